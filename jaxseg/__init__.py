@@ -1,0 +1,16 @@
+"""Semantic segmentation in JAX and Flax: FCN, DeconvNet and PSPNet as pure modules.
+
+>>> import jax, jaxseg
+>>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=21, width=0.05, padding=1)
+>>> images = jax.numpy.zeros([1, 48, 64, 3])
+>>> variables = model.init(jax.random.key(0), images)
+>>> model.apply(variables, images).shape
+(1, 48, 64, 21)
+"""
+
+from jaxseg import losses, metrics, ops
+from jaxseg.models import create_model, list_models, normalize
+
+__version__ = "0.1.0"
+
+__all__ = ["create_model", "list_models", "losses", "metrics", "normalize", "ops"]

@@ -1,0 +1,119 @@
+"""Checkpoints by Orbax: asynchronous, atomic, the newest and the best kept."""
+
+import logging
+import pathlib
+import re
+
+import jax
+import orbax.checkpoint as ocp
+from orbax.checkpoint import checkpoint_managers as policies
+
+from jaxseg.errors import InputError
+
+
+class _NoScores(logging.Filter):
+    """Drops Orbax's warning about a checkpoint without scores: most of ours have none, on purpose."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        return "did not provide metrics" not in record.getMessage()
+
+
+logging.getLogger("absl").addFilter(_NoScores())
+
+
+class Checkpoints:
+    """The checkpoints of one workdir.
+
+    Args:
+      folder: where they are; made if need be.
+      keep_last: how many of the newest to keep.
+      keep_best: how many of those with the highest mean IoU to keep besides.
+    """
+
+    def __init__(self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1):
+        self._manager = ocp.CheckpointManager(
+            folder.absolute(),
+            options=ocp.CheckpointManagerOptions(
+                best_fn=_mean_iou,
+                best_mode="max",
+                preservation_policy=policies.AnyPreservationPolicy(
+                    [
+                        policies.LatestN(keep_last),
+                        policies.BestN(
+                            get_metric_fn=_mean_iou,
+                            n=keep_best,
+                            keep_checkpoints_without_metrics=False,
+                        ),
+                    ]
+                ),
+            ),
+        )
+
+    def latest(self) -> int | None:
+        """The newest step, or None."""
+        return self._manager.latest_step()
+
+    def find(self, which: str | int) -> int:
+        """The step that "last", "best" or a number names.
+
+        Raises:
+          InputError: there is none; the message lists those that there are.
+        """
+        steps = sorted(self._manager.all_steps())
+        if not steps:
+            raise InputError(
+                f"{self._manager.directory} holds no checkpoint.", "Train first, or give another workdir."
+            )
+        if which == "last":
+            return steps[-1]
+        if which == "best":
+            return self._manager.best_step() or steps[-1]
+        if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
+            return int(which)
+        raise InputError(
+            f"There is no checkpoint '{which}'.", f"Choose last, best, or one of {', '.join(map(str, steps))}."
+        )
+
+    def save(self, step: int, state, position: dict, scores: dict | None = None) -> None:
+        """Starts to save; returns as soon as `state` may change. `scores` must hold `mean_iou`."""
+        metrics = None if scores is None else {"mean_iou": scores["mean_iou"]}
+        self._manager.save(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+            ),
+            metrics=metrics,
+            force=True,
+        )
+
+    def restore(self, step: int, like) -> tuple[object, dict]:
+        """The state and the data position of a step.
+
+        Args:
+          step: one that exists.
+          like: the state as `jax.ShapeDtypeStruct`s with shardings.
+        """
+        restored = self._manager.restore(
+            step,
+            args=ocp.args.Composite(
+                state=ocp.args.StandardRestore(like), position=ocp.args.JsonRestore()
+            ),
+        )
+        return restored["state"], restored["position"]
+
+    def wait(self) -> None:
+        """Returns when everything is on disk."""
+        self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Waits, then lets go."""
+        self._manager.close()
+
+
+def abstract(state, sharding: jax.sharding.Sharding):
+    """The shapes and dtypes of `state`, placed as `sharding` says: what `restore` wants."""
+    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state)
+
+
+def _mean_iou(metrics: dict) -> float:
+    return metrics["mean_iou"]

@@ -1,0 +1,60 @@
+"""The command line: words in, one call each, nothing else.
+
+`VERBS` is the list of commands. A verb's module is imported only when it runs, so that help is
+instant, and has one function `main(argv)`: it parses its words, calls one public function, prints.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from jaxseg.errors import InputError, nearest
+
+# verb: (module with main(argv), one line of help)
+VERBS = {
+    "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
+    "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
+}
+
+
+def run(argv: Sequence[str]) -> int:
+    """Runs `VERB WORDS...` and returns the exit code: 0, 2 for an `InputError`, 130 for Ctrl-C.
+
+    The one place where an `InputError` ends: two lines on stderr, no traceback.
+    """
+    try:
+        if not argv or argv[0] in ("-h", "--help"):
+            print(_help())
+            return 0 if argv else 2
+        verb, *words = argv
+        if verb not in VERBS:
+            raise InputError(f"There is no command {verb!r}.", nearest(verb, VERBS))
+        if not {"-h", "--help"} & set(words):
+            _quiet_libraries()
+        importlib.import_module(VERBS[verb][0]).main(words)
+        return 0
+    except InputError as e:
+        print(f"error: {e.problem}\nfix: {e.remedy}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
+    return (
+        "usage: python -m jaxseg COMMAND ...\n\n"
+        "Semantic segmentation in JAX: FCN, DeconvNet and PSPNet.\n\n"
+        f"commands:\n{verbs}\n\n"
+        "`python -m jaxseg COMMAND --help` shows the words of a command, with examples."
+    )
+
+
+def _quiet_libraries() -> None:
+    """Leaves the warnings of the libraries, and no line about their inner progress."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by XLA when it loads
+    from absl import logging
+
+    logging.set_verbosity(logging.WARNING)

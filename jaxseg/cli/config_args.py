@@ -1,0 +1,206 @@
+"""A run's config from the command line: `--config PATH[:ARG]` and `--config.FIELD=VALUE`.
+
+Whatever a person can get wrong here ends in an `InputError` that names the file, line or field.
+"""
+
+import ast
+import inspect
+import linecache
+import pathlib
+import re
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import ml_collections
+
+from jaxseg import config as config_lib
+from jaxseg.errors import InputError, nearest
+
+_PREFIX = "--config."
+
+
+def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
+    """Parts the words of a command line into all others and the config overrides.
+
+    Returns:
+      The words that are no overrides, and (dotted field, text) pairs in order; the text is None
+      where no value follows, which is how a flag that is true or false is switched on.
+
+    >>> split_overrides(["--config", "c.py", "--config.seed=1", "--config.optim.lr", "-1"])
+    (['--config', 'c.py'], [('seed', '1'), ('optim.lr', '-1')])
+    """
+    others: list[str] = []
+    overrides: list[tuple[str, str | None]] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        if not word.startswith(_PREFIX):
+            others.append(word)
+            continue
+        name, equals, text = word.removeprefix(_PREFIX).partition("=")
+        if equals:
+            overrides.append((name, text))
+        elif words and not words[0].startswith("--"):
+            overrides.append((name, words.pop(0)))
+        else:
+            overrides.append((name, None))
+    return others, overrides
+
+
+def read_config(
+    spec: str, overrides: Sequence[tuple[str, str | None]] = ()
+) -> ml_collections.ConfigDict:
+    """Loads a config file, applies the overrides and validates the result.
+
+    Args:
+      spec: `PATH` or `PATH:ARG`; ARG is handed to the file's `get_config`.
+      overrides: pairs as `split_overrides` returns them; the last one of a field wins.
+
+    Returns:
+      The locked config.
+
+    Raises:
+      InputError: the file, an override or a resulting value is wrong.
+    """
+    config = load_config_file(spec)
+    for name, text in overrides:
+        config_lib.set_field(config, name, _parse(name, text))
+    config_lib.validate(config)
+    return config.lock()
+
+
+def load_config_file(spec: str) -> ml_collections.ConfigDict:
+    """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`.
+
+    Raises:
+      InputError: the file is missing, has no `get_config`, fails, refuses ARG, or returns anything
+        but the fields of `default_config`.
+    """
+    path, argument = split_spec(spec)
+    if not path.is_file():
+        raise _missing_file(path)
+    try:
+        names: dict[str, Any] = {"__name__": "jaxseg_config_file", "__file__": str(path)}
+        exec(compile(path.read_bytes(), str(path), "exec"), names)
+        get_config = names.get("get_config")
+        if not callable(get_config):
+            raise InputError(
+                f"{path} has no function get_config.",
+                "Define get_config() so that it returns a changed jaxseg.config.default_config().",
+            )
+        arguments = [] if argument is None else [argument]
+        _check_argument(path, get_config, arguments)
+        config = get_config(*arguments)
+    except InputError:
+        raise
+    except Exception as e:
+        raise _failed_file(path, e) from e
+    if not isinstance(config, ml_collections.ConfigDict):
+        raise InputError(
+            f"get_config in {path} returned {type(config).__name__}, not a ConfigDict.",
+            "Return the changed jaxseg.config.default_config() at its end.",
+        )
+    try:
+        config_lib.check_fields(config)
+    except InputError as e:
+        raise InputError(f"{path}: {e.problem}", e.remedy) from None
+    return config
+
+
+def split_spec(spec: str) -> tuple[pathlib.Path, str | None]:
+    """Parts `PATH[:ARG]`.
+
+    >>> split_spec("configs/camvid_fcn8s.py:full")[1]
+    'full'
+    """
+    match = re.fullmatch(r"(.*?\.py):(.*)", spec)
+    return (pathlib.Path(match[1]), match[2]) if match else (pathlib.Path(spec), None)
+
+
+def _missing_file(path: pathlib.Path) -> InputError:
+    folders = dict.fromkeys([path.parent, pathlib.Path("configs")])
+    found = [str(file) for folder in folders for file in folder.glob("*.py")]
+    there = "" if path.parent.is_dir() else f", nor the folder {path.parent}"
+    return InputError(
+        f"There is no config file {path}{there}.",
+        nearest(str(path), found) if found else "Give the path of a config file.",
+    )
+
+
+def _check_argument(
+    path: pathlib.Path, get_config: Callable[..., Any], arguments: list[str]
+) -> None:
+    try:
+        inspect.signature(get_config).bind(*arguments)
+    except TypeError:
+        if arguments:
+            raise InputError(
+                f"{path} takes no argument after the colon, but {arguments[0]!r} was given.",
+                f"Leave it out: --config {path}.",
+            ) from None
+        raise InputError(
+            f"{path} needs an argument after the colon.",
+            f"Write --config {path}:ARG; the text at the top of the file says which there are.",
+        ) from None
+
+
+def _failed_file(path: pathlib.Path, error: Exception) -> InputError:
+    """Names the line of the config file that failed, and the field where it is about one."""
+    frames = traceback.extract_tb(error.__traceback__)
+    lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+    if isinstance(error, SyntaxError) and error.filename == str(path):
+        lines.append(error.lineno)
+    line = lines[-1] if lines else None
+    place = f"{path}, line {line}" if line else str(path)
+    if "ml_collections" in frames[-1].filename:
+        field_error = _field_error(error, linecache.getline(str(path), line or 0))
+        if field_error:
+            return InputError(f"{place}: {field_error.problem}", field_error.remedy)
+    message = str(error).partition("\n")[0].rstrip(".")
+    return InputError(f"{place}: {type(error).__name__}: {message}.", "Correct the config file.")
+
+
+def _field_error(error: Exception, source: str) -> InputError | None:
+    """Our own error for what ConfigDict raised about a field that the code line `source` names."""
+    cause: Any = error
+    while isinstance(cause, BaseException) and cause.args:
+        cause = cause.args[0]  # it wraps a KeyError in an AttributeError
+    message = str(cause).partition("\n")[0]
+    unknown = re.match(r"Key \"(\w+)\" does not exist|'(\w+)'$", message)
+    mistyped = re.match(r"Could not override field '(\w+)'.*?\. (.*) is of original type", message)
+    match = mistyped or unknown
+    if not match:
+        return None
+    key = match[1] or match[2]
+    dotted = re.search(rf"\w\.((?:\w+\.)*{key})\b", source)
+    name = dotted[1] if dotted else key
+    if mistyped:
+        known = name in config_lib.field_types()
+        return config_lib.wrong_type(name, mistyped[2]) if known else None
+    try:
+        config_lib.set_field(config_lib.default_config(), name, None)
+    except InputError as e:
+        return e
+    return None
+
+
+def _parse(name: str, text: str | None) -> Any:
+    """The value that `text` stands for, by the type of the field `name`."""
+    if name not in config_lib.field_types():
+        return None  # set_field names the nearest
+    kind, optional = config_lib.field_types()[name]
+    if text is None:
+        if kind is bool:
+            return True
+        raise InputError(f"{_PREFIX}{name} has no value.", f"Write {_PREFIX}{name}=VALUE.")
+    if optional and text in ("None", "none"):
+        return None
+    if kind is str:
+        return text
+    if kind is bool and text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return kind(text) if kind in (int, float) else ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise config_lib.wrong_type(name, text) from None

@@ -1,0 +1,40 @@
+"""An argparse parser whose every complaint is an `InputError`."""
+
+import argparse
+from collections.abc import Sequence
+from typing import NoReturn
+
+from jaxseg.errors import InputError, nearest
+
+
+class Parser(argparse.ArgumentParser):
+    """Parses the words of one verb.
+
+    Args:
+      verb: its name.
+      description: what the verb does.
+      examples: command lines that work, shown by --help.
+    """
+
+    def __init__(self, verb: str, description: str, examples: Sequence[str]):
+        super().__init__(
+            prog=f"python -m jaxseg {verb}",
+            description=description,
+            epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+
+    def parse_args(self, args=None, namespace=None):
+        """As argparse, but a misspelt option is named first, with the nearest right one."""
+        known = [option for option in self._option_string_actions if option.startswith("--")]
+        for word in args or ():
+            option = word.partition("=")[0]
+            if option.startswith("--") and option != "--" and option not in known:
+                raise InputError(f"There is no option {option}.", nearest(option, known))
+        return super().parse_args(args, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        raise InputError(
+            f"{message[:1].upper()}{message[1:]}.", f"`{self.prog} --help` shows how it is used."
+        )

@@ -1,0 +1,59 @@
+"""`python -m jaxseg train`: a config file in, a trained network and its scores out."""
+
+import datetime
+import pathlib
+import re
+from collections.abc import Sequence
+
+from jaxseg.cli.config_args import read_config, split_overrides, split_spec
+from jaxseg.cli.parser import Parser
+from jaxseg.cli.score_table import score_table
+
+_EXAMPLES = (
+    "python -m jaxseg train --config configs/quickstart.py",
+    "python -m jaxseg train --config configs/camvid_fcn8s.py:full --workdir runs/camvid",
+    "python -m jaxseg train --config configs/fcn8s.py --config.optim.lr=1e-4 "
+    "'--config.augment.crop=(321, 321)'",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, trains, prints the scores."""
+    parser = Parser(
+        "train",
+        "Trains a network as a config file says, then scores it.\n"
+        "Started again in the same workdir, it continues where it stopped.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="PATH[:ARG]", help="config file, and its argument"
+    )
+    # taken out by split_overrides before this parser sees the words; here for --help
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="folder for everything the run writes (default: a new one in runs/)",
+    )
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    config = read_config(args.config, overrides)
+    workdir = args.workdir or new_workdir(args.config)
+    print(f"workdir: {workdir}", flush=True)
+
+    from jaxseg.train import train
+
+    print(score_table(train(config, workdir)))
+
+
+def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:
+    """A folder that does not exist yet, named after the config and the time; it is not made."""
+    path, argument = split_spec(spec)
+    name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, [path.stem, argument])))
+    base = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
+    workdir, count = root / base, 1
+    while workdir.exists():
+        count += 1
+        workdir = root / f"{base}-{count}"
+    return workdir

@@ -1,0 +1,51 @@
+"""Where a run stands in its data: what a checkpoint stores, and what must match to go on."""
+
+import zlib
+
+from jaxseg.data.source import Source
+from jaxseg.errors import InputError
+
+_MUST_MATCH = {
+    "seed": "config.seed",
+    "batch_size": "config.train.batch_size",
+    "examples": "the number of training examples",
+    "names": "the list of training examples (a checksum of its names)",
+}
+
+
+def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[str, int]:
+    """Where the run stands before batch `step` of `train_batches`: it has no other state.
+
+    Returns:
+      A dictionary of integers: step, seed, batch_size, `examples` (how many the source has) and
+      `names` (a CRC-32 of their names in order, which other files or another order change).
+    """
+    names = 0
+    for index in range(len(source)):
+        names = zlib.crc32(source.name(index).encode() + b"\n", names)
+    return {
+        "step": step,
+        "seed": seed,
+        "batch_size": batch_size,
+        "examples": len(source),
+        "names": names,
+    }
+
+
+def check_position(saved: dict[str, int], current: dict[str, int]):
+    """Checks that a run saved at `saved` goes on in the same order in `current`; steps may differ.
+
+    Raises:
+      InputError: another seed, batch size or data set; it names what differs.
+
+    >>> check_position({"seed": 0, "batch_size": 8}, {"seed": 0, "batch_size": 4})
+    Traceback (most recent call last):
+    jaxseg.errors.InputError: The checkpoint was saved with config.train.batch_size = 8, ...
+    """
+    for key, what in _MUST_MATCH.items():
+        if saved.get(key) != current.get(key):
+            raise InputError(
+                f"The checkpoint was saved with {what} = {saved.get(key)}, "
+                f"this run has {current.get(key)}.",
+                f"Go on with {saved.get(key)}, or start anew in another workdir.",
+            )

@@ -1,0 +1,121 @@
+"""What a data set is: a sequence of examples that knows its classes."""
+
+import threading
+from dataclasses import dataclass
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from jaxseg.errors import InputError
+
+IGNORE = 255  # the label of pixels that neither train nor score, as in PASCAL VOC
+
+
+class Example(NamedTuple):
+    """One picture and its labels."""
+
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    label: np.ndarray  # uint8 [H, W], a class index in 0..C-1 or 255 (ignore)
+    name: str  # what messages and reports call it
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """The classes of a data set.
+
+    Raises:
+      InputError: there are more classes than one byte holds, or not one colour for each.
+
+    >>> DataInfo("pets", ("background", "cat"), ((0, 0, 0), (255, 128, 0))).num_classes
+    2
+    """
+
+    name: str
+    class_names: tuple[str, ...]  # C names, in the order of the label values
+    palette: tuple[tuple[int, int, int], ...]  # C colours, each (r, g, b) in 0..255
+    ignore_label: int = IGNORE
+
+    def __post_init__(self):
+        if not 0 < len(self.class_names) <= IGNORE:
+            raise InputError(
+                f"Data set '{self.name}' has {len(self.class_names)} classes.",
+                f"Give it 1 to {IGNORE}: labels are bytes, and {IGNORE} means ignore.",
+            )
+        if len(self.palette) != len(self.class_names):
+            raise InputError(
+                f"Data set '{self.name}' has {len(self.class_names)} classes "
+                f"but {len(self.palette)} colours.",
+                "Give one colour for each class.",
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; the ignore label is not one of them."""
+        return len(self.class_names)
+
+
+class Source(Protocol):
+    """A data set with random access. It is picklable, and its methods may run in many threads."""
+
+    @property
+    def info(self) -> DataInfo:
+        """The classes."""
+        ...
+
+    def __len__(self) -> int:
+        """How many examples there are."""
+        ...
+
+    def __getitem__(self, index: int, /) -> Example:
+        """Example `index` in 0..len-1, decoded and checked; its arrays must not be written to.
+
+        Raises:
+          InputError: a file is missing, broken or not what it should be.
+        """
+        ...
+
+    def name(self, index: int, /) -> str:
+        """The name of example `index`, without reading it."""
+        ...
+
+    def size(self, index: int, /) -> tuple[int, int]:
+        """(height, width) of example `index` in pixels, without decoding it."""
+        ...
+
+
+class Cached:
+    """A source that keeps every example it has decoded, at 3 + 1 bytes a pixel.
+
+    A copy that is sent to another process starts empty, so each worker keeps its own.
+    """
+
+    def __init__(self, source: Source):
+        self._source = source
+        self._examples: dict[int, Example] = {}
+        self._lock = threading.Lock()
+
+    def __reduce__(self):
+        return type(self), (self._source,)
+
+    @property
+    def info(self) -> DataInfo:
+        return self._source.info
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        with self._lock:
+            example = self._examples.get(index)
+        if example is None:  # two threads may decode it at once: they keep the same one
+            example = self._source[index]
+            example.image.flags.writeable = example.label.flags.writeable = False
+            with self._lock:
+                example = self._examples.setdefault(index, example)
+        return example
+
+    def name(self, index: int) -> str:
+        return self._source.name(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._source.size(index)

@@ -1,0 +1,40 @@
+"""Errors that a person can mend: one sentence on what is wrong, one on what to do."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class InputError(ValueError):
+    """Something the caller gave is wrong, and the caller can mend it.
+
+    The command line prints it as two lines and exits with code 2, without a traceback.
+
+    Args:
+      problem: one sentence naming the file, key or value that is wrong.
+      remedy: one sentence saying what to do about it.
+
+    >>> print(InputError("width is 0.", "Give a width above 0."))
+    width is 0. Give a width above 0.
+    """
+
+    def __init__(self, problem: str, remedy: str):
+        super().__init__(f"{problem} {remedy}")
+        self.problem = problem
+        self.remedy = remedy
+
+    def __reduce__(self):  # the default would pickle one argument: workers raise across processes
+        return type(self), (self.problem, self.remedy)
+
+
+def nearest(word: str, choices: Iterable[str]) -> str:
+    """A sentence that names the choices closest to `word`, or all of them where none is close.
+
+    >>> nearest("fcn8", ["fcn8s_vgg16", "pspnet_resnet50"])
+    "Did you mean 'fcn8s_vgg16'?"
+    >>> nearest("x", ["adamw", "sgd"])
+    "Choose one of 'adamw', 'sgd'."
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
+    quoted = ", ".join(f"'{c}'" for c in (close or choices))
+    return f"Did you mean {' or '.join(repr(c) for c in close)}?" if close else f"Choose one of {quoted}."

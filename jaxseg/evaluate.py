@@ -1,0 +1,159 @@
+"""Evaluation: every image once, one confusion matrix on the devices, only counts leave them."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Iterator
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxseg import metrics
+from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.config import load_config
+from jaxseg.data import Source, eval_batches, open_data, resize_image
+from jaxseg.errors import InputError
+from jaxseg.models import model_from_config, normalize
+from jaxseg.models.layers import Head
+from jaxseg.ops.upsampling import Upsampling, half_pixel
+from jaxseg.optim import make_optimizer
+from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
+from jaxseg.step import create_state
+from jaxseg.workdir import Workdir
+
+_FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
+
+
+class Evaluator:
+    """Scores a network on a data set; its compiled functions are kept from one use to the next.
+
+    Args:
+      model: the network.
+      source: the data set.
+      config: a run's config; `eval` and `data` are used.
+    """
+
+    def __init__(self, model: nn.Module, source: Source, config: ml_collections.ConfigDict):
+        self.source = source
+        self._config = config
+        batch_size = config.eval.batch_size or config.train.batch_size
+        self._mesh = make_mesh(batch_size, "eval.batch_size")
+        self._batch_size = batch_size
+        ignore = source.info.ignore_label
+
+        def count(variables, images, labels, total):
+            head = _first_head(model, variables, images)
+            upsampling = to_size(head.upsampling, labels.shape[1:3])
+            return total + metrics.coarse_confusion(
+                head.logits, labels, upsampling, ignore_label=ignore
+            )
+
+        whole, split = replicated(self._mesh), split_batch(self._mesh)
+        self._count = jax.jit(
+            count,
+            in_shardings=(whole, split, split, whole),
+            out_shardings=whole,
+            donate_argnums=3,
+        )
+
+    def confusion(self, variables) -> np.ndarray:
+        """[C, C] int64 over the whole data set, row = truth.
+
+        Raises:
+          InputError: not one pixel of the data set is labelled.
+        """
+        classes = self.source.info.num_classes
+        zero = np.zeros((classes, classes), np.int32)
+        result, total, pixels = zero.astype(np.int64), jnp.asarray(zero), 0
+        for images, labels in self._batches():
+            if pixels + labels.size > _FLUSH:
+                result, total, pixels = result + np.asarray(total), jnp.asarray(zero), 0
+            total = self._count(variables, images, labels, total)
+            pixels += labels.size
+        result += np.asarray(total)
+        if not result.sum():
+            raise InputError(
+                f"No pixel of '{self.source.info.name}' is labelled, so there is nothing to score.",
+                "Give an evaluation split with labels.",
+            )
+        return result
+
+    def scores(self, variables) -> dict:
+        """`metrics.scores` of `confusion`, and the class names."""
+        result = metrics.scores(self.confusion(variables))
+        return result | {"class_names": list(self.source.info.class_names)}
+
+    def network_input(self, image: np.ndarray) -> np.ndarray:
+        """A photograph uint8 [H, W, 3] as the network sees it in this evaluation."""
+        size = self._config.eval.input_size
+        return resize_image(image, size) if size else image
+
+    def _batches(self) -> Iterator[tuple[jax.Array, jax.Array]]:
+        data = self._config.data
+        batches = eval_batches(
+            self.source,
+            batch_size=self._batch_size,
+            input_size=self._config.eval.input_size,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=data.threads,
+            prefetch=data.prefetch,
+        )
+        for batch in batches:
+            yield to_devices(self._mesh, batch["image"], batch["label"])
+
+
+def _first_head(model: nn.Module, variables, images: jax.Array) -> Head:
+    return model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
+
+
+def to_size(upsampling: Upsampling, size: tuple[int, int]) -> Upsampling:
+    """`upsampling`, followed by a half-pixel resize where its output is not of `size` already."""
+    if upsampling.out_size == tuple(size):
+        return upsampling
+    return upsampling.then(half_pixel(upsampling.out_size, tuple(size)))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def predicted_labels(model: nn.Module, variables, images: jax.Array, size: tuple[int, int]) -> jax.Array:
+    """Classes of uint8 images [N, H, W, 3] as uint8 [N, *size]."""
+    head = _first_head(model, variables, images)
+    return metrics.predict_labels(head.logits, to_size(head.upsampling, size))
+
+
+def write_scores(path: pathlib.Path, scores: dict) -> None:
+    """Writes scores as JSON; a class that is absent (NaN) becomes null."""
+    scores = scores | {"iou": [None if np.isnan(v) else v for v in scores["iou"]]}
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    temporary.replace(path)
+
+
+def evaluate_workdir(workdir: str | pathlib.Path, step: str | int = "last") -> dict:
+    """Scores a checkpoint of a run on the run's own evaluation split.
+
+    Args:
+      workdir: what `train` left.
+      step: "last", "best" or a step's number.
+
+    Returns:
+      `metrics.scores`, with `class_names` and `step`. For "last" of a finished run they equal its `scores.json`.
+
+    Raises:
+      InputError: no run, no such checkpoint, or the data set is missing or damaged.
+    """
+    folder = Workdir.existing(workdir)
+    config = load_config(folder.config)
+    source = open_data(config.data, "eval", config.seed)
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best)
+    step = checkpoints.find(step)
+    model = model_from_config(config.model, source.info.num_classes)
+    evaluator = Evaluator(model, source, config)
+    optimizer = make_optimizer(config.optim, config.train.steps)
+    like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, (64, 64)))
+    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(1))))
+    checkpoints.close()
+    return evaluator.scores(state.variables) | {"step": step}

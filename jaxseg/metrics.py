@@ -1,0 +1,162 @@
+"""Scores of a segmentation, from one confusion matrix over the whole set (FCN section 5)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.checks import check_labels
+from jaxseg.errors import InputError, nearest
+from jaxseg.ops.strips import Strips
+from jaxseg.ops.upsampling import Upsampling
+
+_ABSENT = {"nan": np.nan, "zero": 0.0, "one": 1.0}
+
+
+def confusion_matrix(
+    labels: jax.Array, predictions: jax.Array, num_classes: int, *, ignore_label: int = 255
+) -> jax.Array:
+    """Counts of (true class, predicted class) over labelled pixels.
+
+    Args:
+      labels: integers of any shape, 0..num_classes-1 or `ignore_label`.
+      predictions: integers of the same shape, 0..num_classes-1.
+      num_classes: C.
+      ignore_label: the label of pixels that are not counted.
+
+    Returns:
+      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels, add in 64 bits beyond.
+
+    Raises:
+      InputError: shapes that differ; values out of range (where they are known, that is outside `jit`;
+        inside, such pixels are not counted).
+
+    >>> confusion_matrix(jnp.array([0, 1, 1, 255]), jnp.array([0, 1, 0, 1]), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    if labels.shape != predictions.shape:
+        raise InputError(
+            f"Labels of shape {labels.shape} and predictions of shape {predictions.shape} differ.",
+            "Give one prediction for each label.",
+        )
+    check_labels(labels, num_classes, ignore_label, "labels")
+    counted = jnp.asarray(labels).ravel() != ignore_label
+    check_labels(predictions, num_classes, -1, "predictions")
+    true = jnp.asarray(labels).ravel().astype(jnp.int32)
+    predicted = jnp.asarray(predictions).ravel().astype(jnp.int32)
+    for values in (true, predicted):
+        counted &= (values >= 0) & (values < num_classes)
+    cell = jnp.where(counted, true * num_classes + predicted, num_classes**2)
+    counts = jax.ops.segment_sum(jnp.ones_like(cell), cell, num_classes**2 + 1)
+    return counts[:-1].reshape(num_classes, num_classes)
+
+
+def predict_labels(coarse_logits: jax.Array, upsampling: Upsampling, *, strip_rows: int = 16) -> jax.Array:
+    """The class with the highest upsampled logit at each pixel, walked in strips.
+
+    Args:
+      coarse_logits: [N, h, w, C] floating point, at most 256 classes.
+      upsampling: the map from [h, w] to [H, W].
+      strip_rows: rows of the full-resolution map that exist at a time.
+
+    Returns:
+      [N, H, W] uint8; ties go to the lower class.
+    """
+    strips = Strips(upsampling, strip_rows)
+    coarse_logits = coarse_logits.astype(jnp.float32)
+
+    def body(carry, start, weights):
+        return carry, strips.read(coarse_logits, start, weights).argmax(axis=-1).astype(jnp.uint8)
+
+    return strips.join(strips.scan(body, None)[1])
+
+
+def coarse_confusion(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsampling: Upsampling,
+    *,
+    ignore_label: int = 255,
+    strip_rows: int = 16,
+) -> jax.Array:
+    """`confusion_matrix` of `predict_labels`, without either label map: strips are counted and dropped.
+
+    Args:
+      coarse_logits: [N, h, w, C] floating point.
+      labels: [N, H, W] integers, 0..C-1 or `ignore_label`; other values are not counted.
+      upsampling: the map from [h, w] to [H, W].
+      ignore_label: the label of pixels that are not counted.
+      strip_rows: rows of the full-resolution map that exist at a time.
+
+    Returns:
+      [C, C] int32, row = truth, column = prediction.
+    """
+    strips = Strips(upsampling, strip_rows)
+    classes = coarse_logits.shape[-1]
+    coarse_logits = coarse_logits.astype(jnp.float32)
+
+    def image_counts(true, predicted):
+        counted = (true >= 0) & (true < classes) & (true != ignore_label)
+        cell = jnp.where(counted, true * classes + predicted, classes**2)
+        return jax.ops.segment_sum(jnp.ones_like(cell).ravel(), cell.ravel(), classes**2 + 1)
+
+    def body(counts, start, weights, true):
+        predicted = strips.read(coarse_logits, start, weights).argmax(axis=-1)
+        return counts + jax.vmap(image_counts)(true, predicted.astype(jnp.int32)), None
+
+    # Counts stay apart for each image until the end, so that devices need to talk only once.
+    init = jnp.zeros((labels.shape[0], classes**2 + 1), jnp.int32)
+    counts, _ = strips.scan(body, init, strips.split(labels.astype(jnp.int32), -1))
+    return counts.sum(axis=0)[:-1].reshape(classes, classes)
+
+
+def scores(confusion: np.ndarray | jax.Array, *, absent: str = "nan") -> dict:
+    """The four scores of the FCN paper (section 5) and each class's IoU.
+
+    With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and u[i] = t[i] + sum_j n[j, i] - n[i, i]:
+    pixel accuracy sum_i n[i, i] / sum_i t[i], mean accuracy mean_i n[i, i] / t[i], mean IoU
+    mean_i n[i, i] / u[i], frequency-weighted IoU sum_i t[i] n[i, i] / u[i] / sum_i t[i].
+
+    Args:
+      confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over images).
+      absent: what a class counts in a mean when it occurs neither in the truth nor in the prediction
+        (in the truth, for mean accuracy). "nan": it is left out, as cityscapesScripts and mmsegmentation do;
+        "zero": 0, as semseg does; "one": 1, as PaddleSeg does.
+
+    Returns:
+      A dict of floats `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou` in 0..1, the list
+      `iou` of C floats, and the string `absent`. Where nothing is labelled at all the scores are NaN.
+
+    Raises:
+      InputError: a matrix that is not square, or an unknown `absent`.
+
+    >>> s = scores(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    >>> [round(v, 4) for v in s["iou"]], round(s["mean_iou"], 4)
+    ([0.75, 0.6667, nan], 0.7083)
+    """
+    if absent not in _ABSENT:
+        raise InputError(f"absent is '{absent}'.", nearest(str(absent), _ABSENT))
+    n = np.asarray(confusion)
+    if n.ndim != 2 or n.shape[0] != n.shape[1] or not np.issubdtype(n.dtype, np.integer):
+        raise InputError(
+            f"A confusion matrix of shape {n.shape} and dtype {n.dtype}.", "Give [C, C] integers."
+        )
+    n = n.astype(np.int64)
+    hits, true, union = n.diagonal(), n.sum(axis=1), n.sum(axis=0) + n.sum(axis=1) - n.diagonal()
+    total = true.sum()
+
+    def ratio(part, whole):
+        return np.where(whole > 0, part / np.maximum(whole, 1), _ABSENT[absent])
+
+    def mean(values):
+        return float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan
+
+    iou = ratio(hits, union)
+    present = true > 0
+    return {
+        "pixel_accuracy": float(hits.sum() / total) if total else np.nan,
+        "mean_accuracy": mean(ratio(hits, true)),
+        "mean_iou": mean(iou),
+        "frequency_weighted_iou": float((true[present] * iou[present]).sum() / total) if total else np.nan,
+        "iou": [float(v) for v in iou],
+        "absent": absent,
+    }

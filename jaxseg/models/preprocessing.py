@@ -1,0 +1,45 @@
+"""What each network expects of its input: the mean and scale that its published weights were trained with."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """An input normalisation `(rgb - mean) / std`, in the units of 0..255 pixels, channels in RGB order."""
+
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+CAFFE_VGG = Preprocessing(mean=(122.67891434, 116.66876762, 104.00698793))
+"""RGB minus the ILSVRC mean, unscaled: the released FCN and DeconvNet (which store it as BGR)."""
+
+
+def normalize(rgb: jax.Array, preprocessing: Preprocessing) -> jax.Array:
+    """Makes a network's input from photographs.
+
+    Args:
+      rgb: [..., 3] uint8, channels in RGB order.
+      preprocessing: the network's own, `model.preprocessing`.
+
+    Returns:
+      [..., 3] float32.
+
+    Raises:
+      InputError: an array that is not uint8 (it may be normalised already) or has no three channels.
+
+    >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
+    [-122, -116, -104]
+    """
+    if rgb.dtype != jnp.uint8 or rgb.ndim < 1 or rgb.shape[-1] != 3:
+        raise InputError(
+            f"normalize got {rgb.dtype} of shape {tuple(rgb.shape)}.",
+            "Give uint8 RGB photographs, [..., 3], not yet normalised.",
+        )
+    mean, std = jnp.asarray(preprocessing.mean), jnp.asarray(preprocessing.std)
+    return (jnp.asarray(rgb).astype(jnp.float32) - mean) / std

@@ -1,0 +1,191 @@
+"""Fixed bilinear upsampling as a separable linear map: `Uh · X · Uwᵀ` with two small banded matrices.
+
+FCN's bilinear deconvolution with its crop (Long et al. 2015, section 3.3), PSPNet's align-corners
+resize and the half-pixel resize of image libraries differ only in where an output pixel reads.
+"""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True)
+class Axis:
+    """A bilinear map along one axis: output `i` reads the input at position `(step*i + offset) / unit`.
+
+    Input `j` weighs `max(0, 1 - |position - j|)`. With `clamp`, positions are kept inside the input
+    (a resize); without it, what lies outside counts as zero (a deconvolution).
+    """
+
+    in_size: int
+    out_size: int
+    step: int
+    offset: int
+    unit: int
+    clamp: bool
+
+    def matrix(self) -> np.ndarray:
+        """The map as a dense matrix: [out_size, in_size] float64, each row with at most two weights."""
+        position = (self.step * np.arange(self.out_size) + self.offset) / self.unit
+        if self.clamp:
+            position = position.clip(0, self.in_size - 1)
+        return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(self.in_size)))
+
+
+@dataclasses.dataclass(frozen=True)
+class Upsampling:
+    """A separable linear map from [h, w] to [H, W], made of one or more `Axis` maps in a row for each axis.
+
+    Hashable and free of arrays, so that it may stand in a pytree's static part or a jit's static argument.
+
+    >>> up = bilinear_deconv((2, 3), (16, 24), stride=8, kernel=16, offset=4)
+    >>> up(jnp.ones([1, 2, 3, 5])).shape
+    (1, 16, 24, 5)
+    """
+
+    rows: tuple[Axis, ...]
+    columns: tuple[Axis, ...]
+
+    @property
+    def in_size(self) -> tuple[int, int]:
+        """(h, w) of what it takes."""
+        return self.rows[0].in_size, self.columns[0].in_size
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """(H, W) of what it gives."""
+        return self.rows[-1].out_size, self.columns[-1].out_size
+
+    def then(self, after: "Upsampling") -> "Upsampling":
+        """This map followed by `after`; the two matrices of each axis become one."""
+        if self.out_size != after.in_size:
+            raise InputError(
+                f"A map that gives {self.out_size} cannot be followed by one that takes {after.in_size}.",
+                "Make the second map for the first one's output size.",
+            )
+        return Upsampling(self.rows + after.rows, self.columns + after.columns)
+
+    def matrices(self) -> tuple[np.ndarray, np.ndarray]:
+        """`Uh` [H, h] and `Uw` [W, w], float32."""
+        return _product(self.rows), _product(self.columns)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
+        if x.shape[1:3] != self.in_size:
+            raise InputError(
+                f"The map takes [N, {self.in_size[0]}, {self.in_size[1]}, C] and got {x.shape}.",
+                "Make the map for the array's own size.",
+            )
+        rows, columns = self.matrices()
+        return apply_axis(rows, apply_axis(columns, x, axis=2), axis=1)
+
+
+def apply_axis(matrix: np.ndarray | jax.Array, x: jax.Array, axis: int) -> jax.Array:
+    """Multiplies `matrix` [out, in] into axis 1 (rows) or 2 (columns) of `x` [N, h, w, C]."""
+    spec = {1: "Hh,nhwc->nHwc", 2: "Ww,nhwc->nhWc"}[axis]
+    y = jnp.einsum(
+        spec,
+        jnp.asarray(matrix, x.dtype),
+        x,
+        precision=jax.lax.Precision.HIGHEST,
+        preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+    )
+    return y.astype(x.dtype)
+
+
+def identity(size: tuple[int, int]) -> Upsampling:
+    """The map that changes nothing, for logits that are at label resolution already."""
+    rows, columns = (Axis(n, n, 1, 0, 1, clamp=False) for n in size)
+    return Upsampling((rows,), (columns,))
+
+
+def align_corners(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsampling:
+    """Bilinear resize whose corner pixels map to corner pixels: Caffe's `Interp`, PSPNet's resize.
+
+    Equal to `torch.nn.functional.interpolate(mode="bilinear", align_corners=True)`.
+    """
+
+    def axis(n: int, m: int) -> Axis:
+        return Axis(n, m, step=n - 1 if m > 1 else 0, offset=0, unit=max(m - 1, 1), clamp=True)
+
+    return _two(axis, in_size, out_size)
+
+
+def half_pixel(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsampling:
+    """Bilinear resize that takes pixels as squares: OpenCV's and PyTorch's default, without antialiasing."""
+
+    def axis(n: int, m: int) -> Axis:
+        return Axis(n, m, step=2 * n, offset=n - m, unit=2 * m, clamp=True)
+
+    return _two(axis, in_size, out_size)
+
+
+def bilinear_deconv(
+    in_size: tuple[int, int], out_size: tuple[int, int], *, stride: int, kernel: int, offset: int = 0
+) -> Upsampling:
+    """A deconvolution with the fixed bilinear kernel, without padding, then cropped (FCN section 3.3).
+
+    Args:
+      in_size: (h, w) of the input.
+      out_size: (H, W) kept of the stride * (h - 1) + kernel rows and as many columns.
+      stride: factor of the upsampling.
+      kernel: size of the kernel, 2 * stride or 2 * stride - 1.
+      offset: rows and columns cut off at the top and left (Caffe's Crop).
+
+    Raises:
+      InputError: another kernel size, or a crop that leaves the deconvolution's output.
+    """
+    if kernel not in (2 * stride, 2 * stride - 1):
+        raise InputError(
+            f"A bilinear kernel of size {kernel} does not fit stride {stride}.",
+            f"Use {2 * stride} or {2 * stride - 1}.",
+        )
+    for n, m in zip(in_size, out_size, strict=True):
+        if offset < 0 or offset + m > stride * (n - 1) + kernel:
+            raise InputError(
+                f"A crop of {m} at offset {offset} leaves the {stride * (n - 1) + kernel} rows or columns "
+                f"that {n} are upsampled to.",
+                "Give a smaller output size or offset.",
+            )
+    shift = 2 * offset - 2 * stride + (1 if kernel == 2 * stride else 2)
+
+    def axis(n: int, m: int) -> Axis:
+        return Axis(n, m, step=2, offset=shift, unit=2 * stride, clamp=False)
+
+    return _two(axis, in_size, out_size)
+
+
+def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool) -> jax.Array:
+    """Bilinear resize of [N, h, w, C] to [N, H, W, C], without antialiasing.
+
+    Args:
+      x: [N, h, w, C], floating point.
+      size: (H, W).
+      align_corners: whether corner pixels map to corner pixels (PSPNet), or pixels are squares (the
+        default of image libraries). `jax.image.resize` offers only the second.
+
+    >>> x = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
+    >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()
+    [0.0, 0.5, 1.0]
+    """
+    make = _align_corners if align_corners else half_pixel
+    return make(x.shape[1:3], tuple(size))(x)
+
+
+_align_corners = align_corners  # `resize_bilinear` has an argument of that name
+
+
+def _two(axis, in_size, out_size) -> Upsampling:
+    rows, columns = (axis(n, m) for n, m in zip(in_size, out_size, strict=True))
+    return Upsampling((rows,), (columns,))
+
+
+def _product(axes: tuple[Axis, ...]) -> np.ndarray:
+    matrix = axes[0].matrix()
+    for axis in axes[1:]:
+        matrix = axis.matrix() @ matrix
+    return matrix.astype(np.float32)

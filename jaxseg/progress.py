@@ -1,0 +1,124 @@
+"""What a run tells while it goes: a bar, a line of JSON for each logged step, TensorBoard."""
+
+import json
+import pathlib
+import sys
+import time
+
+import numpy as np
+import tensorboardX
+import tqdm
+
+from jaxseg.workdir import Workdir
+
+
+class Progress:
+    """The log of one run; does nothing on processes other than the first.
+
+    On a terminal it shows a bar; elsewhere it prints only what `say` is given.
+
+    Args:
+      workdir: where files go. What an earlier part of the run logged after `step` is removed.
+      step: steps taken so far.
+      steps: steps of the whole run.
+      batch_size: images in a step.
+      enabled: whether this process logs.
+    """
+
+    def __init__(self, workdir: Workdir, step: int, steps: int, batch_size: int, enabled: bool = True):
+        self._enabled = enabled
+        self._batch_size = batch_size
+        self._step, self._time = step, time.perf_counter()
+        self._waited = self._paused = 0.0
+        if enabled:
+            _forget_after(workdir.log, step)
+            self._log = workdir.log.open("a")
+            self._board = tensorboardX.SummaryWriter(str(workdir.path / "tensorboard"), purge_step=step + 1)
+            self._bar = tqdm.tqdm(
+                total=steps, initial=step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
+            )
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self._enabled:
+            tqdm.tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def advance(self) -> None:
+        """One more step was started."""
+        if self._enabled:
+            self._bar.update()
+
+    def waited(self, seconds: float) -> None:
+        """The step waited so long for data."""
+        self._waited += seconds
+
+    def paused(self, seconds: float) -> None:
+        """So long was spent on evaluation or saving, which does not count as training time."""
+        self._paused += seconds
+
+    def training(self, step: int, loss: float, learning_rate: float, gradient_norm: float) -> None:
+        """Logs a step, with the speed since the step logged before."""
+        if not self._enabled:
+            return
+        now = time.perf_counter()
+        seconds = max(now - self._time - self._paused, 1e-9)
+        entry = {
+            "step": step,
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "gradient_norm": gradient_norm,
+            "images_per_second": (step - self._step) * self._batch_size / seconds,
+            "data_wait_share": min(self._waited / seconds, 1.0),
+        }
+        self._step, self._time = step, now
+        self._waited = self._paused = 0.0
+        self._write("train", entry)
+        self._bar.set_postfix_str(
+            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s", refresh=False
+        )
+
+    def evaluation(self, step: int, scores: dict) -> None:
+        """Logs scores and prints the two that matter most."""
+        if not self._enabled:
+            return
+        numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
+        self._write("eval", {"step": step} | numbers)
+        self.say(
+            f"step {step}: mean IoU {scores['mean_iou']:.4f}, pixel accuracy {scores['pixel_accuracy']:.4f}"
+        )
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """Puts a picture, uint8 [H, W, 3], on TensorBoard."""
+        if self._enabled:
+            self._board.add_image("predictions", image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Ends the bar and closes the files."""
+        if self._enabled:
+            self._bar.close()
+            self._board.close()
+            self._log.close()
+
+    def _write(self, kind: str, entry: dict) -> None:
+        self._log.write(json.dumps({"kind": kind} | entry) + "\n")
+        self._log.flush()
+        for key, value in entry.items():
+            if key != "step":
+                self._board.add_scalar(f"{kind}/{key}", value, entry["step"])
+
+
+def _forget_after(log: pathlib.Path, step: int) -> None:
+    """Removes the lines of later steps, and a line that was cut off: the run will write them again."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_text().splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError):
+            continue
+    temporary = log.with_suffix(".tmp")
+    temporary.write_text("".join(kept))
+    temporary.replace(log)

@@ -1,0 +1,186 @@
+"""Training, told top to bottom: data, network, state, loop, final scores."""
+
+import pathlib
+import time
+from collections.abc import Iterator
+
+import jax
+import ml_collections
+import numpy as np
+
+from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.config import validate
+from jaxseg.data import Augment, check_position, open_data, position, train_batches
+from jaxseg.errors import InputError
+from jaxseg.evaluate import Evaluator, predicted_labels, write_scores
+from jaxseg.models import model_from_config
+from jaxseg.optim import make_optimizer, make_schedule
+from jaxseg.progress import Progress
+from jaxseg.report.panel import comparison
+from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
+from jaxseg.step import TrainState, create_state, make_train_step
+from jaxseg.workdir import Workdir
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dict:
+    """Trains as `config` says, going on where an earlier run in `workdir` stopped, then scores.
+
+    The result is a function of the config: a run that was killed and started again ends with the same
+    parameters, bit for bit on one machine, as one that was not.
+
+    Args:
+      config: see `jaxseg.config.default_config`.
+      workdir: where the run's files are or go.
+
+    Returns:
+      The final scores, as in the `scores.json` it writes: `metrics.scores`, with `class_names` and `step`.
+
+    Raises:
+      InputError: something about the config, the data or the workdir is wrong, or the loss became NaN.
+    """
+    # ---- what goes in
+    validate(config)
+    source = open_data(config.data, "train", config.seed)
+    eval_source = open_data(config.data, "eval", config.seed)
+    model = model_from_config(config.model, source.info.num_classes)
+    augment = Augment(
+        config.augment.crop,
+        config.augment.scale,
+        config.augment.flip,
+        fill=tuple(round(v) for v in model.preprocessing.mean),
+        ignore_label=source.info.ignore_label,
+    )
+    steps, batch_size = config.train.steps, config.train.batch_size
+    mesh = make_mesh(batch_size)
+    evaluator = Evaluator(model, eval_source, config)
+
+    # ---- the state, new or from the newest checkpoint
+    optimizer = make_optimizer(config.optim, steps)
+    schedule = make_schedule(config.optim, steps)
+    whole, split = replicated(mesh), split_batch(mesh)
+
+    def initial_state() -> TrainState:
+        return create_state(model, optimizer, config.seed, config.augment.crop or (64, 64))
+
+    folder = Workdir(workdir)
+    folder.open(config)
+    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best)
+    start = checkpoints.latest() or 0
+    where = position(source, step=start, seed=config.seed, batch_size=batch_size)
+    if start:
+        state, saved = checkpoints.restore(start, abstract(jax.eval_shape(initial_state), whole))
+        check_position(saved, where)
+    else:
+        state = jax.jit(initial_state, out_shardings=whole)()
+
+    # ---- the loop
+    train_step = jax.jit(
+        make_train_step(model, optimizer, config.loss, config.seed, source.info.ignore_label),
+        in_shardings=(whole, split, split),
+        out_shardings=whole,
+        donate_argnums=0,
+    )
+    progress = Progress(folder, start, steps, batch_size, enabled=jax.process_index() == 0)
+    parameters = sum(a.size for a in jax.tree.leaves(state.params))
+    progress.say(
+        f"{config.model.name}: {parameters:,} parameters, {len(source)} training and {len(eval_source)} "
+        f"evaluation images, {jax.device_count()} {jax.default_backend()} device(s), in {folder.path}"
+    )
+    if start:
+        progress.say(f"going on from step {start} of {steps}")
+    batches = _on_devices(
+        train_batches(
+            source,
+            seed=config.seed,
+            batch_size=batch_size,
+            augment=augment,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=config.data.threads,
+            workers=config.data.workers,
+            prefetch=config.data.prefetch,
+        ),
+        mesh,
+        ahead=2,
+    )
+    save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
+    scores = None
+    try:
+        for step in range(start + 1, steps + 1):
+            begun = time.perf_counter()
+            images, labels = next(batches)
+            progress.waited(time.perf_counter() - begun)
+            state, metrics = train_step(state, images, labels)
+            progress.advance()
+            if step % config.log.every_steps == 0 or step == steps:
+                loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+                _stop_if_not_finite(state, checkpoints)
+                progress.training(step, loss, float(schedule(step - 1)), norm)
+            begun = time.perf_counter()
+            scores = None
+            if step == steps or (config.eval.every_steps and step % config.eval.every_steps == 0):
+                _stop_if_not_finite(state, checkpoints)
+                scores = evaluator.scores(state.variables)
+                progress.evaluation(step, scores)
+            if scores or step % save_every == 0:
+                _stop_if_not_finite(state, checkpoints)
+                checkpoints.save(step, state, where | {"step": step}, scores)
+            progress.paused(time.perf_counter() - begun)
+
+        # ---- what comes out
+        scores = (scores or evaluator.scores(state.variables)) | {"step": int(state.step)}
+        checkpoints.wait()
+        if jax.process_index() == 0:
+            write_scores(folder.scores, scores)
+        picture = _picture(model, state, evaluator, config)
+        if picture is not None:
+            picture.save(folder.picture)
+            progress.picture(steps, np.asarray(picture))
+        return scores
+    finally:
+        batches.close()
+        progress.close()
+        checkpoints.close()
+
+
+def _on_devices(batches: Iterator[dict], mesh, ahead: int) -> Iterator[tuple[jax.Array, jax.Array]]:
+    """Images and labels on the devices, `ahead` batches before they are needed: copies overlap with steps."""
+    queue: list[tuple[jax.Array, jax.Array]] = []
+    try:
+        for batch in batches:
+            queue.append(to_devices(mesh, batch["image"], batch["label"]))
+            if len(queue) >= ahead:
+                yield queue.pop(0)
+        yield from queue
+    finally:
+        batches.close()
+
+
+def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
+    """Raises InputError where some step's loss or gradient was NaN or infinite; nothing of it is saved."""
+    bad = int(state.first_bad_step)
+    if bad < 0:
+        return
+    checkpoints.wait()
+    kept = checkpoints.latest()
+    raise InputError(
+        f"The loss or its gradient became NaN or infinite at step {bad}.",
+        "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
+        + (f"the checkpoint of step {kept} is intact." if kept else "no checkpoint was saved before it."),
+    )
+
+
+def _picture(model, state: TrainState, evaluator: Evaluator, config):
+    """Photo, truth, prediction and error of a few evaluation images, evenly spread; None for none."""
+    source = evaluator.source
+    count = min(config.log.pictures, len(source))
+    if not count:
+        return None
+    rows = []
+    for index in np.linspace(0, len(source) - 1, count).round().astype(int):
+        example = source[int(index)]
+        inputs = evaluator.network_input(example.image)[None]
+        prediction = predicted_labels(model, state.variables, inputs, example.label.shape)
+        rows.append((example.image, example.label, np.asarray(prediction)[0]))
+    return comparison(rows, source.info)

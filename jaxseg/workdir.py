@@ -1,0 +1,75 @@
+"""A run's folder: what is where in it, and whether a run may go on in it."""
+
+import pathlib
+
+import ml_collections
+
+from jaxseg.config import flatten, load_config, save_config
+from jaxseg.errors import InputError
+
+# What may change between two parts of one run without making it another run.
+_FREE = ("log.", "eval.", "checkpoint.", "data.threads", "data.workers", "data.prefetch", "data.cache")
+_FREE += ("data.root", "train.steps")
+
+
+class Workdir:
+    """The files of a run.
+
+    Attributes:
+      path: the folder.
+      config: the config as run (JSON).
+      checkpoints: folder of the checkpoints.
+      scores: the final scores (JSON).
+      log: one JSON line for each logged step.
+      picture: photo, truth, prediction and error of some evaluation images.
+    """
+
+    def __init__(self, path: str | pathlib.Path):
+        self.path = pathlib.Path(path).expanduser()
+        self.config = self.path / "config.json"
+        self.checkpoints = self.path / "checkpoints"
+        self.scores = self.path / "scores.json"
+        self.log = self.path / "metrics.jsonl"
+        self.picture = self.path / "predictions.png"
+
+    @classmethod
+    def existing(cls, path: str | pathlib.Path) -> "Workdir":
+        """The folder of a run that was started.
+
+        Raises:
+          InputError: there is none.
+        """
+        workdir = cls(path)
+        if not workdir.config.is_file():
+            raise InputError(
+                f"{path} is not a run's workdir: it has no config.json.",
+                "Give the folder that `python -m jaxseg train --workdir` wrote.",
+            )
+        return workdir
+
+    def open(self, config: ml_collections.ConfigDict) -> None:
+        """Makes the folder and writes the config, or checks that `config` goes on with the run that is there.
+
+        Raises:
+          InputError: the folder cannot be written, or holds another run.
+        """
+        if self.config.is_file():
+            self._check_same(config)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            save_config(config, self.config)
+        except OSError as error:
+            raise InputError(
+                f"The workdir {self.path} cannot be written: {error.strerror}.",
+                "Give a --workdir that you may write to.",
+            ) from None
+
+    def _check_same(self, config: ml_collections.ConfigDict) -> None:
+        saved, now = flatten(load_config(self.config)), flatten(config)
+        for field in sorted(now):
+            if saved[field] != now[field] and not field.startswith(_FREE):
+                raise InputError(
+                    f"The workdir {self.path} holds a run with {field} = {saved[field]!r}, "
+                    f"not {now[field]!r}.",
+                    "Give another --workdir, or the config of the run that is there.",
+                )

@@ -1,0 +1,174 @@
+import re
+import struct
+import warnings
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.errors import InputError
+
+RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
+
+
+def grey_png(path, values: np.ndarray, bits: int):
+    """A grey PNG of 1, 2 or 4 bits a pixel, which PIL reads but does not write."""
+    rows = []
+    for row in values:
+        packed = np.array([[v >> (bits - 1 - b) & 1 for b in range(bits)] for v in row])
+        rows.append(b"\0" + np.packbits(packed.ravel()).tobytes())
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    body = (
+        chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
+    )
+    path.write_bytes(b"\x89PNG\r\n\x1a\n" + body)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "CMYK"])
+def test_photos_of_any_mode_become_rgb(tmp_path, mode):
+    image = Image.fromarray(RGB).convert(mode)
+    path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
+    image.save(path)
+    got = read_image(path)
+    assert got.dtype == np.uint8
+    assert got.shape == (7, 11, 3)
+    np.testing.assert_array_equal(got, np.asarray(image.convert("RGB")))
+
+
+def test_alpha_is_dropped_not_blended(tmp_path):
+    rgba = np.dstack([RGB, np.zeros((7, 11), np.uint8)])
+    Image.fromarray(rgba).save(tmp_path / "a.png")
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+
+
+def test_palette_photo_with_transparency_raises_no_warning(tmp_path):
+    image = Image.fromarray(RGB).quantize(8)
+    image.save(tmp_path / "a.png", transparency=bytes([0, 128, 255]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        got = read_image(tmp_path / "a.png")
+    np.testing.assert_array_equal(got, np.asarray(image.convert("RGB")))
+
+
+def test_cmyk_jpeg(tmp_path):
+    Image.new("CMYK", (9, 8), (255, 0, 0, 0)).save(tmp_path / "a.jpg")
+    np.testing.assert_allclose(read_image(tmp_path / "a.jpg")[4, 4], [0, 255, 255], atol=3)
+
+
+def test_exif_orientation_turns_nothing(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=exif)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png"), RGB)
+    assert read_size(tmp_path / "a.png") == (7, 11)
+
+
+def test_mask_gives_indices_not_colours(tmp_path):
+    indices = np.array([[0, 1, 255], [20, 3, 255]], np.uint8)
+    image = Image.fromarray(indices)
+    image.putpalette(np.random.default_rng(1).bytes(768))
+    image.save(tmp_path / "a.png")
+    got = read_mask(tmp_path / "a.png", 21)
+    assert got.dtype == np.uint8
+    np.testing.assert_array_equal(got, indices)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_grey_mask_of_few_bits_is_not_stretched(tmp_path, bits):
+    values = np.arange(2**bits, dtype=np.uint8).reshape(1, -1).repeat(3, 0)
+    grey_png(tmp_path / "a.png", values, bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 2**bits), values)
+
+
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_palette_mask_of_few_bits(tmp_path, bits):
+    values = np.arange(2**bits, dtype=np.uint8).reshape(1, -1)
+    image = Image.fromarray(values)
+    image.putpalette(bytes(range(48)))
+    image.save(tmp_path / "a.png", bits=bits)
+    np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 2**bits), values)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+def test_colour_mask_is_refused(tmp_path, mode):
+    Image.fromarray(RGB).convert(mode).save(tmp_path / "a.png")
+    with pytest.raises(
+        InputError, match=f"a.png holds colours .mode {mode}.*the index of its class"
+    ):
+        read_mask(tmp_path / "a.png", 21)
+
+
+def test_16_bits_are_refused(tmp_path):
+    Image.fromarray(np.ones((3, 4), np.uint16)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="Mask .*a.png has more than 8 bits"):
+        read_mask(tmp_path / "a.png", 21)
+    with pytest.raises(InputError, match="Photo .*a.png has more than 8 bits"):
+        read_image(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize(
+    "values, classes, message",
+    [
+        ([0, 20, 21, 255], 21, "a.png holds the value 21; legal are 0..20 and 255"),
+        ([0, 22, 21, 3], 21, "holds the values 21, 22; legal"),
+        (list(range(40)), 21, "holds the values 21, 22, 23, 24, 25, 26, 27, 28, ...; legal"),
+        ([0, 254], 2, "looks like a binary mask: save its foreground as 1, not 254"),
+        ([1, 2, 255], 2, "counted from 1: subtract 1"),
+    ],
+)
+def test_values_out_of_range_are_named(tmp_path, values, classes, message):
+    Image.fromarray(np.array([values], np.uint8)).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match=re.escape(message)):
+        read_mask(tmp_path / "a.png", classes)
+
+
+def test_mask_of_nothing_but_ignore_is_legal(tmp_path):
+    Image.new("L", (3, 2), 255).save(tmp_path / "a.png")
+    assert (read_mask(tmp_path / "a.png", 2) == 255).all()
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("kept", [0.0, 0.02, 0.3, 0.6, 0.9])
+def test_truncated_files_are_named(tmp_path, suffix, kept):
+    path = tmp_path / f"photo{suffix}"
+    Image.fromarray(RGB.repeat(20, 0).repeat(20, 1)).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(kept * len(whole))])
+    with pytest.raises(InputError, match=f"photo{suffix} cannot be decoded"):
+        read_image(path)
+
+
+def test_damaged_bytes_give_pixels_or_an_input_error(tmp_path):
+    rng = np.random.default_rng(0)
+    pixels = Image.fromarray(RGB.repeat(6, 0).repeat(6, 1))
+    for suffix in (".png", ".jpg"):
+        path = tmp_path / f"a{suffix}"
+        pixels.save(path)
+        whole = path.read_bytes()
+        for _ in range(150):
+            damaged = bytearray(whole)
+            for at in rng.integers(0, len(whole), 3):
+                damaged[at] = rng.integers(256)
+            path.write_bytes(damaged)
+            with warnings.catch_warnings():  # PIL's, about the damage
+                warnings.simplefilter("ignore")
+                try:
+                    assert read_image(path).dtype == np.uint8
+                except InputError as error:
+                    assert str(path) in str(error)
+
+
+def test_missing_and_textual_files_are_named(tmp_path):
+    (tmp_path / "a.png").write_text("not an image")
+    for path in (tmp_path / "a.png", tmp_path / "none.png"):
+        for read in (read_image, read_size, lambda p: read_mask(p, 2)):
+            with pytest.raises(InputError, match=f"{path.name} cannot be decoded"):
+                read(path)

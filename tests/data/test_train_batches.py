@@ -1,0 +1,183 @@
+import itertools
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from jaxseg.data import Augment, Cached, Scenes, train_batches
+from jaxseg.errors import InputError
+
+SOURCE = Scenes(0, 11, (24, 32))
+AUGMENT = Augment((20, 20), (0.7, 1.4), 0.5)
+
+
+def take(count: int, source=SOURCE, **options) -> list[dict]:
+    options = {"seed": 5, "batch_size": 4, "augment": AUGMENT, **options}
+    batches = train_batches(source, **options)
+    try:
+        return list(itertools.islice(batches, count))
+    finally:
+        batches.close()
+
+
+def assert_same(batches: list[dict], expected: list[dict]):
+    assert len(batches) == len(expected)
+    for one, other in zip(batches, expected, strict=True):
+        assert one["names"] == other["names"]
+        np.testing.assert_array_equal(one["image"], other["image"])
+        np.testing.assert_array_equal(one["label"], other["label"])
+
+
+def test_shapes():
+    (batch,) = take(1)
+    assert (batch["image"].shape, batch["image"].dtype) == ((4, 20, 20, 3), np.uint8)
+    assert (batch["label"].shape, batch["label"].dtype) == ((4, 20, 20), np.uint8)
+    assert len(batch["names"]) == 4
+
+
+def test_every_epoch_holds_every_example_once_in_another_order():
+    names = [n for b in take(11) for n in b["names"]]  # 4 epochs of 11; batches straddle them
+    epochs = [names[i : i + 11] for i in range(0, 44, 11)]
+    assert all(sorted(e) == sorted(SOURCE.name(i) for i in range(11)) for e in epochs)
+    assert len({tuple(e) for e in epochs}) == 4
+
+
+def test_an_example_is_augmented_anew_every_time():
+    pictures = {}
+    for batch in take(11):
+        for name, image in zip(batch["names"], batch["image"], strict=True):
+            pictures.setdefault(name, set()).add(image.tobytes())
+    assert all(len(p) == 4 for p in pictures.values())
+
+
+@pytest.mark.parametrize(
+    "options", [{"threads": 0}, {"prefetch": 0}, {"threads": 3, "prefetch": 1}]
+)
+def test_threads_change_nothing(options):
+    assert_same(take(7, **options), take(7))
+
+
+def test_seeds_differ():
+    assert take(1)[0]["names"] != take(1, seed=6)[0]["names"]
+
+
+@pytest.mark.parametrize("start", [1, 3, 9])
+def test_seeking_continues_the_run(start):
+    assert_same(take(12 - start, start_step=start), take(12)[start:])
+
+
+def test_seeking_far_reads_nothing_else():
+    reads = []
+
+    class Recording(Scenes):
+        def __getitem__(self, index):
+            reads.append(index)
+            return super().__getitem__(index)
+
+    start = time.perf_counter()
+    (batch,) = take(1, Recording(0, 11, (24, 32)), start_step=10**9, threads=0)
+    assert len(reads) == 4
+    assert time.perf_counter() - start < 5
+    assert_same([batch], take(1, start_step=10**9))
+
+
+@pytest.mark.parametrize("processes", [2, 4])
+def test_processes_get_the_parts_of_the_batch_of_one(processes):
+    parts = [
+        take(6, process_index=p, process_count=processes, start_step=2) for p in range(processes)
+    ]
+    whole = [
+        {
+            "image": np.concatenate([b["image"] for b in batch]),
+            "label": np.concatenate([b["label"] for b in batch]),
+            "names": [n for b in batch for n in b["names"]],
+        }
+        for batch in zip(*parts, strict=True)
+    ]
+    assert_same(whole, take(6, start_step=2))
+
+
+def test_a_cache_changes_nothing():
+    assert_same(take(7, Cached(SOURCE)), take(7))
+
+
+def test_a_source_of_one_example():
+    (batch,) = take(1, Scenes(0, 1, (24, 32)))
+    assert batch["names"] == ["train-0-0"] * 4
+
+
+def test_worker_processes_change_nothing():
+    assert_same(take(6, workers=2), take(6))
+
+
+def test_worker_processes_seek():
+    assert_same(take(5, workers=2, start_step=3, threads=1, prefetch=1), take(8)[3:])
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_broken_file_surfaces_from_a_worker(devkit, workers):
+    expect_broken_file(devkit, workers=workers)
+
+
+@pytest.mark.parametrize("threads", [0, 2])
+def test_a_broken_file_surfaces_from_a_thread(devkit, threads):
+    expect_broken_file(devkit, threads=threads)
+
+
+def expect_broken_file(devkit, **options):
+    source = devkit.open()
+    path = devkit.root / "JPEGImages/p2.jpg"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(InputError) as caught:
+        take(5, source, **options)
+    with pytest.raises(InputError) as direct:
+        source[2]
+    assert type(caught.value) is InputError
+    assert str(caught.value) == str(direct.value)
+    assert (caught.value.problem, caught.value.remedy) == (
+        direct.value.problem,
+        direct.value.remedy,
+    )
+    assert str(path) in caught.value.problem
+
+
+def test_other_errors_stay_what_they_are():
+    def broken(example, rng):
+        raise ZeroDivisionError("in the augmentation")
+
+    with pytest.raises(ZeroDivisionError, match="in the augmentation"):
+        take(1, augment=broken)
+
+
+def test_sizes_that_do_not_fit_into_a_batch(devkit):
+    with pytest.raises(
+        InputError, match="wide and .* high: one batch cannot hold both.*augment.crop"
+    ):
+        take(3, devkit.open(), augment=Augment())
+    assert len(take(3, devkit.open(), augment=Augment(), batch_size=1)) == 3
+
+
+def test_closing_stops_the_threads():
+    before = threading.active_count()
+    take(2, threads=4, prefetch=8)
+    deadline = time.time() + 5
+    while threading.active_count() > before and time.time() < deadline:
+        time.sleep(0.01)
+    assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        ({"batch_size": 0}, "batch of 0"),
+        ({"process_count": 3}, "batch of 4 cannot be shared evenly by 3"),
+        ({"process_count": 2, "process_index": 2}, "process_index is 2"),
+        ({"seed": -1}, "seed is -1"),
+        ({"start_step": -1}, "start_step -1"),
+        ({"threads": -1}, "threads is -1"),
+    ],
+)
+def test_arguments_are_checked_before_anything_is_read(options, message):
+    with pytest.raises(InputError, match=message):
+        train_batches(SOURCE, **{"seed": 0, "batch_size": 4, "augment": AUGMENT, **options})

@@ -1,0 +1,95 @@
+"""The distribution, and the promise that a warning of jaxseg's own code is an error."""
+
+import subprocess
+import sys
+import tomllib
+import warnings
+import zipfile
+
+import pytest
+
+import jaxseg
+
+
+def run(repository, *words):
+    done = subprocess.run(
+        [sys.executable, *words], capture_output=True, text=True, timeout=120, cwd=repository
+    )
+    assert done.returncode == 0, done.stderr
+    return done
+
+
+def test_wheel_holds_the_package_alone(repository, tmp_path):
+    pytest.importorskip("hatchling")
+    build = "import sys, hatchling.build as b; print(b.build_wheel(sys.argv[1]))"
+    run(repository, "-c", build, str(tmp_path))
+    (wheel,) = tmp_path.glob("jaxseg-*-py3-none-any.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert {name.split("/")[0] for name in names} == {
+        "jaxseg",
+        f"jaxseg-{jaxseg.__version__}.dist-info",
+    }
+    own = {n for n in names if n.startswith("jaxseg/")}
+    assert own == {
+        path.relative_to(repository).as_posix()
+        for path in (repository / "jaxseg").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+
+
+def test_version_is_written_once(repository):
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    assert project["version"] == jaxseg.__version__
+
+
+def test_constraints_meet_the_lower_bounds(repository):
+    """Every dependency is pinned in constraints.txt, for each Python, at or above its bound."""
+    packaging = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    pins = [
+        packaging.Requirement(line)
+        for line in (repository / "constraints.txt").read_text().splitlines()
+        if line and not line.startswith("#")
+    ]
+    extras = project["optional-dependencies"]
+    needs = project["dependencies"] + extras["test"] + extras["torch"] + extras["dev"]
+    for python in ("3.11", "3.12"):
+        versions = {
+            pin.name.lower().replace("_", "-"): next(iter(pin.specifier)).version
+            for pin in pins
+            if pin.marker is None or pin.marker.evaluate({"python_version": python})
+        }
+        for need in map(packaging.Requirement, needs):
+            assert need.specifier.contains(versions[need.name.lower().replace("_", "-")]), need
+
+
+def test_import_raises_no_warning(repository):
+    run(repository, "-W", "error", "-c", "import jaxseg, jaxseg.config, jaxseg.main")
+
+
+@pytest.mark.parametrize("module", ["jaxseg", "jaxseg.ops.anything", "test_anything", "conftest"])
+@pytest.mark.parametrize("category", [UserWarning, DeprecationWarning, ResourceWarning])
+def test_a_warning_of_our_own_code_is_an_error(module, category):
+    with pytest.raises(category):
+        exec("warnings.warn('old', category)", _globals(module, category))
+
+
+def test_a_warning_that_blames_its_caller_is_an_error_where_we_are_the_caller():
+    library = _globals("library", DeprecationWarning)
+    exec("def old(): warnings.warn('old', category, stacklevel=2)", library)
+    with pytest.raises(DeprecationWarning):
+        exec("old()", _globals("jaxseg.anything", None) | {"old": library["old"]})
+    with pytest.raises(DeprecationWarning):
+        library["old"]()
+
+
+@pytest.mark.parametrize("module", ["library", "jaxsegment", "library.jaxseg_like"])
+def test_a_warning_inside_a_library_is_not(module):
+    with warnings.catch_warnings(record=True) as caught:
+        exec("warnings.warn('old', category)", _globals(module, DeprecationWarning))
+    assert len(caught) == 1
+
+
+def _globals(module, category):
+    return {"__name__": module, "warnings": warnings, "category": category}
