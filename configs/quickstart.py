@@ -1,6 +1,6 @@
-"""FCN-8s, narrow, on scenes that jaxseg generates itself: needs no data, ends in minutes on a laptop.
+"""FCN-8s, narrow, on scenes that jaxseg generates itself: no data needed, minutes on a laptop.
 
-    python -m jaxseg.main --config configs/quickstart.py
+python -m jaxseg.main --config configs/quickstart.py
 """
 
 from jaxseg.config import default_config

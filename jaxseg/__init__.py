@@ -9,8 +9,9 @@
 """
 
 from jaxseg import losses, metrics, ops
+from jaxseg.inference import predict
 from jaxseg.models import create_model, list_models, normalize
 
 __version__ = "0.1.0"
 
-__all__ = ["create_model", "list_models", "losses", "metrics", "normalize", "ops"]
+__all__ = ["create_model", "list_models", "losses", "metrics", "normalize", "ops", "predict"]

@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import re
+from typing import TypeVar
 
 import jax
 import orbax.checkpoint as ocp
@@ -10,9 +11,11 @@ from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.errors import InputError
 
+State = TypeVar("State")
+
 
 class _NoScores(logging.Filter):
-    """Drops Orbax's warning about a checkpoint without scores: most of ours have none, on purpose."""
+    """Drops Orbax's warning about a checkpoint without scores: most of ours have none."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         return "did not provide metrics" not in record.getMessage()
@@ -62,7 +65,8 @@ class Checkpoints:
         steps = sorted(self._manager.all_steps())
         if not steps:
             raise InputError(
-                f"{self._manager.directory} holds no checkpoint.", "Train first, or give another workdir."
+                f"{self._manager.directory} holds no checkpoint.",
+                "Train first, or give another workdir.",
             )
         if which == "last":
             return steps[-1]
@@ -71,7 +75,8 @@ class Checkpoints:
         if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
             return int(which)
         raise InputError(
-            f"There is no checkpoint '{which}'.", f"Choose last, best, or one of {', '.join(map(str, steps))}."
+            f"There is no checkpoint '{which}'.",
+            f"Choose last, best, or one of {', '.join(map(str, steps))}.",
         )
 
     def save(self, step: int, state, position: dict, scores: dict | None = None) -> None:
@@ -86,7 +91,7 @@ class Checkpoints:
             force=True,
         )
 
-    def restore(self, step: int, like) -> tuple[object, dict]:
+    def restore(self, step: int, like: State) -> tuple[State, dict]:
         """The state and the data position of a step.
 
         Args:
@@ -110,7 +115,7 @@ class Checkpoints:
         self._manager.close()
 
 
-def abstract(state, sharding: jax.sharding.Sharding):
+def abstract(state: State, sharding: jax.sharding.Sharding) -> State:
     """The shapes and dtypes of `state`, placed as `sharding` says: what `restore` wants."""
     return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state)
 

@@ -37,4 +37,8 @@ def nearest(word: str, choices: Iterable[str]) -> str:
     choices = sorted(choices)
     close = difflib.get_close_matches(word, choices, n=3, cutoff=0.5)
     quoted = ", ".join(f"'{c}'" for c in (close or choices))
-    return f"Did you mean {' or '.join(repr(c) for c in close)}?" if close else f"Choose one of {quoted}."
+    return (
+        f"Did you mean {' or '.join(repr(c) for c in close)}?"
+        if close
+        else f"Choose one of {quoted}."
+    )

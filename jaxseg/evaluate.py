@@ -1,6 +1,5 @@
 """Evaluation: every image once, one confusion matrix on the devices, only counts leave them."""
 
-import functools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -17,8 +16,6 @@ from jaxseg.config import load_config
 from jaxseg.data import Source, eval_batches, open_data, resize_image
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config, normalize
-from jaxseg.models.layers import Head
-from jaxseg.ops.upsampling import Upsampling, half_pixel
 from jaxseg.optim import make_optimizer
 from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
 from jaxseg.step import create_state
@@ -45,8 +42,9 @@ class Evaluator:
         ignore = source.info.ignore_label
 
         def count(variables, images, labels, total):
-            head = _first_head(model, variables, images)
-            upsampling = to_size(head.upsampling, labels.shape[1:3])
+            images = normalize(images, model.preprocessing)
+            head = model.apply(variables, images, method="heads")[0]
+            upsampling = head.upsampling.resized(labels.shape[1:3])
             return total + metrics.coarse_confusion(
                 head.logits, labels, upsampling, ignore_label=ignore
             )
@@ -106,24 +104,6 @@ class Evaluator:
             yield to_devices(self._mesh, batch["image"], batch["label"])
 
 
-def _first_head(model: nn.Module, variables, images: jax.Array) -> Head:
-    return model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
-
-
-def to_size(upsampling: Upsampling, size: tuple[int, int]) -> Upsampling:
-    """`upsampling`, followed by a half-pixel resize where its output is not of `size` already."""
-    if upsampling.out_size == tuple(size):
-        return upsampling
-    return upsampling.then(half_pixel(upsampling.out_size, tuple(size)))
-
-
-@functools.partial(jax.jit, static_argnums=(0, 3))
-def predicted_labels(model: nn.Module, variables, images: jax.Array, size: tuple[int, int]) -> jax.Array:
-    """Classes of uint8 images [N, H, W, 3] as uint8 [N, *size]."""
-    head = _first_head(model, variables, images)
-    return metrics.predict_labels(head.logits, to_size(head.upsampling, size))
-
-
 def write_scores(path: pathlib.Path, scores: dict) -> None:
     """Writes scores as JSON; a class that is absent (NaN) becomes null."""
     scores = scores | {"iou": [None if np.isnan(v) else v for v in scores["iou"]]}
@@ -140,7 +120,8 @@ def evaluate_workdir(workdir: str | pathlib.Path, step: str | int = "last") -> d
       step: "last", "best" or a step's number.
 
     Returns:
-      `metrics.scores`, with `class_names` and `step`. For "last" of a finished run they equal its `scores.json`.
+      `metrics.scores`, with `class_names` and `step`. For "last" of a finished run they equal its
+      `scores.json`.
 
     Raises:
       InputError: no run, no such checkpoint, or the data set is missing or damaged.
@@ -148,7 +129,9 @@ def evaluate_workdir(workdir: str | pathlib.Path, step: str | int = "last") -> d
     folder = Workdir.existing(workdir)
     config = load_config(folder.config)
     source = open_data(config.data, "eval", config.seed)
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best)
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
+    )
     step = checkpoints.find(step)
     model = model_from_config(config.model, source.info.num_classes)
     evaluator = Evaluator(model, source, config)

@@ -24,11 +24,12 @@ def confusion_matrix(
       ignore_label: the label of pixels that are not counted.
 
     Returns:
-      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels, add in 64 bits beyond.
+      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels, add in 64 bits
+      beyond.
 
     Raises:
-      InputError: shapes that differ; values out of range (where they are known, that is outside `jit`;
-        inside, such pixels are not counted).
+      InputError: shapes that differ; values out of range (where they are known, that is outside
+        `jit`; inside, such pixels are not counted).
 
     >>> confusion_matrix(jnp.array([0, 1, 1, 255]), jnp.array([0, 1, 0, 1]), 2).tolist()
     [[1, 0], [1, 1]]
@@ -50,7 +51,9 @@ def confusion_matrix(
     return counts[:-1].reshape(num_classes, num_classes)
 
 
-def predict_labels(coarse_logits: jax.Array, upsampling: Upsampling, *, strip_rows: int = 16) -> jax.Array:
+def predict_labels(
+    coarse_logits: jax.Array, upsampling: Upsampling, *, strip_rows: int = 16
+) -> jax.Array:
     """The class with the highest upsampled logit at each pixel, walked in strips.
 
     Args:
@@ -78,7 +81,7 @@ def coarse_confusion(
     ignore_label: int = 255,
     strip_rows: int = 16,
 ) -> jax.Array:
-    """`confusion_matrix` of `predict_labels`, without either label map: strips are counted and dropped.
+    """`confusion_matrix` of `predict_labels`, without a label map: strips are counted and dropped.
 
     Args:
       coarse_logits: [N, h, w, C] floating point.
@@ -112,19 +115,22 @@ def coarse_confusion(
 def scores(confusion: np.ndarray | jax.Array, *, absent: str = "nan") -> dict:
     """The four scores of the FCN paper (section 5) and each class's IoU.
 
-    With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and u[i] = t[i] + sum_j n[j, i] - n[i, i]:
-    pixel accuracy sum_i n[i, i] / sum_i t[i], mean accuracy mean_i n[i, i] / t[i], mean IoU
-    mean_i n[i, i] / u[i], frequency-weighted IoU sum_i t[i] n[i, i] / u[i] / sum_i t[i].
+    With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and u[i] = t[i] + sum_j n[j,
+    i] - n[i, i]: pixel accuracy sum_i n[i, i] / sum_i t[i], mean accuracy mean_i n[i, i] / t[i],
+    mean IoU mean_i n[i, i] / u[i], frequency-weighted IoU sum_i t[i] n[i, i] / u[i] / sum_i t[i].
 
     Args:
-      confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over images).
-      absent: what a class counts in a mean when it occurs neither in the truth nor in the prediction
-        (in the truth, for mean accuracy). "nan": it is left out, as cityscapesScripts and mmsegmentation do;
+      confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over
+        images).
+      absent: what a class counts in a mean when it occurs neither in the truth nor in the
+        prediction (in the truth, for mean accuracy). "nan": it is left out, as cityscapesScripts
+        and mmsegmentation do;
         "zero": 0, as semseg does; "one": 1, as PaddleSeg does.
 
     Returns:
-      A dict of floats `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou` in 0..1, the list
-      `iou` of C floats, and the string `absent`. Where nothing is labelled at all the scores are NaN.
+      A dict of floats `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou` in
+      0..1, the list `iou` of C floats, and the string `absent`. Where nothing is labelled at all
+      the scores are NaN.
 
     Raises:
       InputError: a matrix that is not square, or an unknown `absent`.
@@ -156,7 +162,9 @@ def scores(confusion: np.ndarray | jax.Array, *, absent: str = "nan") -> dict:
         "pixel_accuracy": float(hits.sum() / total) if total else np.nan,
         "mean_accuracy": mean(ratio(hits, true)),
         "mean_iou": mean(iou),
-        "frequency_weighted_iou": float((true[present] * iou[present]).sum() / total) if total else np.nan,
+        "frequency_weighted_iou": float((true[present] * iou[present]).sum() / total)
+        if total
+        else np.nan,
         "iou": [float(v) for v in iou],
         "absent": absent,
     }

@@ -38,8 +38,9 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
 def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
     """The optimiser of a run.
 
-    "sgd" is Caffe's: v = momentum * v + lr * (gradient + decay * w); w = w - v. The learning rate enters before
-    the momentum; where it is constant this equals PyTorch's form. "adamw" decouples the decay.
+    "sgd" is Caffe's: v = momentum * v + lr * (gradient + decay * w); w = w - v. The learning rate
+    enters before the momentum; where it is constant this equals PyTorch's form. "adamw" decouples
+    the decay.
 
     Args:
       config: a run's `config.optim`.

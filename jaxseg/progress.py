@@ -6,7 +6,6 @@ import sys
 import time
 
 import numpy as np
-import tensorboardX
 import tqdm
 
 from jaxseg.workdir import Workdir
@@ -25,17 +24,28 @@ class Progress:
       enabled: whether this process logs.
     """
 
-    def __init__(self, workdir: Workdir, step: int, steps: int, batch_size: int, enabled: bool = True):
+    def __init__(
+        self, workdir: Workdir, step: int, steps: int, batch_size: int, enabled: bool = True
+    ):
         self._enabled = enabled
         self._batch_size = batch_size
         self._step, self._time = step, time.perf_counter()
         self._waited = self._paused = 0.0
         if enabled:
+            import tensorboardX  # takes a second where PyTorch is installed, which it imports
+
             _forget_after(workdir.log, step)
             self._log = workdir.log.open("a")
-            self._board = tensorboardX.SummaryWriter(str(workdir.path / "tensorboard"), purge_step=step + 1)
+            self._board = tensorboardX.SummaryWriter(
+                str(workdir.path / "tensorboard"), purge_step=step + 1
+            )
             self._bar = tqdm.tqdm(
-                total=steps, initial=step, unit="step", disable=None, dynamic_ncols=True, smoothing=0.1
+                total=steps,
+                initial=step,
+                unit="step",
+                disable=None,
+                dynamic_ncols=True,
+                smoothing=0.1,
             )
 
     def say(self, text: str) -> None:
@@ -75,7 +85,8 @@ class Progress:
         self._waited = self._paused = 0.0
         self._write("train", entry)
         self._bar.set_postfix_str(
-            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s", refresh=False
+            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s",
+            refresh=False,
         )
 
     def evaluation(self, step: int, scores: dict) -> None:
@@ -85,7 +96,8 @@ class Progress:
         numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
         self._write("eval", {"step": step} | numbers)
         self.say(
-            f"step {step}: mean IoU {scores['mean_iou']:.4f}, pixel accuracy {scores['pixel_accuracy']:.4f}"
+            f"step {step}: mean IoU {scores['mean_iou']:.4f}, "
+            f"pixel accuracy {scores['pixel_accuracy']:.4f}"
         )
 
     def picture(self, step: int, image: np.ndarray) -> None:
@@ -109,7 +121,7 @@ class Progress:
 
 
 def _forget_after(log: pathlib.Path, step: int) -> None:
-    """Removes the lines of later steps, and a line that was cut off: the run will write them again."""
+    """Removes the lines of later steps, and a cut-off line: the run will write them again."""
     if not log.exists():
         return
     kept = []

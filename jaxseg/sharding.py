@@ -19,7 +19,9 @@ def make_mesh(batch_size: int, what: str = "train.batch_size") -> Mesh:
     """
     devices = jax.device_count()
     if batch_size % devices:
-        fitting = sorted({max(devices, batch_size // devices * devices), -(-batch_size // devices) * devices})
+        fitting = sorted(
+            {max(devices, batch_size // devices * devices), -(-batch_size // devices) * devices}
+        )
         raise InputError(
             f"{what} is {batch_size}, which {devices} devices cannot share evenly.",
             f"Give a multiple of {devices}, such as {' or '.join(map(str, fitting))}.",

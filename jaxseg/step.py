@@ -23,7 +23,8 @@ class TrainState:
       params: float32 parameters.
       batch_stats: running statistics of batch norm ({} without).
       opt_state: the optimiser's.
-      first_bad_step: int32 scalar, the first step whose loss or gradient was not finite; -1 for none.
+      first_bad_step: int32 scalar, the first step whose loss or gradient was not finite; -1 for
+        none.
     """
 
     step: jax.Array
@@ -39,7 +40,10 @@ class TrainState:
 
 
 def create_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, seed: int, image_size: tuple[int, int]
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    image_size: tuple[int, int],
 ) -> TrainState:
     """A state at step 0.
 
@@ -68,8 +72,9 @@ def make_train_step(
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, images, labels) -> (state, metrics), to be jitted.
 
-    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and the step alone.
-    Over a mesh, with the batch split and the state replicated, batch norm and loss are those of the whole batch.
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and
+    the step alone. Over a mesh, with the batch split and the state replicated, batch norm and loss
+    are those of the whole batch.
     """
 
     def objective(params, state, images, labels, dropout_key):
@@ -84,7 +89,12 @@ def make_train_step(
         losses = [
             h.weight
             * cross_entropy(
-                h.logits, labels, h.upsampling, ignore_label=ignore_label, reduction=loss.reduction
+                h.logits,
+                labels,
+                h.upsampling,
+                ignore_label=ignore_label,
+                class_weights=loss.class_weights,
+                reduction=loss.reduction,
             )
             for h in heads
         ]

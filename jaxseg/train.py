@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 import jax
 import ml_collections
@@ -12,7 +12,8 @@ from jaxseg.checkpoint import Checkpoints, abstract
 from jaxseg.config import validate
 from jaxseg.data import Augment, check_position, open_data, position, train_batches
 from jaxseg.errors import InputError
-from jaxseg.evaluate import Evaluator, predicted_labels, write_scores
+from jaxseg.evaluate import Evaluator, write_scores
+from jaxseg.inference.whole_image import label_images
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer, make_schedule
 from jaxseg.progress import Progress
@@ -25,18 +26,20 @@ from jaxseg.workdir import Workdir
 def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dict:
     """Trains as `config` says, going on where an earlier run in `workdir` stopped, then scores.
 
-    The result is a function of the config: a run that was killed and started again ends with the same
-    parameters, bit for bit on one machine, as one that was not.
+    The result is a function of the config: a run that was killed and started again ends with the
+    same parameters, bit for bit on one machine, as one that was not.
 
     Args:
       config: see `jaxseg.config.default_config`.
       workdir: where the run's files are or go.
 
     Returns:
-      The final scores, as in the `scores.json` it writes: `metrics.scores`, with `class_names` and `step`.
+      The final scores, as in the `scores.json` it writes: `metrics.scores`, with `class_names` and
+      `step`.
 
     Raises:
-      InputError: something about the config, the data or the workdir is wrong, or the loss became NaN.
+      InputError: something about the config, the data or the workdir is wrong, or the loss became
+        NaN.
     """
     # ---- what goes in
     validate(config)
@@ -64,7 +67,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
 
     folder = Workdir(workdir)
     folder.open(config)
-    checkpoints = Checkpoints(folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best)
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
+    )
     start = checkpoints.latest() or 0
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
@@ -83,8 +88,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     progress = Progress(folder, start, steps, batch_size, enabled=jax.process_index() == 0)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
-        f"{config.model.name}: {parameters:,} parameters, {len(source)} training and {len(eval_source)} "
-        f"evaluation images, {jax.device_count()} {jax.default_backend()} device(s), in {folder.path}"
+        f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
+        f"{len(eval_source)} evaluation images, "
+        f"{jax.device_count()} device(s) of kind {jax.default_backend()}"
     )
     if start:
         progress.say(f"going on from step {start} of {steps}")
@@ -144,9 +150,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         checkpoints.close()
 
 
-def _on_devices(batches: Iterator[dict], mesh, ahead: int) -> Iterator[tuple[jax.Array, jax.Array]]:
-    """Images and labels on the devices, `ahead` batches before they are needed: copies overlap with steps."""
-    queue: list[tuple[jax.Array, jax.Array]] = []
+def _on_devices(batches: Generator[dict], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
+    """Images and labels on the devices, `ahead` batches early: copies overlap with steps."""
+    queue: list[tuple[jax.Array, ...]] = []
     try:
         for batch in batches:
             queue.append(to_devices(mesh, batch["image"], batch["label"]))
@@ -158,7 +164,7 @@ def _on_devices(batches: Iterator[dict], mesh, ahead: int) -> Iterator[tuple[jax
 
 
 def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises InputError where some step's loss or gradient was NaN or infinite; nothing of it is saved."""
+    """Raises InputError where a step's loss or gradient was not finite; nothing of it is saved."""
     bad = int(state.first_bad_step)
     if bad < 0:
         return
@@ -167,12 +173,16 @@ def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
     raise InputError(
         f"The loss or its gradient became NaN or infinite at step {bad}.",
         "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
-        + (f"the checkpoint of step {kept} is intact." if kept else "no checkpoint was saved before it."),
+        + (
+            f"the checkpoint of step {kept} is intact."
+            if kept
+            else "no checkpoint was saved before it."
+        ),
     )
 
 
 def _picture(model, state: TrainState, evaluator: Evaluator, config):
-    """Photo, truth, prediction and error of a few evaluation images, evenly spread; None for none."""
+    """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
     source = evaluator.source
     count = min(config.log.pictures, len(source))
     if not count:
@@ -181,6 +191,6 @@ def _picture(model, state: TrainState, evaluator: Evaluator, config):
     for index in np.linspace(0, len(source) - 1, count).round().astype(int):
         example = source[int(index)]
         inputs = evaluator.network_input(example.image)[None]
-        prediction = predicted_labels(model, state.variables, inputs, example.label.shape)
+        prediction = label_images(model, state.variables, inputs, example.label.shape)
         rows.append((example.image, example.label, np.asarray(prediction)[0]))
     return comparison(rows, source.info)

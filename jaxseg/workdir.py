@@ -8,8 +8,17 @@ from jaxseg.config import flatten, load_config, save_config
 from jaxseg.errors import InputError
 
 # What may change between two parts of one run without making it another run.
-_FREE = ("log.", "eval.", "checkpoint.", "data.threads", "data.workers", "data.prefetch", "data.cache")
-_FREE += ("data.root", "train.steps")
+_FREE = (
+    "log.",
+    "eval.",
+    "checkpoint.",
+    "data.threads",
+    "data.workers",
+    "data.prefetch",
+    "data.cache",
+    "data.root",
+    "train.steps",
+)
 
 
 class Workdir:
@@ -48,7 +57,7 @@ class Workdir:
         return workdir
 
     def open(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the folder and writes the config, or checks that `config` goes on with the run that is there.
+        """Makes the folder and writes the config, or checks that its run is the one of `config`.
 
         Raises:
           InputError: the folder cannot be written, or holds another run.

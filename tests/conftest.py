@@ -32,6 +32,20 @@ def shared_data() -> pathlib.Path:
     return pathlib.Path(folder)
 
 
+@pytest.fixture(scope="session")
+def torch():
+    """PyTorch, with which some tests compare; else skips."""
+    return pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
+
+
+@pytest.fixture(scope="session")
+def mesh():
+    """Eight devices along one axis, "data"."""
+    from jaxseg.sharding import make_mesh
+
+    return make_mesh(8)
+
+
 def pytest_configure(config):
     config.pluginmanager.register(_NotRun(), "tests-not-run")
 

@@ -5,7 +5,7 @@ without those before it. Threads or worker processes only make them ahead of tim
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 
 import numpy as np
 
@@ -26,7 +26,7 @@ def train_batches(
     threads: int = 2,
     workers: int = 0,
     prefetch: int = 4,
-) -> Iterator[dict]:
+) -> Generator[dict]:
     """This process's part of the training batches `start_step`, `start_step + 1`, ... without end.
 
     The source is shuffled anew in every epoch, and a batch may straddle two epochs. A position
@@ -79,7 +79,7 @@ def eval_batches(
     process_count: int = 1,
     threads: int = 2,
     prefetch: int = 4,
-) -> Iterator[dict]:
+) -> Generator[dict]:
     """This process's part of the batches that hold every example exactly once.
 
     Examples are grouped by size, smallest first and in the source's order, so that a batch has one
@@ -192,7 +192,7 @@ def _part(batch_size: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * size, (process_index + 1) * size)
 
 
-def _ahead(batches, threads: int, workers: int, prefetch: int) -> Iterator[dict]:
+def _ahead(batches, threads: int, workers: int, prefetch: int) -> Generator[dict]:
     """The batches in order, made ahead by threads or by worker processes."""
     if min(threads, workers, prefetch) < 0:
         raise InputError(
@@ -217,7 +217,7 @@ def _ahead(batches, threads: int, workers: int, prefetch: int) -> Iterator[dict]
     return _iterate(dataset, shared_memory=workers > 0)
 
 
-def _iterate(dataset, shared_memory: bool) -> Iterator[dict]:
+def _iterate(dataset, shared_memory: bool) -> Generator[dict]:
     iterator = iter(dataset)
     try:
         while True:

@@ -1,7 +1,6 @@
 """The networks, by name."""
 
 import functools
-from collections.abc import Callable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -21,7 +20,7 @@ __all__ = [
     "normalize",
 ]
 
-_MODELS: dict[str, Callable[..., nn.Module]] = {
+_MODELS: dict[str, functools.partial] = {
     "fcn8s_vgg16": functools.partial(FCNVGG16, stride=8),
 }
 
@@ -41,12 +40,13 @@ def create_model(name: str, num_classes: int, **fields) -> nn.Module:
     Args:
       name: one of `list_models()`.
       num_classes: C, at least 2.
-      **fields: the network's own fields, such as `width`, `dtype` (a dtype or its name) or `norm`; what is not
-        given is as published.
+      **fields: the network's own fields, such as `width`, `dtype` (a dtype or its name) or `norm`;
+        what is not given is as published.
 
     Returns:
-      A `flax.linen.Module`. `model.apply(variables, images)` takes images [N, H, W, 3] float32, RGB,
-      normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and gives logits [N, H, W, C] float32.
+      A `flax.linen.Module`. `model.apply(variables, images)` takes images [N, H, W, 3] float32,
+      RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and gives logits [N, H, W, C]
+      float32.
 
     Raises:
       InputError: an unknown name or field, or fewer than two classes.
@@ -57,12 +57,14 @@ def create_model(name: str, num_classes: int, **fields) -> nn.Module:
     if name not in _MODELS:
         raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
     make = _MODELS[name]
-    known = field_names(make.func if isinstance(make, functools.partial) else make)
+    known = field_names(make.func)
     for field in fields:
         if field not in known:
             raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
     if num_classes < 2:
-        raise InputError(f"num_classes is {num_classes}.", "Give at least 2; background is a class.")
+        raise InputError(
+            f"num_classes is {num_classes}.", "Give at least 2; background is a class."
+        )
     if "dtype" in fields:
         fields["dtype"] = jnp.dtype(fields["dtype"])
     return make(num_classes=num_classes, **fields)
@@ -81,7 +83,8 @@ def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> nn
     fields = {k: v for k, v in config.items() if v is not None and k not in ("name", "num_classes")}
     if config.num_classes is not None and config.num_classes != num_classes:
         raise InputError(
-            f"config.model.num_classes is {config.num_classes}, but the data set has {num_classes} classes.",
+            f"config.model.num_classes is {config.num_classes}, "
+            f"but the data set has {num_classes} classes.",
             "Leave it unset to take the data set's.",
         )
     return create_model(config.name, num_classes, **fields)

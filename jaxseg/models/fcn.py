@@ -1,4 +1,4 @@
-"""FCN on VGG16 (Long, Shelhamer, Darrell 2015): classifier turned convolutional, scores fused across strides."""
+"""FCN on VGG16 (Long et al. 2015): a convolutional classifier, scores fused across strides."""
 
 from typing import Any
 
@@ -25,8 +25,9 @@ _VGG16 = (  # (block, convolutions, channels)
 class FCNVGG16(nn.Module):
     """FCN-32s, FCN-16s and FCN-8s as released (section 4.2 of the paper).
 
-    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any size, and gives
-    logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head` instead.
+    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
+    size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
+    instead.
 
     Attributes:
       num_classes: C, at least 2.
@@ -34,9 +35,9 @@ class FCNVGG16(nn.Module):
       width: multiplies the channels of conv1_1 to fc7.
       fc_channels: channels of fc6 and fc7, before `width`.
       norm: None as published, or "batch" for batch norm after every convolution but the scores.
-      padding: zeros around the image before conv1_1. 100 as published, with an fc6 that does not pad. Below 81
-        that fc6 would leave the image's border without scores, so there fc6 pads by 3 and covers it; 1 makes
-        every layer keep its size, which is far cheaper on small images.
+      padding: zeros around the image before conv1_1. 100 as published, with an fc6 that does not
+        pad. Below 81 that fc6 would leave the image's border without scores, so there fc6 pads by 3
+        and covers it; 1 makes every layer keep its size, which is far cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -61,7 +62,7 @@ class FCNVGG16(nn.Module):
 
     @nn.compact
     def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
-        """The coarse scores and the deconvolution (with its crop) that brings them to the image's resolution."""
+        """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
         check_images(images)
         x, grid = images, Grid()
         pooled = {}
@@ -76,10 +77,14 @@ class FCNVGG16(nn.Module):
         padding = 0 if self.padding > 80 else 3
         if min(x.shape[1:3]) + 2 * padding < 7:
             raise InputError(
-                f"Images of {images.shape[1]}×{images.shape[2]} leave fc6 a map of {x.shape[1]}×{x.shape[2]}.",
+                f"Images of {images.shape[1]}×{images.shape[2]} leave fc6 "
+                f"a map of {x.shape[1]}×{x.shape[2]}.",
                 "Give larger images, or a larger padding.",
             )
-        x, grid = self._conv("fc6", self.fc_channels, 7, padding, train)(x), grid.window(7, padding=padding)
+        x, grid = (
+            self._conv("fc6", self.fc_channels, 7, padding, train)(x),
+            grid.window(7, padding=padding),
+        )
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = self._conv("fc7", self.fc_channels, 1, 0, train)(x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -1,4 +1,4 @@
-"""Where each cell of a feature map lies in the image: crop offsets follow from it, none is written by hand."""
+"""Where each cell of a feature map lies in the image: every crop offset follows from it."""
 
 import dataclasses
 from fractions import Fraction
@@ -8,7 +8,7 @@ from jaxseg.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Cell `i` of a feature map is centred on image pixel `stride * i + origin` (along either axis).
+    """Cell `i` of a feature map is centred on image pixel `stride * i + origin`, on either axis.
 
     This is the coordinate mapping of Caffe's Crop layer, which gives the released FCN its offsets
     5, 9, 19, 27 and 31.
@@ -38,7 +38,7 @@ class Grid:
         return Grid(fine, self.origin - fine * Fraction(kernel - 1, 2))
 
     def offset_of(self, other: "Grid") -> int:
-        """The cell of this grid that lies on cell 0 of `other`; negative where `other` begins before this one.
+        """The cell of this grid that lies on cell 0 of `other`; negative where that begins first.
 
         Raises:
           InputError: the grids differ in stride, or by part of a cell.
@@ -46,7 +46,8 @@ class Grid:
         offset = (other.origin - self.origin) / self.stride
         if self.stride != other.stride or offset.denominator != 1:
             raise InputError(
-                f"Feature maps of strides {self.stride} and {other.stride} are {offset} cells apart.",
+                f"Feature maps of strides {self.stride} and {other.stride} "
+                f"are {offset} cells apart.",
                 "Choose a kernel whose centre falls on a cell.",
             )
         return int(offset)

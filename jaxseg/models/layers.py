@@ -79,6 +79,6 @@ def check_images(images: jax.Array) -> None:
         )
 
 
-def field_names(module: type) -> list[str]:
+def field_names(module: Any) -> list[str]:
     """The fields of a Linen module that a caller may set."""
     return [f.name for f in dataclasses.fields(module) if f.name not in ("parent", "name")]

@@ -1,4 +1,4 @@
-"""What each network expects of its input: the mean and scale that its published weights were trained with."""
+"""What each network expects of its input: the mean and scale of its published weights."""
 
 import dataclasses
 
@@ -10,7 +10,7 @@ from jaxseg.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """An input normalisation `(rgb - mean) / std`, in the units of 0..255 pixels, channels in RGB order."""
+    """An input normalisation `(rgb - mean) / std`, in units of 0..255, channels in RGB order."""
 
     mean: tuple[float, float, float]
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
@@ -31,7 +31,8 @@ def normalize(rgb: jax.Array, preprocessing: Preprocessing) -> jax.Array:
       [..., 3] float32.
 
     Raises:
-      InputError: an array that is not uint8 (it may be normalised already) or has no three channels.
+      InputError: an array that is not uint8 (it may be normalised already) or has no three
+        channels.
 
     >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
     [-122, -116, -104]

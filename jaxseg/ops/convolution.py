@@ -1,8 +1,8 @@
-"""Convolution that keeps each platform's best form: XLA's own on GPU and TPU, matrix products on CPU.
+"""Convolution in each platform's best form: XLA's own on GPU and TPU, matrix products on CPU.
 
-XLA's CPU convolution is fast forwards, but its gradients are not: that of a large kernel's input (fc6's 7×7)
-is a hundred times slower than the matrix product that it equals, and those of small kernels two to four
-times. The forms below are the same sums in another order.
+XLA's CPU convolution is fast forwards, but its gradients are not: that of a large kernel's input
+(fc6's 7×7) is a hundred times slower than the matrix product that it equals, and those of small
+kernels two to four times. The forms below are the same sums in another order.
 """
 
 import functools
@@ -70,18 +70,16 @@ def _as_matrix_product(x, kernel, *, padding):
     k, _, inputs, outputs = kernel.shape
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
-    taps = [
-        x[:, i : i + height, j : j + width] for i, j in itertools.product(range(k), range(k))
-    ]
+    taps = [x[:, i : i + height, j : j + width] for i, j in itertools.product(range(k), range(k))]
     windows = jnp.concatenate(taps, axis=-1) if k > 1 else taps[0]
     return jnp.dot(windows, kernel.reshape(k * k * inputs, outputs))
 
 
 def _kernel_gradient(x, dy, k, padding):
-    """Gradient of a small kernel: for each of its places one product of whole planes, image by image.
+    """Gradient of a small kernel: one product of whole planes for each of its places and images.
 
-    In a plane whose rows are padded to one length and laid end to end, moving by a place of the kernel is
-    moving by a number of cells, so no window is ever gathered.
+    In a plane whose rows are padded to one length and laid end to end, moving by a place of the
+    kernel is moving by a number of cells, so no window is ever gathered.
     """
     n, height, width, outputs = dy.shape
     inputs = x.shape[-1]

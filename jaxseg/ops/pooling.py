@@ -1,4 +1,4 @@
-"""Max pooling as Caffe and PyTorch define it: rounding up, padding that never wins, ties to the first."""
+"""Max pooling as Caffe and PyTorch define it: padding never wins, ties go to the first."""
 
 import itertools
 
@@ -21,11 +21,12 @@ def max_pool(
       window: rows and columns of a window.
       strides: steps between windows.
       padding: rows and columns of minus infinity put at each side.
-      ceil_mode: whether the output size is rounded up (Caffe; the last window may hang over the edge, but
-        never starts outside the padded input) or down.
+      ceil_mode: whether the output size is rounded up (Caffe; the last window may hang over the
+        edge, but never starts outside the padded input) or down.
 
     Returns:
-      [N, H', W', C] in the dtype of `x`. The gradient goes to the first largest value of a window in row order.
+      [N, H', W', C] in the dtype of `x`. The gradient goes to the first largest value of a window
+      in row order.
 
     >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     >>> max_pool(x, 2, 2).ravel().tolist(), max_pool(x, 2, 2, ceil_mode=True).ravel().tolist()
@@ -59,10 +60,13 @@ def max_pool_with_argmax(
       window, strides, padding, ceil_mode: as in `max_pool`.
 
     Returns:
-      values [N, H', W', C] in the dtype of `x`, and indices [N, H', W', C] int32: `h * W + w` of the maximum
-      inside its own plane of `x` (Caffe's pooling mask, PyTorch's `return_indices`), ties to the first in row order.
+      values [N, H', W', C] in the dtype of `x`, and indices [N, H', W', C] int32: `h * W + w` of
+      the maximum inside its own plane of `x` (Caffe's pooling mask, PyTorch's `return_indices`),
+      ties to the first in row order.
 
-    >>> values, indices = max_pool_with_argmax(jnp.array([[1.0, 3.0], [3.0, 2.0]]).reshape(1, 2, 2, 1), 2, 2)
+    >>> values, indices = max_pool_with_argmax(
+    ...     jnp.array([[1.0, 3.0], [3.0, 2.0]]).reshape(1, 2, 2, 1), 2, 2
+    ... )
     >>> values.item(), indices.item()
     (3.0, 1)
     """
@@ -70,13 +74,14 @@ def max_pool_with_argmax(
 
 
 class _Axis:
-    """One axis of a pooling: its window, stride, output size and the padding that makes windows whole."""
+    """One axis of a pooling: window, stride, output size, and padding that makes windows whole."""
 
     def __init__(self, size: int, window: int, stride: int, padding: int, ceil_mode: bool):
         span = size + 2 * padding - window
         if min(window, stride) < 1 or not 0 <= padding < window or span < 0:
             raise InputError(
-                f"A window of {window} with stride {stride} and padding {padding} does not fit {size} pixels.",
+                f"A window of {window} with stride {stride} and padding {padding} "
+                f"does not fit {size} pixels.",
                 "Give a larger image, a smaller window, or a padding below the window.",
             )
         out = (-(-span // stride) if ceil_mode else span // stride) + 1
@@ -84,40 +89,56 @@ class _Axis:
             out -= 1  # a window must start inside the image or its leading padding
         self.window, self.stride, self.out = window, stride, out
         self.before = padding
-        self.after = (out - 1) * stride + window - size - padding  # negative: rows no window reaches
+        self.after = (out - 1) * stride + window - size - padding  # negative: rows no window needs
+        self.size = size
+
+    def starts(self, axis: int, shape: tuple[int, ...]) -> jax.Array:
+        """Where each window starts along `axis` of an array of `shape`; negative in padding."""
+        return lax.broadcasted_iota(jnp.int32, shape, axis) * self.stride - self.before
 
 
 def _geometry(x, window, strides, padding, ceil_mode) -> tuple[_Axis, _Axis]:
     if x.ndim != 4:
         raise InputError(f"Pooling got an array of shape {x.shape}.", "Give [N, H, W, C].")
-    pairs = [(v, v) if isinstance(v, int) else v for v in (window, strides, padding)]
-    rows, columns = zip(*pairs, strict=True)
-    return _Axis(x.shape[1], *rows, ceil_mode), _Axis(x.shape[2], *columns, ceil_mode)
+    k, s, p = ((v, v) if isinstance(v, int) else v for v in (window, strides, padding))
+    rows, columns = (_Axis(x.shape[1 + i], k[i], s[i], p[i], ceil_mode) for i in (0, 1))
+    return rows, columns
 
 
 def _pool(x, rows: _Axis, columns: _Axis):
     """Compares one strided slice for each place in the window; the first of equals stays."""
-    low = jnp.array(-jnp.inf, x.dtype)
-    around = ((0, 0, 0), (rows.before, rows.after, 0), (columns.before, columns.after, 0), (0, 0, 0))
-    padded = lax.pad(x, low, around)
-    n, _, _, c = x.shape
-    best = index = None
-    for dy, dx in itertools.product(range(rows.window), range(columns.window)):
-        tap = lax.slice(
+    around = (
+        (0, 0, 0),
+        (rows.before, rows.after, 0),
+        (columns.before, columns.after, 0),
+        (0, 0, 0),
+    )
+    padded = lax.pad(x, jnp.array(-jnp.inf, x.dtype), around)
+    shape = (x.shape[0], rows.out, columns.out, x.shape[3])
+    top, left = rows.starts(1, shape), columns.starts(2, shape)
+    can_miss = bool(rows.before or columns.before)  # whether a window's first place may be padding
+
+    def tap(dy, dx):
+        last = (dy + (rows.out - 1) * rows.stride, dx + (columns.out - 1) * columns.stride)
+        return lax.slice(
             padded,
             (0, dy, dx, 0),
-            (n, dy + (rows.out - 1) * rows.stride + 1, dx + (columns.out - 1) * columns.stride + 1, c),
+            (shape[0], last[0] + 1, last[1] + 1, shape[3]),
             (1, rows.stride, columns.stride, 1),
         )
-        y = lax.broadcasted_iota(jnp.int32, tap.shape, 1) * rows.stride + (dy - rows.before)
-        z = lax.broadcasted_iota(jnp.int32, tap.shape, 2) * columns.stride + (dx - columns.before)
-        place = y * x.shape[2] + z
-        if best is None:
-            best, index = tap, place
-        else:
-            # a place in the padding must not win over a real minus infinity: compare strictly, but let
-            # the first real place replace padding
-            outside = (index < 0) if rows.before or columns.before else False
-            better = (tap > best) | jnp.isnan(tap) & ~jnp.isnan(best) | outside
-            best, index = jnp.where(better, tap, best), jnp.where(better, place, index)
-    return best, index
+
+    def index(dy, dx):
+        return (top + dy) * columns.size + left + dx
+
+    places = list(itertools.product(range(rows.window), range(columns.window)))
+    best, where = tap(*places[0]), index(*places[0])
+    found = (top >= 0) & (left >= 0)
+    for dy, dx in places[1:]:
+        value = tap(dy, dx)
+        better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
+        if can_miss:  # the first place in the image wins over padding even with minus infinity
+            inside = (top + dy >= 0) & (left + dx >= 0)
+            better |= inside & ~found
+            found |= inside
+        best, where = jnp.where(better, value, best), jnp.where(better, index(dy, dx), where)
+    return best, where

@@ -1,4 +1,4 @@
-"""Fixed bilinear upsampling as a separable linear map: `Uh · X · Uwᵀ` with two small banded matrices.
+"""Fixed bilinear upsampling as a separable linear map, `Uh · X · Uwᵀ` with two banded matrices.
 
 FCN's bilinear deconvolution with its crop (Long et al. 2015, section 3.3), PSPNet's align-corners
 resize and the half-pixel resize of image libraries differ only in where an output pixel reads.
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Axis:
-    """A bilinear map along one axis: output `i` reads the input at position `(step*i + offset) / unit`.
+    """A bilinear map along one axis: output `i` reads position `(step * i + offset) / unit`.
 
     Input `j` weighs `max(0, 1 - |position - j|)`. With `clamp`, positions are kept inside the input
     (a resize); without it, what lies outside counts as zero (a deconvolution).
@@ -29,7 +29,7 @@ class Axis:
     clamp: bool
 
     def matrix(self) -> np.ndarray:
-        """The map as a dense matrix: [out_size, in_size] float64, each row with at most two weights."""
+        """The map as a matrix: [out_size, in_size] float64, at most two weights in each row."""
         position = (self.step * np.arange(self.out_size) + self.offset) / self.unit
         if self.clamp:
             position = position.clip(0, self.in_size - 1)
@@ -38,9 +38,10 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Upsampling:
-    """A separable linear map from [h, w] to [H, W], made of one or more `Axis` maps in a row for each axis.
+    """A separable linear map from [h, w] to [H, W]: one or more `Axis` maps in a row for each axis.
 
-    Hashable and free of arrays, so that it may stand in a pytree's static part or a jit's static argument.
+    Hashable and free of arrays, so that it may stand in a pytree's static part or a jit's static
+    argument.
 
     >>> up = bilinear_deconv((2, 3), (16, 24), stride=8, kernel=16, offset=4)
     >>> up(jnp.ones([1, 2, 3, 5])).shape
@@ -64,10 +65,15 @@ class Upsampling:
         """This map followed by `after`; the two matrices of each axis become one."""
         if self.out_size != after.in_size:
             raise InputError(
-                f"A map that gives {self.out_size} cannot be followed by one that takes {after.in_size}.",
+                f"A map that gives {self.out_size} cannot be followed by one that takes "
+                f"{after.in_size}.",
                 "Make the second map for the first one's output size.",
             )
         return Upsampling(self.rows + after.rows, self.columns + after.columns)
+
+    def resized(self, size: tuple[int, int]) -> "Upsampling":
+        """This map, followed by a half-pixel resize to `size` where that is not its output size."""
+        return self if self.out_size == size else self.then(half_pixel(self.out_size, size))
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:
         """`Uh` [H, h] and `Uw` [W, w], float32."""
@@ -116,7 +122,7 @@ def align_corners(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsamp
 
 
 def half_pixel(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsampling:
-    """Bilinear resize that takes pixels as squares: OpenCV's and PyTorch's default, without antialiasing."""
+    """Bilinear resize that takes pixels as squares: the default of OpenCV and PyTorch."""
 
     def axis(n: int, m: int) -> Axis:
         return Axis(n, m, step=2 * n, offset=n - m, unit=2 * m, clamp=True)
@@ -125,9 +131,14 @@ def half_pixel(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsamplin
 
 
 def bilinear_deconv(
-    in_size: tuple[int, int], out_size: tuple[int, int], *, stride: int, kernel: int, offset: int = 0
+    in_size: tuple[int, int],
+    out_size: tuple[int, int],
+    *,
+    stride: int,
+    kernel: int,
+    offset: int = 0,
 ) -> Upsampling:
-    """A deconvolution with the fixed bilinear kernel, without padding, then cropped (FCN section 3.3).
+    """A deconvolution with the fixed bilinear kernel, unpadded, then cropped (FCN section 3.3).
 
     Args:
       in_size: (h, w) of the input.
@@ -147,8 +158,8 @@ def bilinear_deconv(
     for n, m in zip(in_size, out_size, strict=True):
         if offset < 0 or offset + m > stride * (n - 1) + kernel:
             raise InputError(
-                f"A crop of {m} at offset {offset} leaves the {stride * (n - 1) + kernel} rows or columns "
-                f"that {n} are upsampled to.",
+                f"A crop of {m} at offset {offset} leaves the {stride * (n - 1) + kernel} rows "
+                f"or columns that {n} are upsampled to.",
                 "Give a smaller output size or offset.",
             )
     shift = 2 * offset - 2 * stride + (1 if kernel == 2 * stride else 2)
@@ -173,7 +184,7 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool)
     [0.0, 0.5, 1.0]
     """
     make = _align_corners if align_corners else half_pixel
-    return make(x.shape[1:3], tuple(size))(x)
+    return make((x.shape[1], x.shape[2]), (size[0], size[1]))(x)
 
 
 _align_corners = align_corners  # `resize_bilinear` has an argument of that name

@@ -14,7 +14,7 @@ _IGNORED, _WRONG = (235, 235, 235), (220, 30, 30)
 def comparison(
     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], info: DataInfo, height: int = 240
 ) -> Image.Image:
-    """A table of pictures: one row for each image, one column each for photo, truth, prediction and error.
+    """A table of pictures: a row for each image; columns photo, truth, prediction and error.
 
     Args:
       rows: (image uint8 [H, W, 3], label uint8 [H, W], prediction uint8 [H, W]) triples.
@@ -22,8 +22,8 @@ def comparison(
       height: pixels that each image's height is scaled to.
 
     Returns:
-      An RGB image. In the error column wrong pixels are red, right ones show the photo in grey, and ignored
-      ones are pale, as they are in the truth.
+      An RGB image. In the error column wrong pixels are red, right ones show the photo in grey, and
+      ignored ones are pale, as they are in the truth.
     """
     tiles = [[_fit(tile, height) for tile in _tiles(*row, info)] for row in rows]
     width = max(tile.width for row in tiles for tile in row)
@@ -59,7 +59,9 @@ def _tiles(image, label, prediction, info):
 
 def _fit(array: np.ndarray, height: int) -> Image.Image:
     image = Image.fromarray(array)
-    return image.resize((round(image.width * height / image.height), height), Image.Resampling.NEAREST)
+    return image.resize(
+        (round(image.width * height / image.height), height), Image.Resampling.NEAREST
+    )
 
 
 def _legend(info: DataInfo, width: int) -> Image.Image:

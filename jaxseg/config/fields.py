@@ -1,107 +1,16 @@
-"""Every field of a run's configuration, with its default: the one place where they are documented.
-
-A file in `configs/` calls `default_config()`, changes what it needs and returns it. The result is
-locked: a field that is not listed here cannot be set, and a value of another type is refused. An
-int becomes a float, and a list a tuple, where the field has that type; only an optional field takes
-None.
-"""
+"""Checks of a config: its fields' names, types, ranges and choices."""
 
 import difflib
 import functools
-import json
 import math
-import os
-import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
 
 import ml_collections
-from ml_collections.config_dict import placeholder
 
+from jaxseg.config.defaults import default_config
 from jaxseg.errors import InputError, nearest
-
-
-def default_config() -> ml_collections.ConfigDict:
-    """All fields with their defaults.
-
-    A field whose default is None is optional: left at None, what its comment says holds.
-
-    >>> default_config().optim.momentum
-    0.9
-    """
-    c = ml_collections.ConfigDict()
-    c.seed = 0  # seeds initialisation, dropout, shuffling and augmentation
-
-    c.model = ml_collections.ConfigDict()
-    c.model.name = "fcn8s_vgg16"  # one of jaxseg.list_models()
-    c.model.num_classes = placeholder(int)  # None: as many as the data set has
-    c.model.width = 1.0  # multiplies the channels of every hidden layer
-    c.model.fc_channels = placeholder(int)  # of fc6 and fc7, before width; None: 4096
-    c.model.norm = placeholder(
-        str
-    )  # None: as published; "batch": batch norm after each convolution
-    c.model.padding = placeholder(int)  # zeros around the image; None: as published (100)
-    c.model.dropout = placeholder(float)  # rate; None: as published
-    c.model.dtype = (
-        "float32"  # "float32" or "bfloat16", of the computation; parameters stay float32
-    )
-
-    c.data = ml_collections.ConfigDict()
-    c.data.name = "scenes"  # "scenes" (generated), "voc_folder" (VOC devkit layout), "voc2012"
-    c.data.root = placeholder(str)  # folder of the data set, where it needs one
-    c.data.train_split = "train"  # name of the list to train on
-    c.data.eval_split = "val"  # name of the list to score on
-    c.data.scenes_train = 512  # scenes only: how many to train on
-    c.data.scenes_eval = 64  # scenes only: how many to score on
-    c.data.scenes_size = (96, 96)  # scenes only: (height, width) in pixels
-    c.data.cache = False  # keep decoded images in memory (3 + 1 bytes a pixel)
-    c.data.threads = 2  # threads that decode and augment, in each process that does
-    c.data.workers = 0  # worker processes; 0: the threads run in this process
-    c.data.prefetch = 4  # batches prepared ahead
-
-    c.augment = ml_collections.ConfigDict()
-    c.augment.crop = placeholder(tuple)  # (height, width) in pixels; None: whole images
-    c.augment.scale = (1.0, 1.0)  # uniform range of the random scale
-    c.augment.flip = 0.0  # probability of mirroring left and right
-
-    c.train = ml_collections.ConfigDict()
-    c.train.steps = 1000  # optimiser steps of the whole run
-    c.train.batch_size = 8  # images a step, over all devices and processes
-
-    c.loss = ml_collections.ConfigDict()
-    c.loss.reduction = "mean"  # over labelled pixels: "mean", or "sum" divided by the batch size
-
-    c.optim = ml_collections.ConfigDict()
-    c.optim.name = "sgd"  # "sgd" (momentum) or "adamw"
-    c.optim.lr = 0.01  # peak learning rate
-    c.optim.schedule = "constant"  # after warm-up: "constant", "poly" or "cosine" (both end at 0)
-    c.optim.power = 0.9  # exponent of "poly": lr * (1 - step / steps) ** power
-    c.optim.warmup_steps = 0  # steps of linear warm-up from 0
-    c.optim.momentum = 0.9  # sgd only
-    c.optim.weight_decay = 0.0  # of every parameter, unless a rule scales it
-    c.optim.clip_norm = placeholder(float)  # largest global norm of the gradient; None: any
-    # (pattern, lr multiplier, decay multiplier): the first pattern found in a parameter's path
-    # ("params/conv1_1/kernel") decides; a parameter that no pattern finds has (1, 1)
-    c.optim.rules = ()
-
-    c.eval = ml_collections.ConfigDict()
-    c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end
-    c.eval.batch_size = placeholder(int)  # None: train.batch_size
-    c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
-    # scores always count the labels' own pixels, whatever size the network sees
-
-    c.checkpoint = ml_collections.ConfigDict()
-    c.checkpoint.every_steps = placeholder(
-        int
-    )  # None: ten times a run; the last step is always saved
-    c.checkpoint.keep_last = 1  # newest checkpoints kept
-    c.checkpoint.keep_best = 1  # best by mean IoU kept, besides
-
-    c.log = ml_collections.ConfigDict()
-    c.log.every_steps = 20  # a line in metrics.jsonl and TensorBoard this often
-    c.log.pictures = 4  # evaluation images in the picture at the end
-    return c.lock()
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -196,50 +105,6 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"(train.steps) has {config.train.steps} steps.",
             "Lower optim.warmup_steps or raise train.steps.",
         )
-
-
-def save_config(config: ml_collections.ConfigDict, path: str | os.PathLike) -> None:
-    """Writes `config` as JSON, one line a field by its dotted name; never leaves half a file.
-
-    Raises:
-      InputError: the file cannot be written.
-    """
-    path = pathlib.Path(path)
-    lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
-    unfinished = path.with_name(path.name + ".tmp")
-    try:
-        unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        unfinished.replace(path)
-    except OSError as e:
-        raise InputError(
-            f"Cannot write {path}: {e.strerror}.", "Choose a folder that you may write to."
-        ) from None
-
-
-def load_config(path: str | os.PathLike) -> ml_collections.ConfigDict:
-    """Reads what `save_config` wrote; a field that the file lacks has its default.
-
-    Raises:
-      InputError: the file is missing or is not such JSON, or a field is unknown or out of range.
-    """
-    try:
-        fields = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    except OSError as e:
-        raise InputError(
-            f"Cannot read the config {path}: {e.strerror}.", "Give the workdir of a run."
-        ) from None
-    except ValueError as e:
-        raise InputError(f"{path} is not valid JSON: {e}.", "Restore the file.") from None
-    if not isinstance(fields, dict):
-        raise InputError(f"{path} holds no config fields.", "Restore the file.")
-    config = default_config()
-    try:
-        for name, value in fields.items():
-            set_field(config, name, value)
-        validate(config)
-    except InputError as e:
-        raise InputError(f"{path}: {e.problem}", e.remedy) from None
-    return config
 
 
 def _check_known(name: str) -> None:
@@ -366,6 +231,10 @@ _CHECKS: dict[str, _Check] = {
     "augment.flip": (lambda v: 0 <= v <= 1, "a probability in 0..1"),
     "train.steps": _POSITIVE,
     "train.batch_size": _POSITIVE,
+    "loss.class_weights": (
+        lambda v: all(_is_number(w) and w >= 0 for w in v) and any(v),
+        "a tuple of weights of 0 or more, one for each class",
+    ),
     "optim.lr": _POSITIVE,
     "optim.power": _POSITIVE,
     "optim.warmup_steps": _NOT_NEGATIVE,

@@ -1,0 +1,55 @@
+"""A config on disk: JSON, one line a field."""
+
+import json
+import os
+import pathlib
+
+import ml_collections
+
+from jaxseg.config.defaults import default_config
+from jaxseg.config.fields import flatten, set_field, validate
+from jaxseg.errors import InputError
+
+
+def save_config(config: ml_collections.ConfigDict, path: str | os.PathLike) -> None:
+    """Writes `config` as JSON, one line a field by its dotted name; never leaves half a file.
+
+    Raises:
+      InputError: the file cannot be written.
+    """
+    path = pathlib.Path(path)
+    lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
+    unfinished = path.with_name(path.name + ".tmp")
+    try:
+        unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
+        unfinished.replace(path)
+    except OSError as e:
+        raise InputError(
+            f"Cannot write {path}: {e.strerror}.", "Choose a folder that you may write to."
+        ) from None
+
+
+def load_config(path: str | os.PathLike) -> ml_collections.ConfigDict:
+    """Reads what `save_config` wrote; a field that the file lacks has its default.
+
+    Raises:
+      InputError: the file is missing or is not such JSON, or a field is unknown or out of range.
+    """
+    try:
+        fields = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+    except OSError as e:
+        raise InputError(
+            f"Cannot read the config {path}: {e.strerror}.", "Give the workdir of a run."
+        ) from None
+    except ValueError as e:
+        raise InputError(f"{path} is not valid JSON: {e}.", "Restore the file.") from None
+    if not isinstance(fields, dict):
+        raise InputError(f"{path} holds no config fields.", "Restore the file.")
+    config = default_config()
+    try:
+        for name, value in fields.items():
+            set_field(config, name, value)
+        validate(config)
+    except InputError as e:
+        raise InputError(f"{path}: {e.problem}", e.remedy) from None
+    return config

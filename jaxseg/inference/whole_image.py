@@ -1,0 +1,68 @@
+"""The network on one whole photograph."""
+
+import functools
+import os
+import pathlib
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.data.decode import read_image
+from jaxseg.errors import InputError
+from jaxseg.metrics import predict_labels
+from jaxseg.models import normalize
+
+
+def predict(
+    model: nn.Module,
+    variables,
+    image: np.ndarray | jax.Array | str | os.PathLike,
+    *,
+    probabilities: bool = False,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
+    """Labels every pixel of a photograph.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph.
+      probabilities: whether to give each class's probability as well.
+
+    Returns:
+      The class of each pixel, uint8 [H, W]. With `probabilities`, a pair of that and float32
+      [H, W, C]. The first photograph of each size is slower: the network is compiled for it.
+
+    Raises:
+      InputError: the file or the array is no photograph, or is too small for the network.
+
+    >>> import jaxseg
+    >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
+    >>> photograph = np.zeros([40, 60, 3], np.uint8)
+    >>> variables = model.init(jax.random.key(0), jnp.zeros([1, 40, 60, 3]))
+    >>> predict(model, variables, photograph).shape
+    (40, 60)
+    """
+    if isinstance(image, str | os.PathLike):
+        image = read_image(pathlib.Path(image))
+    if image.ndim != 3:
+        raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
+    if probabilities:
+        likely = np.asarray(_probabilities(model, variables, jnp.asarray(image)[None]))[0]
+        return likely.argmax(axis=-1).astype(np.uint8), likely
+    return np.asarray(label_images(model, variables, jnp.asarray(image)[None], image.shape[:2]))[0]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def label_images(
+    model: nn.Module, variables, images: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """The classes of uint8 images [N, H, W, 3] at another size: uint8 [N, *size]."""
+    head = model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
+    return predict_labels(head.logits, head.upsampling.resized(size))
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _probabilities(model, variables, images):
+    return jax.nn.softmax(model.apply(variables, normalize(images, model.preprocessing)))

@@ -1,0 +1,162 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jaxseg.ops.convolution import conv2d
+from jaxseg.sharding import replicated, split_batch
+
+CASES = [  # kernel, padding, (H, W)
+    (1, 0, (5, 7)),
+    (1, 1, (4, 3)),
+    (3, 0, (7, 5)),
+    (3, 1, (9, 6)),
+    (3, 1, (1, 1)),
+    (3, 3, (4, 5)),
+    (3, 100, (7, 5)),
+    (5, 0, (5, 9)),
+    (5, 1, (6, 8)),
+    (7, 0, (7, 7)),
+    (7, 0, (9, 8)),
+    (7, 3, (4, 7)),
+    (7, 3, (1, 2)),
+]
+every_case = pytest.mark.parametrize(("k", "padding", "size"), CASES)
+
+
+def arrays(k, padding, size, dtype=np.float32):
+    rng = np.random.default_rng(k)
+    x = rng.standard_normal((3, *size, 4)).astype(np.float32)
+    kernel = rng.standard_normal((k, k, 4, 5)).astype(np.float32)
+    out = [n + 2 * padding - k + 1 for n in size]
+    dy = rng.standard_normal((3, *out, 5)).astype(np.float32)
+    return [jnp.asarray(a, dtype) for a in (x, kernel, dy)]
+
+
+def close(got, want, tolerance=1e-5):
+    """To `tolerance` of the largest value."""
+    assert got.shape == want.shape
+    want = np.asarray(want, np.float32)
+    np.testing.assert_allclose(
+        np.asarray(got, np.float32), want, rtol=0, atol=tolerance * np.abs(want).max()
+    )
+
+
+def conv_loop(x, kernel, padding):
+    """One product for each place in the kernel."""
+    x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    k = kernel.shape[0]
+    height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
+    return sum(
+        np.einsum("nhwi,io->nhwo", x[:, i : i + height, j : j + width], kernel[i, j])
+        for i in range(k)
+        for j in range(k)
+    )
+
+
+def xla(x, kernel, padding):
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision="highest",
+    )
+
+
+def with_gradients(f, x, kernel, dy):
+    y, back = jax.vjp(f, x, kernel)
+    return y, *back(dy)
+
+
+@every_case
+def test_value_and_gradients_are_xlas(k, padding, size):
+    x, kernel, dy = arrays(k, padding, size)
+    got = with_gradients(functools.partial(conv2d, padding=padding), x, kernel, dy)
+    want = with_gradients(functools.partial(xla, padding=padding), x, kernel, dy)
+    for a, b in zip(got, want, strict=True):
+        close(a, b)
+    close(got[0], conv_loop(x, kernel, padding))
+
+
+@every_case
+def test_value_and_gradients_are_torchs(torch, k, padding, size):
+    x, kernel, dy = arrays(k, padding, size)
+    tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
+    y = torch.nn.functional.conv2d(
+        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding
+    ).permute(0, 2, 3, 1)
+    y.backward(torch.tensor(np.asarray(dy)))
+    got = with_gradients(functools.partial(conv2d, padding=padding), x, kernel, dy)
+    for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_other_platforms_form(other_platforms_form, k):
+    x, kernel, dy = arrays(k, k // 2, (8, 9))
+    got = with_gradients(functools.partial(conv2d, padding=k // 2), x, kernel, dy)
+    want = with_gradients(functools.partial(xla, padding=k // 2), x, kernel, dy)
+    for a, b in zip(got, want, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_bfloat16(k):
+    x, kernel, dy = arrays(k, k // 2, (8, 9), jnp.bfloat16)
+    got = with_gradients(functools.partial(conv2d, padding=k // 2), x, kernel, dy)
+    exact = [a.astype(jnp.float32) for a in (x, kernel, dy)]
+    want = with_gradients(functools.partial(xla, padding=k // 2), *exact)
+    for a, b in zip(got, want, strict=True):
+        assert a.dtype == jnp.bfloat16
+        close(a, b, 0.01)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_jit_checkpoint_and_vmap(k):
+    x, kernel, dy = arrays(k, k // 2, (6, 5))
+    conv = functools.partial(conv2d, padding=k // 2)
+    run = functools.partial(with_gradients, conv)
+    want = run(x, kernel, dy)
+    again = functools.partial(with_gradients, jax.checkpoint(conv))
+    for form in (jax.jit(run), jax.jit(again)):
+        for a, b in zip(form(x, kernel, dy), want, strict=True):
+            close(a, b)
+    each = [jnp.stack([a, 2 * a]) for a in (x, kernel, dy)]
+    got = jax.jit(jax.vmap(run))(*each)
+    for a, b in zip(got, want, strict=True):
+        close(a[0], b)
+        close(a[1], 4 * b)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_eight_devices_get_the_gradients_of_one(mesh, k):
+    x, kernel, dy = (jnp.concatenate([a] * 3)[:8] for a in arrays(k, k // 2, (6, 5)))
+    kernel = arrays(k, k // 2, (6, 5))[1]
+    x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # no two images alike
+    run = functools.partial(with_gradients, functools.partial(conv2d, padding=k // 2))
+    want = run(x, kernel, dy)
+    split, whole = split_batch(mesh), replicated(mesh)
+    got = jax.jit(run, in_shardings=(split, whole, split), out_shardings=(split, split, whole))(
+        x, kernel, dy
+    )
+    assert len(got[0].sharding.device_set) == 8
+    for a, b in zip(got, want, strict=True):
+        close(a, b)
+
+
+@pytest.mark.parametrize("k", [1, 3, 7])
+def test_lowers_to_the_platforms_own_convolution(k):
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays(k, k // 2, (8, 9))]
+    run = jax.jit(functools.partial(with_gradients, functools.partial(conv2d, padding=k // 2)))
+    for platform in ("cuda", "tpu"):
+        text = jax.export.export(run, platforms=[platform])(*shapes).mlir_module()
+        assert text.count("stablehlo.convolution") == 3
+        assert "dot_general" not in text
+    text = jax.export.export(run, platforms=["cpu"])(*shapes).mlir_module()
+    assert text.count("stablehlo.convolution") == (2 if k == 3 else 0)
+    assert "dot_general" in text
