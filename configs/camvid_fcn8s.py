@@ -31,10 +31,10 @@ def get_config(variant: str = "small"):
         c.model.dropout = 0.1
         c.augment.crop = (180, 240)
         c.augment.scale = (0.5, 1.0)
-        c.train.steps = 1500
+        c.train.steps = 1400
         c.train.batch_size = 8
         c.eval.input_size = (270, 360)
-        c.eval.every_steps = 250
+        c.eval.every_steps = 350
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (360, 480)

@@ -31,12 +31,17 @@ class Checkpoints:
       folder: where they are; made if need be.
       keep_last: how many of the newest to keep.
       keep_best: how many of those with the highest mean IoU to keep besides.
+      clean: remove what a killed process left unfinished; not while another process saves here.
     """
 
-    def __init__(self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1):
+    def __init__(
+        self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1, clean: bool = False
+    ):
+        self._folder = folder.absolute()
         self._manager = ocp.CheckpointManager(
-            folder.absolute(),
+            self._folder,
             options=ocp.CheckpointManagerOptions(
+                cleanup_tmp_directories=clean,
                 best_fn=_mean_iou,
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -54,7 +59,7 @@ class Checkpoints:
 
     def latest(self) -> int | None:
         """The newest step, or None."""
-        return self._manager.latest_step()
+        return max(whole_steps(self._folder), default=None)
 
     def find(self, which: str | int) -> int:
         """The step that "last", "best" or a number names.
@@ -62,16 +67,17 @@ class Checkpoints:
         Raises:
           InputError: there is none; the message lists those that there are.
         """
-        steps = sorted(self._manager.all_steps())
+        steps = whole_steps(self._folder)
         if not steps:
             raise InputError(
-                f"{self._manager.directory} holds no checkpoint.",
+                f"{self._folder} holds no checkpoint.",
                 "Train first, or give another workdir.",
             )
         if which == "last":
             return steps[-1]
         if which == "best":
-            return self._manager.best_step() or steps[-1]
+            best = self._manager.best_step()
+            return best if best in steps else steps[-1]
         if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
             return int(which)
         raise InputError(
@@ -82,6 +88,9 @@ class Checkpoints:
     def save(self, step: int, state, position: dict, scores: dict | None = None) -> None:
         """Starts to save; returns as soon as `state` may change. `scores` must hold `mean_iou`."""
         metrics = None if scores is None else {"mean_iou": scores["mean_iou"]}
+        self._manager.wait_until_finished()
+        for broken in set(self._manager.all_steps()) - set(whole_steps(self._folder)):
+            self._manager.delete(broken)  # or it would count as one of those to keep
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -113,6 +122,13 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then lets go."""
         self._manager.close()
+
+
+def whole_steps(folder: pathlib.Path) -> list[int]:
+    """The steps of the checkpoints in `folder`, sorted, without what a killed process left of one."""
+    parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata")
+    found = (p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name))
+    return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
 
 
 def abstract(state: State, sharding: jax.sharding.Sharding) -> State:

@@ -7,7 +7,7 @@ from jaxseg.errors import InputError
 
 
 def check_labels(
-    labels: jax.Array | np.ndarray, num_classes: int, ignore_label: int, what: str
+    labels: jax.Array | np.ndarray, num_classes: int, ignore_label: int | None, what: str
 ) -> None:
     """Raises InputError where `labels` are not integers, or hold a value that is no class.
 
@@ -21,9 +21,17 @@ def check_labels(
     if isinstance(labels, jax.core.Tracer) or not getattr(labels, "is_fully_addressable", True):
         return
     values = np.asarray(labels)
-    wrong = values[((values < 0) | (values >= num_classes)) & (values != ignore_label)]
+    outside = (values < 0) | (values >= num_classes)
+    if ignore_label is not None:
+        outside &= values != ignore_label
+    wrong = values[outside]
     if wrong.size:
         shown = ", ".join(str(v) for v in np.unique(wrong)[:5])
+        if ignore_label is None:
+            raise InputError(
+                f"The {what} hold {shown}, which is not in 0..{num_classes - 1}.",
+                "Give class indices.",
+            )
         raise InputError(
             f"The {what} hold {shown}, which is neither 0..{num_classes - 1} "
             f"nor the ignore label {ignore_label}.",

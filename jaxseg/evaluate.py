@@ -137,6 +137,6 @@ def evaluate_workdir(workdir: str | pathlib.Path, step: str | int = "last") -> d
     evaluator = Evaluator(model, source, config)
     optimizer = make_optimizer(config.optim, config.train.steps)
     like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, (64, 64)))
-    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(1))))
+    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(jax.device_count()))))
     checkpoints.close()
     return evaluator.scores(state.variables) | {"step": step}

@@ -40,10 +40,10 @@ def confusion_matrix(
             "Give one prediction for each label.",
         )
     check_labels(labels, num_classes, ignore_label, "labels")
-    counted = jnp.asarray(labels).ravel() != ignore_label
-    check_labels(predictions, num_classes, -1, "predictions")
+    check_labels(predictions, num_classes, None, "predictions")
     true = jnp.asarray(labels).ravel().astype(jnp.int32)
     predicted = jnp.asarray(predictions).ravel().astype(jnp.int32)
+    counted = true != ignore_label
     for values in (true, predicted):
         counted &= (values >= 0) & (values < num_classes)
     cell = jnp.where(counted, true * num_classes + predicted, num_classes**2)
@@ -154,7 +154,7 @@ def scores(confusion: np.ndarray | jax.Array, *, absent: str = "nan") -> dict:
         return np.where(whole > 0, part / np.maximum(whole, 1), _ABSENT[absent])
 
     def mean(values):
-        return float(np.mean(values[~np.isnan(values)])) if not np.isnan(values).all() else np.nan
+        return float(np.mean(values[~np.isnan(values)])) if total else np.nan
 
     iou = ratio(hits, union)
     present = true > 0

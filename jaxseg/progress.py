@@ -125,12 +125,12 @@ def _forget_after(log: pathlib.Path, step: int) -> None:
     if not log.exists():
         return
     kept = []
-    for line in log.read_text().splitlines(keepends=True):
+    for line in log.read_bytes().splitlines(keepends=True):
         try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
                 kept.append(line)
-        except (ValueError, KeyError):
+        except (ValueError, KeyError, TypeError):
             continue
     temporary = log.with_suffix(".tmp")
-    temporary.write_text("".join(kept))
+    temporary.write_bytes(b"".join(kept))
     temporary.replace(log)

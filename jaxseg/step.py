@@ -23,8 +23,8 @@ class TrainState:
       params: float32 parameters.
       batch_stats: running statistics of batch norm ({} without).
       opt_state: the optimiser's.
-      first_bad_step: int32 scalar, the first step whose loss or gradient was not finite; -1 for
-        none.
+      first_bad_step: int32 scalar, the first step whose loss, gradient or update was not finite;
+        -1 for none.
     """
 
     step: jax.Array
@@ -106,9 +106,10 @@ def make_train_step(
         (value, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
             state.params, state, images, labels, dropout_key
         )
-        norm = optax.global_norm(gradient)
+        norm = optax.tree.norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        bad = ~(jnp.isfinite(value) & jnp.isfinite(norm)) & (state.first_bad_step < 0)
+        sizes = jnp.stack([value, norm, optax.tree.norm(updates)])
+        bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
         state = TrainState(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),

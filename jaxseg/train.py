@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from jaxseg.checkpoint import Checkpoints, abstract
-from jaxseg.config import validate
+from jaxseg.config import save_config, validate
 from jaxseg.data import Augment, check_position, open_data, position, train_batches
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, write_scores
@@ -68,7 +68,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     folder = Workdir(workdir)
     folder.open(config)
     checkpoints = Checkpoints(
-        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
     start = checkpoints.latest() or 0
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
@@ -76,7 +76,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         state, saved = checkpoints.restore(start, abstract(jax.eval_shape(initial_state), whole))
         check_position(saved, where)
     else:
-        state = jax.jit(initial_state, out_shardings=whole)()
+        # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        state = jax.jit(initial_state, out_shardings=whole, compiler_options=quick)()
+    save_config(config, folder.config)
 
     # ---- the loop
     train_step = jax.jit(
@@ -127,7 +130,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             scores = None
             if step == steps or (config.eval.every_steps and step % config.eval.every_steps == 0):
                 _stop_if_not_finite(state, checkpoints)
-                scores = evaluator.scores(state.variables)
+                try:
+                    scores = evaluator.scores(state.variables)
+                except InputError:  # a bad file, say: the training up to here is worth keeping
+                    checkpoints.save(step, state, where | {"step": step})
+                    raise
                 progress.evaluation(step, scores)
             if scores or step % save_every == 0:
                 _stop_if_not_finite(state, checkpoints)
@@ -140,7 +147,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         if jax.process_index() == 0:
             write_scores(folder.scores, scores)
         picture = _picture(model, state, evaluator, config)
-        if picture is not None:
+        if picture is not None and jax.process_index() == 0:
             picture.save(folder.picture)
             progress.picture(steps, np.asarray(picture))
         return scores
@@ -174,7 +181,7 @@ def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
         f"The loss or its gradient became NaN or infinite at step {bad}.",
         "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
         + (
-            f"the checkpoint of step {kept} is intact."
+            f"the checkpoint of step {kept} is intact; another config needs another workdir."
             if kept
             else "no checkpoint was saved before it."
         ),

@@ -1,10 +1,12 @@
 """A run's folder: what is where in it, and whether a run may go on in it."""
 
+import os
 import pathlib
 
 import ml_collections
 
-from jaxseg.config import flatten, load_config, save_config
+from jaxseg.checkpoint import whole_steps
+from jaxseg.config import flatten, load_config
 from jaxseg.errors import InputError
 
 # What may change between two parts of one run without making it another run.
@@ -49,7 +51,7 @@ class Workdir:
           InputError: there is none.
         """
         workdir = cls(path)
-        if not workdir.config.is_file():
+        if not os.path.isfile(workdir.config):  # false too for a path that no file can have
             raise InputError(
                 f"{path} is not a run's workdir: it has no config.json.",
                 "Give the folder that `python -m jaxseg train --workdir` wrote.",
@@ -57,16 +59,17 @@ class Workdir:
         return workdir
 
     def open(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the folder and writes the config, or checks that its run is the one of `config`.
+        """Makes the folder, or checks that `config` goes on with the run that is there.
+
+        What a run without a checkpoint left does not count: any run may begin in its place.
 
         Raises:
           InputError: the folder cannot be written, or holds another run.
         """
-        if self.config.is_file():
-            self._check_same(config)
         try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            save_config(config, self.config)
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            if whole_steps(self.checkpoints):
+                self._check_same(config)
         except OSError as error:
             raise InputError(
                 f"The workdir {self.path} cannot be written: {error.strerror}.",

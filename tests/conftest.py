@@ -1,7 +1,12 @@
 """What every test shares: eight devices on the CPU, the photographs, the list of tests not run."""
 
+import atexit
 import os
 import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
 
 import pytest
 
@@ -11,6 +16,14 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+
+pytest.register_assert_rewrite("base")  # tests/models/base.py
+
+# What takes long to compile is compiled once for all tests and the processes that they start.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxseg-tests-")
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]
@@ -38,12 +51,151 @@ def torch():
     return pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
 
 
+@pytest.fixture
+def other_platforms_form(monkeypatch):
+    """Runs, on the CPU, what GPU and TPU would run."""
+    import jax
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *xs, default, **_: default(*xs))
+
+
 @pytest.fixture(scope="session")
 def mesh():
     """Eight devices along one axis, "data"."""
     from jaxseg.sharding import make_mesh
 
     return make_mesh(8)
+
+
+# A run of seconds: FCN-8s with a few channels, on eight devices.
+TINY = {
+    "model.width": 0.03,
+    "model.fc_channels": 128,
+    "model.norm": "batch",
+    "model.padding": 1,
+    "model.dropout": 0.1,
+    "data.scenes_train": 24,
+    "data.scenes_eval": 5,
+    "data.scenes_size": (32, 32),
+    "augment.flip": 0.5,
+    "train.steps": 40,
+    "train.batch_size": 8,
+    "optim.lr": 0.1,
+    "loss.class_weights": (0.2, 1, 1, 1, 1, 1),  # or it would find nothing but ground so soon
+    "eval.every_steps": 20,
+    "checkpoint.every_steps": 5,
+    "log.every_steps": 1,
+    "log.pictures": 2,
+}
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """`tiny(fields)`: the config of a run of seconds; `fields`, by dotted name, change it."""
+    from jaxseg.config import default_config, set_field
+
+    def make(fields=None):
+        config = default_config()
+        for name, value in (TINY | (fields or {})).items():
+            set_field(config, name, value)
+        return config
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_file(tmp_path_factory):
+    """A config file that returns `tiny()`."""
+    lines = [
+        "from jaxseg.config import default_config",
+        "def get_config():",
+        "    c = default_config()",
+        *(f"    c.{name} = {value!r}" for name, value in TINY.items()),
+        "    return c",
+    ]
+    path = tmp_path_factory.mktemp("config") / "tiny.py"
+    path.write_text("\n".join(lines))
+    return path
+
+
+@pytest.fixture(scope="session")
+def words(tiny_file):
+    """`words(workdir, fields)`: the command line that trains `tiny(fields)` there."""
+
+    def make(workdir, fields=None):
+        changes = [f"--config.{name}={value}" for name, value in (fields or {}).items()]
+        return ["train", "--config", str(tiny_file), "--workdir", str(workdir), *changes]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def process():
+    """`process(*words)`: the command line in a process of its own, in pipes, as a `Popen`."""
+
+    def start(*words, devices=8, **options):
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        return subprocess.Popen(
+            [sys.executable, "-m", "jaxseg", *map(str, words)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"XLA_FLAGS": flags},
+            **options,
+        )
+
+    return start
+
+
+@pytest.fixture(scope="session")
+def finished(tiny, tmp_path_factory):
+    """A finished run of `tiny()`: its workdir, and the scores that `train` returned."""
+    from jaxseg.train import train
+    from jaxseg.workdir import Workdir
+
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    scores = train(tiny(), workdir)
+    return Workdir(workdir), scores
+
+
+@pytest.fixture(scope="session")
+def finished_command(words, process, tmp_path_factory):
+    """The same by the command line, whose XLA flags may differ: its workdir, and what it printed."""
+    from jaxseg.workdir import Workdir
+
+    workdir = tmp_path_factory.mktemp("finished") / "run"
+    run = process(*words(workdir))
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    return Workdir(workdir), out
+
+
+@pytest.fixture(scope="session")
+def restored():
+    """`restored(workdir, config)`: the state in the newest checkpoint, or in that of a step."""
+    import jax
+
+    from jaxseg.checkpoint import Checkpoints, abstract
+    from jaxseg.data import open_data
+    from jaxseg.models import model_from_config
+    from jaxseg.optim import make_optimizer
+    from jaxseg.sharding import make_mesh, replicated
+    from jaxseg.step import create_state
+    from jaxseg.workdir import Workdir
+
+    def restore(workdir, config, step="last"):
+        classes = open_data(config.data, "eval").info.num_classes
+        model = model_from_config(config.model, classes)
+        optimizer = make_optimizer(config.optim, config.train.steps)
+        like = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64)))
+        checkpoints = Checkpoints(Workdir(workdir).checkpoints)
+        where = replicated(make_mesh(jax.device_count()))
+        state, position = checkpoints.restore(checkpoints.find(step), abstract(like, where))
+        checkpoints.close()
+        return jax.device_get(state), position
+
+    return restore
 
 
 def pytest_configure(config):

@@ -26,11 +26,24 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.num_classes = placeholder(int)  # None: as many as the data set has
     c.model.width = 1.0  # multiplies the channels of every hidden layer
     c.model.fc_channels = placeholder(int)  # of fc6 and fc7, before width; None: 4096
+    c.model.fc_kernel = placeholder(int)  # DeconvNet: window of fc6 and fc6-deconv; None: 7
     c.model.norm = placeholder(
         str
     )  # None: as published; "batch": batch norm after each convolution
     c.model.padding = placeholder(int)  # zeros around the image; None: as published (100)
     c.model.dropout = placeholder(float)  # rate; None: as published
+    c.model.upsampling = placeholder(str)  # FCN-VGG16: before fusing, "fixed" (None) or "learned"
+    c.model.at_once = placeholder(bool)  # FCN-VGG16: scales pool4 and pool3; None: as its name says
+    c.model.dropout_mode = placeholder(str)  # PSPNet, FCN-ResNet: drops an "element" or a "channel"
+    c.model.output_stride = placeholder(int)  # PSPNet, FCN-ResNet: 8 (None), 16 or 32
+    c.model.stride_on = placeholder(str)  # PSPNet, FCN-ResNet: "3x3" (None) or "1x1" (Caffe)
+    c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
+    c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
+    c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9
+    c.model.bins = placeholder(tuple)  # PSPNet: windows of each level; None: (1, 2, 3, 6)
+    c.model.pooling = placeholder(str)  # PSPNet: "avg" (None) or "max"
+    c.model.reduce = placeholder(bool)  # PSPNet: 1×1 reduction of each level; None: true
+    c.model.remat = placeholder(bool)  # compute blocks again backwards to save memory; None: false
     c.model.dtype = (
         "float32"  # "float32" or "bfloat16", of the computation; parameters stay float32
     )

@@ -186,6 +186,10 @@ def _is_range(value: tuple) -> bool:
     return len(value) == 2 and all(map(_is_number, value)) and 0 < value[0] <= value[1]
 
 
+def _are_bins(value: tuple) -> bool:
+    return all(type(v) is int and v > 0 for v in value) and len(set(value)) == len(value)
+
+
 def _is_rules(value: tuple) -> bool:
     for rule in value:
         if not (isinstance(rule, tuple) and len(rule) == 3 and isinstance(rule[0], str)):
@@ -201,6 +205,10 @@ def _is_rules(value: tuple) -> bool:
 
 _CHOICES = {
     "model.norm": ("batch",),
+    "model.upsampling": ("fixed", "learned"),
+    "model.dropout_mode": ("element", "channel"),
+    "model.stride_on": ("1x1", "3x3"),
+    "model.pooling": ("avg", "max"),
     "model.dtype": ("float32", "bfloat16"),
     "loss.reduction": ("mean", "sum"),
     "optim.name": ("sgd", "adamw"),
@@ -218,8 +226,14 @@ _CHECKS: dict[str, _Check] = {
     "model.num_classes": (lambda v: 2 <= v <= 255, "a number of classes in 2..255"),
     "model.width": _POSITIVE,
     "model.fc_channels": _POSITIVE,
+    "model.fc_kernel": _POSITIVE,
     "model.padding": _NOT_NEGATIVE,
     "model.dropout": (lambda v: 0 <= v < 1, "a rate of 0 or more, below 1"),
+    "model.aux_weight": _NOT_NEGATIVE,
+    "model.bn_momentum": (lambda v: 0 <= v < 1, "a fraction of 0 or more, below 1"),
+    "model.bn_epsilon": _POSITIVE,
+    "model.bins": (_are_bins, "different whole numbers of 1 or more, such as (1, 2, 3, 6)"),
+    "model.output_stride": (lambda v: v in (8, 16, 32), "8, 16 or 32"),
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,

@@ -7,9 +7,15 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxseg.errors import InputError, nearest
+from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
+from jaxseg.models.fcn_alexnet import FCNAlexNet
+from jaxseg.models.fcn_googlenet import FCNGoogLeNet
+from jaxseg.models.fcn_resnet import FCNResNet
 from jaxseg.models.layers import Head, field_names
 from jaxseg.models.preprocessing import Preprocessing, normalize
+from jaxseg.models.pspnet import PSPNet
+from jaxseg.models.surgery import transplant
 
 __all__ = [
     "Head",
@@ -18,10 +24,23 @@ __all__ = [
     "list_models",
     "model_from_config",
     "normalize",
+    "transplant",
 ]
 
 _MODELS: dict[str, functools.partial] = {
+    "fcn32s_vgg16": functools.partial(FCNVGG16, stride=32),
+    "fcn16s_vgg16": functools.partial(FCNVGG16, stride=16),
     "fcn8s_vgg16": functools.partial(FCNVGG16, stride=8),
+    "fcn8s_atonce_vgg16": functools.partial(FCNVGG16, stride=8, at_once=True),
+    "fcn32s_alexnet": functools.partial(FCNAlexNet),
+    "fcn32s_googlenet": functools.partial(FCNGoogLeNet),
+    "fcn_resnet50": functools.partial(FCNResNet, depth=50),
+    "fcn_resnet101": functools.partial(FCNResNet, depth=101),
+    "deconvnet_vgg16": functools.partial(DeconvNet),
+    "pspnet_resnet50": functools.partial(PSPNet, depth=50),
+    "pspnet_resnet101": functools.partial(PSPNet, depth=101),
+    "pspnet_resnet152": functools.partial(PSPNet, depth=152),
+    "pspnet_resnet269": functools.partial(PSPNet, depth=269),
 }
 
 

@@ -1,5 +1,6 @@
 """FCN on VGG16 (Long et al. 2015): a convolutional classifier, scores fused across strides."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -8,17 +9,25 @@ import jax.numpy as jnp
 
 from jaxseg.errors import InputError
 from jaxseg.models.grid import Grid
-from jaxseg.models.layers import ConvBlock, Head, check_images, scaled
+from jaxseg.models.layers import (
+    ConvBlock,
+    Head,
+    Score,
+    check_choice,
+    check_images,
+    in_turn,
+    scaled,
+    tap,
+)
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.models.vgg import VGG16
+from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.pooling import max_pool
 from jaxseg.ops.upsampling import bilinear_deconv
 
-_VGG16 = (  # (block, convolutions, channels)
-    (1, 2, 64),
-    (2, 2, 128),
-    (3, 3, 256),
-    (4, 3, 512),
-    (5, 3, 512),
+_SKIPS = (  # (stride, pool, upsampling before it is fused, scale of the pool in FCN-8s at-once)
+    (16, 4, "upscore2", 0.01),
+    (8, 3, "upscore_pool4", 0.0001),
 )
 
 
@@ -27,7 +36,7 @@ class FCNVGG16(nn.Module):
 
     `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
     size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
-    instead.
+    instead. `features`: pool1 to pool5, fuse_pool4 and fuse_pool3, and `out` of every layer.
 
     Attributes:
       num_classes: C, at least 2.
@@ -39,6 +48,11 @@ class FCNVGG16(nn.Module):
         pad. Below 81 that fc6 would leave the image's border without scores, so there fc6 pads by 3
         and covers it; 1 makes every layer keep its size, which is far cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
+      upsampling: of the scores before they are fused: "fixed" bilinear (released), or "learned"
+        from a bilinear start (section 3.3). The last one, to the image, is always fixed.
+      at_once: whether pool4 and pool3 are scaled by 0.01 and 0.0001 before they are scored, so that
+        all scores can be trained at once (released "at-once"), not one network after the other.
+      remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 
@@ -49,6 +63,9 @@ class FCNVGG16(nn.Module):
     norm: str | None = None
     padding: int = 100
     dropout: float = 0.5
+    upsampling: str = "fixed"
+    at_once: bool = False
+    remat: bool = False
     dtype: Any = jnp.float32
 
     @property
@@ -64,15 +81,19 @@ class FCNVGG16(nn.Module):
     def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
         """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
         check_images(images)
+        check_choice("stride", self.stride, (8, 16, 32))
+        check_choice("upsampling", self.upsampling, ("fixed", "learned"))
         x, grid = images, Grid()
         pooled = {}
-        for block, convolutions, channels in _VGG16:
+        for block, convolutions, channels in VGG16:
+            layers = []
             for i in range(1, convolutions + 1):
                 padding = self.padding if (block, i) == (1, 1) else 1
-                x = self._conv(f"conv{block}_{i}", channels, 3, padding, train)(x)
+                layers.append(self._conv(f"conv{block}_{i}", channels, 3, padding))
                 grid = grid.window(3, padding=padding)
-            x, grid = max_pool(x, 2, 2, ceil_mode=True), grid.pool()
-            pooled[2**block] = x, grid
+            x = in_turn(self, layers, x, train=train, remat=self.remat)
+            x, grid = tap(self, f"pool{block}", max_pool(x, 2, 2, ceil_mode=True)), grid.pool()
+            pooled[block] = x, grid
 
         padding = 0 if self.padding > 80 else 3
         if min(x.shape[1:3]) + 2 * padding < 7:
@@ -81,19 +102,19 @@ class FCNVGG16(nn.Module):
                 f"a map of {x.shape[1]}×{x.shape[2]}.",
                 "Give larger images, or a larger padding.",
             )
-        x, grid = (
-            self._conv("fc6", self.fc_channels, 7, padding, train)(x),
-            grid.window(7, padding=padding),
-        )
+        x = self._conv("fc6", self.fc_channels, 7, padding)()(x, train=train)
+        grid = grid.window(7, padding=padding)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
-        x = self._conv("fc7", self.fc_channels, 1, 0, train)(x)
+        x = self._conv("fc7", self.fc_channels, 1, 0)()(x, train=train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
 
         score = self._score("score_fr")(x)
-        for stride, name in ((16, "score_pool4"), (8, "score_pool3")):
+        for stride, block, upscore, scale in _SKIPS:
             if stride >= self.stride:
-                skip, skip_grid = pooled[stride]
-                score, grid = _fuse(score, grid, self._score(name)(skip), skip_grid)
+                skip, skip_grid = pooled[block]
+                skip = self._score(f"score_pool{block}")(skip * scale if self.at_once else skip)
+                score, grid = self._fuse(score, grid, skip, skip_grid, upscore)
+                score = tap(self, f"fuse_pool{block}", score)
 
         kernel = 2 * self.stride
         offset = grid.deconv(kernel, self.stride).offset_of(Grid())
@@ -102,29 +123,56 @@ class FCNVGG16(nn.Module):
         )
         return [Head(score.astype(jnp.float32), up)]
 
-    def _conv(self, name, channels, kernel, padding, train):
-        block = ConvBlock(
-            scaled(channels, self.width), kernel, padding, self.norm, self.dtype, name=name
+    def _conv(self, name, channels, kernel, padding):
+        return functools.partial(
+            ConvBlock,
+            scaled(channels, self.width),
+            kernel,
+            padding,
+            self.norm,
+            self.dtype,
+            name=name,
         )
-        return lambda x: block(x, train=train)
 
     def _score(self, name):
         zeros = nn.initializers.zeros  # section 4.3: the scores start at zero
-        return nn.Conv(self.num_classes, (1, 1), kernel_init=zeros, dtype=self.dtype, name=name)
+        return Score(self.num_classes, (1, 1), kernel_init=zeros, dtype=self.dtype, name=name)
+
+    def _fuse(self, score, grid, skip, skip_grid, name):
+        """Upsamples `score` twice (k4 s2), adds `skip` where both lie on the image (section 4.2).
+
+        As published the upsampled scores lie inside the skip's map, which is cropped to them. Where
+        the network keeps its size they reach beyond it, and are themselves cropped.
+        """
+        fine = grid.deconv(4, 2)
+        offset = skip_grid.offset_of(fine)
+        if offset >= 0:
+            size = tuple(2 * n + 2 for n in score.shape[1:3])
+            skip = skip[:, offset : offset + size[0], offset : offset + size[1]]
+            return self._twice(score, size, 0, name) + skip, fine
+        return self._twice(score, skip.shape[1:3], -offset, name) + skip, skip_grid
+
+    def _twice(self, score, size, offset, name):
+        """`score` at twice its resolution, cropped at `offset` to `size`."""
+        if self.upsampling == "learned":
+            return LearnedUpsampling(dtype=self.dtype, name=name)(score, size, offset)
+        return bilinear_deconv(score.shape[1:3], size, stride=2, kernel=4, offset=offset)(score)
 
 
-def _fuse(score, grid, skip, skip_grid):
-    """Upsamples `score` twice (k4 s2) and adds `skip` where both lie on the image (section 4.2).
+class LearnedUpsampling(nn.Module):
+    """A deconvolution (k4 s2) between all classes, which starts as the bilinear one of each."""
 
-    As published the upsampled scores lie inside the skip's map, which is cropped to them. Where the
-    network keeps its size they reach beyond it, and are themselves cropped.
-    """
-    fine = grid.deconv(4, 2)
-    offset = skip_grid.offset_of(fine)
-    if offset >= 0:
-        size = tuple(2 * n + 2 for n in score.shape[1:3])
-        score = bilinear_deconv(score.shape[1:3], size, stride=2, kernel=4)(score)
-        skip = skip[:, offset : offset + size[0], offset : offset + size[1]]
-        return score + skip, fine
-    up = bilinear_deconv(score.shape[1:3], skip.shape[1:3], stride=2, kernel=4, offset=-offset)
-    return up(score) + skip, skip_grid
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, size: tuple[int, int], offset: int) -> jax.Array:
+        """[N, h, w, C] to [N, H, W, C]: `size` = (H, W) of the 2 * h + 2 rows, from `offset` on."""
+        c = x.shape[-1]
+
+        def bilinear(key, shape):
+            rows, columns = bilinear_deconv((1, 1), (4, 4), stride=2, kernel=4).matrices()
+            return jnp.asarray(rows @ columns.T)[:, :, None, None] * jnp.eye(c)
+
+        kernel = self.param("kernel", bilinear, (4, 4, c, c))
+        y = deconv2d(x.astype(self.dtype), kernel.astype(self.dtype), strides=2)
+        return y[:, offset : offset + size[0], offset : offset + size[1]]

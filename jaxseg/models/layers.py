@@ -1,6 +1,7 @@
 """The layers that the networks share."""
 
 import dataclasses
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -10,6 +11,7 @@ import jax.numpy as jnp
 
 from jaxseg.errors import InputError
 from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.upsampling import Upsampling
 
 
@@ -33,9 +35,10 @@ class Head:
 
 
 class ConvBlock(nn.Module):
-    """A convolution with bias, batch norm where asked for, and ReLU.
+    """A convolution or deconvolution with bias, batch norm where asked for, and ReLU.
 
-    Without norm its parameters are the convolution's own `kernel` and `bias`.
+    Without norm its parameters are the convolution's own `kernel` and `bias`. A deconvolution's
+    kernel is [k, k, in, out] and not flipped (see `deconv2d`).
     """
 
     features: int
@@ -43,26 +46,152 @@ class ConvBlock(nn.Module):
     padding: int = 1
     norm: str | None = None
     dtype: Any = jnp.float32
+    strides: int = 1
+    groups: int = 1  # of a convolution
+    deconv: bool = False
+    kernel_init: Callable = nn.initializers.he_normal()
+    bn_momentum: float = 0.9
+    bn_epsilon: float = 1e-5
+    bn_shift: float = 0.0  # what batch norm adds at first
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        if self.norm not in (None, "batch"):
+            raise InputError(f"norm is '{self.norm}'.", "Choose None or 'batch'.")
+        inputs = x.shape[-1] // self.groups
+        shape = (self.kernel, self.kernel, inputs, self.features)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if self.deconv:
+            x = deconv2d(x, kernel, self.padding, strides=self.strides)
+        else:
+            x = conv2d(x, kernel, self.padding, strides=self.strides, groups=self.groups)
+        x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        if self.norm == "batch":
+            x = nn.BatchNorm(
+                use_running_average=not train,
+                momentum=self.bn_momentum,
+                epsilon=self.bn_epsilon,
+                bias_init=nn.initializers.constant(self.bn_shift),
+                dtype=self.dtype,
+                name="bn",
+            )(x)
+        return tap(self, "out", nn.relu(x))
+
+
+class Score(nn.Conv):
+    """A 1×1 convolution to class scores, which offers them as `out`."""
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[N, h, w, C] to [N, h, w, features]."""
+        return tap(self, "out", super().__call__(inputs))
+
+
+def in_turn(
+    module: nn.Module, layers: Sequence[Callable], x: jax.Array, *, train: bool, remat: bool
+) -> jax.Array:
+    """Makes `layers` (of ConvBlocks, named) inside `module` and applies one after the other.
+
+    With `remat` only `x` is kept for the backward pass, where the rest is computed again.
+    """
+
+    def run(module, x):
+        for layer in layers:
+            x = layer(parent=module)(x, train=train)
+        return x
+
+    return (nn.remat(run) if remat else run)(module, x)
+
+
+class ConvNorm(nn.Module):
+    """A convolution without bias, batch norm, and ReLU unless told otherwise.
+
+    Its padding keeps a map's size at stride 1. Parameters are `kernel` and those of `bn`.
+    """
+
+    features: int
+    kernel: int = 1
+    strides: int = 1
+    dilation: int = 1
+    relu: bool = True
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+    fast_variance: bool = True  # E[x²] - E[x]², which is inexact where the mean is large
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         kernel = self.param(
             "kernel",
-            nn.initializers.he_normal(),
+            nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
             (self.kernel, self.kernel, x.shape[-1], self.features),
         )
-        x = conv2d(x.astype(self.dtype), kernel.astype(self.dtype), self.padding)
-        x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
-        if self.norm == "batch":
-            x = nn.BatchNorm(
-                use_running_average=not train, momentum=0.9, dtype=self.dtype, name="bn"
-            )(x)
-        return nn.relu(x)
+        x = conv2d(
+            x.astype(self.dtype),
+            kernel.astype(self.dtype),
+            self.dilation * (self.kernel // 2),
+            strides=self.strides,
+            dilation=self.dilation,
+        )
+        x = nn.BatchNorm(
+            use_running_average=not train,
+            momentum=self.bn_momentum,
+            epsilon=1e-5,
+            dtype=self.dtype,
+            use_fast_variance=self.fast_variance,
+            name="bn",
+        )(x)
+        return tap(self, "out", nn.relu(x) if self.relu else x)
+
+
+class ScoreHead(nn.Module):
+    """Features to scores: 3×3 convolution, batch norm, ReLU, dropout, 1×1 convolution with bias.
+
+    Gives [N, h, w, num_classes] float32. `dropout_mode` is "element", or "channel" to drop all of a
+    channel at once.
+    """
+
+    num_classes: int
+    features: int
+    dropout: float = 0.1
+    dropout_mode: str = "element"
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        check_choice("dropout_mode", self.dropout_mode, ("element", "channel"))
+        x = ConvNorm(self.features, 3, bn_momentum=self.bn_momentum, dtype=self.dtype, name="conv")(
+            x, train=train
+        )
+        together = (1, 2) if self.dropout_mode == "channel" else ()
+        x = nn.Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
+        x = Score(
+            self.num_classes,
+            (1, 1),
+            kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+            dtype=self.dtype,
+            name="score",
+        )(x)
+        return x.astype(jnp.float32)
+
+
+def tap(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
+    """Offers an intermediate array under `name` to whoever asks for it; returns it unchanged."""
+    if not module.is_initializing():  # it is no variable of the network
+        module.sow("features", name, x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
+    return x
 
 
 def scaled(features: int, width: float) -> int:
     """`features` times `width`, rounded, at least 1."""
     return max(1, round(features * width))
+
+
+def check_choice(field: str, value: Any, choices: Iterable) -> None:
+    """Raises InputError where a network's field has a value that it does not take."""
+    if value not in choices:
+        known = ", ".join(repr(c) for c in choices)
+        raise InputError(f"{field} is {value!r}.", f"Choose one of {known}.")
 
 
 def check_images(images: jax.Array) -> None:

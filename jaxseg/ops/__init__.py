@@ -1,6 +1,9 @@
 """Pure array functions that the networks are made of; jax only, usable from anyone's code."""
 
+from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool, max_pool_with_argmax
+from jaxseg.ops.unpooling import max_unpool
 from jaxseg.ops.upsampling import (
     Upsampling,
     align_corners,
@@ -11,10 +14,14 @@ from jaxseg.ops.upsampling import (
 
 __all__ = [
     "Upsampling",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
     "align_corners",
     "bilinear_deconv",
     "half_pixel",
+    "local_response_norm",
     "max_pool",
     "max_pool_with_argmax",
+    "max_unpool",
     "resize_bilinear",
 ]

@@ -13,21 +13,50 @@ import jax.numpy as jnp
 from jax import lax
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def conv2d(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
-    """Convolution (cross-correlation) with stride 1.
+def conv2d(
+    x: jax.Array,
+    kernel: jax.Array,
+    padding: int = 0,
+    *,
+    strides: int = 1,
+    dilation: int = 1,
+    groups: int = 1,
+) -> jax.Array:
+    """Convolution (cross-correlation) over height and width.
 
     Args:
       x: [N, H, W, I], floating point.
-      kernel: [k, k, I, O] in the dtype of `x`.
+      kernel: [k, k, I / groups, O] in the dtype of `x`.
       padding: rows and columns of zeros put at each side.
+      strides: steps between windows.
+      dilation: steps between the taps of a window.
+      groups: parts that the channels fall into, each convolved by itself.
 
     Returns:
-      [N, H + 2 * padding - k + 1, W + 2 * padding - k + 1, O] in the dtype of `x`.
+      [N, H', W', O] in the dtype of `x`, with
+      H' = (H + 2 * padding - dilation * (k - 1) - 1) // strides + 1.
 
     >>> conv2d(jnp.ones([1, 3, 3, 1]), jnp.ones([3, 3, 1, 1]), 1)[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
+    if strides > 1 and kernel.shape[0] == 1 and not padding:
+        x, strides = x[:, ::strides, ::strides], 1  # a 1×1 kernel looks at nothing between
+    if strides == dilation == groups == 1:
+        return _dense(x, kernel, padding)
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (strides, strides),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
+    )
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _dense(x, kernel, padding):
+    """The plain case: stride 1, no dilation, no groups."""
     form = _as_matrix_product if kernel.shape[0] != 3 else _xla
     return lax.platform_dependent(
         x,
@@ -38,7 +67,7 @@ def conv2d(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array:
 
 
 def _forward(x, kernel, padding):
-    return conv2d(x, kernel, padding), (x, kernel)
+    return _dense(x, kernel, padding), (x, kernel)
 
 
 def _backward(padding, saved, dy):
@@ -49,14 +78,17 @@ def _backward(padding, saved, dy):
 
     def cpu(x, kernel, dy):
         if kernel.shape[0] != 3:
-            return jax.vjp(functools.partial(_as_matrix_product, padding=padding), x, kernel)[1](dy)
+            form = functools.partial(_as_matrix_product, padding=padding)
+            # in float32, for the sums over windows and images would be bfloat16
+            *inputs, dy = (a.astype(jnp.float32) for a in (x, kernel, dy))
+            return tuple(g.astype(x.dtype) for g in jax.vjp(form, *inputs)[1](dy))
         dx = jax.vjp(lambda x: _xla(x, kernel, padding=padding), x)[1](dy)[0]
         return dx, _kernel_gradient(x, dy, kernel.shape[0], padding)
 
     return lax.platform_dependent(x, kernel, dy, cpu=cpu, default=xla)
 
 
-conv2d.defvjp(_forward, _backward)
+_dense.defvjp(_forward, _backward)
 
 
 def _xla(x, kernel, *, padding):

@@ -78,7 +78,8 @@ class _Axis:
 
     def __init__(self, size: int, window: int, stride: int, padding: int, ceil_mode: bool):
         span = size + 2 * padding - window
-        if min(window, stride) < 1 or not 0 <= padding < window or span < 0:
+        shortest = 1 - stride if ceil_mode else 0
+        if min(size, window, stride) < 1 or not 0 <= padding < window or span < shortest:
             raise InputError(
                 f"A window of {window} with stride {stride} and padding {padding} "
                 f"does not fit {size} pixels.",
@@ -89,7 +90,7 @@ class _Axis:
             out -= 1  # a window must start inside the image or its leading padding
         self.window, self.stride, self.out = window, stride, out
         self.before = padding
-        self.after = (out - 1) * stride + window - size - padding  # negative: rows no window needs
+        self.after = max(0, (out - 1) * stride + window - size - padding)
         self.size = size
 
     def starts(self, axis: int, shape: tuple[int, ...]) -> jax.Array:
@@ -98,8 +99,10 @@ class _Axis:
 
 
 def _geometry(x, window, strides, padding, ceil_mode) -> tuple[_Axis, _Axis]:
-    if x.ndim != 4:
-        raise InputError(f"Pooling got an array of shape {x.shape}.", "Give [N, H, W, C].")
+    if x.ndim != 4 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(
+            f"Pooling got {x.dtype} of shape {x.shape}.", "Give [N, H, W, C], floating point."
+        )
     k, s, p = ((v, v) if isinstance(v, int) else v for v in (window, strides, padding))
     rows, columns = (_Axis(x.shape[1 + i], k[i], s[i], p[i], ceil_mode) for i in (0, 1))
     return rows, columns

@@ -81,17 +81,24 @@ class Upsampling:
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
-        if x.shape[1:3] != self.in_size:
+        floating = jnp.issubdtype(x.dtype, jnp.floating)  # integers would cut the weights to 0
+        if x.ndim != 4 or x.shape[1:3] != self.in_size or not floating:
             raise InputError(
-                f"The map takes [N, {self.in_size[0]}, {self.in_size[1]}, C] and got {x.shape}.",
+                f"The map takes [N, {self.in_size[0]}, {self.in_size[1]}, C], floating point, "
+                f"and got {x.dtype} of shape {x.shape}.",
                 "Make the map for the array's own size.",
             )
         rows, columns = self.matrices()
         return apply_axis(rows, apply_axis(columns, x, axis=2), axis=1)
 
 
-def apply_axis(matrix: np.ndarray | jax.Array, x: jax.Array, axis: int) -> jax.Array:
-    """Multiplies `matrix` [out, in] into axis 1 (rows) or 2 (columns) of `x` [N, h, w, C]."""
+def apply_axis(
+    matrix: np.ndarray | jax.Array, x: jax.Array, axis: int, dtype: jnp.dtype | None = None
+) -> jax.Array:
+    """Multiplies `matrix` [out, in] into axis 1 (rows) or 2 (columns) of `x` [N, h, w, C].
+
+    Sums are float32; the result has `dtype`, that of `x` where None.
+    """
     spec = {1: "Hh,nhwc->nHwc", 2: "Ww,nhwc->nhWc"}[axis]
     y = jnp.einsum(
         spec,
@@ -100,7 +107,7 @@ def apply_axis(matrix: np.ndarray | jax.Array, x: jax.Array, axis: int) -> jax.A
         precision=jax.lax.Precision.HIGHEST,
         preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
     )
-    return y.astype(x.dtype)
+    return y.astype(dtype or x.dtype)
 
 
 def identity(size: tuple[int, int]) -> Upsampling:

@@ -1,5 +1,3 @@
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +13,8 @@ CASES = [  # kernel, padding, (H, W)
     (3, 0, (7, 5)),
     (3, 1, (9, 6)),
     (3, 1, (1, 1)),
-    (3, 3, (4, 5)),
     (3, 100, (7, 5)),
-    (5, 0, (5, 9)),
     (5, 1, (6, 8)),
-    (7, 0, (7, 7)),
     (7, 0, (9, 8)),
     (7, 3, (4, 7)),
     (7, 3, (1, 2)),
@@ -68,16 +63,21 @@ def xla(x, kernel, padding):
     )
 
 
-def with_gradients(f, x, kernel, dy):
-    y, back = jax.vjp(f, x, kernel)
-    return y, *back(dy)
+def with_gradients(conv, padding):
+    """(x, kernel, dy) to the convolution and its two gradients."""
+
+    def run(x, kernel, dy):
+        y, back = jax.vjp(lambda x, kernel: conv(x, kernel, padding), x, kernel)
+        return y, *back(dy)
+
+    return run
 
 
 @every_case
 def test_value_and_gradients_are_xlas(k, padding, size):
     x, kernel, dy = arrays(k, padding, size)
-    got = with_gradients(functools.partial(conv2d, padding=padding), x, kernel, dy)
-    want = with_gradients(functools.partial(xla, padding=padding), x, kernel, dy)
+    got = jax.jit(with_gradients(conv2d, padding))(x, kernel, dy)
+    want = jax.jit(with_gradients(xla, padding))(x, kernel, dy)
     for a, b in zip(got, want, strict=True):
         close(a, b)
     close(got[0], conv_loop(x, kernel, padding))
@@ -91,7 +91,7 @@ def test_value_and_gradients_are_torchs(torch, k, padding, size):
         tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding
     ).permute(0, 2, 3, 1)
     y.backward(torch.tensor(np.asarray(dy)))
-    got = with_gradients(functools.partial(conv2d, padding=padding), x, kernel, dy)
+    got = jax.jit(with_gradients(conv2d, padding))(x, kernel, dy)
     for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
         close(a, b)
 
@@ -99,8 +99,8 @@ def test_value_and_gradients_are_torchs(torch, k, padding, size):
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_other_platforms_form(other_platforms_form, k):
     x, kernel, dy = arrays(k, k // 2, (8, 9))
-    got = with_gradients(functools.partial(conv2d, padding=k // 2), x, kernel, dy)
-    want = with_gradients(functools.partial(xla, padding=k // 2), x, kernel, dy)
+    got = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
+    want = jax.jit(with_gradients(xla, k // 2))(x, kernel, dy)
     for a, b in zip(got, want, strict=True):
         close(a, b)
 
@@ -108,24 +108,23 @@ def test_other_platforms_form(other_platforms_form, k):
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_bfloat16(k):
     x, kernel, dy = arrays(k, k // 2, (8, 9), jnp.bfloat16)
-    got = with_gradients(functools.partial(conv2d, padding=k // 2), x, kernel, dy)
+    got = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
     exact = [a.astype(jnp.float32) for a in (x, kernel, dy)]
-    want = with_gradients(functools.partial(xla, padding=k // 2), *exact)
+    want = jax.jit(with_gradients(xla, k // 2))(*exact)
     for a, b in zip(got, want, strict=True):
         assert a.dtype == jnp.bfloat16
-        close(a, b, 0.01)
+        close(a, b, 0.005)  # one rounding to bfloat16, none of them in the sums
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_jit_checkpoint_and_vmap(k):
+def test_checkpoint_and_vmap(k):
     x, kernel, dy = arrays(k, k // 2, (6, 5))
-    conv = functools.partial(conv2d, padding=k // 2)
-    run = functools.partial(with_gradients, conv)
-    want = run(x, kernel, dy)
-    again = functools.partial(with_gradients, jax.checkpoint(conv))
-    for form in (jax.jit(run), jax.jit(again)):
-        for a, b in zip(form(x, kernel, dy), want, strict=True):
-            close(a, b)
+    run = with_gradients(conv2d, k // 2)
+    want = jax.jit(with_gradients(xla, k // 2))(x, kernel, dy)
+    close(conv2d(x, kernel, k // 2), want[0])
+    again = with_gradients(jax.checkpoint(conv2d, static_argnums=2), k // 2)
+    for a, b in zip(jax.jit(again)(x, kernel, dy), want, strict=True):
+        close(a, b)
     each = [jnp.stack([a, 2 * a]) for a in (x, kernel, dy)]
     got = jax.jit(jax.vmap(run))(*each)
     for a, b in zip(got, want, strict=True):
@@ -138,8 +137,8 @@ def test_eight_devices_get_the_gradients_of_one(mesh, k):
     x, kernel, dy = (jnp.concatenate([a] * 3)[:8] for a in arrays(k, k // 2, (6, 5)))
     kernel = arrays(k, k // 2, (6, 5))[1]
     x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # no two images alike
-    run = functools.partial(with_gradients, functools.partial(conv2d, padding=k // 2))
-    want = run(x, kernel, dy)
+    run = with_gradients(conv2d, k // 2)
+    want = jax.jit(run)(x, kernel, dy)
     split, whole = split_batch(mesh), replicated(mesh)
     got = jax.jit(run, in_shardings=(split, whole, split), out_shardings=(split, split, whole))(
         x, kernel, dy
@@ -152,7 +151,7 @@ def test_eight_devices_get_the_gradients_of_one(mesh, k):
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_lowers_to_the_platforms_own_convolution(k):
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays(k, k // 2, (8, 9))]
-    run = jax.jit(functools.partial(with_gradients, functools.partial(conv2d, padding=k // 2)))
+    run = jax.jit(with_gradients(conv2d, k // 2))
     for platform in ("cuda", "tpu"):
         text = jax.export.export(run, platforms=[platform])(*shapes).mlir_module()
         assert text.count("stablehlo.convolution") == 3

@@ -1,3 +1,4 @@
+import functools
 import math
 
 import jax
@@ -17,7 +18,7 @@ GEOMETRIES = [  # window, strides, padding
     ((2, 5), (3, 2), (1, 2)),
     (1, 2, 0),
 ]
-SIZES = [(7, 10), (8, 9), (5, 5)]
+SIZES = [(7, 10), (5, 5)]
 geometries = pytest.mark.parametrize(("window", "strides", "padding"), GEOMETRIES)
 rounding = pytest.mark.parametrize("ceil_mode", [False, True])
 
@@ -61,6 +62,18 @@ def pool_loop(x, window, strides, padding, ceil_mode):
     return values, indices
 
 
+@functools.cache
+def compiled(window, strides, padding, ceil_mode):
+    """x to the maxima, and to the maxima and their indices."""
+
+    @jax.jit
+    def run(x):
+        how = (x, window, strides, padding)
+        return max_pool(*how, ceil_mode=ceil_mode), *max_pool_with_argmax(*how, ceil_mode=ceil_mode)
+
+    return run
+
+
 def torch_pool(torch, x, window, strides, padding, ceil_mode):
     pool = torch.nn.MaxPool2d(window, strides, padding, ceil_mode=ceil_mode, return_indices=True)
     return [t.permute(0, 2, 3, 1) for t in pool(x.permute(0, 3, 1, 2))]
@@ -83,13 +96,14 @@ def inputs(size):
 @pytest.mark.parametrize("size", SIZES)
 def test_pooling_is_the_loop_over_windows(window, strides, padding, ceil_mode, size):
     how = (window, strides, padding)
+    run = compiled(*how, ceil_mode)
     for name, x in inputs(size).items():
         want, where = pool_loop(x, *how, ceil_mode)
-        values, indices = max_pool_with_argmax(x, *how, ceil_mode=ceil_mode)
+        alone, values, indices = run(x)
         assert indices.dtype == jnp.int32
         np.testing.assert_array_equal(values, want, name)
         np.testing.assert_array_equal(indices, where, name)
-        np.testing.assert_array_equal(max_pool(x, *how, ceil_mode=ceil_mode), want, name)
+        np.testing.assert_array_equal(alone, want, name)
 
 
 @geometries
@@ -98,10 +112,11 @@ def test_pooling_is_torch_max_pool(torch, window, strides, padding, ceil_mode):
     if any(p > k / 2 for p, k in zip(pair(padding), pair(window), strict=True)):
         pytest.skip("PyTorch pads by half a window at most")
     how = (window, strides, padding)
+    run = compiled(*how, ceil_mode)
     for size in SIZES:
         for name, x in inputs(size).items():
             want, where = torch_pool(torch, torch.tensor(x), *how, ceil_mode)
-            values, indices = max_pool_with_argmax(x, *how, ceil_mode=ceil_mode)
+            _, values, indices = run(x)
             np.testing.assert_array_equal(values, want, name)
             np.testing.assert_array_equal(indices, where, name)
 
@@ -113,7 +128,7 @@ def test_nan_is_the_largest_value(window, strides, padding):
     x[random(2, 7, 9, 3, seed=1) > 1] = np.nan
     want, where = pool_loop(x, window, strides, padding, True)
     assert np.isnan(want).any() and not np.isnan(want).all()
-    values, indices = max_pool_with_argmax(x, window, strides, padding, ceil_mode=True)
+    _, values, indices = compiled(window, strides, padding, True)(x)
     np.testing.assert_array_equal(values, want)
     np.testing.assert_array_equal(indices, where)
 
@@ -122,7 +137,7 @@ def test_nan_is_the_largest_value(window, strides, padding):
     ("k", "s", "p"), [(2, 2, 0), (3, 2, 0), (3, 2, 1), (3, 1, 1), (3, 3, 1), (5, 2, 2), (2, 1, 0)]
 )
 def test_output_sizes_are_caffes(k, s, p):
-    for n in range(1, 40):
+    for n in range(1, 20):
         size = out_size(n, k, s, p, True)
         if size < 1:
             with pytest.raises(InputError, match="does not fit"):
@@ -161,7 +176,7 @@ def pull_back(x, dy, how, ceil_mode, with_argmax=False):
             return max_pool_with_argmax(x, *how, ceil_mode=ceil_mode)[0]
         return max_pool(x, *how, ceil_mode=ceil_mode)
 
-    return jax.vjp(run, jnp.asarray(x))[1](jnp.asarray(dy))[0]
+    return jax.jit(lambda x, dy: jax.vjp(run, x)[1](dy)[0])(jnp.asarray(x), jnp.asarray(dy))
 
 
 @geometries
@@ -197,7 +212,8 @@ def test_other_platforms_form(other_platforms_form, window, strides, padding, ce
     how = (window, strides, padding)
     x = make(2, 7, 10, 3)
     want, _ = pool_loop(x, *how, ceil_mode)
-    np.testing.assert_array_equal(max_pool(x, *how, ceil_mode=ceil_mode), want)
+    got = jax.jit(lambda x: max_pool(x, *how, ceil_mode=ceil_mode))(x)
+    np.testing.assert_array_equal(got, want)
     dy = random(*want.shape, seed=1)
     got = pull_back(x, dy, how, ceil_mode)
     np.testing.assert_allclose(got, gradient_loop(x, dy, how, ceil_mode), atol=1e-5)
@@ -221,33 +237,29 @@ def test_lowers_to_the_platforms_own_pooling(platform, window, strides, padding)
 @rounding
 def test_bfloat16(ceil_mode):
     x = jnp.asarray(random(2, 7, 9, 3), jnp.bfloat16)
-    values, indices = max_pool_with_argmax(x, 3, 2, 1, ceil_mode=ceil_mode)
+    alone, values, indices = compiled(3, 2, 1, ceil_mode)(x)
     want, where = pool_loop(np.float32(x), 3, 2, 1, ceil_mode)
-    assert values.dtype == max_pool(x, 3, 2, 1, ceil_mode=ceil_mode).dtype == jnp.bfloat16
+    assert values.dtype == alone.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.float32(values), want)
     np.testing.assert_array_equal(indices, where)
-    gradient = jax.grad(lambda x: max_pool(x, 2, 2).astype(jnp.float32).sum())(x)
+    gradient = jax.jit(jax.grad(lambda x: max_pool(x, 2, 2).astype(jnp.float32).sum()))(x)
     assert gradient.dtype == jnp.bfloat16 and gradient.sum() == 2 * 3 * 4 * 3
 
 
-def test_jit_vmap_and_grad_of_vmap():
-    x = random(4, 2, 7, 9, 3)
-
-    def run(x):
-        return max_pool_with_argmax(x, 3, 2, 1, ceil_mode=True)
-
+def test_vmap_and_grad_of_vmap():
+    x = jnp.asarray(random(4, 2, 7, 9, 3))
+    run = compiled(3, 2, 1, True)
     want = [np.stack(parts) for parts in zip(*map(run, x), strict=True)]
-    for got in (jax.vmap(run)(x), jax.jit(jax.vmap(run))(x)):
-        jax.tree.map(np.testing.assert_array_equal, list(got), want)
+    jax.tree.map(np.testing.assert_array_equal, list(jax.vmap(run)(x)), want)
 
     def total(x):
         return (max_pool(x, 3, 2, 1) ** 2).sum()
 
-    want = np.stack([jax.grad(total)(one) for one in x])
+    each = jax.jit(jax.grad(total))
+    want = np.stack([each(one) for one in x])
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(total)))(x), want, atol=1e-6)
-    np.testing.assert_allclose(
-        jax.grad(lambda x: jax.vmap(total)(x).sum())(jnp.asarray(x)), want, atol=1e-6
-    )
+    got = jax.jit(jax.grad(lambda x: jax.vmap(total)(x).sum()))(x)
+    np.testing.assert_allclose(got, want, atol=1e-6)
 
 
 @pytest.mark.parametrize("pool", [max_pool, max_pool_with_argmax])

@@ -1,0 +1,51 @@
+"""DeconvNet on CamVid, from random weights: 11 classes, 367 training and 101 validation images.
+
+python -m jaxseg.main --config configs/camvid_deconvnet.py --config.data.root=DIR
+python -m jaxseg.main --config configs/camvid_deconvnet.py:full --config.data.root=DIR
+
+Sizes are multiples of 32, as the network asks for.
+"""
+
+from jaxseg.config import default_config
+from jaxseg.errors import InputError, nearest
+
+
+def get_config(variant: str = "small"):
+    """The recipe: `small` for two CPU cores, `full` (published width) for a GPU."""
+    c = default_config()
+    c.data.name = "voc_folder"
+    c.data.cache = True
+    c.model.name = "deconvnet_vgg16"
+    c.model.bn_epsilon = 1e-5
+    c.augment.flip = 0.5
+    c.optim.name = "adamw"
+    c.optim.lr = 2e-3
+    c.optim.schedule = "poly"
+    c.optim.warmup_steps = 50
+    c.optim.weight_decay = 1e-2
+    c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
+    # square roots of the training split's median-frequency weights: rare classes count more, not
+    # all
+    c.loss.class_weights = (0.53, 0.45, 2.19, 0.39, 1.0, 0.65, 1.96, 1.41, 0.89, 2.53, 2.97)
+    if variant == "small":
+        c.model.width = 0.25
+        c.model.fc_channels = 2048  # 512 with this width
+        c.model.fc_kernel = 5  # 7 would ask for crops of 224 at least
+        c.augment.crop = (192, 256)
+        c.augment.scale = (0.55, 1.0)
+        c.train.steps = 1200
+        c.train.batch_size = 8
+        c.eval.input_size = (288, 384)
+        c.eval.every_steps = 300
+    elif variant == "full":
+        c.model.dtype = "bfloat16"
+        c.augment.crop = (352, 480)
+        c.augment.scale = (0.75, 1.5)
+        c.train.steps = 10000
+        c.train.batch_size = 16
+        c.optim.lr = 5e-4
+        c.eval.input_size = (384, 512)
+        c.eval.every_steps = 1000
+    else:
+        raise InputError(f"There is no variant '{variant}'.", nearest(variant, ("small", "full")))
+    return c

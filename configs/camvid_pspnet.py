@@ -1,0 +1,46 @@
+"""PSPNet on CamVid, from random weights: 11 classes, 367 training and 101 validation images.
+
+python -m jaxseg.main --config configs/camvid_pspnet.py --config.data.root=DIR
+python -m jaxseg.main --config configs/camvid_pspnet.py:full --config.data.root=DIR
+"""
+
+from jaxseg.config import default_config
+from jaxseg.errors import InputError, nearest
+
+
+def get_config(variant: str = "small"):
+    """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU."""
+    c = default_config()
+    c.data.name = "voc_folder"
+    c.data.cache = True
+    c.model.name = "pspnet_resnet50"
+    c.augment.flip = 0.5
+    c.optim.name = "adamw"
+    c.optim.lr = 2e-3
+    c.optim.schedule = "poly"
+    c.optim.warmup_steps = 50
+    c.optim.weight_decay = 1e-2
+    c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
+    # as in camvid_fcn8s.py
+    c.loss.class_weights = (0.53, 0.45, 2.19, 0.39, 1.0, 0.65, 1.96, 1.41, 0.89, 2.53, 2.97)
+    # sizes of 8n + 1 pixels, which the network's cells cover from the first to the last
+    if variant == "small":
+        c.model.width = 0.25
+        c.augment.crop = (185, 241)
+        c.augment.scale = (0.5, 1.0)
+        c.train.steps = 1400
+        c.train.batch_size = 8
+        c.eval.input_size = (273, 361)
+        c.eval.every_steps = 350
+    elif variant == "full":
+        c.model.dtype = "bfloat16"
+        c.augment.crop = (361, 481)
+        c.augment.scale = (0.75, 1.5)
+        c.train.steps = 10000
+        c.train.batch_size = 16
+        c.optim.lr = 5e-4
+        c.eval.input_size = (361, 481)
+        c.eval.every_steps = 1000
+    else:
+        raise InputError(f"There is no variant '{variant}'.", nearest(variant, ("small", "full")))
+    return c

@@ -1,0 +1,105 @@
+"""FCN on AlexNet (Long et al. 2015, section 4.1), in the layer order of CaffeNet."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxseg.models.grid import Grid
+from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.ops.normalization import local_response_norm
+from jaxseg.ops.pooling import max_pool
+from jaxseg.ops.upsampling import bilinear_deconv
+
+_PADDING = 100  # zeros around the image
+_BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then a pooling; then LRN?
+    (((96, 11, 4, _PADDING, 1),), True),
+    (((256, 5, 1, 2, 2),), True),
+    (((384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2)), False),
+)
+_KERNEL = 63  # of the upsampling: an even one would lie half a pixel off
+
+
+class FCNAlexNet(nn.Module):
+    """FCN-32s on AlexNet as released: grouped convolutions, pooling before normalisation.
+
+    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
+    size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
+    instead. `features`: pool1, norm1, pool2, norm2, pool5, and `out` of every layer.
+
+    Attributes:
+      num_classes: C, at least 2.
+      width: multiplies the channels of conv1 to fc7; those of conv1 to conv5 stay even.
+      fc_channels: channels of fc6 and fc7, before `width`.
+      norm: None as published, or "batch" for batch norm after every convolution but the scores.
+      dropout: rate after fc6 and fc7 in training.
+      remat: whether a block's activations are computed again in the backward pass, not kept.
+      dtype: of the computation; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int
+    width: float = 1.0
+    fc_channels: int = 4096
+    norm: str | None = None
+    dropout: float = 0.5
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The normalisation that the released weights expect."""
+        return CAFFE_VGG
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
+        return self.heads(images, train=train)[0].upsampled()
+
+    @nn.compact
+    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
+        """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
+        check_images(images)
+        x, grid, number = images, Grid(), 0
+        for convolutions, normalized in _BLOCKS:
+            layers = []
+            for channels, kernel, stride, padding, groups in convolutions:
+                number += 1
+                even = 2 * scaled(channels // 2, self.width)
+                layers.append(
+                    self._conv(
+                        f"conv{number}", even, kernel, padding, strides=stride, groups=groups
+                    )
+                )
+                grid = grid.window(kernel, stride, padding)
+            x = in_turn(self, layers, x, train=train, remat=self.remat)
+            x = tap(self, f"pool{number}", max_pool(x, 3, 2, ceil_mode=True))
+            grid = grid.window(3, 2)
+            if normalized:
+                x = tap(self, f"norm{number}", local_response_norm(x))
+        hidden = scaled(self.fc_channels, self.width)
+        for name, kernel in (("fc6", 6), ("fc7", 1)):
+            x = self._conv(name, hidden, kernel, 0)()(x, train=train)
+            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            grid = grid.window(kernel)
+        score = Score(
+            self.num_classes,
+            (1, 1),
+            kernel_init=nn.initializers.zeros,  # section 4.3
+            dtype=self.dtype,
+            name="score_fr",
+        )(x)
+        up = bilinear_deconv(
+            score.shape[1:3],
+            images.shape[1:3],
+            stride=32,
+            kernel=_KERNEL,
+            offset=grid.deconv(_KERNEL, 32).offset_of(Grid()),
+        )
+        return [Head(score.astype(jnp.float32), up)]
+
+    def _conv(self, name, features, kernel, padding, **how):
+        return functools.partial(
+            ConvBlock, features, kernel, padding, self.norm, self.dtype, name=name, **how
+        )

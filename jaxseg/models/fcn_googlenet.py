@@ -1,0 +1,140 @@
+"""FCN on GoogLeNet (Long et al. 2015, section 4.1; Szegedy et al. 2015), never released.
+
+The trunk is the classifier's as Caffe has it (bvlc_googlenet) up to inception 5b, without average
+pooling and auxiliary classifiers. The paper leaves open how image and scores are aligned; with
+conv1's own padding of 3, a kernel of 63 lies on whole pixels.
+"""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxseg.models.grid import Grid
+from jaxseg.models.layers import ConvBlock, Head, Score, check_images, scaled, tap
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.ops.normalization import local_response_norm
+from jaxseg.ops.pooling import max_pool
+from jaxseg.ops.upsampling import bilinear_deconv
+
+_INCEPTIONS = (  # channels: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, projection of the pooled map
+    ("3a", (64, 96, 128, 16, 32, 32)),
+    ("3b", (128, 128, 192, 32, 96, 64)),
+    ("4a", (192, 96, 208, 16, 48, 64)),
+    ("4b", (160, 112, 224, 24, 64, 64)),
+    ("4c", (128, 128, 256, 24, 64, 64)),
+    ("4d", (112, 144, 288, 32, 64, 64)),
+    ("4e", (256, 160, 320, 32, 128, 128)),
+    ("5a", (256, 160, 320, 32, 128, 128)),
+    ("5b", (384, 192, 384, 48, 128, 128)),
+)
+_KERNEL = 63  # of the upsampling
+
+
+class FCNGoogLeNet(nn.Module):
+    """FCN-32s on GoogLeNet: inception modules with local response normalisation.
+
+    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of at
+    least 31×31, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse
+    `Head` instead. `features`: pool1, norm1, norm2, pool2 to pool4, inception_3a to inception_5b
+    (`joined`), and `out` of every layer.
+
+    Attributes:
+      num_classes: C, at least 2.
+      width: multiplies the channels of every hidden layer.
+      norm: None as published, or "batch" for batch norm after every convolution but the scores.
+      dropout: rate before the scores in training.
+      remat: whether an inception's activations are computed again in the backward pass, not kept.
+      dtype: of the computation; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int
+    width: float = 1.0
+    norm: str | None = None
+    dropout: float = 0.4
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The normalisation that Caffe's classifier expects."""
+        return CAFFE_VGG
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
+        return self.heads(images, train=train)[0].upsampled()
+
+    @nn.compact
+    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
+        """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
+        check_images(images)
+        grid = Grid().window(7, 2, 3)
+        x = self._conv("conv1", 64, 7, 3, strides=2)(images, train=train)
+        x, grid = self._pool(1, x, grid)
+        x = tap(self, "norm1", local_response_norm(x))
+        x = self._conv("conv2_reduce", 64, 1, 0)(x, train=train)
+        x = self._conv("conv2", 192, 3, 1)(x, train=train)
+        x = tap(self, "norm2", local_response_norm(x))
+        x, grid = self._pool(2, x, grid)
+        inception = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
+        for name, channels in _INCEPTIONS:
+            widths = tuple(scaled(c, self.width) for c in channels)
+            x = inception(widths, self.norm, self.dtype, name=f"inception_{name}")(x, train)
+            if name in ("3b", "4e"):
+                x, grid = self._pool(int(name[0]), x, grid)
+        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        score = Score(
+            self.num_classes,
+            (1, 1),
+            kernel_init=nn.initializers.zeros,  # section 4.3
+            dtype=self.dtype,
+            name="score_fr",
+        )(x)
+        up = bilinear_deconv(
+            score.shape[1:3],
+            images.shape[1:3],
+            stride=32,
+            kernel=_KERNEL,
+            offset=grid.deconv(_KERNEL, 32).offset_of(Grid()),
+        )
+        return [Head(score.astype(jnp.float32), up)]
+
+    def _conv(self, name, channels, kernel, padding, strides=1):
+        features = scaled(channels, self.width)
+        return ConvBlock(
+            features, kernel, padding, self.norm, self.dtype, strides=strides, name=name
+        )
+
+    def _pool(self, number, x, grid):
+        x = tap(self, f"pool{number}", max_pool(x, 3, 2, ceil_mode=True))
+        return x, grid.window(3, 2)
+
+
+class Inception(nn.Module):
+    """Four branches side by side: 1×1, 3×3 and 5×5 convolutions, and 3×3 pooling.
+
+    `features` are the channels of 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5 and the projection.
+    """
+
+    features: tuple[int, ...]
+    norm: str | None = None
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """[N, h, w, C] to [N, h, w, C'], the branches' channels in the order named above."""
+        conv = functools.partial(ConvBlock, norm=self.norm, dtype=self.dtype)
+        one, reduce3, three, reduce5, five, projection = self.features
+        branches = [
+            conv(one, 1, 0, name="1x1")(x, train=train),
+            conv(three, 3, 1, name="3x3")(
+                conv(reduce3, 1, 0, name="3x3_reduce")(x, train=train), train=train
+            ),
+            conv(five, 5, 2, name="5x5")(
+                conv(reduce5, 1, 0, name="5x5_reduce")(x, train=train), train=train
+            ),
+            conv(projection, 1, 0, name="pool_proj")(max_pool(x, 3, 1, 1), train=train),
+        ]
+        return tap(self, "joined", jnp.concatenate(branches, axis=-1))

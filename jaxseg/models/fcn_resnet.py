@@ -1,0 +1,93 @@
+"""FCN on a dilated ResNet, with an auxiliary head: torchvision's `fcn_resnet50` and `101`.
+
+It has the name of Long et al. 2015, but neither their skips nor their deconvolution.
+"""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxseg.models.layers import Head, ScoreHead, check_images
+from jaxseg.models.preprocessing import IMAGENET, Preprocessing
+from jaxseg.models.resnet import ResNet
+from jaxseg.ops.upsampling import half_pixel
+
+
+class FCNResNet(nn.Module):
+    """torchvision's FCN: a head on the trunk's last stage, resized to the image.
+
+    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
+    size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
+    instead, and with `train=True` the auxiliary one after it.
+
+    Attributes:
+      num_classes: C, at least 2.
+      depth: of the trunk, as in `ResNet`: 50, 101, 152 or 269.
+      width: multiplies the channels of every hidden layer.
+      output_stride: 8, 16 or 32 pixels of the image to a cell of the scores.
+      stride_on: as in `ResNet`.
+      aux_weight: what the auxiliary head's loss counts.
+      dropout: rate before each head's scores in training.
+      dropout_mode: "element" or "channel": what is dropped as one.
+      bn_momentum: what batch norm keeps of its running statistics at each step.
+      remat: whether a block's activations are computed again in the backward pass, not kept.
+      dtype: of the computation; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int
+    depth: int = 50
+    width: float = 1.0
+    output_stride: int = 8
+    stride_on: str = "3x3"
+    aux_weight: float = 0.5
+    dropout: float = 0.1
+    dropout_mode: str = "element"
+    bn_momentum: float = 0.9
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The normalisation that torchvision's weights expect."""
+        return IMAGENET
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
+        return self.heads(images, train=train)[0].upsampled()
+
+    @nn.compact
+    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
+        """The coarse scores, in training the auxiliary ones too, and their resize to the image."""
+        check_images(images)
+        trunk = ResNet(
+            self.depth,
+            "7x7",
+            self.output_stride,
+            False,
+            self.stride_on,
+            self.width,
+            self.bn_momentum,
+            self.remat,
+            self.dtype,
+            name="backbone",
+        )
+        *_, middle, last = trunk(images, train=train)
+
+        def head(name, x, weight):
+            scores = ScoreHead(
+                self.num_classes,
+                x.shape[-1] // 4,
+                self.dropout,
+                self.dropout_mode,
+                self.bn_momentum,
+                self.dtype,
+                name=name,
+            )(x, train=train)
+            return Head(scores, half_pixel(scores.shape[1:3], images.shape[1:3]), weight)
+
+        heads = [head("head", last, 1.0)]
+        if train or self.is_initializing():
+            heads.append(head("aux", middle, self.aux_weight))
+        return heads if train else heads[:1]

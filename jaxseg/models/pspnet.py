@@ -1,0 +1,145 @@
+"""PSPNet (Zhao et al. 2017): a dilated ResNet whose features are pooled at several scales."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxseg.errors import InputError
+from jaxseg.models.layers import (
+    ConvNorm,
+    Head,
+    ScoreHead,
+    check_choice,
+    check_images,
+    scaled,
+    tap,
+)
+from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing
+from jaxseg.models.resnet import ResNet
+from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.upsampling import align_corners, resize_bilinear
+
+
+class PSPNet(nn.Module):
+    """PSPNet with its auxiliary head (sections 3.2 and 3.3 of the paper).
+
+    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, and gives
+    logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head` instead, and
+    with `train=True` the auxiliary one after it.
+
+    Any size will do. With `output_stride` * n + 1 pixels, such as the published 473 and 713, the
+    cells lie exactly that stride apart, the first and last on the image's first and last pixel. At
+    other sizes the scores are stretched from corner to corner all the same, which moves them by
+    less than a cell.
+
+    Attributes:
+      num_classes: C, at least 2.
+      depth: of the trunk, as in `ResNet`: 50, 101, 152 or 269.
+      width: multiplies the channels of every hidden layer.
+      output_stride: 8, 16 or 32 pixels of the image to a cell of the scores.
+      bins: windows along each axis for each level of the pyramid; () leaves the pyramid out (the
+        paper's baseline).
+      pooling: "avg" or "max".
+      reduce: whether a 1×1 convolution reduces each level to 1 / len(bins) of the channels (the
+        paper's DR).
+      stride_on: the convolution that strides: "3x3" as in semseg, or "1x1" as in the released Caffe
+        models. Those also take their images unscaled, see `preprocessing`.
+      aux_weight: what the auxiliary head's loss counts.
+      dropout: rate before each head's scores in training.
+      dropout_mode: "channel" (semseg) or "element" (Caffe): what is dropped as one.
+      bn_momentum: what batch norm keeps of its running statistics at each step (0.95 in Caffe).
+      remat: whether a block's activations are computed again in the backward pass, not kept.
+      dtype: of the computation; parameters, statistics and logits are float32.
+    """
+
+    num_classes: int
+    depth: int = 50
+    width: float = 1.0
+    output_stride: int = 8
+    bins: tuple[int, ...] = (1, 2, 3, 6)
+    pooling: str = "avg"
+    reduce: bool = True
+    stride_on: str = "3x3"
+    aux_weight: float = 0.4
+    dropout: float = 0.1
+    dropout_mode: str = "channel"
+    bn_momentum: float = 0.9
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """The normalisation that the published weights expect: semseg's, or Caffe's for "1x1"."""
+        return CAFFE_PSPNET if self.stride_on == "1x1" else IMAGENET
+
+    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
+        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
+        return self.heads(images, train=train)[0].upsampled()
+
+    @nn.compact
+    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
+        """The coarse scores, in training the auxiliary ones too, and their resize to the image."""
+        check_images(images)
+        trunk = ResNet(
+            self.depth,
+            output_stride=self.output_stride,
+            stride_on=self.stride_on,
+            width=self.width,
+            bn_momentum=self.bn_momentum,
+            remat=self.remat,
+            dtype=self.dtype,
+            name="backbone",
+        )
+        *_, middle, last = trunk(images, train=train)
+        pyramid = tap(self, "pyramid", self._pyramid(last, train))
+
+        def head(name, x, features, weight):
+            scores = ScoreHead(
+                self.num_classes,
+                scaled(features, self.width),
+                self.dropout,
+                self.dropout_mode,
+                self.bn_momentum,
+                self.dtype,
+                name=name,
+            )(x, train=train)
+            return Head(scores, align_corners(scores.shape[1:3], images.shape[1:3]), weight)
+
+        heads = [head("head", pyramid, 512, 1.0)]
+        if train or self.is_initializing():
+            heads.append(head("aux", middle, 256, self.aux_weight))
+        return heads if train else heads[:1]
+
+    def _pyramid(self, x, train):
+        """The features, and beside them each level of the pyramid, upsampled (figure 3c)."""
+        check_choice("pooling", self.pooling, ("avg", "max"))
+        if any(bins < 1 for bins in self.bins) or len(set(self.bins)) < len(self.bins):
+            raise InputError(f"bins is {self.bins}.", "Give different numbers of 1 or more.")
+        pool = adaptive_avg_pool if self.pooling == "avg" else adaptive_max_pool
+        levels = [x]
+        for bins in self.bins:
+            level = pool(x, bins)
+            if self.reduce:
+                self._check_batch(level, train)
+                level = ConvNorm(
+                    max(1, x.shape[-1] // len(self.bins)),
+                    bn_momentum=self.bn_momentum,
+                    dtype=self.dtype,
+                    fast_variance=False,  # means over an image are close to each other
+                    name=f"level{bins}",
+                )(level, train=train)
+            level = tap(self, f"level{bins}_pooled", level)
+            level = resize_bilinear(level, x.shape[1:3], align_corners=True)
+            levels.append(tap(self, f"level{bins}_upsampled", level))
+        return jnp.concatenate(levels, axis=-1)
+
+    def _check_batch(self, level, train):
+        """Refuses to normalise a single value by itself, which would always give zero."""
+        if train and level.shape[:3] == (1, 1, 1) and not self.is_initializing():
+            raise InputError(
+                "A batch of one image leaves the pyramid's level 1 one value in each channel, "
+                "which batch norm turns into zero.",
+                "Train with a batch of at least 2.",
+            )

@@ -1,0 +1,144 @@
+"""ResNet (He et al. 2016), its last strides made dilation: the trunk of PSPNet and fcn_resnet."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxseg.models.layers import ConvNorm, check_choice, scaled, tap
+from jaxseg.ops.pooling import max_pool
+
+_BLOCKS = {  # depth: blocks of each stage
+    14: (1, 1, 1, 1),  # this and the next are of no paper: to try things out on a laptop
+    26: (2, 2, 2, 2),
+    50: (3, 4, 6, 3),
+    101: (3, 4, 23, 3),
+    152: (3, 8, 36, 3),
+    # PSPNet's own ResNet-269 was never published. These are the blocks of the ImageNet network of
+    # that name which github.com/craftGBD/craftGBD released, counted in deploy_resnet269-v2.prototxt
+    # of github.com/soeaver/caffe-model: 3 * (3 + 30 + 48 + 8) + 2 layers. Its norms stand before
+    # the convolutions; here they stand behind, as at the other depths.
+    269: (3, 30, 48, 8),
+}
+
+_STEMS = {  # kernel, stride and channels of each convolution before the max pooling
+    "deep": ((3, 2, 64), (3, 1, 64), (3, 1, 128)),
+    "7x7": ((7, 2, 64),),
+}
+
+
+class Bottleneck(nn.Module):
+    """1×1, 3×3 and 1×1 convolution beside a shortcut (ResNet paper, figure 5, right).
+
+    Attributes:
+      planes: channels of the first two convolutions; the third has four times as many.
+      strides: of the block.
+      dilation: of the 3×3 convolution.
+      project: whether the shortcut is a 1×1 convolution, or leaves its input as it is.
+      stride_on: "1x1" (the first convolution strides) or "3x3" (the second does).
+      bn_momentum: what batch norm keeps of its running statistics at each step.
+      dtype: of the computation.
+    """
+
+    planes: int
+    strides: int = 1
+    dilation: int = 1
+    project: bool = False
+    stride_on: str = "3x3"
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        def conv(name, planes, kernel=1, *, strides=1, dilation=1, relu=True):
+            return ConvNorm(
+                planes, kernel, strides, dilation, relu, self.bn_momentum, self.dtype, name=name
+            )
+
+        first, second = (self.strides, 1) if self.stride_on == "1x1" else (1, self.strides)
+        y = conv("conv1", self.planes, strides=first)(x, train=train)
+        y = conv("conv2", self.planes, 3, strides=second, dilation=self.dilation)(y, train=train)
+        y = conv("conv3", 4 * self.planes, relu=False)(y, train=train)
+        if self.project:
+            project = conv("project", 4 * self.planes, strides=self.strides, relu=False)
+            x = project(x, train=train)
+        return tap(self, "out", nn.relu(x + y))
+
+
+class ResNet(nn.Module):
+    """The trunk, from the image to the output of its fourth stage.
+
+    Attributes:
+      depth: 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
+      stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet) or "7x7" (one, 64).
+      output_stride: 8, 16 or 32. A stage that would stride beyond it dilates instead.
+      dilate_first: whether the first block of such a stage has the dilation of that stage (PSPNet,
+        section 3.1) or still the one of the stage before it (torchvision).
+      stride_on: the convolution that strides in a stage's first block, "1x1" (Caffe's PSPNet) or
+        "3x3" (semseg, torchvision).
+      width: multiplies all channels.
+      bn_momentum: what batch norm keeps of its running statistics at each step.
+      remat: whether a block's activations are computed again in the backward pass, not kept.
+      dtype: of the computation; parameters and statistics are float32.
+    """
+
+    depth: int = 50
+    stem: str = "deep"
+    output_stride: int = 8
+    dilate_first: bool = True
+    stride_on: str = "3x3"
+    width: float = 1.0
+    bn_momentum: float = 0.9
+    remat: bool = False
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, images: jax.Array, *, train: bool = False) -> list[jax.Array]:
+        """[N, H, W, 3] to the four stages' outputs, at strides 4, 8, and up to the output stride.
+
+        Each stride rounds up: 473 pixels are 237 after the stem, then 119 and 60.
+
+        Raises:
+          InputError: a field with another value than those above.
+        """
+        check_choice("depth", self.depth, _BLOCKS)
+        check_choice("stem", self.stem, _STEMS)
+        check_choice("output_stride", self.output_stride, (8, 16, 32))
+        check_choice("stride_on", self.stride_on, ("1x1", "3x3"))
+        x = images.astype(self.dtype)
+        convolutions = (
+            ((3, 2, 64), (3, 1, 64), (3, 1, 128)) if self.stem == "deep" else ((7, 2, 64),)
+        )
+        for i, (kernel, strides, features) in enumerate(convolutions, 1):
+            x = ConvNorm(
+                scaled(features, self.width),
+                kernel,
+                strides,
+                bn_momentum=self.bn_momentum,
+                dtype=self.dtype,
+                name=f"conv{i}",
+            )(x, train=train)
+        x = tap(self, "stem", x)
+        x = tap(self, "pool", max_pool(x, 3, 2, 1))
+
+        block = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
+        stages, total, dilation = [], 4, 1
+        for stage, blocks in enumerate(_BLOCKS[self.depth], 1):
+            strides, before = 1 if stage == 1 else 2, dilation
+            if total * strides > self.output_stride:
+                dilation, strides = dilation * strides, 1
+            total *= strides
+            for i in range(1, blocks + 1):
+                x = block(
+                    scaled(64 * 2 ** (stage - 1), self.width),
+                    strides if i == 1 else 1,
+                    before if i == 1 and not self.dilate_first else dilation,
+                    i == 1,
+                    self.stride_on,
+                    self.bn_momentum,
+                    self.dtype,
+                    name=f"layer{stage}_block{i}",
+                )(x, train)
+            stages.append(tap(self, f"layer{stage}", x))
+        return stages

@@ -1,0 +1,59 @@
+"""Starting a network from another one's variables."""
+
+from typing import Any
+
+import jax
+
+from jaxseg.errors import InputError
+
+
+def transplant(source: dict[str, Any], target: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Copies every array that two networks have at the same path, in the same shape.
+
+    So FCN-16s starts from a trained FCN-32s, and FCN-8s from FCN-16s (Long et al. 2015, section
+    4.2). The new scores start at zero: every score of the coarser network is there unchanged, and
+    the first map that is fused is its twofold upsampling. The logits at the image's resolution are
+    that map interpolated, not the coarser one: linear between finer cells, they cut the corners
+    that it has at its cells by up to an eighth of the score's second difference along each axis.
+
+    Args:
+      source: variables of the network to start from (`{"params": ..., "batch_stats": ...}`).
+      target: variables of the new network, as its `init` gives them.
+
+    Returns:
+      The new network's variables, and the paths ("params/score_pool4/kernel") of what kept its
+      initial value: the source has it not, or in another shape.
+
+    Raises:
+      InputError: the networks have nothing in common.
+
+    >>> import jaxseg
+    >>> coarse, fine = (
+    ...     jaxseg.create_model(name, 5, width=0.02, padding=1)
+    ...     for name in ("fcn32s_vgg16", "fcn16s_vgg16")
+    ... )
+    >>> key, x = jax.random.key(0), jax.numpy.zeros([1, 32, 32, 3])
+    >>> variables, new = transplant(coarse.init(key, x), fine.init(key, x))
+    >>> new
+    ['params/score_pool4/bias', 'params/score_pool4/kernel']
+    """
+    known = {_name(path): leaf for path, leaf in jax.tree_util.tree_flatten_with_path(source)[0]}
+    leaves, tree = jax.tree_util.tree_flatten_with_path(target)
+    taken, new = [], []
+    for path, leaf in leaves:
+        name = _name(path)
+        if name in known and known[name].shape == leaf.shape:
+            taken.append(known[name])
+        else:
+            taken.append(leaf)
+            new.append(name)
+    if len(new) == len(leaves):
+        raise InputError(
+            "The networks have no array of the same path and shape in common.",
+            "Give both networks' whole variables, of the same width.",
+        )
+    return jax.tree_util.tree_unflatten(tree, taken), new
+
+
+def _name(path) -> str:
+    return "/".join(key.key for key in path)

@@ -1,0 +1,105 @@
+"""Adaptive pooling: any map into a given number of windows, PSPNet's pyramid (section 3.2)."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError
+from jaxseg.ops.upsampling import apply_axis
+
+
+def adaptive_avg_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
+    """Mean over each of `size` windows, whatever the size of the map.
+
+    Window i of b reads rows floor(i * H / b) to ceil((i + 1) * H / b), the last one excluded:
+    windows tile the map where b divides H (Caffe's PSPNet at its published sizes), share rows where
+    it does not, and repeat rows where b is above H. The same holds for columns. Equal to PyTorch's
+    `AdaptiveAvgPool2d`; a separable linear map, two small matrices.
+
+    Args:
+      x: [N, H, W, C], floating point; what is infinite or NaN spoils the windows around it too.
+      size: how many windows along height and width, one number for both or a pair.
+
+    Returns:
+      [N, *size, C] in the dtype of `x`; sums are float32, rounded once at the end.
+
+    Raises:
+      InputError: `x` is no such array, or a size below 1.
+
+    >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    >>> adaptive_avg_pool(x, 2).ravel().tolist()
+    [2.0, 3.0, 5.0, 6.0]
+    """
+    return _over_windows(_mean, x, size)
+
+
+def adaptive_max_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
+    """Maximum over each of `size` windows, which are those of `adaptive_avg_pool`.
+
+    Equal to PyTorch's `AdaptiveMaxPool2d`.
+
+    Args:
+      x: [N, H, W, C], floating point.
+      size: how many windows along height and width, one number for both or a pair.
+
+    Returns:
+      [N, *size, C] in the dtype of `x`. The gradient goes to the first largest value of a window in
+      row order.
+
+    Raises:
+      InputError: `x` is no such array, or a size below 1.
+
+    >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    >>> adaptive_max_pool(x, (1, 2)).ravel().tolist()
+    [7.0, 8.0]
+    """
+    return _over_windows(_max, x, size)
+
+
+def _windows(length: int, count: int) -> list[tuple[int, int]]:
+    """First and last + 1 of each window."""
+    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+
+
+def _over_windows(
+    reduce: Callable[[jax.Array, int, list[tuple[int, int]]], jax.Array],
+    x: jax.Array,
+    size: int | tuple[int, int],
+) -> jax.Array:
+    rows, columns = (size, size) if isinstance(size, int) else size
+    if x.ndim != 4 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(
+            f"Pooling got {x.dtype} of shape {x.shape}.", "Give [N, H, W, C], floating point."
+        )
+    if min(rows, columns) < 1:
+        raise InputError(
+            f"Pooling into {rows}×{columns} windows.", "Give 1 or more along each axis."
+        )
+    # Columns first: with ties, the first column of each row, then the first row, is row order.
+    y = reduce(x, 2, _windows(x.shape[2], columns))
+    return reduce(y, 1, _windows(x.shape[1], rows)).astype(x.dtype)
+
+
+def _mean(x, axis, windows):
+    """Sums by a matrix of zeros and ones, which any dtype holds exactly, then divides: float32."""
+    sums, counts = np.zeros((len(windows), x.shape[axis]), np.float32), []
+    for row, (start, stop) in zip(sums, windows, strict=True):
+        row[start:stop] = 1
+        counts.append(stop - start)
+    shape = [1, 1, 1, 1]
+    shape[axis] = len(windows)
+    total = apply_axis(sums, x, axis, dtype=jnp.promote_types(x.dtype, jnp.float32))
+    return total / np.asarray(counts, np.float32).reshape(shape)
+
+
+def _max(x, axis, windows):
+    """Gathers the windows, each filled up to the longest by its own last element."""
+    longest = max(stop - start for start, stop in windows)
+    place = np.asarray(
+        [np.minimum(start + np.arange(longest), stop - 1) for start, stop in windows]
+    )
+    values = jnp.take(x, place, axis=axis, mode="clip")
+    first = jnp.argmax(values, axis=axis + 1, keepdims=True)  # where the gradient goes
+    return jnp.take_along_axis(values, first, axis=axis + 1).squeeze(axis + 1)

@@ -1,0 +1,39 @@
+"""Normalisation across channels, which the networks before batch norm have."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.errors import InputError
+
+
+def local_response_norm(
+    x: jax.Array, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
+) -> jax.Array:
+    """Divides each value by a measure of its neighbours' size in the `size` channels around it.
+
+    `y = x / (k + alpha / size * sum(x²)) ** beta`, as Caffe and PyTorch have it: `alpha` is divided
+    by `size`, and channels beyond the first and the last count as zeros. The defaults are those of
+    CaffeNet and GoogLeNet.
+
+    Args:
+      x: [..., C], floating point.
+      size: channels in the sum, odd: as many before as after the value's own.
+      alpha, beta, k: as above.
+
+    Returns:
+      [..., C] in the dtype of `x` (computed in float32).
+
+    Raises:
+      InputError: a `size` that is even or not positive.
+
+    >>> local_response_norm(jnp.ones([1, 3]), size=3, alpha=3.0, beta=1.0).round(3).tolist()
+    [[0.3330000042915344, 0.25, 0.3330000042915344]]
+    """
+    if size < 1 or size % 2 == 0:
+        raise InputError(f"The size of the normalisation is {size}.", "Give an odd number.")
+    squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))
+    around = [(0, 0)] * (x.ndim - 1) + [(size // 2, size // 2)]
+    padded = jnp.pad(squares, around)
+    channels = x.shape[-1]
+    total = sum(padded[..., i : i + channels] for i in range(size))
+    return (x * (k + alpha / size * total) ** -beta).astype(x.dtype)

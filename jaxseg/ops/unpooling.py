@@ -1,0 +1,168 @@
+"""Max unpooling: values go back to where their maxima stood, everything else is zero."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError
+
+
+def max_unpool(
+    values: jax.Array, indices: jax.Array, size: tuple[int, int], *, in_place: bool | None = None
+) -> jax.Array:
+    """Puts each value where its index says, in planes of zeros (DeconvNet, section 3.2.1).
+
+    The inverse of `max_pool_with_argmax`, as Caffe's Unpooling layer and PyTorch's `max_unpool2d`
+    have it. Of several values with one index the last in row order stays, on every platform. The
+    gradient is a gather: each value receives that of the place its index names, also where another
+    value stayed.
+
+    Where the indices come from 2×2 windows with stride 2 and without padding, no two windows share
+    a place, and four comparisons do what a scatter does, bit for bit and much faster. Whether that
+    is so cannot be read from shapes (a 3×3 pooling with stride 2 has the same), so the indices are
+    looked at when the program runs, and `lax.cond` takes the faster form where all lie in their own
+    2×2 windows. A caller who knows says so, and nothing is looked at.
+
+    Args:
+      values: [N, h, w, C], floating point.
+      indices: [N, h, w, C] integers, `y * W + x` inside a plane (Caffe's pooling mask, PyTorch's
+        `return_indices`). Where they are known, as outside `jit`, one outside of the plane is an
+        error; under `jit` its value is dropped.
+      size: (H, W) of the result: of what was pooled, which h and w do not tell where it was odd.
+      in_place: None to look at the indices; True where `max_pool_with_argmax(x, 2, 2)`, with or
+        without `ceil_mode`, has made them for an `x` of this size (a value with another index is
+        dropped); False for the scatter.
+
+    Returns:
+      [N, H, W, C] in the dtype of `values`.
+
+    Raises:
+      InputError: the shapes of indices and values differ, an index is known to lie outside of the
+        plane, or `in_place` does not fit the sizes.
+
+    >>> values, indices = jnp.array([[[[7.0]]]]), jnp.array([[[[3]]]])
+    >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()
+    [[0.0, 0.0, 0.0], [7.0, 0.0, 0.0]]
+    """
+    size = (int(size[0]), int(size[1]))
+    _check(values, indices, size)
+    indices = indices.astype(jnp.int32)
+    fits = all(2 * n - 1 <= m <= 2 * n + 1 for n, m in zip(values.shape[1:3], size, strict=True))
+    if in_place and not fits:
+        raise InputError(
+            f"2×2 windows that do not overlap make no {values.shape[1]}×{values.shape[2]} "
+            f"of {size[0]}×{size[1]}.",
+            "Give the size of what was pooled, or leave in_place unset.",
+        )
+    if in_place is None and fits and values.size:
+        return jax.lax.cond(
+            _all_in_place(indices, size),
+            functools.partial(_select, size=size),
+            functools.partial(_scatter, size=size),
+            values,
+            indices,
+        )
+    return (_select if in_place else _scatter)(values, indices, size)
+
+
+def _check(values, indices, size):
+    if values.ndim != 4 or values.shape != indices.shape:
+        raise InputError(
+            f"Unpooling got values of shape {values.shape} and indices of {indices.shape}.",
+            "Give both as max_pool_with_argmax makes them: [N, h, w, C].",
+        )
+    if not (
+        jnp.issubdtype(values.dtype, jnp.floating) and jnp.issubdtype(indices.dtype, jnp.integer)
+    ):
+        raise InputError(
+            f"Unpooling got {values.dtype} values and {indices.dtype} indices.",
+            "Give floating-point values and integer indices.",
+        )
+    if isinstance(indices, jax.core.Tracer) or not getattr(indices, "is_fully_addressable", True):
+        return
+    known = np.asarray(indices)
+    if known.size and not 0 <= known.min() <= known.max() < size[0] * size[1]:
+        raise InputError(
+            f"The indices run from {known.min()} to {known.max()}, "
+            f"and a plane of {size[0]}×{size[1]} has 0 to {size[0] * size[1] - 1}.",
+            "Give the size of what was pooled.",
+        )
+
+
+def _all_in_place(indices, size):
+    """Whether every index lies in its own 2×2 window."""
+    rows = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 1)
+    columns = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 2)
+    row, column = indices // size[1], indices % size[1]
+    return ((row // 2 == rows) & (column // 2 == columns) & (row < size[0])).all()
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _scatter(values, indices, size):
+    """Any indices: for each place the last value that names it, found by a segment maximum."""
+    n, h, w, c = values.shape
+    order = jnp.arange(h * w, dtype=jnp.int32)
+    indices = jnp.where(indices < 0, size[0] * size[1], indices)  # no segment: dropped
+
+    def plane(values, indices):
+        """[h * w], [h * w] to [H * W]."""
+        last = jax.ops.segment_max(order, indices, num_segments=size[0] * size[1])
+        return jnp.where(last >= 0, values[jnp.maximum(last, 0)], 0)
+
+    planes = jax.vmap(jax.vmap(plane, in_axes=1, out_axes=1))  # over images, over channels
+    out = planes(values.reshape(n, h * w, c), indices.reshape(n, h * w, c))
+    return out.reshape(n, *size, c)
+
+
+def _scatter_forward(values, indices, size):
+    return _scatter(values, indices, size), indices
+
+
+def _scatter_backward(size, indices, dy):
+    n, h, w, c = indices.shape
+    places = size[0] * size[1]
+    flat = jnp.where(indices < 0, places, indices).reshape(n, h * w, c)
+    got = jnp.take_along_axis(dy.reshape(n, places, c), flat, axis=1, mode="fill", fill_value=0)
+    return got.reshape(indices.shape), None
+
+
+_scatter.defvjp(_scatter_forward, _scatter_backward)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _select(values, indices, size):
+    """Indices in their own 2×2 windows: each place of a window asks whether it is the one."""
+    n, h, w, c = values.shape
+    inside = _inside(indices, size)[:, :, None, :, None, :]
+    places = jnp.array([[0, 1], [size[1], size[1] + 1]], jnp.int32).reshape(1, 1, 2, 1, 2, 1)
+    out = jnp.where(inside == places, values[:, :, None, :, None, :], 0)
+    out = out.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
+    missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]
+    return jnp.pad(out, [(0, 0), *missing, (0, 0)])
+
+
+def _inside(indices, size):
+    """Each index, counted from its window's first place."""
+    rows = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 1)
+    columns = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 2)
+    return indices - (2 * rows * size[1] + 2 * columns)
+
+
+def _select_forward(values, indices, size):
+    return _select(values, indices, size), indices
+
+
+def _select_backward(size, indices, dy):
+    n, h, w, c = indices.shape
+    dy = dy[:, : 2 * h, : 2 * w]
+    missing = [(0, 2 * m - k) for m, k in zip((h, w), dy.shape[1:3], strict=True)]
+    windows = jnp.pad(dy, [(0, 0), *missing, (0, 0)]).reshape(n, h, 2, w, 2, c)
+    inside, total = _inside(indices, size), jnp.zeros(indices.shape, dy.dtype)
+    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        total = jnp.where(inside == i * size[1] + j, windows[:, :, i, :, j], total)
+    return total, None
+
+
+_select.defvjp(_select_forward, _select_backward)

@@ -1,0 +1,307 @@
+"""Training and evaluation: what a run leaves behind, and that neither devices nor batches matter."""
+
+import json
+import logging
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.sharding import Mesh
+from PIL import Image
+
+from jaxseg import evaluate as evaluation
+from jaxseg import metrics
+from jaxseg.config import load_config
+from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.evaluate import Evaluator, evaluate_workdir, write_scores
+from jaxseg.models import model_from_config
+from jaxseg.optim import make_optimizer
+from jaxseg.sharding import replicated, split_batch, to_devices
+from jaxseg.step import create_state, make_train_step
+from jaxseg.train import train
+
+KEYS = {*metrics.scores(np.eye(2, dtype=int)), "class_names", "step"}
+
+
+def lines(workdir):
+    return [json.loads(line) for line in workdir.log.read_text().splitlines()]
+
+
+def mesh_of(devices):
+    return Mesh(np.array(jax.devices()[:devices]), ("data",))
+
+
+# ---- what a run leaves behind
+
+
+def test_scores_file(finished):
+    workdir, scores = finished
+    saved = json.loads(workdir.scores.read_text(), parse_constant=pytest.fail)
+    assert set(saved) == set(scores) == KEYS
+    assert saved["step"] == 40 and len(saved["iou"]) == len(saved["class_names"]) == 6
+    assert saved == scores | {"iou": [None if math.isnan(v) else v for v in scores["iou"]]}
+    assert np.nanmax(scores["iou"][1:]) > 0  # not just ground: otherwise equal scores say little
+
+
+def test_absent_classes_are_null(tmp_path):
+    scores = metrics.scores(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    write_scores(tmp_path / "scores.json", scores)
+    saved = json.loads((tmp_path / "scores.json").read_text(), parse_constant=pytest.fail)
+    assert saved["iou"] == [0.75, scores["iou"][1], None]
+    assert [p.name for p in tmp_path.iterdir()] == ["scores.json"]
+
+
+def test_config_as_run(finished, tiny):
+    assert load_config(finished[0].config) == tiny()
+
+
+def test_log(finished):
+    entries = lines(finished[0])
+    steps = [e["step"] for e in entries if e["kind"] == "train"]
+    assert steps == list(range(1, 41))
+    numbers = {"loss", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share"}
+    for entry in entries:
+        if entry["kind"] == "train":
+            assert set(entry) == {"kind", "step"} | numbers
+            assert all(math.isfinite(entry[key]) for key in numbers)
+            assert entry["learning_rate"] == pytest.approx(0.1)
+            assert entry["images_per_second"] > 0 and 0 <= entry["data_wait_share"] <= 1
+    scored = [e for e in entries if e["kind"] == "eval"]
+    assert [e["step"] for e in scored] == [20, 40]
+    assert scored[-1].items() >= {"mean_iou": finished[1]["mean_iou"]}.items()
+    losses = [e["loss"] for e in entries if e["kind"] == "train"]
+    assert losses[0] == pytest.approx(math.log(6), rel=1e-3)  # the scores start at zero
+    assert np.mean(losses[-5:]) < 0.9 * losses[0]
+
+
+def test_tensorboard(finished):
+    from tensorboardX.proto.event_pb2 import Event
+
+    tags = set()
+    for path in (finished[0].path / "tensorboard").iterdir():
+        data = path.read_bytes()
+        while data:  # a record: its length in 8 bytes, 4 of checksum, itself, 4 of checksum
+            size = int.from_bytes(data[:8], "little")
+            event = Event.FromString(data[12 : 12 + size])
+            tags |= {(event.step, value.tag) for value in event.summary.value}
+            data = data[16 + size :]
+    for step, tag in [(1, "train/loss"), (40, "train/learning_rate"), (20, "eval/mean_iou")]:
+        assert (step, tag) in tags
+    assert (40, "predictions") in tags
+
+
+def test_picture(finished):
+    with Image.open(finished[0].picture) as picture:
+        picture.load()
+        assert picture.mode == "RGB"
+        assert picture.width == 4 * 240 + 5 * 8  # four square tiles of 240 and the gaps
+        assert 2 * 240 < picture.height < 3 * 240  # two rows, title and legend
+
+
+def test_newest_and_best_checkpoint_are_kept(finished):
+    workdir = finished[0]
+    best = max((e for e in lines(workdir) if e["kind"] == "eval"), key=lambda e: e["mean_iou"])
+    kept = {int(p.name) for p in workdir.checkpoints.iterdir()}
+    assert kept == {40, best["step"]}
+
+
+# ---- evaluation
+
+
+def test_evaluate_repeats_the_scores(finished):
+    workdir, scores = finished
+    before = {p: p.stat().st_mtime_ns for p in workdir.path.rglob("*")}
+    np.testing.assert_equal(evaluate_workdir(workdir.path), scores)  # exactly; NaN equals NaN
+    assert {p: p.stat().st_mtime_ns for p in workdir.path.rglob("*")} == before
+
+
+def test_the_command_evaluate_repeats_the_scores(finished_command, process):
+    workdir, printed = finished_command
+    command = process("evaluate", "--workdir", workdir.path)
+    out, err = command.communicate(timeout=300)
+    assert (command.returncode, err) == (0, "")
+    assert out.startswith("pixel accuracy") and out in printed
+    scores = json.loads(workdir.scores.read_text())
+    for name, iou in zip(scores["class_names"], scores["iou"], strict=True):
+        assert f"  {name:<20}  {'absent' if iou is None else f'{iou:.4f}'}\n" in out
+
+
+def test_quiet_in_a_pipe(finished_command):
+    lines = finished_command[1].splitlines()
+    assert lines[0] == f"workdir: {finished_command[0].path}"
+    assert len(lines) < 20 and "\r" not in finished_command[1]
+    assert not [line for line in lines if "it/s" in line or "step/s" in line]
+
+
+def test_evaluate_the_best(finished):
+    best = max((e for e in lines(finished[0]) if e["kind"] == "eval"), key=lambda e: e["mean_iou"])
+    scores = evaluate_workdir(finished[0].path, step="best")
+    assert (scores["step"], scores["mean_iou"]) == (best["step"], best["mean_iou"])
+
+
+@pytest.fixture(scope="module")
+def evaluated(finished, tiny, restored):
+    """`evaluated(batch_size, devices, scenes)`: the confusion matrix of the finished run."""
+    state = restored(finished[0].path, tiny())[0]
+
+    def confusion(monkeypatch, batch_size, devices, size=(32, 32)):
+        config = tiny({"eval.batch_size": batch_size, "data.scenes_eval": 11})
+        source = open_data(config.data, "eval")
+        model = model_from_config(config.model, source.info.num_classes)
+        monkeypatch.setattr(evaluation, "make_mesh", lambda *_: mesh_of(devices))
+        evaluator = Evaluator(model, source, config)
+        return evaluator.confusion(state.variables), source
+
+    return confusion
+
+
+def test_every_image_counts_once(evaluated, monkeypatch):
+    """Whatever the batch size and the number of devices; eleven images leave a remainder."""
+    reference, source = evaluated(monkeypatch, 1, 1)
+    labels = np.stack([source[i].label for i in range(11)])
+    truth = [(labels == k).sum() for k in range(6)]
+    np.testing.assert_array_equal(reference.sum(axis=1), truth)
+    assert (reference.sum(axis=0) > 0).sum() > 1  # more than one class is predicted
+    for batch_size, devices in [(3, 1), (8, 1), (8, 8)]:
+        counts = evaluated(monkeypatch, batch_size, devices)[0]
+        assert counts.dtype == np.int64
+        np.testing.assert_array_equal(counts, reference)
+
+
+def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
+    reference = evaluated(monkeypatch, 8, 8)[0]
+    monkeypatch.setattr(evaluation, "_FLUSH", 1)  # after every batch
+    np.testing.assert_array_equal(evaluated(monkeypatch, 8, 8)[0], reference)
+
+
+# ---- going on
+
+
+def test_finished_run_started_again_scores_again(finished, tiny, caplog, capsys):
+    workdir, scores = finished
+    names = ("metrics.jsonl", "scores.json", "config.json", "predictions.png")
+    before = {name: (workdir.path / name).read_bytes() for name in names}
+    np.testing.assert_equal(train(tiny(), workdir.path), scores)
+    assert before == {name: (workdir.path / name).read_bytes() for name in names}
+    assert "going on from step 40 of 40" in capsys.readouterr().out
+
+
+# ---- the step
+
+
+class Steps:
+    """The train step of a config on some devices, and the batches it takes."""
+
+    def __init__(self, config, devices):
+        self.source = open_data(config.data, "train", config.seed)
+        self.config, self.mesh = config, mesh_of(devices)
+        model = model_from_config(config.model, self.source.info.num_classes)
+        optimizer = make_optimizer(config.optim, config.train.steps)
+        whole, split = replicated(self.mesh), split_batch(self.mesh)
+        self.state = jax.jit(
+            lambda: create_state(model, optimizer, config.seed, (64, 64)),
+            out_shardings=whole,
+            compiler_options={"xla_backend_optimization_level": 1},
+        )()
+        self.step = jax.jit(
+            make_train_step(model, optimizer, config.loss, config.seed),
+            in_shardings=(whole, split, split),
+            out_shardings=whole,
+            donate_argnums=0,
+        )
+
+    def losses(self, steps):
+        batches = train_batches(
+            self.source, seed=0, batch_size=self.config.train.batch_size, augment=Augment(flip=0.5)
+        )
+        losses = []
+        for batch, _ in zip(batches, range(steps), strict=False):
+            on_devices = to_devices(self.mesh, batch["image"], batch["label"])
+            self.state, numbers = self.step(self.state, *on_devices)
+            losses.append(float(numbers["loss"]))
+        batches.close()
+        return losses
+
+
+@pytest.fixture(scope="module")
+def eight(tiny):
+    steps = Steps(tiny(), 8)
+    return steps, steps.losses(8)
+
+
+def test_one_device_and_eight_give_the_same_losses(tiny, eight):
+    one = Steps(tiny(), 1).losses(8)
+    np.testing.assert_allclose(one, eight[1], rtol=0, atol=1e-5)
+    assert one[-1] < one[0] - 0.01
+
+
+def test_state_is_donated_and_replicated(eight):
+    steps, _ = eight
+    old = jax.tree.leaves(steps.state)
+    steps.losses(1)
+    assert all(a.is_deleted() for a in old)
+    assert all(a.sharding.is_fully_replicated for a in jax.tree.leaves(steps.state))
+    assert {len(a.sharding.device_set) for a in jax.tree.leaves(steps.state)} == {8}
+
+
+def test_first_bad_step_is_remembered(eight):
+    steps, _ = eight
+    broken = jax.tree.map(lambda a: jnp.full_like(a, jnp.inf), steps.state.params)
+    at = int(steps.state.step)
+    assert int(steps.state.first_bad_step) == -1
+    steps.state = steps.state.replace(params=broken)
+    steps.losses(2)
+    assert int(steps.state.first_bad_step) == at + 1
+
+
+def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
+    config = tiny({"model.dtype": "bfloat16"})
+    model = model_from_config(config.model, 6)
+    optimizer = make_optimizer(config.optim, 1)
+    before = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64)))
+    step = make_train_step(model, optimizer, config.loss, 0)
+    batch = jax.ShapeDtypeStruct((8, 32, 32, 3), np.uint8)
+    after, numbers = jax.eval_shape(step, before, batch, jax.ShapeDtypeStruct((8, 32, 32), np.uint8))
+    assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, before)
+    assert {a.dtype for a in jax.tree.leaves(before.variables)} == {np.dtype("float32")}
+    assert numbers["loss"].dtype == np.float32
+
+
+@pytest.mark.slow
+def test_bfloat16(tiny, tmp_path, restored):
+    config = tiny({"model.dtype": "bfloat16", "train.steps": 8, "eval.every_steps": 8})
+    scores = train(config, tmp_path)
+    state, _ = restored(tmp_path, config)
+    floats = [a for a in jax.tree.leaves(state) if jnp.issubdtype(a.dtype, jnp.floating)]
+    assert {a.dtype for a in floats} == {np.dtype("float32")}
+    assert all(np.isfinite(a).all() for a in floats)
+    assert 0 < scores["pixel_accuracy"] <= 1
+
+
+def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
+    """Over a new run and one that goes on; so is the count of an evaluation."""
+    for steps in (3, 5):
+        config = tiny({"train.steps": steps, "eval.every_steps": 1})
+        caplog.clear()
+        with jax.log_compiles(), caplog.at_level(logging.WARNING):
+            train(config, tmp_path)
+        compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
+        assert sum("jit(train_step)" in m for m in compiled) == 1, compiled
+        assert sum("jit(count)" in m for m in compiled) == 1, compiled
+
+
+@pytest.mark.slow
+def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
+    """The command line with its own mesh: the same loss curve."""
+    curves = []
+    for devices in (1, 8):
+        workdir = tmp_path / str(devices)
+        run = process(*words(workdir, {"train.steps": 20}), devices=devices)
+        _, err = run.communicate(timeout=600)
+        assert run.returncode == 0, err
+        log = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
+        curves.append([e["loss"] for e in log if e["kind"] == "train"])
+    assert len(curves[0]) == 20
+    np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)

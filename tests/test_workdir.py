@@ -1,0 +1,112 @@
+"""When a run may go on in a folder."""
+
+import pytest
+
+from jaxseg.config import load_config, save_config
+from jaxseg.errors import InputError
+from jaxseg.workdir import Workdir
+
+
+def add_checkpoint(workdir, step=5):
+    """The files by which a whole checkpoint is known."""
+    for part in ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"):
+        path = workdir.checkpoints / str(step) / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+
+
+@pytest.fixture
+def started(tmp_path, tiny):
+    """The workdir of a run of `tiny()` that has a checkpoint."""
+    workdir = Workdir(tmp_path / "run")
+    workdir.open(tiny())
+    save_config(tiny(), workdir.config)
+    add_checkpoint(workdir)
+    return workdir
+
+
+def test_makes_the_folder(tmp_path, tiny):
+    workdir = Workdir(tmp_path / "a" / "b")
+    workdir.open(tiny())
+    assert workdir.path.is_dir()
+    assert {workdir.config.parent, workdir.scores.parent, workdir.log.parent} == {workdir.path}
+
+
+def test_home_is_expanded(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert Workdir("~/run").path == tmp_path / "run"
+
+
+@pytest.mark.parametrize(
+    "field, value",
+    [
+        ("train.steps", 80),
+        ("log.every_steps", 7),
+        ("eval.batch_size", 16),
+        ("checkpoint.keep_last", 3),
+        ("data.threads", 1),
+        ("data.cache", True),
+        ("data.root", "elsewhere"),
+    ],
+)
+def test_goes_on_where_only_this_changed(started, tiny, field, value):
+    started.open(tiny({field: value}))
+
+
+@pytest.mark.parametrize(
+    "field, value, was",
+    [
+        ("model.width", 0.5, "0.03"),
+        ("seed", 1, "0"),
+        ("optim.lr", 0.5, "0.1"),
+        ("train.batch_size", 16, "8"),
+        ("data.scenes_size", (48, 48), "(32, 32)"),
+        ("model.norm", None, "'batch'"),
+    ],
+)
+def test_refuses_another_run(started, tiny, field, value, was):
+    before = started.config.read_bytes()
+    with pytest.raises(InputError) as caught:
+        started.open(tiny({field: value}))
+    assert f"{field} = {was}, not {value!r}." in caught.value.problem
+    assert str(started.path) in caught.value.problem
+    assert started.config.read_bytes() == before
+
+
+def test_any_run_may_begin_where_none_saved_a_checkpoint(tmp_path, tiny):
+    workdir = Workdir(tmp_path / "run")
+    workdir.open(tiny())
+    save_config(tiny(), workdir.config)
+    (workdir.checkpoints / "5.orbax-checkpoint-tmp").mkdir()
+    (workdir.checkpoints / "5").mkdir()
+    workdir.open(tiny({"model.width": 0.5}))
+    workdir.config.write_text("{ broken")
+    workdir.open(tiny())
+
+
+@pytest.mark.parametrize("text", ["{ broken", "", "[]", '{"no.such": 1}', "\0\0\0"])
+def test_config_that_was_damaged_is_named(started, tiny, text):
+    started.config.write_text(text)
+    with pytest.raises(InputError, match="config.json"):
+        started.open(tiny())
+    assert started.config.read_text() == text
+
+
+@pytest.mark.parametrize("where", ["file/sub", "x" * 300, "file"])
+def test_folder_that_cannot_be_written(tmp_path, tiny, where):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be written") as caught:
+        Workdir(tmp_path / where).open(tiny())
+    assert "--workdir" in caught.value.remedy
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("where", ["missing", ".", "x" * 300])
+def test_existing_wants_a_run(tmp_path, where):
+    with pytest.raises(InputError, match="not a run's workdir"):
+        Workdir.existing(tmp_path / where)
+    assert not list(tmp_path.iterdir())
+
+
+def test_existing(started, tiny):
+    assert load_config(Workdir.existing(started.path).config) == tiny()
