@@ -125,7 +125,7 @@ class Checkpoints:
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
-    """The steps of the checkpoints in `folder`, sorted, without what a killed process left of one."""
+    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one."""
     parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata")
     found = (p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name))
     return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))

@@ -161,7 +161,7 @@ def finished(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_command(words, process, tmp_path_factory):
-    """The same by the command line, whose XLA flags may differ: its workdir, and what it printed."""
+    """The same by the command line, which may set XLA flags: its workdir, and what it printed."""
     from jaxseg.workdir import Workdir
 
     workdir = tmp_path_factory.mktemp("finished") / "run"

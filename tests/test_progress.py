@@ -1,11 +1,14 @@
 """What a run tells while it goes."""
 
+import fcntl
 import json
 import os
 import pty
 import re
+import struct
 import subprocess
 import sys
+import termios
 import textwrap
 import time
 
@@ -79,7 +82,15 @@ def test_later_steps_are_forgotten(workdir):
 
 @pytest.mark.parametrize(
     "junk",
-    [b'{"kind": "train", "st', b"\xff\xfe\n", b"[1]\n", b"5\n", b"{}\n", b"\0\0\n", b'{"step": null}\n'],
+    [
+        b'{"kind": "train", "st',
+        b"\xff\xfe\n",
+        b"[1]\n",
+        b"5\n",
+        b"{}\n",
+        b"\0\0\n",
+        b'{"step": null}\n',
+    ],
 )
 def test_damaged_lines_are_dropped(workdir, junk):
     steps(workdir, 1, 3)
@@ -119,12 +130,12 @@ def test_bar_on_a_terminal(tmp_path):
         progress.close()
     """
     leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
     run = subprocess.Popen(
         [sys.executable, "-c", textwrap.dedent(code)],
         stdin=follower,
         stdout=follower,
         stderr=follower,
-        env=os.environ | {"COLUMNS": "120", "TERM": "xterm"},
     )
     os.close(follower)
     shown = b""

@@ -1,4 +1,4 @@
-"""Training and evaluation: what a run leaves behind, and that neither devices nor batches matter."""
+"""Training and evaluation: what a run leaves, and that neither devices nor batches matter."""
 
 import json
 import logging
@@ -263,7 +263,9 @@ def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
     before = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64)))
     step = make_train_step(model, optimizer, config.loss, 0)
     batch = jax.ShapeDtypeStruct((8, 32, 32, 3), np.uint8)
-    after, numbers = jax.eval_shape(step, before, batch, jax.ShapeDtypeStruct((8, 32, 32), np.uint8))
+    after, numbers = jax.eval_shape(
+        step, before, batch, jax.ShapeDtypeStruct((8, 32, 32), np.uint8)
+    )
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, before)
     assert {a.dtype for a in jax.tree.leaves(before.variables)} == {np.dtype("float32")}
     assert numbers["loss"].dtype == np.float32
@@ -294,14 +296,18 @@ def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
 
 @pytest.mark.slow
 def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
-    """The command line with its own mesh: the same loss curve."""
+    """The command line with its own mesh: the same loss curve.
+
+    A low learning rate: at a high one a difference in the last bit soon flips some maximum.
+    """
+    fields = {"train.steps": 20, "optim.lr": 0.01}
     curves = []
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
-        run = process(*words(workdir, {"train.steps": 20}), devices=devices)
+        run = process(*words(workdir, fields), devices=devices)
         _, err = run.communicate(timeout=600)
         assert run.returncode == 0, err
         log = map(json.loads, (workdir / "metrics.jsonl").read_text().splitlines())
         curves.append([e["loss"] for e in log if e["kind"] == "train"])
-    assert len(curves[0]) == 20
+    assert len(curves[0]) == 20 and min(curves[0]) < curves[0][0] - 0.02
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
