@@ -19,7 +19,7 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
     >>> c.schedule, c.warmup_steps = "poly", 2
     >>> schedule = make_schedule(c, steps=10)
     >>> [round(float(schedule(i)), 4) for i in (0, 1, 2, 9)]
-    [0.005, 0.01, 0.0082, 0.0013]
+    [0.005, 0.0091, 0.0082, 0.0013]
     """
     warmup = min(config.warmup_steps, steps)
     after = {

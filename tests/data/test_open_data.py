@@ -1,9 +1,11 @@
+import pathlib
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
+import jaxseg
 from jaxseg.config import default_config
 from jaxseg.data import Cached, Scenes, VocFolder, open_data
 from jaxseg.errors import InputError
@@ -73,7 +75,7 @@ def test_importing_the_data_floor_is_cheap():
         "sys.modules['jaxseg'] = jaxseg; import jaxseg.data; "  # without the package's own imports
         "print([m for m in ('jax', 'grain', 'flax', 'tensorflow') if m in sys.modules])"
     )
-    package = default_config.__globals__["__file__"].rsplit("/", 1)[0]
+    package = str(pathlib.Path(jaxseg.__file__).parent)
     run = subprocess.run(
         [sys.executable, "-c", code, package], capture_output=True, text=True, check=True
     )

@@ -12,6 +12,8 @@ from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.layers import ConvBlock
 from jaxseg.ops import max_unpool
 
+pytestmark = pytest.mark.slow
+
 narrow = functools.partial(create_model, "deconvnet_vgg16", num_classes=5, width=0.05, fc_kernel=2)
 
 

@@ -12,6 +12,8 @@ from jaxseg.losses import cross_entropy
 from jaxseg.models.fcn_resnet import FCNResNet
 from jaxseg.models.preprocessing import IMAGENET
 
+pytestmark = pytest.mark.slow
+
 narrow = functools.partial(create_model, "fcn_resnet50", num_classes=5, depth=14, width=0.125)
 slow = pytest.mark.slow
 

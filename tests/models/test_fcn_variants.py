@@ -15,6 +15,8 @@ from jaxseg.models.fcn_alexnet import FCNAlexNet
 from jaxseg.models.fcn_googlenet import FCNGoogLeNet
 from jaxseg.ops import bilinear_deconv
 
+pytestmark = pytest.mark.slow
+
 slow = pytest.mark.slow
 
 

@@ -16,6 +16,8 @@ from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.models.resnet import ResNet
 
+pytestmark = pytest.mark.slow
+
 narrow = functools.partial(
     create_model, "pspnet_resnet50", num_classes=5, depth=14, width=0.125, dropout=0.0
 )
