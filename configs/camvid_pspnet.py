@@ -22,7 +22,7 @@ def get_config(variant: str = "small"):
     c.optim.weight_decay = 1e-2
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
     # as in camvid_fcn8s.py
-    c.loss.class_weights = (0.53, 0.45, 2.19, 0.39, 1.0, 0.65, 1.96, 1.41, 0.89, 2.53, 2.97)
+    c.loss.class_weights = (0.73, 0.67, 1.48, 0.63, 1.0, 0.81, 1.4, 1.19, 0.94, 1.59, 1.72)
     # sizes of 8n + 1 pixels, which the network's cells cover from the first to the last
     if variant == "small":
         c.model.width = 0.25

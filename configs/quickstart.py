@@ -1,19 +1,40 @@
-"""FCN-8s, narrow, on scenes that jaxseg generates itself: no data needed, minutes on a laptop.
+"""Narrow networks on scenes that jaxseg generates itself: no data needed, minutes on a laptop.
 
 python -m jaxseg.main --config configs/quickstart.py
+python -m jaxseg.main --config configs/quickstart.py:deconvnet
+python -m jaxseg.main --config configs/quickstart.py:pspnet
+
+The other variants, fcn32s and fcn16s, are FCN without its finer scores.
 """
 
 from jaxseg.config import default_config
+from jaxseg.errors import InputError, nearest
+
+_NETWORKS = {
+    "fcn8s": "fcn8s_vgg16",
+    "fcn16s": "fcn16s_vgg16",
+    "fcn32s": "fcn32s_vgg16",
+    "deconvnet": "deconvnet_vgg16",
+    "pspnet": "pspnet_resnet50",
+}
 
 
-def get_config():
-    """The recipe."""
+def get_config(variant: str = "fcn8s"):
+    """The recipe of a network."""
+    if variant not in _NETWORKS:
+        raise InputError(f"There is no variant '{variant}'.", nearest(variant, _NETWORKS))
     c = default_config()
+    c.model.name = _NETWORKS[variant]
     c.model.width = 0.25
-    c.model.fc_channels = 1024
-    c.model.norm = "batch"
-    c.model.padding = 1
-    c.model.dropout = 0.1
+    if variant == "deconvnet":
+        c.model.fc_channels = 2048
+        c.model.fc_kernel = 3  # 7 would ask for images of 224 at least
+        c.model.bn_epsilon = 1e-5
+    elif variant != "pspnet":
+        c.model.fc_channels = 1024
+        c.model.norm = "batch"
+        c.model.padding = 1
+        c.model.dropout = 0.1
     c.data.name = "scenes"
     c.data.scenes_train = 2048
     c.data.cache = True

@@ -3,15 +3,25 @@
 >>> import jax, jaxseg
 >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=21, width=0.05, padding=1)
 >>> images = jax.numpy.zeros([1, 48, 64, 3])
->>> variables = model.init(jax.random.key(0), images)
->>> model.apply(variables, images).shape
+>>> variables = jax.jit(model.init)(jax.random.key(0), images)
+>>> jax.jit(model.apply)(variables, images).shape
 (1, 48, 64, 21)
 """
 
 from jaxseg import losses, metrics, ops
 from jaxseg.inference import predict
-from jaxseg.models import create_model, list_models, normalize
+from jaxseg.models import create_model, features, list_models, normalize, transplant
 
 __version__ = "0.1.0"
 
-__all__ = ["create_model", "list_models", "losses", "metrics", "normalize", "ops", "predict"]
+__all__ = [
+    "create_model",
+    "features",
+    "list_models",
+    "losses",
+    "metrics",
+    "normalize",
+    "ops",
+    "predict",
+    "transplant",
+]

@@ -1,5 +1,6 @@
 """Evaluation: every image once, one confusion matrix on the devices, only counts leave them."""
 
+import functools
 import json
 import pathlib
 from collections.abc import Iterator
@@ -11,15 +12,11 @@ import ml_collections
 import numpy as np
 
 from jaxseg import metrics
-from jaxseg.checkpoint import Checkpoints, abstract
-from jaxseg.config import load_config
-from jaxseg.data import Source, eval_batches, open_data, resize_image
+from jaxseg.data import Source, eval_batches
 from jaxseg.errors import InputError
-from jaxseg.models import model_from_config, normalize
-from jaxseg.optim import make_optimizer
+from jaxseg.models import normalize
 from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
-from jaxseg.step import create_state
-from jaxseg.workdir import Workdir
+from jaxseg.trained import load_trained
 
 _FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
 
@@ -35,6 +32,7 @@ class Evaluator:
 
     def __init__(self, model: nn.Module, source: Source, config: ml_collections.ConfigDict):
         self.source = source
+        self._model = model
         self._config = config
         batch_size = config.eval.batch_size or config.train.batch_size
         self._mesh = make_mesh(batch_size, "eval.batch_size")
@@ -56,6 +54,18 @@ class Evaluator:
             out_shardings=whole,
             donate_argnums=3,
         )
+
+    def check(self, variables) -> None:
+        """Raises InputError where the network cannot take the data set's images (the first one)."""
+        size = self._config.eval.input_size or self.source.size(0)
+        images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        try:
+            jax.eval_shape(functools.partial(self._model.apply, method="heads"), variables, images)
+        except InputError as error:
+            raise InputError(
+                f"Evaluation: {error.problem}",
+                f"{error.remedy} config.eval.input_size is the size that evaluation resizes to.",
+            ) from None
 
     def confusion(self, variables) -> np.ndarray:
         """[C, C] int64 over the whole data set, row = truth.
@@ -83,11 +93,6 @@ class Evaluator:
         """`metrics.scores` of `confusion`, and the class names."""
         result = metrics.scores(self.confusion(variables))
         return result | {"class_names": list(self.source.info.class_names)}
-
-    def network_input(self, image: np.ndarray) -> np.ndarray:
-        """A photograph uint8 [H, W, 3] as the network sees it in this evaluation."""
-        size = self._config.eval.input_size
-        return resize_image(image, size) if size else image
 
     def _batches(self) -> Iterator[tuple[jax.Array, jax.Array]]:
         data = self._config.data
@@ -126,17 +131,6 @@ def evaluate_workdir(workdir: str | pathlib.Path, step: str | int = "last") -> d
     Raises:
       InputError: no run, no such checkpoint, or the data set is missing or damaged.
     """
-    folder = Workdir.existing(workdir)
-    config = load_config(folder.config)
-    source = open_data(config.data, "eval", config.seed)
-    checkpoints = Checkpoints(
-        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
-    )
-    step = checkpoints.find(step)
-    model = model_from_config(config.model, source.info.num_classes)
-    evaluator = Evaluator(model, source, config)
-    optimizer = make_optimizer(config.optim, config.train.steps)
-    like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, (64, 64)))
-    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(jax.device_count()))))
-    checkpoints.close()
-    return evaluator.scores(state.variables) | {"step": step}
+    run = load_trained(workdir, step)
+    evaluator = Evaluator(run.model, run.source, run.config)
+    return evaluator.scores(run.variables) | {"step": run.step}

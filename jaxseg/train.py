@@ -10,7 +10,14 @@ import numpy as np
 
 from jaxseg.checkpoint import Checkpoints, abstract
 from jaxseg.config import save_config, validate
-from jaxseg.data import Augment, check_position, open_data, position, train_batches
+from jaxseg.data import (
+    Augment,
+    check_position,
+    open_data,
+    position,
+    resize_image,
+    train_batches,
+)
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, write_scores
 from jaxseg.inference.whole_image import label_images
@@ -63,8 +70,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     whole, split = replicated(mesh), split_batch(mesh)
 
     def initial_state() -> TrainState:
-        return create_state(model, optimizer, config.seed, config.augment.crop or (64, 64))
+        size = config.augment.crop or source.size(0)
+        return create_state(model, optimizer, config.seed, size)
 
+    like = jax.eval_shape(initial_state)
+    evaluator.check(like.variables)
     folder = Workdir(workdir)
     folder.open(config)
     checkpoints = Checkpoints(
@@ -73,7 +83,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     start = checkpoints.latest() or 0
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
-        state, saved = checkpoints.restore(start, abstract(jax.eval_shape(initial_state), whole))
+        state, saved = checkpoints.restore(start, abstract(like, whole))
         check_position(saved, where)
     else:
         # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
@@ -197,7 +207,7 @@ def _picture(model, state: TrainState, evaluator: Evaluator, config):
     rows = []
     for index in np.linspace(0, len(source) - 1, count).round().astype(int):
         example = source[int(index)]
-        inputs = evaluator.network_input(example.image)[None]
+        inputs = resize_image(example.image, config.eval.input_size)[None]
         prediction = label_images(model, state.variables, inputs, example.label.shape)
         rows.append((example.image, example.label, np.asarray(prediction)[0]))
     return comparison(rows, source.info)

@@ -171,6 +171,23 @@ def test_as_processes(words, process, folder, fields, repository, tmp_path):
         assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 5
 
 
+def test_photographs_of_a_size_the_network_cannot_take(words, refused, tmp_path):
+    """Known before training, not after it."""
+    fields = {
+        "model.name": "deconvnet_vgg16",
+        "model.fc_kernel": 1,
+        "model.norm": None,
+        "model.padding": None,
+        "model.dropout": None,
+        "data.scenes_size": (48, 64),
+    }
+    refused(words(tmp_path / "run", fields), "48×64", "32×64 or 64×64")
+    refused(
+        words(tmp_path / "run", fields | {"augment.crop": (32, 32)}), "48×64", "eval.input_size"
+    )
+    assert not (tmp_path / "run").exists()
+
+
 # ---- found when a file is read
 
 
@@ -205,6 +222,7 @@ def test_file_that_is_broken(folder, fields, words, refused, tmp_path, spoil):
     assert not whole_steps(tmp_path / "run" / "checkpoints")
 
 
+@pytest.mark.slow
 def test_workdir_of_a_run_that_never_saved_takes_any_run(
     folder, fields, words, refused, tmp_path, capsys
 ):

@@ -16,6 +16,7 @@ from jaxseg.errors import InputError, nearest
 VERBS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
+    "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),
 }
 
 

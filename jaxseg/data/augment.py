@@ -79,8 +79,8 @@ class Augment:
         return Example(image, label, example.name)
 
 
-def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """`image`, uint8 [H, W, 3], resized to (height, width): uint8 [height, width, 3].
+def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
+    """`image`, uint8 [H, W, 3], resized to (height, width): uint8 [height, width, 3]. None: as is.
 
     Bilinear with pixel centres at half integers; shrinking averages (antialiased).
 
@@ -90,8 +90,9 @@ def resize_image(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     >>> resize_image(np.full((4, 6, 3), 7, np.uint8), (2, 9)).shape
     (2, 9, 3)
     """
-    check_size("The size", size)
-    if image.shape[:2] == tuple(size):
+    if size is not None:
+        check_size("The size", size)
+    if size is None or image.shape[:2] == tuple(size):
         return image
     return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
 

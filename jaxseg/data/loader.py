@@ -166,7 +166,7 @@ class _EvalBatches:
         for slot, position in enumerate(indices):
             if position >= 0:
                 image, labels[slot], _ = self._source[position]
-                images[slot] = resize_image(image, self._input_size) if self._input_size else image
+                images[slot] = resize_image(image, self._input_size)
         indices = np.array(indices, np.int64)
         return {
             "image": images,

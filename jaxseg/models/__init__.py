@@ -12,6 +12,7 @@ from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.fcn_alexnet import FCNAlexNet
 from jaxseg.models.fcn_googlenet import FCNGoogLeNet
 from jaxseg.models.fcn_resnet import FCNResNet
+from jaxseg.models.features import features
 from jaxseg.models.layers import Head, field_names
 from jaxseg.models.preprocessing import Preprocessing, normalize
 from jaxseg.models.pspnet import PSPNet
@@ -21,6 +22,7 @@ __all__ = [
     "Head",
     "Preprocessing",
     "create_model",
+    "features",
     "list_models",
     "model_from_config",
     "normalize",

@@ -33,7 +33,8 @@ def transplant(source: dict[str, Any], target: dict[str, Any]) -> tuple[dict[str
     ...     for name in ("fcn32s_vgg16", "fcn16s_vgg16")
     ... )
     >>> key, x = jax.random.key(0), jax.numpy.zeros([1, 32, 32, 3])
-    >>> variables, new = transplant(coarse.init(key, x), fine.init(key, x))
+    >>> before, start = (jax.eval_shape(m.init, key, x) for m in (coarse, fine))  # shapes will do
+    >>> variables, new = transplant(before, start)
     >>> new
     ['params/score_pool4/bias', 'params/score_pool4/kernel']
     """

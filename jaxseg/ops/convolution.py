@@ -41,8 +41,8 @@ def conv2d(
     """
     if strides > 1 and kernel.shape[0] == 1 and not padding:
         x, strides = x[:, ::strides, ::strides], 1  # a 1×1 kernel looks at nothing between
-    if strides == dilation == groups == 1:
-        return _dense(x, kernel, padding)
+    if strides == groups == 1:
+        return _dense(x, kernel, padding, dilation if kernel.shape[0] > 1 else 1)
     return lax.conv_general_dilated(
         x,
         kernel,
@@ -54,36 +54,35 @@ def conv2d(
     )
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
-def _dense(x, kernel, padding):
-    """The plain case: stride 1, no dilation, no groups."""
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
+def _dense(x, kernel, padding, dilation):
+    """The plain case: stride 1, no groups."""
     form = _as_matrix_product if kernel.shape[0] != 3 else _xla
+    how = {"padding": padding, "dilation": dilation}
     return lax.platform_dependent(
-        x,
-        kernel,
-        cpu=functools.partial(form, padding=padding),
-        default=functools.partial(_xla, padding=padding),
+        x, kernel, cpu=functools.partial(form, **how), default=functools.partial(_xla, **how)
     )
 
 
-def _forward(x, kernel, padding):
-    return _dense(x, kernel, padding), (x, kernel)
+def _forward(x, kernel, padding, dilation):
+    return _dense(x, kernel, padding, dilation), (x, kernel)
 
 
-def _backward(padding, saved, dy):
+def _backward(padding, dilation, saved, dy):
     x, kernel = saved
+    how = {"padding": padding, "dilation": dilation}
 
     def xla(x, kernel, dy):
-        return jax.vjp(functools.partial(_xla, padding=padding), x, kernel)[1](dy)
+        return jax.vjp(functools.partial(_xla, **how), x, kernel)[1](dy)
 
     def cpu(x, kernel, dy):
         if kernel.shape[0] != 3:
-            form = functools.partial(_as_matrix_product, padding=padding)
+            form = functools.partial(_as_matrix_product, **how)
             # in float32, for the sums over windows and images would be bfloat16
             *inputs, dy = (a.astype(jnp.float32) for a in (x, kernel, dy))
             return tuple(g.astype(x.dtype) for g in jax.vjp(form, *inputs)[1](dy))
-        dx = jax.vjp(lambda x: _xla(x, kernel, padding=padding), x)[1](dy)[0]
-        return dx, _kernel_gradient(x, dy, kernel.shape[0], padding)
+        dx = jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
+        return dx, _kernel_gradient(x, dy, kernel.shape[0], **how)
 
     return lax.platform_dependent(x, kernel, dy, cpu=cpu, default=xla)
 
@@ -91,23 +90,29 @@ def _backward(padding, saved, dy):
 _dense.defvjp(_forward, _backward)
 
 
-def _xla(x, kernel, *, padding):
+def _xla(x, kernel, *, padding, dilation):
     return lax.conv_general_dilated(
-        x, kernel, (1, 1), [(padding, padding)] * 2, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        x,
+        kernel,
+        (1, 1),
+        [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _as_matrix_product(x, kernel, *, padding):
+def _as_matrix_product(x, kernel, *, padding, dilation):
     """Every window as a row of a matrix (im2col), times the kernel as a matrix."""
     k, _, inputs, outputs = kernel.shape
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
-    taps = [x[:, i : i + height, j : j + width] for i, j in itertools.product(range(k), range(k))]
+    height, width = (n - dilation * (k - 1) for n in x.shape[1:3])
+    places = itertools.product(range(0, dilation * k, dilation), repeat=2)
+    taps = [x[:, i : i + height, j : j + width] for i, j in places]
     windows = jnp.concatenate(taps, axis=-1) if k > 1 else taps[0]
     return jnp.dot(windows, kernel.reshape(k * k * inputs, outputs))
 
 
-def _kernel_gradient(x, dy, k, padding):
+def _kernel_gradient(x, dy, k, padding, dilation):
     """Gradient of a small kernel: one product of whole planes for each of its places and images.
 
     In a plane whose rows are padded to one length and laid end to end, moving by a place of the
@@ -130,7 +135,7 @@ def _kernel_gradient(x, dy, k, padding):
                 (((0,), (0,)), ((), ())),
                 preferred_element_type=jnp.float32,
             )
-            for i, j in itertools.product(range(k), range(k))
+            for i, j in itertools.product(range(0, dilation * k, dilation), repeat=2)
         ]
         return total + jnp.stack(products), None
 

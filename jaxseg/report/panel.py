@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxseg.data.source import DataInfo
+from jaxseg.report.sheet import INK, PAPER, sheet
 
-_GAP, _TITLE, _INK, _PAPER = 8, 26, (30, 30, 30), (255, 255, 255)
 _IGNORED, _WRONG = (235, 235, 235), (220, 30, 30)
 
 
@@ -25,21 +25,15 @@ def comparison(
       An RGB image. In the error column wrong pixels are red, right ones show the photo in grey, and
       ignored ones are pale, as they are in the truth.
     """
-    tiles = [[_fit(tile, height) for tile in _tiles(*row, info)] for row in rows]
-    width = max(tile.width for row in tiles for tile in row)
-    total = 4 * width + 5 * _GAP
-    legend = _legend(info, total - 2 * _GAP)
-    page = Image.new(
-        "RGB", (total, _TITLE + len(tiles) * (height + _GAP) + legend.height + _GAP), _PAPER
+    titles = ("photo", "truth", "prediction", "error")
+    return sheet(
+        [
+            [("" if line else title, tile) for title, tile in zip(titles, tiles, strict=True)]
+            for line, tiles in enumerate(_tiles(*row, info) for row in rows)
+        ],
+        height,
+        lambda width: legend(info, width),
     )
-    draw, font = ImageDraw.Draw(page), ImageFont.load_default(15)
-    for column, title in enumerate(("photo", "truth", "prediction", "error")):
-        draw.text((_GAP + column * (width + _GAP), 5), title, _INK, font)
-    for line, row in enumerate(tiles):
-        for column, tile in enumerate(row):
-            page.paste(tile, (_GAP + column * (width + _GAP), _TITLE + line * (height + _GAP)))
-    page.paste(legend, (_GAP, page.height - legend.height))
-    return page
 
 
 def colorize(labels: np.ndarray, info: DataInfo) -> np.ndarray:
@@ -57,14 +51,7 @@ def _tiles(image, label, prediction, info):
     return image, colorize(label, info), colorize(prediction, info), error
 
 
-def _fit(array: np.ndarray, height: int) -> Image.Image:
-    image = Image.fromarray(array)
-    return image.resize(
-        (round(image.width * height / image.height), height), Image.Resampling.NEAREST
-    )
-
-
-def _legend(info: DataInfo, width: int) -> Image.Image:
+def legend(info: DataInfo, width: int) -> Image.Image:
     """Coloured squares with class names, wrapped to `width`."""
     font = ImageFont.load_default(13)
     entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", _IGNORED)]
@@ -76,9 +63,9 @@ def _legend(info: DataInfo, width: int) -> Image.Image:
             x, y = 0, y + 22
         places.append((x, y))
         x += wide
-    page = Image.new("RGB", (width, y + 26), _PAPER)
+    page = Image.new("RGB", (width, y + 26), PAPER)
     draw = ImageDraw.Draw(page)
     for (name, color), (x, y) in zip(entries, places, strict=True):
         draw.rectangle((x, y, x + 14, y + 14), color, outline=(160, 160, 160))
-        draw.text((x + 19, y - 1), name, _INK, font)
+        draw.text((x + 19, y - 1), name, INK, font)
     return page

@@ -69,12 +69,15 @@ class ModelTests:
       size: an image it can take, as small as it may be, odd where the network allows it.
       other_size: another.
       too_small: an image it cannot take; None where there is none.
+      bfloat16_outliers: share of the logits that rounding may move far (a maximum that is found
+        at another place moves what is unpooled).
     """
 
     make: Callable[..., nn.Module]
     size: tuple[int, int]
     other_size: tuple[int, int]
     too_small: tuple[int, int] | None = None
+    bfloat16_outliers = 0.0
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -183,7 +186,7 @@ class ModelTests:
         got = jax.jit(model.apply)(variables, images(4, self.size))
         assert got.dtype == jnp.float32
         assert (got != logits).any()
-        close(got, logits, 0.1)
+        assert np.mean(np.abs(got - logits) > 0.1 * np.abs(logits).max()) <= self.bfloat16_outliers
         shapes = jax.eval_shape(model.init, jax.random.key(0), images(1, self.size))
         assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
 

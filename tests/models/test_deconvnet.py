@@ -27,6 +27,7 @@ class TestDeconvNet(ModelTests):
 
     make = functools.partial(narrow, bn_epsilon=1e-5)
     size, other_size, too_small = (64, 96), (128, 64), (32, 64)
+    bfloat16_outliers = 0.1
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ slow = pytest.mark.slow
     ("padding", "norm", "stride"),
     [
         (100, None, 8),
-        (1, "batch", 8),
+        pytest.param(1, "batch", 8, marks=slow),
         pytest.param(1, None, 8, marks=slow),
         pytest.param(100, "batch", 8, marks=slow),
         pytest.param(100, "batch", 16, marks=slow),

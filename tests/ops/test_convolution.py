@@ -7,26 +7,31 @@ from jax import lax
 from jaxseg.ops.convolution import conv2d
 from jaxseg.sharding import replicated, split_batch
 
-CASES = [  # kernel, padding, (H, W)
-    (1, 0, (5, 7)),
-    (1, 1, (4, 3)),
-    (3, 0, (7, 5)),
-    (3, 1, (9, 6)),
-    (3, 1, (1, 1)),
-    (3, 100, (7, 5)),
-    (5, 1, (6, 8)),
-    (7, 0, (9, 8)),
-    (7, 3, (4, 7)),
-    (7, 3, (1, 2)),
+CASES = [  # kernel, padding, (H, W), dilation
+    (1, 0, (5, 7), 1),
+    (1, 1, (4, 3), 1),
+    (1, 0, (4, 3), 2),
+    (3, 0, (7, 5), 1),
+    (3, 1, (9, 6), 1),
+    (3, 1, (1, 1), 1),
+    (3, 100, (7, 5), 1),
+    (3, 2, (9, 6), 2),
+    (3, 0, (9, 10), 4),
+    (3, 4, (3, 1), 4),
+    (5, 1, (6, 8), 1),
+    (5, 3, (8, 7), 2),
+    (7, 0, (9, 8), 1),
+    (7, 3, (4, 7), 1),
+    (7, 3, (1, 2), 1),
 ]
-every_case = pytest.mark.parametrize(("k", "padding", "size"), CASES)
+every_case = pytest.mark.parametrize(("k", "padding", "size", "dilation"), CASES)
 
 
-def arrays(k, padding, size, dtype=np.float32):
+def arrays(k, padding, size, dtype=np.float32, dilation=1):
     rng = np.random.default_rng(k)
     x = rng.standard_normal((3, *size, 4)).astype(np.float32)
     kernel = rng.standard_normal((k, k, 4, 5)).astype(np.float32)
-    out = [n + 2 * padding - k + 1 for n in size]
+    out = [n + 2 * padding - dilation * (k - 1) for n in size]
     dy = rng.standard_normal((3, *out, 5)).astype(np.float32)
     return [jnp.asarray(a, dtype) for a in (x, kernel, dy)]
 
@@ -40,58 +45,64 @@ def close(got, want, tolerance=1e-5):
     )
 
 
-def conv_loop(x, kernel, padding):
+def conv_loop(x, kernel, padding, dilation):
     """One product for each place in the kernel."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     k = kernel.shape[0]
-    height, width = x.shape[1] - k + 1, x.shape[2] - k + 1
+    height, width = x.shape[1] - dilation * (k - 1), x.shape[2] - dilation * (k - 1)
     return sum(
-        np.einsum("nhwi,io->nhwo", x[:, i : i + height, j : j + width], kernel[i, j])
+        np.einsum(
+            "nhwi,io->nhwo",
+            x[:, i * dilation : i * dilation + height, j * dilation : j * dilation + width],
+            kernel[i, j],
+        )
         for i in range(k)
         for j in range(k)
     )
 
 
-def xla(x, kernel, padding):
+def xla(x, kernel, padding, *, dilation=1):
     return lax.conv_general_dilated(
         x,
         kernel,
         (1, 1),
         [(padding, padding)] * 2,
+        rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         precision="highest",
     )
 
 
-def with_gradients(conv, padding):
+def with_gradients(conv, padding, dilation=1):
     """(x, kernel, dy) to the convolution and its two gradients."""
 
     def run(x, kernel, dy):
-        y, back = jax.vjp(lambda x, kernel: conv(x, kernel, padding), x, kernel)
+        how = {} if dilation == 1 else {"dilation": dilation}
+        y, back = jax.vjp(lambda x, kernel: conv(x, kernel, padding, **how), x, kernel)
         return y, *back(dy)
 
     return run
 
 
 @every_case
-def test_value_and_gradients_are_xlas(k, padding, size):
-    x, kernel, dy = arrays(k, padding, size)
-    got = jax.jit(with_gradients(conv2d, padding))(x, kernel, dy)
-    want = jax.jit(with_gradients(xla, padding))(x, kernel, dy)
+def test_value_and_gradients_are_xlas(k, padding, size, dilation):
+    x, kernel, dy = arrays(k, padding, size, dilation=dilation)
+    got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
+    want = jax.jit(with_gradients(xla, padding, dilation))(x, kernel, dy)
     for a, b in zip(got, want, strict=True):
         close(a, b)
-    close(got[0], conv_loop(x, kernel, padding))
+    close(got[0], conv_loop(x, kernel, padding, dilation))
 
 
 @every_case
-def test_value_and_gradients_are_torchs(torch, k, padding, size):
-    x, kernel, dy = arrays(k, padding, size)
+def test_value_and_gradients_are_torchs(torch, k, padding, size, dilation):
+    x, kernel, dy = arrays(k, padding, size, dilation=dilation)
     tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
     y = torch.nn.functional.conv2d(
-        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding
+        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding, dilation=dilation
     ).permute(0, 2, 3, 1)
     y.backward(torch.tensor(np.asarray(dy)))
-    got = jax.jit(with_gradients(conv2d, padding))(x, kernel, dy)
+    got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
     for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
         close(a, b)
 

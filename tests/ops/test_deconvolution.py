@@ -10,7 +10,9 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [(1, 1), (4, 3), (1, 5)])
+@pytest.mark.parametrize(
+    "size", [(4, 3), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1, 1), (1, 5)))]
+)
 @pytest.mark.parametrize(
     ("k", "strides", "padding"), [(7, 1, 0), (3, 1, 1), (3, 1, 0), (4, 2, 0), (4, 2, 1), (1, 1, 0)]
 )

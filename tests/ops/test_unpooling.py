@@ -47,7 +47,7 @@ def pull_back(values, indices, size, dy, **how):
 @pooled_sizes
 @pytest.mark.parametrize("ceil_mode", [True, False])
 @pytest.mark.parametrize("how", [{}, {"in_place": True}, {"in_place": False}])
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
     x = jnp.asarray(random(2, *size, 3), dtype)
     if not ceil_mode and min(size) < 2:

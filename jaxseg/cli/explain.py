@@ -1,0 +1,47 @@
+"""`python -m jaxseg explain`: pictures of what happens inside trained networks."""
+
+import pathlib
+from collections.abc import Sequence
+
+from jaxseg.cli.parser import Parser
+
+_EXAMPLES = (
+    "python -m jaxseg explain --workdir runs/camvid --out pictures",
+    "python -m jaxseg explain --workdir runs/fcn runs/deconvnet runs/pspnet --out pictures "
+    "--image 40 --class car",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, draws, prints the pictures' paths."""
+    parser = Parser(
+        "explain",
+        "Draws one evaluation photograph on its way through each run's network: one PNG a run.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="workdirs of runs",
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the pictures"
+    )
+    parser.add_argument(
+        "--image", type=int, default=0, metavar="N", help="image of the evaluation split, from 0"
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="class that chooses the channels to show (default: the most frequent one but one)",
+    )
+    args = parser.parse_args(argv)
+
+    from jaxseg.report.explain import explain
+
+    for path in explain(args.workdir, args.out, image=args.image, class_name=args.class_name):
+        print(path)

@@ -1,0 +1,58 @@
+"""The intermediate arrays of a network, by name."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+from flax.traverse_util import flatten_dict
+
+from jaxseg.errors import InputError, nearest
+
+
+def features(
+    model: nn.Module,
+    variables: dict[str, Any],
+    images: jax.Array,
+    names: Sequence[str] | None = None,
+) -> dict[str, jax.Array]:
+    """What the layers of a network give for a batch of images, outside of training.
+
+    A layer's output has the layer's own name, as in the parameters ("conv3_1", "fc7",
+    "backbone/layer2_block1/conv2"); each network's docstring names what it offers besides, such as
+    "pool5", "unpool1" or "level6_upsampled". A pure function: under `jit` only what leads to the
+    arrays that are asked for is computed.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      images: [N, H, W, 3] floating point, normalised.
+      names: which arrays to give; None for all.
+
+    Returns:
+      The arrays by name: [N, h, w, channels] in the network's `dtype`.
+
+    Raises:
+      InputError: the network has no array of that name.
+
+    >>> import functools, jaxseg
+    >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.02, padding=1)
+    >>> images = jax.ShapeDtypeStruct([1, 64, 96, 3], "float32")  # shapes will do to see names
+    >>> variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    >>> found = jax.eval_shape(functools.partial(features, model), variables, images)
+    >>> list(found)[:3], found["pool5"].shape
+    (['conv1_1', 'conv1_2', 'conv2_1'], (1, 2, 3, 10))
+    """
+    _, collected = model.apply(variables, images, method="heads", mutable=["features"])
+    found = {
+        name.removesuffix("/out"): array
+        for name, array in flatten_dict(collected["features"], sep="/").items()
+    }
+    if names is None:
+        return found
+    for name in names:
+        if name not in found:
+            raise InputError(
+                f"{type(model).__name__} has no features '{name}'.", nearest(name, found)
+            )
+    return {name: found[name] for name in names}

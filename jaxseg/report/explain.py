@@ -1,0 +1,186 @@
+"""What happens inside a trained network, in pictures of one photograph."""
+
+import functools
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxseg.data import Example, resize_image
+from jaxseg.errors import InputError, nearest
+from jaxseg.inference.whole_image import label_images
+from jaxseg.models import features, normalize
+from jaxseg.models.deconvnet import DeconvNet
+from jaxseg.models.fcn import FCNVGG16
+from jaxseg.models.pspnet import PSPNet
+from jaxseg.report.heat import choose_channel, heat
+from jaxseg.report.panel import colorize, legend
+from jaxseg.report.sheet import sheet
+from jaxseg.trained import Trained, load_trained
+
+_HEIGHT = 170  # pixels of a tile
+_COLUMNS = 5
+_TOGETHER = "side-by-side.png"
+
+# The layers that DeconvNet's paper shows (figure 4), from coarse to fine.
+_FIGURE_4 = ["deconv5_3", "unpool4", "deconv4_3", "unpool3", "deconv3_3"]
+_FIGURE_4 += ["unpool2", "deconv2_2", "unpool1", "deconv1_2"]
+
+
+def explain(
+    workdirs: Sequence[str | pathlib.Path],
+    out: str | pathlib.Path,
+    *,
+    image: int = 0,
+    class_name: str | None = None,
+) -> list[pathlib.Path]:
+    """Draws one evaluation photograph on its way through each run's network.
+
+    Each run gets a page, named after its workdir: the photograph, the truth, the prediction, then
+    layers as heat maps. Of a layer's channels the one is shown that correlates best with the truth
+    of one class. FCN: the scores of 32, 16 and 8 pixels' stride, read out one after the other.
+    DeconvNet: unpooling and deconvolution from coarse to fine (figure 4 of its paper). PSPNet: the
+    levels of its pyramid, as pooled and as upsampled. Other networks: their stages. Several runs
+    get one page more, `side-by-side.png`, with the prediction of each.
+
+    Args:
+      workdirs: of finished runs.
+      out: folder for the pages; made where it is missing.
+      image: which image of the evaluation split, from 0.
+      class_name: the class that chooses the channels; None: the most frequent in the image but one.
+
+    Returns:
+      The pages' paths.
+
+    Raises:
+      InputError: no run in a workdir, no such image or class, or the runs' data differ.
+    """
+    folder = pathlib.Path(out)
+    runs: dict[str, Trained] = {}
+    for workdir in workdirs:
+        name = pathlib.Path(workdir).resolve().name
+        if name in runs:
+            raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
+        runs[name] = load_trained(workdir)
+    pages = {f"{name}.png": _page(run, image, class_name) for name, run in runs.items()}
+    if len(runs) > 1:
+        pages[_TOGETHER] = _side_by_side(runs, image)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, page in pages.items():
+            page.save(folder / name)
+    except OSError as error:
+        raise InputError(
+            f"{folder} cannot be written: {error.strerror}.", "Give an --out that you may write to."
+        ) from None
+    return [folder / name for name in pages]
+
+
+def _page(run: Trained, index: int, class_name: str | None):
+    if not 0 <= index < len(run.source):
+        raise InputError(
+            f"There is no image {index}: {run.source.info.name} has {len(run.source)}.",
+            f"Give a number from 0 to {len(run.source) - 1}.",
+        )
+    example = run.source[index]
+    chosen = _class(run, example, class_name)
+    name = run.source.info.class_names[chosen]
+    first = [
+        ("photo", example.image),
+        ("truth", colorize(example.label, run.source.info)),
+        ("prediction", _prediction(run, run.variables, example)),
+    ]
+    rows = [first, *_stages(run, example)]
+    tiles = _layers(run, example, example.label == chosen, name)
+    rows += [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
+    return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width))
+
+
+def _side_by_side(runs: dict[str, Trained], index: int):
+    first, *others = runs.values()
+    example = first.source[index]
+    tiles = [("photo", example.image), ("truth", colorize(example.label, first.source.info))]
+    for other in others:
+        if not np.array_equal(other.source[index].image, example.image):
+            raise InputError(
+                f"Image {index} of the runs' data is not the same.",
+                "Give runs that are scored on the same data set.",
+            )
+    tiles += [(name, _prediction(run, run.variables, example)) for name, run in runs.items()]
+    rows = [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
+    return sheet(rows, _HEIGHT, lambda width: legend(first.source.info, width))
+
+
+def _class(run: Trained, example: Example, name: str | None) -> int:
+    names = list(run.source.info.class_names)
+    if name is None:
+        counts = np.bincount(example.label.ravel(), minlength=256)[: len(names)]
+        return int(np.argsort(-counts, kind="stable")[1])
+    if name not in names:
+        raise InputError(f"{run.source.info.name} has no class '{name}'.", nearest(name, names))
+    return names.index(name)
+
+
+def _prediction(run: Trained, variables, example: Example) -> np.ndarray:
+    inputs = resize_image(example.image, run.config.eval.input_size)[None]
+    labels = label_images(run.model, variables, inputs, example.label.shape)
+    return colorize(np.asarray(labels)[0], run.source.info)
+
+
+def _stages(run: Trained, example: Example) -> list[list[tuple[str, np.ndarray]]]:
+    """FCN's predictions with and without the scores of its skips (figure 4 of the paper)."""
+    if not isinstance(run.model, FCNVGG16) or run.model.stride == 32:
+        return []
+    tiles, params = [], dict(run.variables["params"])
+    for skip, caption in (
+        (None, "with all its scores"),
+        ("score_pool3", "without pool3's"),
+        ("score_pool4", "without pool4's, too"),
+    ):
+        if skip is None or skip in params:
+            if skip:
+                params[skip] = jax.tree.map(lambda a: 0 * a, params[skip])
+            picture = _prediction(run, run.variables | {"params": params}, example)
+            tiles.append((caption, picture))
+    return [tiles[::-1]]
+
+
+def _layers(run: Trained, example: Example, mask: np.ndarray, name: str):
+    inputs = resize_image(example.image, run.config.eval.input_size)[None]
+    images = normalize(inputs, run.model.preprocessing)
+    shapes = jax.eval_shape(functools.partial(features, run.model), run.variables, images)
+    names = _names(run.model, shapes)
+    get = jax.jit(functools.partial(features, run.model, names=names))
+    tiles = []
+    for layer, array in get(run.variables, images).items():
+        maps = np.asarray(array[0], np.float32)
+        channel = choose_channel(maps, mask)
+        height, width = maps.shape[:2]
+        picture = np.asarray(heat(maps[..., channel]))
+        caption = f"{layer.removeprefix('backbone/')} {height}×{width} #{channel}"
+        tiles.append((caption, _stretch(picture, example.image.shape)))
+    tiles[0] = (f"{name}: {tiles[0][0]}", tiles[0][1])
+    return tiles
+
+
+def _names(model, shapes) -> list[str]:
+    if isinstance(model, DeconvNet):
+        return _FIGURE_4
+    if isinstance(model, PSPNet):
+        levels = [f"level{b}_{what}" for what in ("pooled", "upsampled") for b in model.bins]
+        return [
+            "backbone/layer4",
+            *levels[: len(model.bins)],
+            "head/conv",
+            *levels[len(model.bins) :],
+        ]
+    stages = [n for n in shapes if n.startswith(("pool", "backbone/layer")) and "block" not in n]
+    return [*stages, *(n for n in ("fc7", "score_fr", "fuse_pool4", "fuse_pool3") if n in shapes)]
+
+
+def _stretch(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """Cells as large squares, so that every tile has the photograph's size."""
+    rows = np.arange(shape[0]) * picture.shape[0] // shape[0]
+    columns = np.arange(shape[1]) * picture.shape[1] // shape[1]
+    return picture[rows[:, None], columns]

@@ -1,0 +1,63 @@
+"""A run's network as training left it, with the pictures it is scored on."""
+
+import dataclasses
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+
+from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.config import load_config
+from jaxseg.data import Source, open_data
+from jaxseg.models import model_from_config
+from jaxseg.optim import make_optimizer
+from jaxseg.sharding import make_mesh, replicated
+from jaxseg.step import create_state
+from jaxseg.workdir import Workdir
+
+
+@dataclasses.dataclass(frozen=True)
+class Trained:
+    """What `load_trained` gives.
+
+    Attributes:
+      config: the run's config.
+      source: its evaluation split.
+      model: its network.
+      variables: parameters and statistics of the checkpoint, on every device.
+      step: of the checkpoint.
+    """
+
+    config: ml_collections.ConfigDict
+    source: Source
+    model: nn.Module
+    variables: dict[str, Any]
+    step: int
+
+
+def load_trained(workdir: str | pathlib.Path, step: str | int = "last") -> Trained:
+    """Opens what `train` left.
+
+    Args:
+      workdir: of the run.
+      step: "last", "best" or a step's number.
+
+    Raises:
+      InputError: no run, no such checkpoint, or the data set is missing or damaged.
+    """
+    folder = Workdir.existing(workdir)
+    config = load_config(folder.config)
+    source = open_data(config.data, "eval", config.seed)
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
+    )
+    step = checkpoints.find(step)
+    model = model_from_config(config.model, source.info.num_classes)
+    optimizer = make_optimizer(config.optim, config.train.steps)
+    size = config.eval.input_size or source.size(0)
+    like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, size))
+    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(jax.device_count()))))
+    checkpoints.close()
+    return Trained(config, source, model, state.variables, step)
