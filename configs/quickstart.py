@@ -27,8 +27,9 @@ def get_config(variant: str = "fcn8s"):
     c.model.name = _NETWORKS[variant]
     c.model.width = 0.25
     if variant == "deconvnet":
+        c.model.width = 0.1875
         c.model.fc_channels = 2048
-        c.model.fc_kernel = 3  # 7 would ask for images of 224 at least
+        c.model.fc_kernel = 1  # 7 would ask for images of 224 at least
         c.model.bn_epsilon = 1e-5
     elif variant != "pspnet":
         c.model.fc_channels = 1024
@@ -48,4 +49,10 @@ def get_config(variant: str = "fcn8s"):
     c.optim.weight_decay = 1e-2
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
     c.eval.every_steps = 200
+    if variant == "deconvnet":  # without a skip to lean on it learns slowly, and best by SGD
+        c.train.steps = 1300
+        c.optim.name = "sgd"
+        c.optim.lr = 0.1
+        c.optim.weight_decay = 1e-4
+        c.eval.every_steps = 325
     return c

@@ -282,6 +282,7 @@ def test_bfloat16(tiny, tmp_path, restored):
     assert 0 < scores["pixel_accuracy"] <= 1
 
 
+@pytest.mark.slow
 def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
     """Over a new run and one that goes on; so is the count of an evaluation."""
     for steps in (3, 5):

@@ -40,7 +40,7 @@ def predict(
     >>> import jaxseg
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
     >>> photograph = np.zeros([40, 60, 3], np.uint8)
-    >>> variables = model.init(jax.random.key(0), jnp.zeros([1, 40, 60, 3]))
+    >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros([1, 40, 60, 3]))
     >>> predict(model, variables, photograph).shape
     (40, 60)
     """

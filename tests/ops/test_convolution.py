@@ -94,6 +94,7 @@ def test_value_and_gradients_are_xlas(k, padding, size, dilation):
     close(got[0], conv_loop(x, kernel, padding, dilation))
 
 
+@pytest.mark.slow
 @every_case
 def test_value_and_gradients_are_torchs(torch, k, padding, size, dilation):
     x, kernel, dy = arrays(k, padding, size, dilation=dilation)

@@ -194,6 +194,7 @@ def test_gradient_goes_to_the_winner(window, strides, padding, ceil_mode, make):
 
 @geometries
 @pytest.mark.parametrize("make", [random, tied])
+@pytest.mark.slow
 def test_gradient_is_torchs(torch, window, strides, padding, make):
     if any(p > k / 2 for p, k in zip(pair(padding), pair(window), strict=True)):
         pytest.skip("PyTorch pads by half a window at most")

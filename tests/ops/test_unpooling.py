@@ -114,6 +114,7 @@ def test_nan_and_infinity_stay_in_their_place():
 
 @pooled_sizes
 @pytest.mark.parametrize("window", [2, 3])
+@pytest.mark.slow
 def test_values_and_gradients_are_torchs(torch, size, window):
     """Random 2×2 and non-overlapping 3×3 windows: PyTorch leaves open which of several stays."""
     pool = torch.nn.MaxPool2d(window, window, ceil_mode=True, return_indices=True)
