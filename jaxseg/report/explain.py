@@ -39,10 +39,10 @@ def explain(
 
     Each run gets a page, named after its workdir: the photograph, the truth, the prediction, then
     layers as heat maps. Of a layer's channels the one is shown that correlates best with the truth
-    of one class. FCN: the scores of 32, 16 and 8 pixels' stride, read out one after the other.
-    DeconvNet: unpooling and deconvolution from coarse to fine (figure 4 of its paper). PSPNet: the
-    levels of its pyramid, as pooled and as upsampled. Other networks: their stages. Several runs
-    get one page more, `side-by-side.png`, with the prediction of each.
+    of one class; of scores, that class's own. FCN: the prediction without its finer scores, pooled
+    maps, sums of scores. DeconvNet: unpooling and deconvolution from coarse to fine (figure 4 of
+    its paper). PSPNet: the levels of its pyramid, as pooled and as upsampled. Other networks: their
+    stages. Several runs get one page more, `side-by-side.png`, with the prediction of each.
 
     Args:
       workdirs: of finished runs.
@@ -85,16 +85,17 @@ def _page(run: Trained, index: int, class_name: str | None):
         )
     example = run.source[index]
     chosen = _class(run, example, class_name)
-    name = run.source.info.class_names[chosen]
+    mask = example.label == chosen
     first = [
         ("photo", example.image),
         ("truth", colorize(example.label, run.source.info)),
         ("prediction", _prediction(run, run.variables, example)),
+        (f"where {run.source.info.class_names[chosen]} is", heat(mask)),
     ]
     rows = [first, *_stages(run, example)]
-    tiles = _layers(run, example, example.label == chosen, name)
+    tiles = _layers(run, example, chosen)
     rows += [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
-    return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width))
+    return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
 
 
 def _side_by_side(runs: dict[str, Trained], index: int):
@@ -109,7 +110,7 @@ def _side_by_side(runs: dict[str, Trained], index: int):
             )
     tiles += [(name, _prediction(run, run.variables, example)) for name, run in runs.items()]
     rows = [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
-    return sheet(rows, _HEIGHT, lambda width: legend(first.source.info, width))
+    return sheet(rows, _HEIGHT, lambda width: legend(first.source.info, width, errors=False))
 
 
 def _class(run: Trained, example: Example, name: str | None) -> int:
@@ -146,21 +147,23 @@ def _stages(run: Trained, example: Example) -> list[list[tuple[str, np.ndarray]]
     return [tiles[::-1]]
 
 
-def _layers(run: Trained, example: Example, mask: np.ndarray, name: str):
+def _layers(run: Trained, example: Example, chosen: int):
     inputs = resize_image(example.image, run.config.eval.input_size)[None]
     images = normalize(inputs, run.model.preprocessing)
     shapes = jax.eval_shape(functools.partial(features, run.model), run.variables, images)
     names = _names(run.model, shapes)
     get = jax.jit(functools.partial(features, run.model, names=names))
     tiles = []
-    for layer, array in get(run.variables, images).items():
-        maps = np.asarray(array[0], np.float32)
-        channel = choose_channel(maps, mask)
-        height, width = maps.shape[:2]
-        picture = np.asarray(heat(maps[..., channel]))
-        caption = f"{layer.removeprefix('backbone/')} {height}×{width} #{channel}"
-        tiles.append((caption, _stretch(picture, example.image.shape)))
-    tiles[0] = (f"{name}: {tiles[0][0]}", tiles[0][1])
+    found = {k: np.asarray(v[0], np.float32) for k, v in get(run.variables, images).items()}
+    for layer in names:
+        maps = found[layer]
+        if layer.startswith(("score", "fuse")):
+            channel = chosen
+        else:  # a level of the pyramid shows one channel, before and after it is upsampled
+            alike = found[layer.replace("_pooled", "_upsampled")]
+            channel = choose_channel(alike, example.label == chosen)
+        caption = f"{layer.removeprefix('backbone/')} {maps.shape[0]}x{maps.shape[1]}"
+        tiles.append((caption, _stretch(heat(maps[..., channel]), example.image.shape)))
     return tiles
 
 

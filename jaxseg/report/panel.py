@@ -51,11 +51,12 @@ def _tiles(image, label, prediction, info):
     return image, colorize(label, info), colorize(prediction, info), error
 
 
-def legend(info: DataInfo, width: int) -> Image.Image:
-    """Coloured squares with class names, wrapped to `width`."""
+def legend(info: DataInfo, width: int, *, errors: bool = True) -> Image.Image:
+    """Coloured squares with class names, wrapped to `width`; with `errors` that of wrong pixels."""
     font = ImageFont.load_default(13)
     entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", _IGNORED)]
-    entries.append(("wrong", _WRONG))
+    if errors:
+        entries.append(("wrong", _WRONG))
     places, x, y = [], 0, 4
     for name, _ in entries:
         wide = 26 + round(font.getlength(name))
