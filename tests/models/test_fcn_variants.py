@@ -31,7 +31,7 @@ class TestFCN32sAlexNet(ModelTests):
 
 
 class TestFCN32sGoogLeNet(ModelTests):
-    make = functools.partial(create_model, "fcn32s_googlenet", num_classes=5, width=0.1)
+    make = functools.partial(create_model, "fcn32s_googlenet", num_classes=5, width=0.25)
     size, other_size, too_small = (33, 47), (64, 31), (30, 47)
 
 
