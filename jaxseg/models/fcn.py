@@ -116,10 +116,8 @@ class FCNVGG16(nn.Module):
                 score, grid = self._fuse(score, grid, skip, skip_grid, upscore)
                 score = tap(self, f"fuse_pool{block}", score)
 
-        kernel = 2 * self.stride
-        offset = grid.deconv(kernel, self.stride).offset_of(Grid())
-        up = bilinear_deconv(
-            score.shape[1:3], images.shape[1:3], stride=self.stride, kernel=kernel, offset=offset
+        up = grid.to_image(
+            score.shape[1:3], images.shape[1:3], stride=self.stride, kernel=2 * self.stride
         )
         return [Head(score.astype(jnp.float32), up)]
 

@@ -12,7 +12,6 @@ from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, 
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
-from jaxseg.ops.upsampling import bilinear_deconv
 
 _PADDING = 100  # zeros around the image
 _BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then a pooling; then LRN?
@@ -90,13 +89,7 @@ class FCNAlexNet(nn.Module):
             dtype=self.dtype,
             name="score_fr",
         )(x)
-        up = bilinear_deconv(
-            score.shape[1:3],
-            images.shape[1:3],
-            stride=32,
-            kernel=_KERNEL,
-            offset=grid.deconv(_KERNEL, 32).offset_of(Grid()),
-        )
+        up = grid.to_image(score.shape[1:3], images.shape[1:3], stride=32, kernel=_KERNEL)
         return [Head(score.astype(jnp.float32), up)]
 
     def _conv(self, name, features, kernel, padding, **how):

@@ -17,7 +17,6 @@ from jaxseg.models.layers import ConvBlock, Head, Score, check_images, scaled, t
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
-from jaxseg.ops.upsampling import bilinear_deconv
 
 _INCEPTIONS = (  # channels: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, projection of the pooled map
     ("3a", (64, 96, 128, 16, 32, 32)),
@@ -92,13 +91,7 @@ class FCNGoogLeNet(nn.Module):
             dtype=self.dtype,
             name="score_fr",
         )(x)
-        up = bilinear_deconv(
-            score.shape[1:3],
-            images.shape[1:3],
-            stride=32,
-            kernel=_KERNEL,
-            offset=grid.deconv(_KERNEL, 32).offset_of(Grid()),
-        )
+        up = grid.to_image(score.shape[1:3], images.shape[1:3], stride=32, kernel=_KERNEL)
         return [Head(score.astype(jnp.float32), up)]
 
     def _conv(self, name, channels, kernel, padding, strides=1):

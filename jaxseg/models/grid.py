@@ -4,6 +4,7 @@ import dataclasses
 from fractions import Fraction
 
 from jaxseg.errors import InputError
+from jaxseg.ops.upsampling import Upsampling, bilinear_deconv
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +37,13 @@ class Grid:
         """The grid after a deconvolution without padding."""
         fine = self.stride / stride
         return Grid(fine, self.origin - fine * Fraction(kernel - 1, 2))
+
+    def to_image(
+        self, in_size: tuple[int, int], image_size: tuple[int, int], *, stride: int, kernel: int
+    ) -> Upsampling:
+        """The bilinear deconvolution of a map on this grid, cropped to the image it was made of."""
+        offset = self.deconv(kernel, stride).offset_of(Grid())
+        return bilinear_deconv(in_size, image_size, stride=stride, kernel=kernel, offset=offset)
 
     def offset_of(self, other: "Grid") -> int:
         """The cell of this grid that lies on cell 0 of `other`; negative where that begins first.

@@ -107,10 +107,7 @@ class ResNet(nn.Module):
         check_choice("output_stride", self.output_stride, (8, 16, 32))
         check_choice("stride_on", self.stride_on, ("1x1", "3x3"))
         x = images.astype(self.dtype)
-        convolutions = (
-            ((3, 2, 64), (3, 1, 64), (3, 1, 128)) if self.stem == "deep" else ((7, 2, 64),)
-        )
-        for i, (kernel, strides, features) in enumerate(convolutions, 1):
+        for i, (kernel, strides, features) in enumerate(_STEMS[self.stem], 1):
             x = ConvNorm(
                 scaled(features, self.width),
                 kernel,

@@ -92,9 +92,7 @@ def _page(run: Trained, index: int, class_name: str | None):
         ("prediction", _prediction(run, run.variables, example)),
         (f"where {run.source.info.class_names[chosen]} is", heat(mask)),
     ]
-    rows = [first, *_stages(run, example)]
-    tiles = _layers(run, example, chosen)
-    rows += [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
+    rows = [first, *_stages(run, example), *_wrapped(_layers(run, example, chosen))]
     return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
 
 
@@ -109,8 +107,13 @@ def _side_by_side(runs: dict[str, Trained], index: int):
                 "Give runs that are scored on the same data set.",
             )
     tiles += [(name, _prediction(run, run.variables, example)) for name, run in runs.items()]
-    rows = [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
-    return sheet(rows, _HEIGHT, lambda width: legend(first.source.info, width, errors=False))
+    return sheet(
+        _wrapped(tiles), _HEIGHT, lambda width: legend(first.source.info, width, errors=False)
+    )
+
+
+def _wrapped(tiles: list) -> list[list]:
+    return [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
 
 
 def _class(run: Trained, example: Example, name: str | None) -> int:
