@@ -54,9 +54,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     eval_source = open_data(config.data, "eval", config.seed)
     model = model_from_config(config.model, source.info.num_classes)
     augment = Augment(
-        config.augment.crop,
-        config.augment.scale,
-        config.augment.flip,
+        **config.augment,
         fill=tuple(round(v) for v in model.preprocessing.mean),
         ignore_label=source.info.ignore_label,
     )
@@ -70,7 +68,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     whole, split = replicated(mesh), split_batch(mesh)
 
     def initial_state() -> TrainState:
-        size = config.augment.crop or source.size(0)
+        size = config.augment.crop or config.augment.resize or source.size(0)
         return create_state(model, optimizer, config.seed, size)
 
     like = jax.eval_shape(initial_state)

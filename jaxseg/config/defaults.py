@@ -36,7 +36,12 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.at_once = placeholder(bool)  # FCN-VGG16: scales pool4 and pool3; None: as its name says
     c.model.dropout_mode = placeholder(str)  # PSPNet, FCN-ResNet: drops an "element" or a "channel"
     c.model.output_stride = placeholder(int)  # PSPNet, FCN-ResNet: 8 (None), 16 or 32
+    c.model.stem = placeholder(str)  # PSPNet ("deep"), FCN-ResNet ("7x7"): those or "v1c"
     c.model.stride_on = placeholder(str)  # PSPNet, FCN-ResNet: "3x3" (None) or "1x1" (Caffe)
+    c.model.dilate_first = placeholder(bool)  # PSPNet: a stage's first block, too; None: true
+    c.model.align_corners = placeholder(bool)  # PSPNet (None: true), FCN-ResNet (None: false)
+    c.model.head_convs = placeholder(int)  # FCN-ResNet: 3×3 convolutions of the head; None: 1
+    c.model.concat_input = placeholder(bool)  # FCN-ResNet: head sees its input twice; None: false
     c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
     c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
     c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9
@@ -63,8 +68,13 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.augment = ml_collections.ConfigDict()
     c.augment.crop = placeholder(tuple)  # (height, width) in pixels; None: whole images
+    c.augment.resize = placeholder(tuple)  # (height, width) each image gets first; None: its own
     c.augment.scale = (1.0, 1.0)  # uniform range of the random scale
+    c.augment.rotation = 0.0  # largest angle in degrees, to either side
+    c.augment.rotation_probability = 0.5  # how often an image is rotated at all
+    c.augment.blur = 0.0  # probability of a Gaussian blur of 5×5 pixels
     c.augment.flip = 0.0  # probability of mirroring left and right
+    c.augment.padding = "random"  # place of an image smaller than the crop: "random" or "centre"
 
     c.train = ml_collections.ConfigDict()
     c.train.steps = 1000  # optimiser steps of the whole run

@@ -207,9 +207,11 @@ _CHOICES = {
     "model.norm": ("batch",),
     "model.upsampling": ("fixed", "learned"),
     "model.dropout_mode": ("element", "channel"),
+    "model.stem": ("deep", "v1c", "7x7"),
     "model.stride_on": ("1x1", "3x3"),
     "model.pooling": ("avg", "max"),
     "model.dtype": ("float32", "bfloat16"),
+    "augment.padding": ("random", "centre"),
     "loss.reduction": ("mean", "sum"),
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "poly", "cosine"),
@@ -219,6 +221,7 @@ _Check = tuple[Callable[[Any], bool], str]
 _ANY: _Check = (lambda v: True, "a finite number")
 _POSITIVE: _Check = (lambda v: v > 0, "a value above 0")
 _NOT_NEGATIVE: _Check = (lambda v: v >= 0, "0 or more")
+_PROBABILITY: _Check = (lambda v: 0 <= v <= 1, "a probability in 0..1")
 _SIZE: _Check = (_is_size, "a pair of positive whole numbers: (height, width)")
 
 _CHECKS: dict[str, _Check] = {
@@ -229,6 +232,7 @@ _CHECKS: dict[str, _Check] = {
     "model.fc_kernel": _POSITIVE,
     "model.padding": _NOT_NEGATIVE,
     "model.dropout": (lambda v: 0 <= v < 1, "a rate of 0 or more, below 1"),
+    "model.head_convs": _POSITIVE,
     "model.aux_weight": _NOT_NEGATIVE,
     "model.bn_momentum": (lambda v: 0 <= v < 1, "a fraction of 0 or more, below 1"),
     "model.bn_epsilon": _POSITIVE,
@@ -242,7 +246,11 @@ _CHECKS: dict[str, _Check] = {
     "data.prefetch": _POSITIVE,
     "augment.crop": _SIZE,
     "augment.scale": (_is_range, "a pair (low, high) with 0 < low <= high"),
-    "augment.flip": (lambda v: 0 <= v <= 1, "a probability in 0..1"),
+    "augment.resize": _SIZE,
+    "augment.rotation": (lambda v: 0 <= v <= 180, "an angle in 0..180 degrees"),
+    "augment.rotation_probability": _PROBABILITY,
+    "augment.blur": _PROBABILITY,
+    "augment.flip": _PROBABILITY,
     "train.steps": _POSITIVE,
     "train.batch_size": _POSITIVE,
     "loss.class_weights": (

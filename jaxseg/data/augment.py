@@ -1,28 +1,47 @@
-"""Random scale, crop and flip, of image and label together, in one interpolation."""
+"""Random scale, rotation, blur, crop and flip, of image and label together."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.errors import InputError
+from jaxseg.data.warp import window
+from jaxseg.errors import InputError, nearest
+
+_PADDINGS = ("random", "centre")
 
 
 @dataclass(frozen=True)
 class Augment:
-    """Scales an example, cuts a window out of it and mirrors it, all at random.
+    """Resizes, scales, rotates and blurs an example, cuts a window out of it and mirrors it.
 
-    Image and label are read at the same positions, the image bilinearly and the label at the
-    nearest pixel, so a label never gains a value it did not hold (but `ignore_label`, outside the
-    image). At scale 1 nothing is interpolated: pixels are copied. Shrinking does not average
-    over the pixels it skips (PIL's affine transform), unlike `resize_image`.
+    Image and label are read at the same positions in one interpolation, the image bilinearly and
+    the label at the nearest pixel, so a label never gains a value it did not hold (but
+    `ignore_label`, outside the image). Where size and angle stay as they are, pixels are copied.
+    Shrinking does not average over the pixels it skips, unlike `resize_image`.
+
+    The recipes of the papers, with the network's mean colour as `fill`:
+
+    - PSPNet: crop=(473, 473), scale=(0.5, 2), rotation=10, blur=0.5, flip=0.5, padding="centre":
+      the order, probabilities and fills of the authors' second release, but one interpolation
+      where it resizes, then rotates.
+    - FCN: the defaults; whole images as they are.
+    - DeconvNet: resize=(250, 250), crop=(224, 224), flip=0.5.
 
     Args:
-      crop: (height, width) of the result in pixels; None keeps the native size. Where the scaled
-        image is smaller than the crop, it is placed at random and surrounded by `fill`.
+      crop: (height, width) of the result in pixels; None: the size before scaling. Where the scaled
+        image is smaller than the crop, it is surrounded by `fill`.
       scale: (lowest, highest) scale, drawn uniformly; needs `crop` unless it is (1, 1).
       flip: the probability of mirroring left and right.
+      rotation: the largest angle in degrees, 0..180; the angle is drawn uniformly from both
+        directions. The image turns about its centre and keeps its size.
+      rotation_probability: how often the image is rotated at all.
+      blur: the probability of a Gaussian blur of 5×5 pixels, after scaling and rotating.
+      resize: (height, width) that every image is first brought to, whatever its shape; None: its
+        own size.
+      padding: where a smaller image lies in the crop: at a "random" place, or in the "centre".
       fill: the colour (r, g, b) outside the image, 0..255.
       ignore_label: the label outside the image.
 
@@ -38,12 +57,18 @@ class Augment:
     crop: tuple[int, int] | None = None
     scale: tuple[float, float] = (1.0, 1.0)
     flip: float = 0.0
+    rotation: float = 0.0
+    rotation_probability: float = 0.5
+    blur: float = 0.0
+    resize: tuple[int, int] | None = None
+    padding: str = "random"
     fill: tuple[int, int, int] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
 
     def __post_init__(self):
-        if self.crop is not None:
-            check_size("augment.crop", self.crop)
+        for name in ("crop", "resize"):
+            if getattr(self, name) is not None:
+                check_size(f"augment.{name}", getattr(self, name))
         if len(self.scale) != 2 or not 0 < self.scale[0] <= self.scale[1] < np.inf:
             raise InputError(
                 f"augment.scale is {self.scale}.",
@@ -54,29 +79,59 @@ class Augment:
                 f"augment.scale is {self.scale} without augment.crop.",
                 "Give a crop, or leave the scale at (1.0, 1.0): whole images keep their size.",
             )
-        if not 0 <= self.flip <= 1:
-            raise InputError(f"augment.flip is {self.flip}.", "Give a probability in 0..1.")
+        for name in ("flip", "rotation_probability", "blur"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise InputError(
+                    f"augment.{name} is {getattr(self, name)}.", "Give a probability in 0..1."
+                )
+        if not 0 <= self.rotation <= 180:
+            raise InputError(
+                f"augment.rotation is {self.rotation}.", "Give the largest angle, 0..180 degrees."
+            )
+        if self.padding not in _PADDINGS:
+            raise InputError(
+                f"augment.padding is '{self.padding}'.", nearest(self.padding, _PADDINGS)
+            )
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """The example, augmented.
 
         Args:
           example: image uint8 [H, W, 3], label uint8 [H, W].
-          rng: four numbers are drawn from it, whatever they decide.
+          rng: seven numbers are drawn from it, whatever they decide.
 
         Returns:
-          An example whose height and width are `crop`, or the native ones without a crop.
+          An example whose height and width are `crop`, or without a crop those of `resize`, or the
+          native ones.
         """
-        height, width = example.label.shape
+        size = self.resize or example.label.shape
         mirrored = rng.random() < self.flip
         scale, y, x = rng.uniform(*self.scale), rng.random(), rng.random()
-        scaled = max(1, round(height * scale)), max(1, round(width * scale))
-        crop = self.crop or (height, width)
-        top, left = _place(scaled[0], crop[0], y), _place(scaled[1], crop[1], x)
-        cut = _copy if scaled == (height, width) else _interpolate
-        image = cut(example.image, scaled, crop, (top, left), mirrored, tuple(self.fill))
-        label = cut(example.label, scaled, crop, (top, left), mirrored, self.ignore_label)
+        rotated, angle = rng.random() < self.rotation_probability, rng.uniform(-1, 1)
+        blurred = rng.random() < self.blur
+        canvas = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
+        crop = self.crop or size
+        cut = functools.partial(
+            window,
+            canvas=canvas,
+            start=(
+                self._place(canvas[0], crop[0], y, False),
+                self._place(canvas[1], crop[1], x, mirrored),
+            ),
+            size=crop,
+            angle=angle * self.rotation if rotated else 0.0,
+            mirrored=mirrored,
+        )
+        image = cut(example.image, blurred=blurred, fill=tuple(self.fill))
+        label = cut(example.label, fill=self.ignore_label)
         return Example(image, label, example.name)
+
+    def _place(self, canvas: int, crop: int, uniform: float, mirrored: bool) -> int:
+        """Where the crop begins in the canvas; below 0 where the crop is the larger."""
+        if self.padding == "centre" and crop > canvas:
+            return -((crop - canvas + mirrored) // 2)  # an odd pixel goes after, once mirrored
+        offset = int(uniform * (abs(canvas - crop) + 1))
+        return offset if canvas >= crop else -offset
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
@@ -101,38 +156,3 @@ def check_size(what: str, size: tuple[int, int]):
     """Raises an InputError that calls `size` `what` where it is not two positive integers."""
     if len(size) != 2 or not all(isinstance(n, int | np.integer) and n > 0 for n in size):
         raise InputError(f"{what} is {tuple(size)}.", "Give (height, width), two integers above 0.")
-
-
-def _place(scaled: int, crop: int, uniform: float) -> int:
-    """Where the crop begins in the scaled image; below 0 where the crop is the larger."""
-    offset = int(uniform * (abs(scaled - crop) + 1))
-    return offset if scaled >= crop else -offset
-
-
-def _copy(pixels, scaled, crop, start, mirrored, fill) -> np.ndarray:
-    """The window without interpolation."""
-    out = np.empty((*crop, *pixels.shape[2:]), np.uint8)
-    out[...] = fill
-    top, left = start
-    inside = pixels[max(top, 0) : top + crop[0], max(left, 0) : left + crop[1]]
-    row, column = max(-top, 0), max(-left, 0)
-    out[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
-    return np.ascontiguousarray(out[:, ::-1]) if mirrored else out
-
-
-def _interpolate(pixels, scaled, crop, start, mirrored, fill) -> np.ndarray:
-    """The window of the image scaled to `scaled`: bilinear in colour, nearest in labels."""
-    (top, left), (height, width) = start, pixels.shape[:2]
-    step_y, step_x = height / scaled[0], width / scaled[1]
-    # PIL reads the source at (a x + c, e y + f) for a pixel centre (x, y), both from the edges
-    across = (-step_x, (left + crop[1]) * step_x) if mirrored else (step_x, left * step_x)
-    resample = Image.Resampling.NEAREST if pixels.ndim == 2 else Image.Resampling.BILINEAR
-    return np.array(
-        Image.fromarray(pixels).transform(
-            (crop[1], crop[0]),
-            Image.Transform.AFFINE,
-            (across[0], 0, across[1], 0, step_y, top * step_y),
-            resample,
-            fillcolor=fill,
-        )
-    )

@@ -1,7 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
 from jaxseg.data import Augment, Example, resize_image
+from jaxseg.data.warp import blur, window
 from jaxseg.errors import InputError
 
 FILL = (1, 2, 3)
@@ -84,13 +87,117 @@ def test_enlarging_interpolates_at_pixel_centres():
     np.testing.assert_array_equal(label, [[3, 3, 9, 9]] * 2)
 
 
-def test_labels_never_gain_values():
+RECIPES = {
+    "pspnet": Augment((47, 47), (0.5, 2), 0.5, rotation=10, blur=0.5, padding="centre", fill=FILL),
+    "deconvnet": Augment(resize=(50, 50), crop=(44, 44), flip=0.5),
+    "fcn": Augment(),
+    "all": Augment((24, 30), (0.3, 2.5), 0.5, 180, 0.9, 0.9, (37, 21)),
+}
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_labels_never_gain_values(recipe):
     rng = np.random.default_rng(0)
-    label = rng.choice([0, 7, 19, 255], (31, 45)).astype(np.uint8)
-    example = Example(rng.integers(0, 256, (31, 45, 3), np.uint8), label, "a")
-    for seed in range(50):
-        out = run(Augment((24, 24), (0.3, 2.5), 0.5), example, seed)
-        assert set(np.unique(out.label)) <= {0, 7, 19, 255}
+    for seed in range(60):
+        values = rng.choice(255, rng.integers(1, 5), replace=False)
+        label = rng.choice(values, rng.integers(1, 60, 2)).astype(np.uint8)
+        example = Example(rng.integers(0, 256, (*label.shape, 3), np.uint8), label, "a")
+        out = run(RECIPES[recipe], example, seed)
+        assert set(np.unique(out.label)) <= {*values, 255}
+
+
+class Numbers:
+    """A generator that draws what it is told."""
+
+    def __init__(self, mirrored, scale, y, x, rotated, angle, blurred):
+        self.left = [0.0 if mirrored else 0.99, scale, y, x]
+        self.left += [0.0 if rotated else 0.99, angle, 0.0 if blurred else 0.99]
+
+    def random(self):
+        return self.left.pop(0)
+
+    def uniform(self, low, high):
+        value = self.left.pop(0)
+        assert low <= value <= high
+        return value
+
+
+@pytest.mark.parametrize("mirrored", [False, True])
+@pytest.mark.parametrize("rotated", [False, True])
+@pytest.mark.parametrize("size, scale", [((30, 41), 0.5), ((31, 40), 1.5), ((90, 121), 0.7)])
+def test_pspnet_scales_turns_blurs_mirrors_pads_and_crops_in_this_order(
+    mirrored, rotated, size, scale
+):
+    rng = np.random.default_rng(0)
+    example = Example(
+        rng.integers(0, 256, (*size, 3), np.uint8), rng.integers(0, 9, size).astype(np.uint8), "a"
+    )
+    canvas = [round(n * scale) for n in size]
+    numbers = Numbers(mirrored, scale, 0.3, 0.6, rotated, 0.8, True)
+    got = RECIPES["pspnet"](example, numbers)
+    assert not numbers.left
+
+    # one step after the other over the whole picture; only the first uses our own function
+    how = dict(canvas=tuple(canvas), start=(0, 0), size=canvas, angle=8.0 * rotated)
+    label = window(example.label, **how, fill=255)
+    image = blur(window(example.image, **how, fill=FILL))
+    if mirrored:
+        image, label = image[:, ::-1], label[:, ::-1]
+    pads = [max(0, 47 - n) for n in canvas]
+    before_after = [(pad // 2, pad - pad // 2) for pad in pads]
+    label = np.pad(label, before_after, constant_values=255)
+    image = np.dstack([np.pad(image[..., c], before_after, constant_values=FILL[c])
+                       for c in range(3)])  # fmt: skip
+    starts = [
+        int(u * (n - 47 + 1)) if n > 47 else 0 for n, u in zip(canvas, (0.3, 0.6), strict=True)
+    ]
+    if mirrored and canvas[1] > 47:
+        starts[1] = canvas[1] - 47 - starts[1]
+    rows, columns = (slice(s, s + 47) for s in starts)
+    assert (got.label != label[rows, columns]).mean() < 2e-3  # positions on a pixel's border
+    assert np.abs(got.image.astype(int) - image[rows, columns]).max() <= 1
+
+
+def test_how_often_pspnet_turns_blurs_and_mirrors():
+    y, x = np.mgrid[:47, :47]
+    noise = np.random.default_rng(0).integers(0, 2, (47, 47)) * 200
+    example = Example(
+        np.dstack([noise, 5 * y, 5 * x]).astype(np.uint8), np.zeros((47, 47), np.uint8), "a"
+    )
+    recipe = dataclasses.replace(RECIPES["pspnet"], scale=(1.0, 1.0))
+    outs = [run(recipe, example, seed) for seed in range(400)]
+    angles = []
+    for image, label, _ in outs:
+        slope = np.polyfit(np.arange(13), image[17:30, 23, 2].astype(float) / 5, 1)[0]
+        if (label == 255).any():
+            angles.append(np.rad2deg(np.arcsin(np.clip(slope, -1, 1))))
+    blurred = [len(np.unique(o.image[20:28, 20:28, 0])) > 2 for o in outs if (o.label == 0).all()]
+    mirrored = [o.image[23, 30, 2] < o.image[23, 16, 2] for o in outs]
+    assert 130 < len(angles) < 190  # half, less the fifth whose angle is too small to be seen
+    assert -11 < min(angles) < -9 and 9 < max(angles) < 11 and abs(np.mean(angles)) < 1.5
+    assert 0.4 < np.mean(blurred) < 0.6
+    assert 0.4 < np.mean(mirrored) < 0.6
+
+
+def test_deconvnet_squeezes_to_a_square_and_cuts_at_random():
+    y, x = np.mgrid[:100, :200]
+    example = Example(
+        np.dstack([2 * y, x, np.full_like(y, 9)]).astype(np.uint8), x.astype(np.uint8), "a"
+    )
+    starts = set()
+    for seed in range(500):
+        out = run(dataclasses.replace(RECIPES["deconvnet"], flip=0.0), example, seed)
+        assert out.label.shape == (44, 44)
+        assert (np.diff(out.label.astype(int), axis=1) == 4).all()  # 200 columns in 50
+        assert (np.abs(np.diff(out.image[..., 0].astype(int), axis=0) - 4) <= 1).all()
+        starts.add((out.image[0, 0, 0] // 4, out.label[0, 0] // 4))
+    assert {s for s, _ in starts} == {s for _, s in starts} == set(range(7))
+    assert len(starts) == 49
+
+
+def test_resizing_without_a_crop():
+    out = run(Augment(resize=(6, 8), flip=0.5), coordinates(12, 4), 0)
+    assert out.image.shape == (6, 8, 3)
 
 
 def test_another_ignore_label_fills():
@@ -136,6 +243,11 @@ def test_tiny_images_survive_shrinking():
         ({"crop": (4, 4), "scale": (1.0,)}, "augment.scale"),
         ({"scale": (0.5, 1.0)}, "without augment.crop"),
         ({"flip": 1.5}, "augment.flip is 1.5"),
+        ({"blur": -0.1}, "augment.blur is -0.1"),
+        ({"rotation_probability": 2}, "augment.rotation_probability is 2"),
+        ({"rotation": -10}, "augment.rotation is -10"),
+        ({"resize": (250, 0)}, "augment.resize is"),
+        ({"padding": "center"}, "augment.padding is 'center'. Did you mean 'centre'"),
     ],
 )
 def test_arguments_are_checked(arguments, message):

@@ -1,0 +1,106 @@
+"""The one interpolation of the augmentation, against computations that share nothing with it."""
+
+import numpy as np
+import pytest
+import scipy.ndimage
+
+from jaxseg.data.warp import blur, window
+
+FILL = (1, 2, 3)
+
+
+def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """An image whose red and green say row and column, four levels a pixel, and two such labels."""
+    y, x = np.mgrid[:height, :width]
+    image = np.dstack([4 * y, 4 * x, np.full_like(y, 255)]).astype(np.uint8)
+    return image, y.astype(np.uint8), x.astype(np.uint8)
+
+
+def sources(height, width, canvas, angle, start, size):
+    """Row and column of the picture, from its corner, that each pixel of the window shows."""
+    rows, columns = (np.arange(n) + first + 0.5 for n, first in zip(size, start, strict=True))
+    place = (columns[None] - canvas[1] / 2) - 1j * (rows[:, None] - canvas[0] / 2)  # y is up
+    place = place * np.exp(-1j * np.deg2rad(angle))  # where it was before it turned anticlockwise
+    return (
+        (canvas[0] / 2 - place.imag) * height / canvas[0],
+        (canvas[1] / 2 + place.real) * width / canvas[1],
+    )
+
+
+@pytest.mark.parametrize("angle", [-10.0, -3.3, 7.7, 90.0])
+@pytest.mark.parametrize("canvas", [(40, 60), (29, 33), (77, 121)])
+@pytest.mark.parametrize(
+    "start, size", [((0, 0), (40, 60)), ((-3, 5), (31, 27)), ((9, 11), (13, 29))]
+)
+def test_rotation_turns_image_and_label_alike(angle, canvas, start, size):
+    image, label_y, label_x = coordinates(40, 60)
+    y, x = sources(40, 60, canvas, angle, start, size)
+    row, column = np.mgrid[: size[0], : size[1]] + np.array(start)[:, None, None]
+    seen = (row >= 0) & (row < canvas[0]) & (column >= 0) & (column < canvas[1])
+
+    def margin(distance):  # inside the picture by at least so many of its pixels, and in the canvas
+        inside = np.minimum(np.minimum(y, 40 - y), np.minimum(x, 60 - x))
+        return (inside > distance) & seen
+
+    how = dict(canvas=canvas, start=start, size=size, angle=angle)
+    got = window(image, **how, fill=FILL)
+    got_y, got_x = (window(label, **how, fill=255) for label in (label_y, label_x))
+    assert margin(1).any()
+    for labels, where in ((got_y, y), (got_x, x)):
+        exact = margin(0.01) & (np.abs(where - np.rint(where)) > 0.01)  # not on a pixel's border
+        np.testing.assert_array_equal(labels[exact], np.floor(where)[exact])
+        assert (labels[~margin(-0.01)] == 255).all()
+    inner = margin(0.5)  # nearer the edge, the edge's own colour is repeated
+    assert np.abs(got[..., 0] / 4 - (y - 0.5))[inner].max() < 0.26  # colours are whole numbers
+    assert np.abs(got[..., 1] / 4 - (x - 0.5))[inner].max() < 0.26
+    assert (got[~margin(-0.01)] == FILL).all()
+    assert set(np.unique(got[..., 2])) <= {255, FILL[2]}  # the fill never bleeds into the picture
+
+
+def test_an_image_turns_anticlockwise():
+    pixels = np.zeros((9, 9), np.uint8)
+    pixels[4, 8] = 7  # at three o'clock
+    turned = window(pixels, (9, 9), (0, 0), (9, 9), fill=255, angle=90)
+    assert np.argwhere(turned == 7).tolist() == [[0, 4]]  # at twelve
+
+
+@pytest.mark.parametrize("shape", [(1, 1, 3), (1, 7, 3), (2, 3, 3), (5, 4, 3), (33, 47, 3)])
+def test_blur_is_the_binomial_kernel(shape):
+    pixels = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    exact = pixels.astype(np.float64)
+    for axis in (0, 1):
+        exact = scipy.ndimage.correlate1d(exact, [1 / 16, 4 / 16, 6 / 16, 4 / 16, 1 / 16], axis,
+                                          mode="mirror")  # fmt: skip
+    np.testing.assert_array_equal(blur(pixels), np.floor(exact + 0.5))
+
+
+def test_blur_keeps_extremes():
+    for value in (0, 255):
+        assert (blur(np.full((6, 5, 3), value, np.uint8)) == value).all()
+
+
+@pytest.mark.parametrize("canvas, angle", [((20, 31), 0), ((33, 45), 0), ((33, 45), 8.0)])
+@pytest.mark.parametrize("start", [(0, 0), (3, 5), (-4, 7), (15, -2)])
+def test_a_blurred_window_is_a_window_of_the_blurred_canvas(canvas, angle, start):
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
+    whole = blur(window(pixels, canvas, (0, 0), canvas, fill=FILL, angle=angle))
+    expected = window(whole, canvas, start, (17, 19), fill=FILL)
+    got = window(pixels, canvas, start, (17, 19), fill=FILL, angle=angle, blurred=True)
+    # the same position is reached by other sums, which may round to the neighbouring level
+    np.testing.assert_allclose(got.astype(int), expected, atol=1 if canvas != (20, 31) else 0)
+
+
+def test_mirroring_is_the_last_step():
+    pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
+    how = dict(canvas=(27, 26), start=(-3, 4), size=(30, 11), fill=FILL, angle=5.0, blurred=True)
+    np.testing.assert_array_equal(
+        window(pixels, **how, mirrored=True), window(pixels, **how)[:, ::-1]
+    )
+
+
+def test_the_picture_is_left_as_it_was():
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
+    pixels.flags.writeable = False
+    copy = window(pixels, (8, 9), (0, 0), (8, 9), fill=FILL)
+    copy[...] = 0
+    assert pixels.any()
