@@ -33,6 +33,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.padding = placeholder(int)  # zeros around the image; None: as published (100)
     c.model.dropout = placeholder(float)  # rate; None: as published
     c.model.upsampling = placeholder(str)  # FCN-VGG16: before fusing, "fixed" (None) or "learned"
+    c.model.upscore2_bias = placeholder(bool)  # FCN-VGG16, learned: as CVPR's; None: false
     c.model.at_once = placeholder(bool)  # FCN-VGG16: scales pool4 and pool3; None: as its name says
     c.model.dropout_mode = placeholder(str)  # PSPNet, FCN-ResNet: drops an "element" or a "channel"
     c.model.output_stride = placeholder(int)  # PSPNet, FCN-ResNet: 8 (None), 16 or 32
@@ -48,6 +49,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.bins = placeholder(tuple)  # PSPNet: windows of each level; None: (1, 2, 3, 6)
     c.model.pooling = placeholder(str)  # PSPNet: "avg" (None) or "max"
     c.model.reduce = placeholder(bool)  # PSPNet: 1×1 reduction of each level; None: true
+    c.model.normalization = placeholder(str)  # of images: "caffe_vgg", "imagenet", "caffe_pspnet",
+    # "caffe_vgg_rounded"; None: as published for that network
     c.model.remat = placeholder(bool)  # compute blocks again backwards to save memory; None: false
     c.model.dtype = (
         "float32"  # "float32" or "bfloat16", of the computation; parameters stay float32

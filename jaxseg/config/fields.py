@@ -210,6 +210,7 @@ _CHOICES = {
     "model.stem": ("deep", "v1c", "7x7"),
     "model.stride_on": ("1x1", "3x3"),
     "model.pooling": ("avg", "max"),
+    "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
     "augment.padding": ("random", "centre"),
     "loss.reduction": ("mean", "sum"),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from jaxseg.errors import InputError
 from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.models.vgg import VGG16
 from jaxseg.ops.pooling import max_pool_with_argmax
 from jaxseg.ops.unpooling import max_unpool
@@ -45,6 +45,8 @@ class DeconvNet(nn.Module):
         training from random weights.
       bn_momentum: what batch norm keeps of its running statistics at each step. The authors keep
         none, and average over 501 batches once training has ended.
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -55,13 +57,14 @@ class DeconvNet(nn.Module):
     fc_kernel: int = 7
     bn_epsilon: float = 1e-9
     bn_momentum: float = 0.9
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that the released weights expect."""
-        return CAFFE_VGG
+        """The normalisation that the weights expect."""
+        return chosen(self.normalization, CAFFE_VGG)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""

@@ -19,7 +19,7 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.models.vgg import VGG16
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.pooling import max_pool
@@ -50,8 +50,12 @@ class FCNVGG16(nn.Module):
       dropout: rate after fc6 and fc7 in training.
       upsampling: of the scores before they are fused: "fixed" bilinear (released), or "learned"
         from a bilinear start (section 3.3). The last one, to the image, is always fixed.
+      upscore2_bias: whether the first learned upsampling adds a bias, as in the network of the CVPR
+        paper, which was released before the others.
       at_once: whether pool4 and pool3 are scaled by 0.01 and 0.0001 before they are scored, so that
         all scores can be trained at once (released "at-once"), not one network after the other.
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -64,14 +68,16 @@ class FCNVGG16(nn.Module):
     padding: int = 100
     dropout: float = 0.5
     upsampling: str = "fixed"
+    upscore2_bias: bool = False
     at_once: bool = False
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that the released weights expect."""
-        return CAFFE_VGG
+        """The normalisation that the weights expect."""
+        return chosen(self.normalization, CAFFE_VGG)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""
@@ -153,13 +159,15 @@ class FCNVGG16(nn.Module):
     def _twice(self, score, size, offset, name):
         """`score` at twice its resolution, cropped at `offset` to `size`."""
         if self.upsampling == "learned":
-            return LearnedUpsampling(dtype=self.dtype, name=name)(score, size, offset)
+            bias = self.upscore2_bias and name == "upscore2"
+            return LearnedUpsampling(bias, self.dtype, name=name)(score, size, offset)
         return bilinear_deconv(score.shape[1:3], size, stride=2, kernel=4, offset=offset)(score)
 
 
 class LearnedUpsampling(nn.Module):
     """A deconvolution (k4 s2) between all classes, which starts as the bilinear one of each."""
 
+    use_bias: bool = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -173,4 +181,6 @@ class LearnedUpsampling(nn.Module):
 
         kernel = self.param("kernel", bilinear, (4, 4, c, c))
         y = deconv2d(x.astype(self.dtype), kernel.astype(self.dtype), strides=2)
+        if self.use_bias:
+            y = y + self.param("bias", nn.initializers.zeros, (c,)).astype(self.dtype)
         return y[:, offset : offset + size[0], offset : offset + size[1]]

@@ -9,13 +9,12 @@ import jax.numpy as jnp
 
 from jaxseg.models.grid import Grid
 from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
-_PADDING = 100  # zeros around the image
 _BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then a pooling; then LRN?
-    (((96, 11, 4, _PADDING, 1),), True),
+    (((96, 11, 4, None, 1),), True),  # the network's own padding
     (((256, 5, 1, 2, 2),), True),
     (((384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2)), False),
 )
@@ -34,7 +33,12 @@ class FCNAlexNet(nn.Module):
       width: multiplies the channels of conv1 to fc7; those of conv1 to conv5 stay even.
       fc_channels: channels of fc6 and fc7, before `width`.
       norm: None as published, or "batch" for batch norm after every convolution but the scores.
+      padding: zeros around the image before conv1. 100 as published, with an fc6 that does not pad.
+        Below 99 that fc6 would leave the image's border without scores, so there fc6 pads by 3 and
+        covers it; 0 is the classifier's own, far cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -43,14 +47,16 @@ class FCNAlexNet(nn.Module):
     width: float = 1.0
     fc_channels: int = 4096
     norm: str | None = None
+    padding: int = 100
     dropout: float = 0.5
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that the released weights expect."""
-        return CAFFE_VGG
+        """The normalisation that the weights expect."""
+        return chosen(self.normalization, CAFFE_VGG)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""
@@ -65,6 +71,7 @@ class FCNAlexNet(nn.Module):
             layers = []
             for channels, kernel, stride, padding, groups in convolutions:
                 number += 1
+                padding = self.padding if padding is None else padding
                 even = 2 * scaled(channels // 2, self.width)
                 layers.append(
                     self._conv(
@@ -78,10 +85,10 @@ class FCNAlexNet(nn.Module):
             if normalized:
                 x = tap(self, f"norm{number}", local_response_norm(x))
         hidden = scaled(self.fc_channels, self.width)
-        for name, kernel in (("fc6", 6), ("fc7", 1)):
-            x = self._conv(name, hidden, kernel, 0)()(x, train=train)
+        for name, kernel, padding in (("fc6", 6, 0 if self.padding >= 99 else 3), ("fc7", 1, 0)):
+            x = self._conv(name, hidden, kernel, padding)()(x, train=train)
             x = nn.Dropout(self.dropout, deterministic=not train)(x)
-            grid = grid.window(kernel)
+            grid = grid.window(kernel, padding=padding)
         score = Score(
             self.num_classes,
             (1, 1),

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from jaxseg.models.grid import Grid
 from jaxseg.models.layers import ConvBlock, Head, Score, check_images, scaled, tap
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
@@ -45,6 +45,8 @@ class FCNGoogLeNet(nn.Module):
       width: multiplies the channels of every hidden layer.
       norm: None as published, or "batch" for batch norm after every convolution but the scores.
       dropout: rate before the scores in training.
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether an inception's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -53,13 +55,14 @@ class FCNGoogLeNet(nn.Module):
     width: float = 1.0
     norm: str | None = None
     dropout: float = 0.4
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that Caffe's classifier expects."""
-        return CAFFE_VGG
+        """The normalisation that the weights expect."""
+        return chosen(self.normalization, CAFFE_VGG)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
+from jaxseg.models.layers import check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,6 +25,27 @@ IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.
 
 CAFFE_PSPNET = Preprocessing(mean=(123.68, 116.779, 103.939))
 """RGB minus the ILSVRC mean, unscaled: the released Caffe PSPNet (which takes it as BGR)."""
+
+NORMALIZATIONS = {
+    "caffe_vgg": CAFFE_VGG,
+    "caffe_vgg_rounded": Preprocessing(mean=(123.0, 117.0, 104.0)),  # Caffe's VGG16 in torchvision
+    "caffe_pspnet": CAFFE_PSPNET,
+    "imagenet": IMAGENET,
+}
+"""By the names that a network's field `normalization` takes."""
+
+
+def chosen(normalization: str | None, published: Preprocessing) -> Preprocessing:
+    """What a network's field `normalization` stands for; None stands for `published`.
+
+    Raises:
+      InputError: an unknown name.
+
+    >>> chosen("imagenet", published=CAFFE_VGG) == IMAGENET
+    True
+    """
+    check_choice("normalization", normalization, (None, *NORMALIZATIONS))
+    return published if normalization is None else NORMALIZATIONS[normalization]
 
 
 def normalize(rgb: jax.Array, preprocessing: Preprocessing) -> jax.Array:

@@ -1,0 +1,235 @@
+"""Published weights into a network: read, recognise, check, fill leaf by leaf, report."""
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.models.layers import check_choice
+from jaxseg.pretrained.report import ImportReport
+from jaxseg.pretrained.source import Fit, Keep, Source, Take
+from jaxseg.pretrained.sources import SOURCES
+from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
+
+_IMAGE = (224, 224)  # an image that every network can take as published
+
+
+def load_pretrained(
+    model: nn.Module,
+    path: str | os.PathLike,
+    source: str | None = None,
+    head: str = "keep",
+    *,
+    rng: jax.Array | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """A network's variables, filled from a file of published weights.
+
+    Args:
+      model: the network.
+      path: a `.caffemodel`, `.pth` or `.safetensors` file, or a directory that jaxseg exported.
+      source: whose names the file has ("caffe", "torchvision", ...); None tells it from the names
+        themselves.
+      head: "keep" to give the original's scores; "reset" to leave the score layers at their initial
+        values, for training them on other classes.
+      rng: key of the initial values of what the file does not have; None for `jax.random.key(0)`.
+      image_size: (height, width) of an image that the network can take, where it cannot take
+        224×224.
+
+    Returns:
+      What `model.init(rng, images)` would, float32. What the file lacks or has besides is logged;
+      `jaxseg.pretrained.load` gives it as a report.
+
+    Raises:
+      InputError: a file that cannot be read or is of an unknown kind; a network that it does not
+        fit; a tensor that is missing, has another shape, or holds values that are not finite.
+    """
+    variables, report = load(model, path, source, head, rng=rng, image_size=image_size)
+    if report.kept or report.unused:
+        logging.getLogger(__name__).warning(report.summary)
+    return variables
+
+
+def load(
+    model: nn.Module,
+    path: str | os.PathLike,
+    source: str | None = None,
+    head: str = "keep",
+    *,
+    rng: jax.Array | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[dict[str, Any], ImportReport]:
+    """`load_pretrained`, with the report on every parameter and every tensor beside it."""
+    check_choice("head", head, ("keep", "reset"))
+    file = read_tensors(path)
+    family = find_source(file, source)
+    _check_model(model, file, family, head)
+    if head == "keep":
+        family.check(file, model)
+
+    key = jax.random.key(0) if rng is None else rng
+    image = jax.ShapeDtypeStruct((1, *(image_size or _IMAGE), 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, key, image)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    targets = {"/".join(k.key for k in path): leaf for path, leaf in leaves}
+
+    filled, used, kept, reset = {}, {}, {}, set()
+    for name, target in targets.items():
+        take = family.take(file, model, name)
+        if isinstance(take, Keep):
+            kept[name] = take.reason
+        elif head == "reset" and _is_score(name):
+            kept[name] = "the scores are reset"
+            reset.update(take.names)
+        else:
+            filled[name] = _fill(take, name, target.shape, file)
+            used[name] = take.names
+    filled |= _initial(model, key, image, list(kept))
+
+    taken = {n for names in used.values() for n in names}
+    unused = {
+        n: "the scores are reset" if n in reset else family.unused(file, model, n)
+        for n in file.tensors
+        if n not in taken
+    }
+    report = ImportReport(str(path), family.title, used, kept, unused, family.notes)
+    return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
+
+
+def suggest(path: str | os.PathLike, model: str | None = None) -> Fit:
+    """What to create for a file.
+
+    Args:
+      path: the file.
+      model: the name of the network that it is to be, for a file that several can start from.
+
+    Raises:
+      InputError: the file cannot be read, is of an unknown kind, or does not fit that network.
+    """
+    file = read_tensors(path)
+    family = find_source(file)
+    fits = family.fits(file)
+    for fit in fits:
+        if model in (None, fit.model):
+            return fit
+    raise InputError(
+        f"{path} is {family.title}, which does not fit '{model}'.",
+        nearest(str(model), [fit.model for fit in fits]),
+    )
+
+
+def find_source(file: TensorFile, name: str | None = None) -> Source:
+    """The family that a file belongs to, among those of that name.
+
+    Raises:
+      InputError: there is no family of that name, or the file is of none of them.
+    """
+    known = [s for s in SOURCES if name in (None, s.name, s.name.split("_")[0])]
+    if not known:
+        origins = dict.fromkeys(s.name.split("_")[0] for s in SOURCES)
+        names = [*origins, *(s.name for s in SOURCES)]
+        raise InputError(f"There is no source '{name}'.", nearest(str(name), names))
+    for source in known:
+        if source.recognises(file):
+            return source
+    seen = list(file.tensors)
+    raise InputError(
+        f"{file.path} holds {len(seen)} tensors ({_some(seen)}), and is none of the files that "
+        f"jaxseg can import{'' if name is None else f' from {name!r}'}.",
+        f"It takes {_some([s.title for s in known], len(known))}.",
+    )
+
+
+def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) -> None:
+    """Raises InputError unless the file fills `model`, saying which network it does."""
+    fits = family.fits(file)
+    compared = [(fit, fit.differences(model)) for fit in fits]
+    alike = [(fit, found) for fit, found in compared if found is not None]
+    if not alike:
+        calls = " or ".join(fit.call(model.num_classes) for fit in fits)
+        raise InputError(
+            f"{file.path} is {family.title}, which does not fit {type(model).__name__}.",
+            f"Load it into {calls}.",
+        )
+    fit, found = min(alike, key=lambda pair: len(pair[1]))
+    if found:
+        raise InputError(
+            f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "
+            f"{', '.join(found)}.",
+            f"Make the network as {fit.call(model.num_classes)}; "
+            "a config has the same fields in config.model.",
+        )
+    if head == "keep" and fit.num_classes not in (None, model.num_classes):
+        raise InputError(
+            f"{file.path} has scores of {fit.num_classes} classes, and the network "
+            f"{model.num_classes}.",
+            f"Make the network with num_classes={fit.num_classes}, or load with head='reset' to "
+            "train new scores.",
+        )
+
+
+def _is_score(name: str) -> bool:
+    """Whether a parameter belongs to a layer whose channels are the classes."""
+    return name.split("/")[-2].startswith(("score", "upscore"))
+
+
+def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> jax.Array:
+    """The value of the parameter `name`, checked."""
+    for tensor in take.names:
+        if tensor not in file.tensors:
+            raise InputError(
+                f"{file.path} lacks the tensor '{tensor}', of which {name} is made.",
+                "Use the complete file, as it was published.",
+            )
+    arrays = [file.tensors[tensor] for tensor in take.names]
+    from_them = " and ".join(
+        f"'{t}' of shape {a.shape}" for t, a in zip(take.names, arrays, strict=True)
+    )
+    misfit = InputError(
+        f"{file.path} has {from_them}, of which {name} cannot be made: its shape is {shape}.",
+        "Make the network with the number of classes, the width and the other fields of the file.",
+    )
+    try:
+        value = take.convert(*arrays)
+    except (ValueError, IndexError):  # numpy's, for axes that are not there
+        raise misfit from None
+    if value.shape != shape:
+        raise misfit
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        value = np.ascontiguousarray(value, np.float32)
+    if value.size and not np.isfinite([value.min(), value.max()]).all():
+        raise InputError(
+            f"{file.path} has values in {from_them} that are not finite numbers; "
+            f"{name} is made of them.",
+            "Get the file again, or another one: this one is damaged.",
+        )
+    return jnp.asarray(value)
+
+
+def _initial(model: nn.Module, key, image, names: list[str]) -> dict[str, jax.Array]:
+    """Initial values of the named parameters; no other one is ever computed."""
+    if not names:
+        return {}
+
+    @jax.jit
+    def init(key):
+        leaves = jax.tree_util.tree_leaves_with_path(
+            model.init(key, jnp.zeros(image.shape, image.dtype))
+        )
+        every = {"/".join(k.key for k in path): leaf for path, leaf in leaves}
+        return {name: every[name] for name in names}
+
+    return init(key)
+
+
+def _some(words: Iterable[str], number: int = 6) -> str:
+    """The first words, and whether there are more."""
+    words = list(words)
+    more = [] if len(words) <= number else ["..."]
+    return ", ".join([*words[:number], *more])

@@ -1,0 +1,58 @@
+"""What became of every tensor of a file, and of every parameter of a network."""
+
+import dataclasses
+from collections.abc import Mapping
+
+
+@dataclasses.dataclass(frozen=True)
+class ImportReport:
+    """What `jaxseg.pretrained.load` did. `str(report)` is the whole of it in lines.
+
+    Attributes:
+      path: the file.
+      title: what kind of file it is.
+      used: for each parameter that was filled, the tensors it was made of.
+      kept: for each parameter that kept its initial value, the reason.
+      unused: for each tensor that was not used, the reason; None where there is no good one.
+      notes: what a user of the file should know.
+    """
+
+    path: str
+    title: str
+    used: Mapping[str, tuple[str, ...]]
+    kept: Mapping[str, str]
+    unused: Mapping[str, str | None]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def summary(self) -> str:
+        """One sentence.
+
+        >>> used, kept = {"params/a/kernel": ("a.weight",)}, {"params/b/kernel": "reset"}
+        >>> ImportReport("w.pth", "a torchvision VGG16", used, kept, {}).summary
+        'w.pth is a torchvision VGG16: it filled 1 of 2 parameters; 0 of its tensors were not used.'
+        """
+        total = len(self.used) + len(self.kept)
+        return (
+            f"{self.path} is {self.title}: it filled {len(self.used)} of {total} parameters; "
+            f"{len(self.unused)} of its tensors were not used."
+        )
+
+    def __str__(self) -> str:
+        lines = [self.summary]
+        lines += _grouped("kept their initial values", self.kept)
+        lines += _grouped("of the file were not used", self.unused)
+        lines += [f"note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def _grouped(what: str, reasons: Mapping[str, str | None]) -> list[str]:
+    """A line for each reason, with all that it holds for."""
+    groups: dict[str | None, list[str]] = {}
+    for name, reason in reasons.items():
+        groups.setdefault(reason, []).append(name)
+    return [
+        f"{len(names)} {what} ({reason or 'no layer of the network takes them'}): "
+        + ", ".join(names)
+        for reason, names in groups.items()
+    ]
