@@ -66,7 +66,7 @@ class _Outdated(Exception):
 
 
 class _Field(NamedTuple):
-    """One field of a message, or a run of `count` fixed-width ones that have the same key.
+    """One field of a message, or a run of `repeats` fixed-width ones that have the same key.
 
     `value` is that of a varint; of all others the bytes lie in `start` to `stop`, of the first one
     where there are several, with `step` bytes from one to the next.
@@ -77,7 +77,7 @@ class _Field(NamedTuple):
     value: int
     start: int
     stop: int
-    count: int = 1
+    repeats: int = 1
     step: int = 0
 
 
@@ -121,7 +121,8 @@ class _Reader:
         """Name, type and blobs of a layer."""
         self._expect(field, _BYTES, "a layer")
         numbers = _LAYERS[field.number]
-        name, kind, blobs = "", "", []
+        name, blobs = "", []
+        kind: str | int = ""
         for part in self._message(field.start, field.stop, "a layer"):
             if part.number == numbers.name:
                 name = self._text(part, "the name of a layer")
@@ -191,7 +192,7 @@ class _Reader:
                 raise _Damaged(f"the values of blob {name} are no whole number of float{8 * size}")
             return count, field.start, size
         self._expect(field, _FIXED32 if size == 4 else _FIXED64, f"a value of blob {name}")
-        return field.count, field.start, field.step
+        return field.repeats, field.start, field.step
 
     # ---- the wire format
 
@@ -205,7 +206,7 @@ class _Reader:
             first = at
             key, at = self._varint(at, stop, what)
             number, wire = key >> 3, key & 7
-            value, size, count, step = 0, 0, 1, 0
+            value, size, repeats, step = 0, 0, 1, 0
             if wire == _VARINT:
                 value, at = self._varint(at, stop, what)
             elif wire == _BYTES:
@@ -213,15 +214,15 @@ class _Reader:
             elif wire in (_FIXED32, _FIXED64):
                 size = 4 if wire == _FIXED32 else 8
                 step = at + size - first
-                count = self._run(first, stop, step) if at == first + 1 else 1
+                repeats = self._run(first, stop, step) if at == first + 1 else 1
             else:
                 raise _Damaged(f"{what} has a field of wire type {wire} at byte {first:,}")
-            end = first + count * step if step else at + size
+            end = first + repeats * step if step else at + size
             if number == 0:
                 raise _Damaged(f"{what} has a field of number 0 at byte {first:,}")
             if end > stop:
                 raise _Damaged(self._overrun(what, stop, f"a field reaches to byte {end:,}"))
-            yield _Field(number, wire, value, at, at + size, count, step)
+            yield _Field(number, wire, value, at, at + size, repeats, step)
             at = end
 
     def _run(self, first: int, stop: int, step: int) -> int:

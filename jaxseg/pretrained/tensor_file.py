@@ -1,7 +1,9 @@
 """A file of weights, whatever wrote it: names and arrays."""
 
 import dataclasses
+import os
 import pathlib
+import string
 from collections.abc import Mapping
 
 import numpy as np
@@ -9,7 +11,8 @@ import numpy as np
 from jaxseg.errors import InputError
 from jaxseg.pretrained.caffe_file import read_caffe
 from jaxseg.pretrained.safetensors_file import read_safetensors
-from jaxseg.pretrained.stored import StoredArrays
+from jaxseg.pretrained.stored import Stored, StoredArrays
+from jaxseg.pretrained.torch_file import read_torch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +39,7 @@ class TensorFile:
     notes: tuple[str, ...] = ()
 
 
-def read_tensors(path: str | pathlib.Path) -> TensorFile:
+def read_tensors(path: str | os.PathLike) -> TensorFile:
     """Opens a file of weights: its names and shapes; the arrays are read as they are used.
 
     What wrote the file is told from its first bytes, not from its name. Nothing that the file holds
@@ -49,9 +52,66 @@ def read_tensors(path: str | pathlib.Path) -> TensorFile:
       InputError: there is no such file, it is none of these, or it is damaged.
     """
     path = pathlib.Path(path)
-    with path.open("rb") as file:
-        start = file.read(16)
+    start = _start(path)
+    _refuse_others(path, start)
     if start[8:9] == b"{":
-        return TensorFile(path, "safetensors", StoredArrays(path, read_safetensors(path)))
+        places, notes = _without_module(read_safetensors(path), ())
+        return TensorFile(path, "safetensors", StoredArrays(path, places), notes=notes)
+    if start.startswith((b"PK\3\4", b"\x80")):
+        places, notes = _without_module(*read_torch(path))
+        return TensorFile(path, "torch", StoredArrays(path, places), notes=notes)
     places, types = read_caffe(path)
     return TensorFile(path, "caffe", StoredArrays(path, places), types)
+
+
+def _start(path: pathlib.Path) -> bytes:
+    """The first bytes of a file, which is there and not empty."""
+    if os.path.isdir(path):
+        raise InputError(f"{path} is a folder.", "Give the path of a file of weights.")
+    if not os.path.isfile(path):  # false too for a path that no file can have
+        raise InputError(f"There is no file {path}.", "Give the path of a file of weights.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(512)
+    except OSError as error:
+        raise InputError(
+            f"Cannot read {path}: {error.strerror}.", "Make it readable, or give another file."
+        ) from None
+    if not start:
+        raise InputError(f"{path} is empty.", "Download it again.")
+    return start
+
+
+_TAKEN = "Give a .caffemodel, a PyTorch .pth or a .safetensors file."
+_OTHERS = (  # what is found under the names of weights: first bytes, what it is, what to do
+    (b"<!doctype html", "a web page", "Open the link in a browser and download the file itself."),
+    (b"<html", "a web page", "Open the link in a browser and download the file itself."),
+    (b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself: git lfs pull."),
+    (b"\x1f\x8b", "compressed by gzip", "Unpack it first."),
+    (b"bzh", "compressed by bzip2", "Unpack it first."),
+    (b"\xfd7zxz", "compressed by xz", "Unpack it first."),
+    (b"\x89hdf", "an HDF5 file, as Keras writes it", _TAKEN),
+    (b"\x93numpy", "a NumPy array", _TAKEN),
+    (b"\x89png", "an image", _TAKEN),
+    (b"\xff\xd8\xff", "an image", _TAKEN),
+)
+_TEXT = frozenset(string.printable.encode())
+
+
+def _refuse_others(path: pathlib.Path, start: bytes) -> None:
+    """Raises InputError for a file that begins as none of weights does."""
+    for first, what, remedy in _OTHERS:
+        if start.lstrip().lower().startswith(first):
+            raise InputError(f"{path} is {what}, not a file of weights.", remedy)
+    if _TEXT.issuperset(start):
+        raise InputError(f"{path} is a text, not a file of weights.", _TAKEN)
+
+
+def _without_module(
+    places: dict[str, Stored], notes: tuple[str, ...]
+) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    """Names without the "module." that PyTorch's DataParallel puts before all of them."""
+    if not places or not all(name.startswith("module.") for name in places):
+        return places, notes
+    stripped = {name.removeprefix("module."): place for name, place in places.items()}
+    return stripped, (*notes, "Every name begins with 'module.', which is left out.")

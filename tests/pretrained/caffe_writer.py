@@ -1,4 +1,4 @@
-"""Writes `.caffemodel` files, byte by byte, in the formats that Caffe has written over the years."""
+"""Writes `.caffemodel` files, byte by byte, in the formats that Caffe has had over the years."""
 
 import numpy as np
 

@@ -1,0 +1,307 @@
+"""Reads the pickles of `torch.save` without running them: a pickle is a program for a small stack
+machine, and the machine here knows nothing but the values and tensors that a state dict is made of.
+
+Python's own unpickler is not used. Where a pickle asks for a function or a class, it gets one of
+the few below, which are ours; to ask for any other is an error that names it.
+"""
+
+import pickletools
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import ml_dtypes
+import numpy as np
+
+_MAX_STEPS = 2_000_000  # a ResNet-152 with its optimiser's state takes about 100,000
+_MAX_BYTES = 64 << 20  # of one pickle: the tensors' values lie outside
+
+_DTYPES = {
+    "DoubleStorage": np.dtype("<f8"),
+    "FloatStorage": np.dtype("<f4"),
+    "HalfStorage": np.dtype("<f2"),
+    "BFloat16Storage": np.dtype(ml_dtypes.bfloat16),
+    "LongStorage": np.dtype("<i8"),
+    "IntStorage": np.dtype("<i4"),
+    "ShortStorage": np.dtype("<i2"),
+    "CharStorage": np.dtype("i1"),
+    "ByteStorage": np.dtype("u1"),
+    "BoolStorage": np.dtype("?"),
+}
+
+
+class DamagedPickle(Exception):
+    """Says what is wrong, without a full stop."""
+
+
+class RefusedGlobal(Exception):
+    """The pickle wants a function or class that is no part of a state dict; holds its name."""
+
+
+class Storage(NamedTuple):
+    """What a pickle says of a stretch of values that lies outside of it.
+
+    Attributes:
+      key: its name in the container.
+      dtype: of its values.
+      length: how many the whole stretch has.
+      first, size: the part of it that is meant.
+    """
+
+    key: str
+    dtype: np.dtype
+    length: int
+    first: int
+    size: int
+
+
+class Tensor(NamedTuple):
+    """What a pickle says of a tensor: offset and strides count elements of the storage."""
+
+    storage: Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class Stream(Protocol):
+    """Bytes to read one after the other."""
+
+    def read(self, n: int) -> bytes: ...
+    def readline(self) -> bytes: ...
+
+
+def read_pickle(stream: Stream) -> tuple[Any, list[Storage]]:
+    """The value of the pickle that begins here: plain Python values, dictionaries and `Tensor`s.
+
+    Reads up to the pickle's end, not beyond it.
+
+    Returns:
+      The value, and every storage that the pickle mentions.
+
+    Raises:
+      DamagedPickle: it breaks off, or does what no state dict needs.
+      RefusedGlobal: it wants to import something.
+    """
+    machine, steps = _Machine(), 0
+    try:
+        for operation, argument, _ in pickletools.genops(_Limited(stream)):  # type: ignore[arg-type]
+            steps += 1
+            if steps > _MAX_STEPS:
+                raise DamagedPickle(f"its pickle has more than {_MAX_STEPS:,} steps")
+            machine.step(operation.name, argument)
+        value = machine.pop()
+    except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
+        raise DamagedPickle(f"its pickle cannot be followed: {str(error)[:200]}") from None
+    return value, machine.storages
+
+
+class _Limited:
+    """A stream that gives no more than a pickle of a sensible size."""
+
+    def __init__(self, stream: Stream):
+        self._stream, self._left = stream, _MAX_BYTES
+
+    def read(self, n: int) -> bytes:
+        self._left -= n
+        if self._left < 0:
+            raise DamagedPickle(f"its pickle has more than {_MAX_BYTES >> 20} MiB")
+        return self._stream.read(n)
+
+    def readline(self) -> bytes:
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            byte = self.read(1)
+            if not byte:
+                break
+            line += byte
+        return bytes(line)
+
+
+class _Mark:
+    """Where on the stack the items of a list, tuple or dictionary begin."""
+
+
+class _Function(NamedTuple):
+    """A function of ours that stands for one that a pickle may name."""
+
+    call: Callable[..., Any]
+
+
+class _StorageType(NamedTuple):
+    dtype: np.dtype
+
+
+class _Machine:
+    """The stack, and what the pickle has set aside for use again."""
+
+    def __init__(self) -> None:
+        self._stack: list[Any] = []
+        self._memo: dict[int, Any] = {}
+        self.storages: list[Storage] = []
+
+    def pop(self) -> Any:
+        return self._stack.pop()
+
+    def step(self, name: str, argument: Any) -> None:
+        """Does one operation."""
+        if name in _CONSTANTS:
+            self._stack.append(_CONSTANTS[name]())
+        elif name in _VALUES:
+            self._stack.append(argument)
+        elif name in _TUPLES:
+            n = _TUPLES[name]
+            if len(self._stack) < n:
+                raise IndexError("a tuple lacks items")
+            self._stack[-n:] = [tuple(self._stack[-n:])]
+        elif name in ("BINPUT", "LONG_BINPUT"):
+            self._memo[argument] = self._stack[-1]
+        elif name == "MEMOIZE":
+            self._memo[len(self._memo)] = self._stack[-1]
+        elif name in ("BINGET", "LONG_BINGET"):
+            self._stack.append(self._memo[argument])
+        elif name not in ("PROTO", "FRAME", "STOP"):
+            operation = getattr(self, f"_{name.lower()}", None)
+            if operation is None:
+                raise DamagedPickle(f"its pickle uses {name}, which no state dict needs")
+            if name == "GLOBAL":
+                operation(*argument.split(" ", 1))
+            else:
+                operation()
+
+    def _items(self) -> list[Any]:
+        """What lies above the newest mark, which goes as well."""
+        for at in range(len(self._stack) - 1, -1, -1):
+            if self._stack[at] is _Mark:
+                items = self._stack[at + 1 :]
+                del self._stack[at:]
+                return items
+        raise ValueError("a mark is missing")
+
+    def _tuple(self) -> None:
+        self._stack.append(tuple(self._items()))
+
+    def _append(self) -> None:
+        item = self.pop()
+        _a(list, self._stack[-1]).append(item)
+
+    def _appends(self) -> None:
+        items = self._items()
+        _a(list, self._stack[-1]).extend(items)
+
+    def _setitem(self) -> None:
+        value, key = self.pop(), self.pop()
+        _a(dict, self._stack[-1])[_key(key)] = value
+
+    def _setitems(self) -> None:
+        items = self._items()
+        target = _a(dict, self._stack[-1])
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            target[_key(key)] = value
+
+    def _additems(self) -> None:
+        items = self._items()
+        _a(set, self._stack[-1]).update(map(_key, items))
+
+    def _global(self, module: str, name: str) -> None:
+        storage = name.removeprefix("_") if module in ("torch", "torch.storage") else ""
+        if (module, name) in _FUNCTIONS:
+            self._stack.append(_Function(_FUNCTIONS[module, name]))
+        elif storage in _DTYPES:
+            self._stack.append(_StorageType(_DTYPES[storage]))
+        else:
+            raise RefusedGlobal(f"{module}.{name}"[:200])
+
+    def _stack_global(self) -> None:
+        name, module = _a(str, self.pop()), _a(str, self.pop())
+        self._global(module, name)
+
+    def _reduce(self) -> None:
+        arguments = _a(tuple, self.pop())
+        self._stack.append(_a(_Function, self.pop()).call(*arguments))
+
+    def _build(self) -> None:
+        self.pop()  # the state dict's version numbers
+        _a(dict, self._stack[-1])
+
+    def _binpersid(self) -> None:
+        identity = _a(tuple, self.pop())
+        if len(identity) not in (5, 6) or identity[0] != "storage":
+            raise ValueError("something outside of it is no storage")
+        _, kind, key, _, length, *view = identity
+        first, size = 0, _natural(length)
+        if view and view[0] is not None:
+            _, first, size = view[0]
+        if _natural(first) + _natural(size) > length:
+            raise ValueError("a view is larger than its storage")
+        storage = Storage(str(key), _a(_StorageType, kind).dtype, length, first, size)
+        self.storages.append(storage)
+        self._stack.append(storage)
+
+
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "MARK": lambda: _Mark,
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_DICT": dict,
+    "EMPTY_LIST": list,
+    "EMPTY_SET": set,
+    "EMPTY_TUPLE": tuple,
+}
+_VALUES = (
+    *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
+    *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
+    *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
+)
+_TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
+
+
+def _a(kind: type, value: Any) -> Any:
+    if type(value) is not kind:
+        raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} should")
+    return value
+
+
+def _key(value: Any) -> Any:
+    """A key of a dictionary: nothing whose hash could take long."""
+    if not isinstance(value, str | bytes | int | float | None):
+        raise TypeError(f"a {type(value).__name__} is used as a key")
+    return value
+
+
+def _natural(value: Any) -> int:
+    if type(value) is not int or not 0 <= value < 2**63:
+        raise ValueError("a size or an offset is no whole number of 0 or more")
+    return value
+
+
+def _ordered_dict(pairs: Any = ()) -> dict:
+    """OrderedDict(), or as Python 2 wrote it: OrderedDict([[key, value], ...])."""
+    return {_key(key): value for key, value in pairs}
+
+
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
+    shape, strides = (tuple(map(_natural, _a(tuple, sizes))) for sizes in (shape, strides))
+    if len(shape) != len(strides):
+        raise ValueError("a tensor has not as many strides as axes")
+    return Tensor(_a(Storage, storage), _natural(offset), shape, strides)
+
+
+def _parameter(tensor: Any, *_: Any) -> Tensor:
+    return _a(Tensor, tensor)
+
+
+def _encode(text: Any, _: Any = None) -> bytes:
+    """Bytes, as pickles of protocol 2 hold them."""
+    return _a(str, text).encode("latin1")
+
+
+_FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
+    ("collections", "OrderedDict"): _ordered_dict,
+    ("torch._utils", "_rebuild_tensor"): _tensor,
+    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
+    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
+    ("torch", "Size"): lambda sizes: _a(tuple, sizes),
+    ("_codecs", "encode"): _encode,
+}
