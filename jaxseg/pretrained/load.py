@@ -202,7 +202,8 @@ def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> ja
     if value.shape != shape:
         raise misfit
     with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-        value = np.ascontiguousarray(value, np.float32)
+        # A copy always: jax takes arrays as they are where it can, and this one views the file.
+        value = np.array(value, np.float32, order="C")
     if value.size and not np.isfinite([value.min(), value.max()]).all():
         raise InputError(
             f"{file.path} has values in {from_them} that are not finite numbers; "
