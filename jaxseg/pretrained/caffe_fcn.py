@@ -1,4 +1,4 @@
-"""The FCNs released in Caffe, VGG16's and AlexNet's (github.com/shelhamer/fcn.berkeleyvision.org)."""
+"""The FCNs on VGG16 and AlexNet in Caffe (github.com/shelhamer/fcn.berkeleyvision.org)."""
 
 import flax.linen as nn
 import numpy as np

@@ -40,3 +40,9 @@ def linear(kernel: int):
         return conv(weight)
 
     return convert
+
+
+def moving_average(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
+    """A statistic of Caffe's own batch norm, which is kept as a sum; `factor` is its weight."""
+    weight = vector(factor)[0]
+    return vector(total) / weight if weight else np.zeros_like(vector(total))
