@@ -1,6 +1,7 @@
 """FCN on a dilated ResNet, with an auxiliary head: torchvision's `fcn_resnet50` and `101`.
 
 It has the name of Long et al. 2015, but neither their skips nor their deconvolution.
+mmsegmentation's FCN is the same with another stem and a longer head.
 """
 
 from typing import Any
@@ -12,11 +13,14 @@ import jax.numpy as jnp
 from jaxseg.models.layers import Head, ScoreHead, check_images
 from jaxseg.models.preprocessing import IMAGENET, Preprocessing
 from jaxseg.models.resnet import ResNet
-from jaxseg.ops.upsampling import half_pixel
+from jaxseg.ops.upsampling import align_corners, half_pixel
 
 
 class FCNResNet(nn.Module):
     """torchvision's FCN: a head on the trunk's last stage, resized to the image.
+
+    mmsegmentation's has `stem="v1c"`, `head_convs=2` and `concat_input=True`, and where it was
+    trained on crops of 769×769, `align_corners=True`.
 
     `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
     size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
@@ -27,7 +31,13 @@ class FCNResNet(nn.Module):
       depth: of the trunk, as in `ResNet`: 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
       output_stride: 8, 16 or 32 pixels of the image to a cell of the scores.
+      stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: as in `ResNet`.
+      head_convs: 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
+      concat_input: whether the head joins the trunk's last stage to what they make of it, and has
+        one more 3×3 convolution of both.
+      align_corners: whether the scores are resized from corner to corner, or take pixels as
+        squares.
       aux_weight: what the auxiliary head's loss counts.
       dropout: rate before each head's scores in training.
       dropout_mode: "element" or "channel": what is dropped as one.
@@ -40,7 +50,11 @@ class FCNResNet(nn.Module):
     depth: int = 50
     width: float = 1.0
     output_stride: int = 8
+    stem: str = "7x7"
     stride_on: str = "3x3"
+    head_convs: int = 1
+    concat_input: bool = False
+    align_corners: bool = False
     aux_weight: float = 0.5
     dropout: float = 0.1
     dropout_mode: str = "element"
@@ -63,19 +77,20 @@ class FCNResNet(nn.Module):
         check_images(images)
         trunk = ResNet(
             self.depth,
-            "7x7",
-            self.output_stride,
-            False,
-            self.stride_on,
-            self.width,
-            self.bn_momentum,
-            self.remat,
-            self.dtype,
+            stem=self.stem,
+            output_stride=self.output_stride,
+            dilate_first=False,
+            stride_on=self.stride_on,
+            width=self.width,
+            bn_momentum=self.bn_momentum,
+            remat=self.remat,
+            dtype=self.dtype,
             name="backbone",
         )
         *_, middle, last = trunk(images, train=train)
+        resize = align_corners if self.align_corners else half_pixel
 
-        def head(name, x, weight):
+        def head(name, x, weight, convs=1, concat_input=False):
             scores = ScoreHead(
                 self.num_classes,
                 x.shape[-1] // 4,
@@ -83,11 +98,13 @@ class FCNResNet(nn.Module):
                 self.dropout_mode,
                 self.bn_momentum,
                 self.dtype,
+                convs,
+                concat_input,
                 name=name,
             )(x, train=train)
-            return Head(scores, half_pixel(scores.shape[1:3], images.shape[1:3]), weight)
+            return Head(scores, resize(scores.shape[1:3], images.shape[1:3]), weight)
 
-        heads = [head("head", last, 1.0)]
+        heads = [head("head", last, 1.0, self.head_convs, self.concat_input)]
         if train or self.is_initializing():
             heads.append(head("aux", middle, self.aux_weight))
         return heads if train else heads[:1]

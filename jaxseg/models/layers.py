@@ -147,7 +147,8 @@ class ScoreHead(nn.Module):
     """Features to scores: 3×3 convolution, batch norm, ReLU, dropout, 1×1 convolution with bias.
 
     Gives [N, h, w, num_classes] float32. `dropout_mode` is "element", or "channel" to drop all of a
-    channel at once.
+    channel at once. There may be several `convs` (3×3, batch norm, ReLU), and with `concat_input`
+    another one, of their input and their output side by side.
     """
 
     num_classes: int
@@ -156,13 +157,26 @@ class ScoreHead(nn.Module):
     dropout_mode: str = "element"
     bn_momentum: float = 0.9
     dtype: Any = jnp.float32
+    convs: int = 1
+    concat_input: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
         check_choice("dropout_mode", self.dropout_mode, ("element", "channel"))
-        x = ConvNorm(self.features, 3, bn_momentum=self.bn_momentum, dtype=self.dtype, name="conv")(
-            x, train=train
-        )
+        if self.convs < 1:
+            raise InputError(f"head_convs is {self.convs}.", "Give 1 or more.")
+
+        def conv(name, x):
+            layer = ConvNorm(
+                self.features, 3, bn_momentum=self.bn_momentum, dtype=self.dtype, name=name
+            )
+            return layer(x, train=train)
+
+        features, x = x, conv("conv", x)
+        for i in range(2, self.convs + 1):
+            x = conv(f"conv{i}", x)
+        if self.concat_input:
+            x = conv("conv_concat", jnp.concatenate([features, x], axis=-1))
         together = (1, 2) if self.dropout_mode == "channel" else ()
         x = nn.Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
         x = Score(

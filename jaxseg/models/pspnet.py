@@ -19,7 +19,7 @@ from jaxseg.models.layers import (
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing
 from jaxseg.models.resnet import ResNet
 from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
-from jaxseg.ops.upsampling import align_corners, resize_bilinear
+from jaxseg.ops.upsampling import align_corners, half_pixel, resize_bilinear
 
 
 class PSPNet(nn.Module):
@@ -34,6 +34,10 @@ class PSPNet(nn.Module):
     other sizes the scores are stretched from corner to corner all the same, which moves them by
     less than a cell.
 
+    mmsegmentation's PSPNet has `stem="v1c"` and `dilate_first=False`, and unless it was trained on
+    crops of 769×769, `align_corners=False`. With `stem="7x7"` a network can start from
+    torchvision's ImageNet ResNets.
+
     Attributes:
       num_classes: C, at least 2.
       depth: of the trunk, as in `ResNet`: 50, 101, 152 or 269.
@@ -44,8 +48,12 @@ class PSPNet(nn.Module):
       pooling: "avg" or "max".
       reduce: whether a 1×1 convolution reduces each level to 1 / len(bins) of the channels (the
         paper's DR).
+      stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: the convolution that strides: "3x3" as in semseg, or "1x1" as in the released Caffe
         models. Those also take their images unscaled, see `preprocessing`.
+      dilate_first: as in `ResNet`.
+      align_corners: whether the pyramid's levels and the scores are resized from corner to corner,
+        or take pixels as squares.
       aux_weight: what the auxiliary head's loss counts.
       dropout: rate before each head's scores in training.
       dropout_mode: "channel" (semseg) or "element" (Caffe): what is dropped as one.
@@ -61,7 +69,10 @@ class PSPNet(nn.Module):
     bins: tuple[int, ...] = (1, 2, 3, 6)
     pooling: str = "avg"
     reduce: bool = True
+    stem: str = "deep"
     stride_on: str = "3x3"
+    dilate_first: bool = True
+    align_corners: bool = True
     aux_weight: float = 0.4
     dropout: float = 0.1
     dropout_mode: str = "channel"
@@ -84,7 +95,9 @@ class PSPNet(nn.Module):
         check_images(images)
         trunk = ResNet(
             self.depth,
+            stem=self.stem,
             output_stride=self.output_stride,
+            dilate_first=self.dilate_first,
             stride_on=self.stride_on,
             width=self.width,
             bn_momentum=self.bn_momentum,
@@ -94,6 +107,7 @@ class PSPNet(nn.Module):
         )
         *_, middle, last = trunk(images, train=train)
         pyramid = tap(self, "pyramid", self._pyramid(last, train))
+        resize = align_corners if self.align_corners else half_pixel
 
         def head(name, x, features, weight):
             scores = ScoreHead(
@@ -105,7 +119,7 @@ class PSPNet(nn.Module):
                 self.dtype,
                 name=name,
             )(x, train=train)
-            return Head(scores, align_corners(scores.shape[1:3], images.shape[1:3]), weight)
+            return Head(scores, resize(scores.shape[1:3], images.shape[1:3]), weight)
 
         heads = [head("head", pyramid, 512, 1.0)]
         if train or self.is_initializing():
@@ -131,7 +145,7 @@ class PSPNet(nn.Module):
                     name=f"level{bins}",
                 )(level, train=train)
             level = tap(self, f"level{bins}_pooled", level)
-            level = resize_bilinear(level, x.shape[1:3], align_corners=True)
+            level = resize_bilinear(level, x.shape[1:3], align_corners=self.align_corners)
             levels.append(tap(self, f"level{bins}_upsampled", level))
         return jnp.concatenate(levels, axis=-1)
 

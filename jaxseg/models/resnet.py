@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxseg.models.layers import ConvNorm, check_choice, scaled, tap
 from jaxseg.ops.pooling import max_pool
 
-_BLOCKS = {  # depth: blocks of each stage
+BLOCKS = {  # depth: blocks of each stage
     14: (1, 1, 1, 1),  # this and the next are of no paper: to try things out on a laptop
     26: (2, 2, 2, 2),
     50: (3, 4, 6, 3),
@@ -24,6 +24,7 @@ _BLOCKS = {  # depth: blocks of each stage
 
 _STEMS = {  # kernel, stride and channels of each convolution before the max pooling
     "deep": ((3, 2, 64), (3, 1, 64), (3, 1, 128)),
+    "v1c": ((3, 2, 32), (3, 1, 32), (3, 1, 64)),
     "7x7": ((7, 2, 64),),
 }
 
@@ -71,10 +72,11 @@ class ResNet(nn.Module):
 
     Attributes:
       depth: 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
-      stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet) or "7x7" (one, 64).
+      stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet), "v1c" (32, 32 and 64
+        channels: mmsegmentation) or "7x7" (one of 64, as in the paper: torchvision).
       output_stride: 8, 16 or 32. A stage that would stride beyond it dilates instead.
       dilate_first: whether the first block of such a stage has the dilation of that stage (PSPNet,
-        section 3.1) or still the one of the stage before it (torchvision).
+        section 3.1) or still the one of the stage before it (torchvision, mmsegmentation).
       stride_on: the convolution that strides in a stage's first block, "1x1" (Caffe's PSPNet) or
         "3x3" (semseg, torchvision).
       width: multiplies all channels.
@@ -102,7 +104,7 @@ class ResNet(nn.Module):
         Raises:
           InputError: a field with another value than those above.
         """
-        check_choice("depth", self.depth, _BLOCKS)
+        check_choice("depth", self.depth, BLOCKS)
         check_choice("stem", self.stem, _STEMS)
         check_choice("output_stride", self.output_stride, (8, 16, 32))
         check_choice("stride_on", self.stride_on, ("1x1", "3x3"))
@@ -121,7 +123,7 @@ class ResNet(nn.Module):
 
         block = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
         stages, total, dilation = [], 4, 1
-        for stage, blocks in enumerate(_BLOCKS[self.depth], 1):
+        for stage, blocks in enumerate(BLOCKS[self.depth], 1):
             strides, before = 1 if stage == 1 else 2, dilation
             if total * strides > self.output_stride:
                 dilation, strides = dilation * strides, 1

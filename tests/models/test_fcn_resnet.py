@@ -7,8 +7,10 @@ import pytest
 from base import ModelTests, close, images, labels, randomized
 
 from jaxseg import create_model
+from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.losses import cross_entropy
+from jaxseg.models import model_from_config
 from jaxseg.models.fcn_resnet import FCNResNet
 from jaxseg.models.preprocessing import IMAGENET
 
@@ -91,6 +93,28 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fields):
             close(layer["kernel"], theirs.weight.grad.permute(2, 3, 1, 0), 1e-4)
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"stem": "v1c", "head_convs": 2, "concat_input": True},
+        {"stem": "7x7", "head_convs": 3, "concat_input": False, "output_stride": 16},
+        {"stem": "deep", "head_convs": 1, "concat_input": True, "align_corners": True},
+    ],
+    ids=str,
+)
+def test_logits_are_those_of_mmsegmentation(torch, fields):
+    from torch_mmseg import MMSeg
+
+    fields = {"depth": 26, "width": 0.125} | fields
+    model = FCNResNet(5, **fields)
+    variables = randomized(shapes_of(model))
+    other = MMSeg("fcn", 5, **fields).load(variables)
+    for size in (41, 57), (65, 34):
+        x = images(2, size)
+        want, _ = other.main_aux(torch.tensor(np.asarray(x)).permute(0, 3, 1, 2))
+        close(jax.jit(model.apply)(variables, x), want.detach().permute(0, 2, 3, 1), 1e-4)
+
+
 def test_heads_and_their_weights():
     """Half a pixel is half a pixel: the resize is torchvision's, not PSPNet's."""
     model = narrow(dropout=0.0)
@@ -112,3 +136,22 @@ def test_fields_that_cannot_be():
         shapes_of(narrow(output_stride=64))
     with pytest.raises(InputError, match="no field 'bins'"):
         narrow(bins=(1, 2))
+    with pytest.raises(InputError, match="head_convs is 0. Give 1 or more"):
+        shapes_of(narrow(head_convs=0))
+
+
+def test_every_field_from_a_config():
+    fields = {"stem": "v1c", "head_convs": 2, "concat_input": True, "align_corners": True}
+    config = default_config()
+    config.model.name = "fcn_resnet50"
+    published = model_from_config(config.model, 5)
+    assert published == FCNResNet(5)
+    for name, value in fields.items():
+        assert getattr(published, name) != value
+        set_field(config, f"model.{name}", value)
+    validate(config)
+    model = model_from_config(config.model, 5)
+    assert {name: getattr(model, name) for name in fields} == fields
+    with pytest.raises(InputError, match="model.head_convs"):
+        set_field(config, "model.head_convs", 0)
+        validate(config)

@@ -86,6 +86,10 @@ def test_blocks_of_resnet269():
         pytest.param({"reduce": False}, marks=slow),
         pytest.param({"bins": (4, 1)}, marks=slow),
         pytest.param({"bins": ()}, marks=slow),
+        pytest.param({"stem": "7x7"}, marks=slow),
+        pytest.param({"stem": "v1c"}, marks=slow),
+        pytest.param({"dilate_first": False}, marks=slow),
+        pytest.param({"align_corners": False}, marks=slow),
     ],
     ids=str,
 )
@@ -221,6 +225,20 @@ def test_size_of_the_scores(output_stride, pixels):
     assert head.upsampling.out_size == (pixels, 9)
 
 
+@pytest.mark.parametrize("fields", [{}, {"stem": "7x7", "align_corners": True}], ids=str)
+def test_logits_are_those_of_mmsegmentation(torch, fields):
+    from torch_mmseg import MMSeg
+
+    fields = {"depth": 26, "width": 0.125, "stem": "v1c", "align_corners": False} | fields
+    model = PSPNet(5, **fields, dilate_first=False)
+    variables = randomized(shapes_of(model))
+    other = MMSeg("psp", 5, **fields).load(variables)
+    for size in (41, 57), (65, 35):
+        x = images(2, size)
+        want, _ = other.main_aux(torch.tensor(np.asarray(x)).permute(0, 3, 1, 2))
+        close(jax.jit(model.apply)(variables, x), want.detach().permute(0, 2, 3, 1), 1e-4)
+
+
 def test_cells_lie_on_every_eighth_pixel():
     model = narrow()
     x = jax.ShapeDtypeStruct((1, 473, 713, 3), jnp.float32)
@@ -333,7 +351,7 @@ def test_fields_that_cannot_be(fields, message):
 
 
 def test_unknown_stem():
-    with pytest.raises(InputError, match="'deep', '7x7'"):
+    with pytest.raises(InputError, match="'deep', 'v1c', '7x7'"):
         jax.eval_shape(ResNet(stem="5x5").init, jax.random.key(0), images(1, (9, 9)))
 
 
@@ -350,7 +368,10 @@ def test_every_field_from_a_config():
         "bins": (1, 4),
         "pooling": "max",
         "reduce": False,
+        "stem": "v1c",
         "stride_on": "1x1",
+        "dilate_first": False,
+        "align_corners": False,
         "aux_weight": 0.3,
         "dropout": 0.2,
         "dropout_mode": "element",

@@ -9,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
 nn, F = torch.nn, torch.nn.functional
 
+STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "7x7": (64,)}
 BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # output stride: stride, dilation of the first block's 3x3, dilation of the others', for each stage
 PSPNET = {
@@ -30,6 +31,18 @@ def conv(inputs, outputs, kernel, stride=1, dilation=1):
 
 def conv_bn_relu(inputs, outputs, kernel, stride=1):
     return [conv(inputs, outputs, kernel, stride), nn.BatchNorm2d(outputs), nn.ReLU()]
+
+
+def deep_stem(widths):
+    """Three 3x3 convolutions; one of 7x7 where there is one width."""
+    if len(widths) == 1:
+        return conv_bn_relu(3, *widths, 7, 2)
+    first, second, third = widths
+    return [
+        *conv_bn_relu(3, first, 3, 2),
+        *conv_bn_relu(first, second, 3),
+        *conv_bn_relu(second, third, 3),
+    ]
 
 
 class Block(nn.Module):
@@ -76,17 +89,17 @@ class PSPNet(nn.Module):
         pooling="avg",
         reduce=True,
         stride_on="3x3",
+        stem="deep",
+        dilate_first=True,
+        align_corners=True,
     ):
         super().__init__()
-        stem = [round(c * width) for c in (64, 64, 128)]
-        self.layer0 = nn.Sequential(
-            *conv_bn_relu(3, stem[0], 3, 2),
-            *conv_bn_relu(stem[0], stem[1], 3),
-            *conv_bn_relu(stem[1], stem[2], 3),
-            nn.MaxPool2d(3, 2, 1),
-        )
+        self.align_corners = align_corners
+        widths = [round(c * width) for c in STEMS[stem]]
+        self.layer0 = nn.Sequential(*deep_stem(widths), nn.MaxPool2d(3, 2, 1))
+        strides = (PSPNET if dilate_first else TORCHVISION)[output_stride]
         self.layer1, self.layer2, self.layer3, self.layer4 = stages(
-            BLOCKS[depth], PSPNET[output_stride], stem[2], width, stride_on
+            BLOCKS[depth], strides, widths[-1], width, stride_on
         )
         c = 4 * round(512 * width)
         self.pool = nn.AdaptiveAvgPool2d if pooling == "avg" else nn.AdaptiveMaxPool2d
@@ -107,7 +120,7 @@ class PSPNet(nn.Module):
 
     def main_aux(self, image):
         def up(x, size):
-            return F.interpolate(x, size, mode="bilinear", align_corners=True)
+            return F.interpolate(x, size, mode="bilinear", align_corners=self.align_corners)
 
         middle = self.layer3(self.layer2(self.layer1(self.layer0(image))))
         x = self.layer4(middle)
