@@ -100,6 +100,7 @@ class Evaluator:
             self.source,
             batch_size=self._batch_size,
             input_size=self._config.eval.input_size,
+            pad_to=self._config.eval.pad_to,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
             threads=data.threads,

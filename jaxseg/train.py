@@ -12,6 +12,8 @@ from jaxseg.checkpoint import Checkpoints, abstract
 from jaxseg.config import save_config, validate
 from jaxseg.data import (
     Augment,
+    Skipped,
+    batch_shapes,
     check_position,
     open_data,
     position,
@@ -105,12 +107,21 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     )
     if start:
         progress.say(f"going on from step {start} of {steps}")
+    whole_images = config.augment.crop is None and config.augment.resize is None
+    pad_to = config.data.pad_to if whole_images else None
+    if pad_to:
+        shapes = batch_shapes(source, pad_to, batch_size)
+        progress.say(f"batches of at most {shapes} shape(s), each of which is compiled once")
+    skipped = Skipped(config.data.skip_limit, progress.say)
     batches = _on_devices(
         train_batches(
             source,
             seed=config.seed,
             batch_size=batch_size,
             augment=augment,
+            sampling=config.data.sampling,
+            pad_to=pad_to,
+            skipped=skipped if config.data.on_error == "skip" else None,
             start_step=start,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
@@ -160,6 +171,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             progress.picture(steps, np.asarray(picture))
         return scores
     finally:
+        if skipped.problems:
+            progress.say(skipped.summary())
         batches.close()
         progress.close()
         checkpoints.close()

@@ -223,6 +223,21 @@ def test_file_that_is_broken(folder, fields, words, refused, tmp_path, spoil):
 
 
 @pytest.mark.slow
+def test_bad_files_that_a_run_may_skip(folder, fields, words, refused, tmp_path, capsys):
+    truncated(folder)
+    path = folder.root / PHOTO.format("train5")
+    path.write_bytes(b"no photograph")
+    fields = fields | {"data.on_error": "skip", "data.skip_limit": 2}
+    assert run(words(tmp_path / "run", fields)) == 0
+    out = capsys.readouterr().out
+    assert "2 bad file(s) skipped:" in out
+    for name in ("train3.jpg", "train5.jpg"):
+        assert out.count(f"{name} cannot be decoded") == 2  # when met, and at the end
+    (folder.root / PHOTO.format("train6")).write_bytes(b"")
+    refused(words(tmp_path / "other", fields), "3 files are bad", "allows 2", "fix: ", "check")
+
+
+@pytest.mark.slow
 def test_workdir_of_a_run_that_never_saved_takes_any_run(
     folder, fields, words, refused, tmp_path, capsys
 ):

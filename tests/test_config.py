@@ -113,6 +113,8 @@ def test_set_field_refuses(name, value, words):
         ("augment.rotation", -10.0),
         ("augment.blur", 1.01),
         ("augment.padding", "center"),
+        ("data.sampling", "epochs"),
+        ("data.pad_to", 0),
         ("train.steps", 0),
         ("train.batch_size", -8),
         ("loss.reduction", "average"),
@@ -142,6 +144,12 @@ def test_warm_up_must_end_inside_the_run():
     config = default_config()
     config.optim.warmup_steps = 1000
     assert "train.steps" in refusal(validate, config)
+
+
+def test_images_are_resized_or_padded():
+    config = default_config()
+    config.eval.input_size, config.eval.pad_to = (64, 64), 32
+    assert "eval.pad_to (32) are both set" in refusal(validate, config)
 
 
 def test_validate_finds_none_in_a_field_that_needs_a_value():

@@ -64,6 +64,10 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.scenes_train = 512  # scenes only: how many to train on
     c.data.scenes_eval = 64  # scenes only: how many to score on
     c.data.scenes_size = (96, 96)  # scenes only: (height, width) in pixels
+    c.data.sampling = "shuffle"  # training: epochs ("shuffle"), or drawn from all ("replacement")
+    c.data.pad_to = placeholder(int)  # whole images: pad batches to multiples of this; None: never
+    c.data.on_error = "raise"  # a training file that is bad: "raise" ends the run, "skip" does not
+    c.data.skip_limit = 10  # how many bad files a run survives
     c.data.cache = False  # keep decoded images in memory (3 + 1 bytes a pixel)
     c.data.threads = 2  # threads that decode and augment, in each process that does
     c.data.workers = 0  # worker processes; 0: the threads run in this process
@@ -104,6 +108,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end
     c.eval.batch_size = placeholder(int)  # None: train.batch_size
     c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
+    c.eval.pad_to = placeholder(int)  # as data.pad_to: fewer shapes to compile, other edge pixels
     # scores always count the labels' own pixels, whatever size the network sees
 
     c.checkpoint = ml_collections.ConfigDict()

@@ -105,6 +105,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"(train.steps) has {config.train.steps} steps.",
             "Lower optim.warmup_steps or raise train.steps.",
         )
+    if config.eval.input_size is not None and config.eval.pad_to is not None:
+        raise InputError(
+            f"Config fields eval.input_size ({config.eval.input_size}) and eval.pad_to "
+            f"({config.eval.pad_to}) are both set.",
+            "Leave one of them at None: what is resized has one size already.",
+        )
 
 
 def _check_known(name: str) -> None:
@@ -212,6 +218,8 @@ _CHOICES = {
     "model.pooling": ("avg", "max"),
     "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
+    "data.sampling": ("shuffle", "replacement"),
+    "data.on_error": ("raise", "skip"),
     "augment.padding": ("random", "centre"),
     "loss.reduction": ("mean", "sum"),
     "optim.name": ("sgd", "adamw"),
@@ -242,6 +250,8 @@ _CHECKS: dict[str, _Check] = {
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,
+    "data.pad_to": _POSITIVE,
+    "data.skip_limit": _NOT_NEGATIVE,
     "data.threads": _POSITIVE,
     "data.workers": _NOT_NEGATIVE,
     "data.prefetch": _POSITIVE,
@@ -272,6 +282,7 @@ _CHECKS: dict[str, _Check] = {
     "eval.every_steps": _POSITIVE,
     "eval.batch_size": _POSITIVE,
     "eval.input_size": _SIZE,
+    "eval.pad_to": _POSITIVE,
     "checkpoint.every_steps": _POSITIVE,
     "checkpoint.keep_last": _POSITIVE,
     "checkpoint.keep_best": _NOT_NEGATIVE,

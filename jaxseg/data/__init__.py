@@ -11,10 +11,12 @@ from pathlib import Path
 import ml_collections
 
 from jaxseg.data.augment import Augment, resize_image
+from jaxseg.data.batches import batch_shapes
 from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.loader import eval_batches, train_batches
 from jaxseg.data.position import check_position, position
 from jaxseg.data.scenes import Scenes
+from jaxseg.data.skipped import Skipped
 from jaxseg.data.source import Cached, DataInfo, Example, Source
 from jaxseg.data.voc_folder import LAYOUT, VocFolder
 from jaxseg.errors import InputError, nearest
@@ -25,8 +27,10 @@ __all__ = [
     "DataInfo",
     "Example",
     "Scenes",
+    "Skipped",
     "Source",
     "VocFolder",
+    "batch_shapes",
     "check_position",
     "eval_batches",
     "open_data",

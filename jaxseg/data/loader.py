@@ -4,14 +4,23 @@ Both kinds of batch are functions of their number alone, so that any batch of a 
 without those before it. Threads or worker processes only make them ahead of time.
 """
 
-import sys
 from collections.abc import Callable, Generator
 
 import numpy as np
 
-from jaxseg.data.augment import check_size, resize_image
+from jaxseg.data.augment import check_size
+from jaxseg.data.batches import (
+    EvalBatches,
+    Ordered,
+    TrainBatches,
+    WithReplacement,
+    input_error_in,
+)
+from jaxseg.data.skipped import Skipped
 from jaxseg.data.source import Example, Source
-from jaxseg.errors import InputError
+from jaxseg.errors import InputError, nearest
+
+_SAMPLINGS = ("shuffle", "replacement")
 
 
 def train_batches(
@@ -20,6 +29,9 @@ def train_batches(
     seed: int,
     batch_size: int,
     augment: Callable[[Example, np.random.Generator], Example],
+    sampling: str = "shuffle",
+    pad_to: int | None = None,
+    skipped: Skipped | None = None,
     start_step: int = 0,
     process_index: int = 0,
     process_count: int = 1,
@@ -29,16 +41,24 @@ def train_batches(
 ) -> Generator[dict]:
     """This process's part of the training batches `start_step`, `start_step + 1`, ... without end.
 
-    The source is shuffled anew in every epoch, and a batch may straddle two epochs. A position
-    0, 1, ... of the run decides, with the seed, which example stands there and how it is augmented;
-    batch t holds positions t * batch_size to (t + 1) * batch_size - 1. Of these process p gets the
-    p-th part, so that the parts in order are the batch of a single process.
+    A position 0, 1, ... of the run decides, with the seed, which example stands there and how it is
+    augmented: the source is shuffled anew in every epoch, and a batch may straddle two epochs; or
+    each example is drawn from all of them, as FCN's released training does. Batch t holds positions
+    t * batch_size to (t + 1) * batch_size - 1. Of these process p gets the p-th part, so that the
+    parts in order are the batch of a single process.
 
     Args:
       source: where examples come from; picklable where `workers` > 0.
       seed: of order and augmentation, 0 or above.
       batch_size: examples in a batch, over all processes.
-      augment: `(example, rng) -> example`, such as `Augment`; its results must be of one size.
+      augment: `(example, rng) -> example`, such as `Augment`; its results must be of one size, or
+        with `pad_to` of the size of what they are given.
+      sampling: "shuffle" (epochs) or "replacement".
+      pad_to: images of several sizes share a batch: they stand in its upper left corner, and its
+        height and width are the least multiples of this that hold them. What they leave is black
+        and ignored. `batch_shapes` tells how many shapes there can be.
+      skipped: receives the examples whose files are bad, and ends the run where they are too many;
+        the example a billion positions later takes the place. None: the first ends the run.
       start_step: number of the first batch.
       process_index: which process this is, 0..process_count-1.
       process_count: how many processes share a batch; it divides `batch_size`.
@@ -48,8 +68,8 @@ def train_batches(
       prefetch: batches made ahead.
 
     Yields:
-      `image` uint8 [b, h, w, 3], `label` uint8 [b, h, w] and `names`, a list of b strings, with
-      b = batch_size // process_count.
+      `image` uint8 [b, h, w, 3], `label` uint8 [b, h, w], `names`, a list of b strings, and
+      `skipped`, a list of InputErrors; with b = batch_size // process_count.
 
     Raises:
       InputError: an argument is out of its range; or, while iterating, a file is broken or the
@@ -64,10 +84,27 @@ def train_batches(
         raise InputError(
             f"Data set '{source.info.name}' is empty.", "Give it at least one example."
         )
+    if sampling not in _SAMPLINGS:
+        raise InputError(f"sampling is '{sampling}'.", nearest(sampling, _SAMPLINGS))
     import grain  # imports jax, so it takes a second: only where it is used
 
-    examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat().random_map(augment)
-    return _ahead(_TrainBatches(examples, batch_size, part, start_step), threads, workers, prefetch)
+    if sampling == "shuffle":
+        order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
+        examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()  # the same order
+    else:
+        order = WithReplacement(len(source), seed)
+        examples = grain.MapDataset.source(Ordered(source, order)).seed(seed)
+    batches = TrainBatches(
+        source,
+        order,
+        examples.random_map(augment),
+        batch_size=batch_size,
+        part=part,
+        start_step=start_step,
+        pad_to=pad_to,
+        skip=skipped is not None,
+    )
+    return _ahead(batches, threads, workers, prefetch, skipped)
 
 
 def eval_batches(
@@ -75,6 +112,7 @@ def eval_batches(
     *,
     batch_size: int,
     input_size: tuple[int, int] | None = None,
+    pad_to: int | None = None,
     process_index: int = 0,
     process_count: int = 1,
     threads: int = 2,
@@ -82,14 +120,15 @@ def eval_batches(
 ) -> Generator[dict]:
     """This process's part of the batches that hold every example exactly once.
 
-    Examples are grouped by size, smallest first and in the source's order, so that a batch has one
-    shape. The last batch of a group is filled up with black images whose labels are all ignored.
-    Every process yields as many batches, of the same shapes.
+    Examples are grouped by size (with `pad_to`, by the size they pad to), smallest first and in the
+    source's order, so that a batch has one shape. The last batch of a group is filled up with black
+    images whose labels are all ignored. Every process yields as many batches, of the same shapes.
 
     Args:
       source: where examples come from.
       batch_size: examples in a batch, over all processes.
       input_size: (height, width) that images are resized to; labels keep their own size.
+      pad_to: as in `train_batches`; not together with `input_size`.
       process_index, process_count, threads, prefetch: as in `train_batches`.
 
     Yields:
@@ -102,78 +141,13 @@ def eval_batches(
     part = _part(batch_size, process_index, process_count)
     if input_size is not None:
         check_size("eval.input_size", input_size)
-    batches = _EvalBatches(source, batch_size, part, input_size)
-    return _ahead(batches, threads, 0, prefetch)
-
-
-class _TrainBatches:
-    """The training batches of one process, by number."""
-
-    def __init__(self, examples, batch_size: int, part: slice, start_step: int):
-        self._examples, self._batch_size, self._part, self._start = (
-            examples,
-            batch_size,
-            part,
-            start_step,
+    if input_size is not None and pad_to is not None:
+        raise InputError(
+            f"eval.input_size is {tuple(input_size)} and eval.pad_to {pad_to}.",
+            "Set one of them to None: what is resized has one size already.",
         )
-
-    def __len__(self) -> int:
-        return sys.maxsize // self._batch_size - self._start  # without end
-
-    def __getitem__(self, index: int) -> dict:
-        first = (self._start + index) * self._batch_size
-        examples = [
-            self._examples[first + slot] for slot in range(self._part.start, self._part.stop)
-        ]
-        sizes = {e.label.shape: e.name for e in examples}
-        if len(sizes) > 1:
-            (one, a), (other, b), *_ = sizes.items()
-            raise InputError(
-                f"'{a}' is {one[1]} wide and {one[0]} high, '{b}' is {other[1]} wide and "
-                f"{other[0]} high: one batch cannot hold both.",
-                "Set config.augment.crop, or config.train.batch_size to 1.",
-            )
-        return {
-            "image": np.stack([e.image for e in examples]),
-            "label": np.stack([e.label for e in examples]),
-            "names": [e.name for e in examples],
-        }
-
-
-class _EvalBatches:
-    """The evaluation batches of one process, by number."""
-
-    def __init__(
-        self, source: Source, batch_size: int, part: slice, input_size: tuple[int, int] | None
-    ):
-        self._source, self._input_size = source, input_size
-        groups: dict[tuple[int, int], list[int]] = {}
-        for index in range(len(source)):
-            groups.setdefault(source.size(index), []).append(index)
-        self._batches = []  # (size, this process's indices)
-        for size, members in sorted(groups.items()):
-            for first in range(0, len(members), batch_size):
-                batch = members[first : first + batch_size]
-                self._batches.append((size, (batch + [-1] * (batch_size - len(batch)))[part]))
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def __getitem__(self, index: int) -> dict:
-        size, indices = self._batches[index]
-        images = np.zeros((len(indices), *(self._input_size or size), 3), np.uint8)
-        labels = np.full((len(indices), *size), self._source.info.ignore_label, np.uint8)
-        for slot, position in enumerate(indices):
-            if position >= 0:
-                image, labels[slot], _ = self._source[position]
-                images[slot] = resize_image(image, self._input_size)
-        indices = np.array(indices, np.int64)
-        return {
-            "image": images,
-            "label": labels,
-            "indices": indices,
-            "count": int((indices >= 0).sum()),
-        }
+    batches = EvalBatches(source, batch_size, part, input_size, pad_to)
+    return _ahead(batches, threads, 0, prefetch)
 
 
 def _part(batch_size: int, process_index: int, process_count: int) -> slice:
@@ -192,7 +166,9 @@ def _part(batch_size: int, process_index: int, process_count: int) -> slice:
     return slice(process_index * size, (process_index + 1) * size)
 
 
-def _ahead(batches, threads: int, workers: int, prefetch: int) -> Generator[dict]:
+def _ahead(
+    batches, threads: int, workers: int, prefetch: int, skipped: Skipped | None = None
+) -> Generator[dict]:
     """The batches in order, made ahead by threads or by worker processes."""
     if min(threads, workers, prefetch) < 0:
         raise InputError(
@@ -214,10 +190,10 @@ def _ahead(batches, threads: int, workers: int, prefetch: int) -> Generator[dict
         dataset = dataset.mp_prefetch(
             grain.MultiprocessingOptions(workers, per_worker_buffer_size=each)
         )
-    return _iterate(dataset, shared_memory=workers > 0)
+    return _iterate(dataset, skipped, shared_memory=workers > 0)
 
 
-def _iterate(dataset, shared_memory: bool) -> Generator[dict]:
+def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator[dict]:
     iterator = iter(dataset)
     try:
         while True:
@@ -226,18 +202,14 @@ def _iterate(dataset, shared_memory: bool) -> Generator[dict]:
             except StopIteration:
                 return
             except Exception as error:
-                if (cause := _input_error_in(error)) not in (None, error):
+                if (cause := input_error_in(error)) not in (None, error):
                     raise cause from None
                 raise
             if shared_memory:  # copied, so that a batch may be kept for as long as one likes
-                batch = {k: np.array(v) if k != "names" else v for k, v in batch.items()}
+                batch = {k: np.array(v) if k in ("image", "label") else v for k, v in batch.items()}
+            if skipped is not None:
+                for bad in batch["skipped"]:
+                    skipped.add(bad)
             yield batch
     finally:
         iterator.close()  # stops threads and workers at once, not at some garbage collection
-
-
-def _input_error_in(error: BaseException | None) -> InputError | None:
-    """The InputError that `error` is or wraps, if any."""
-    while error is not None and not isinstance(error, InputError):
-        error = error.__cause__ or error.__context__
-    return error

@@ -59,6 +59,26 @@ def test_processes_get_the_parts_of_the_batch_of_one(devkit, processes):
         assert sum(p[i]["count"] for p in parts) == batch["count"]
 
 
+@pytest.mark.parametrize("batch_size", [1, 3])
+def test_padding_makes_few_groups(devkit, batch_size):
+    source = devkit.open()
+    seen = []
+    for batch in eval_batches(source, batch_size=batch_size, pad_to=16):
+        assert all(n % 16 == 0 for n in batch["label"].shape[1:])
+        for slot, index in enumerate(batch["indices"]):
+            if index >= 0:
+                h, w = source.size(index)
+                np.testing.assert_array_equal(batch["image"][slot, :h, :w], source[index].image)
+                np.testing.assert_array_equal(batch["label"][slot, :h, :w], source[index].label)
+                assert (batch["label"][slot] != 255).sum() == (source[index].label != 255).sum()
+                seen.append(int(index))
+    assert sorted(seen) == list(range(5))
+    shapes = {b["label"].shape for b in eval_batches(source, batch_size=batch_size, pad_to=32)}
+    assert len(shapes) == 1
+    with pytest.raises(InputError, match="eval.pad_to 32"):
+        eval_batches(source, batch_size=1, input_size=(8, 8), pad_to=32)
+
+
 def test_a_broken_file_surfaces(devkit):
     source = devkit.open()
     devkit.mask("p4", np.full((21, 21), 77, np.uint8))

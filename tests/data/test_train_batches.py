@@ -5,7 +5,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxseg.data import Augment, Cached, Scenes, train_batches
+from jaxseg.data import Augment, Cached, Scenes, Skipped, batch_shapes, train_batches
 from jaxseg.errors import InputError
 
 SOURCE = Scenes(0, 11, (24, 32))
@@ -158,6 +158,118 @@ def test_sizes_that_do_not_fit_into_a_batch(devkit):
     assert len(take(3, devkit.open(), augment=Augment(), batch_size=1)) == 3
 
 
+def test_sampling_with_replacement_draws_from_all_examples():
+    batches = take(60, sampling="replacement", augment=Augment(), batch_size=11)
+    counts = {SOURCE.name(i): 0 for i in range(11)}
+    for batch in batches:
+        for name in batch["names"]:
+            counts[name] += 1
+    # of 60 times 11 drawn from 11, none is drawn exactly as often as expected by an epoch
+    assert all(30 < count < 95 for count in counts.values())
+    assert any(len(set(batch["names"])) < 11 for batch in batches)
+    assert len({tuple(batch["names"]) for batch in batches}) == 60
+
+
+def test_sampling_with_replacement_is_a_function_of_the_position():
+    options = {"sampling": "replacement"}
+    whole = take(6, **options)
+    assert_same(take(3, start_step=3, **options), whole[3:])
+    parts = [take(6, process_index=p, process_count=2, **options) for p in range(2)]
+    names = [a["names"] + b["names"] for a, b in zip(*parts, strict=True)]
+    assert names == [batch["names"] for batch in whole]
+    assert take(1, seed=6, **options)[0]["names"] != whole[0]["names"]
+
+
+def test_sizes_share_a_batch_when_padded(devkit):
+    source = devkit.open()  # 13×17 twice, 1×5, 32×9, 21×21
+    options = {"augment": Augment(), "pad_to": 8}
+    batches = take(12, source, batch_size=2, **options)
+    by_name = {source.name(i): source[i] for i in range(5)}
+    shapes = set()
+    for batch in batches:
+        height, width = batch["label"].shape[1:]
+        shapes.add((height, width))
+        sizes = [by_name[name].label.shape for name in batch["names"]]
+        assert height == -(-max(h for h, _ in sizes) // 8) * 8
+        assert width == -(-max(w for _, w in sizes) // 8) * 8
+        for name, image, label in zip(
+            *(batch[k] for k in ("names", "image", "label")), strict=True
+        ):
+            h, w = by_name[name].label.shape
+            np.testing.assert_array_equal(image[:h, :w], by_name[name].image)
+            np.testing.assert_array_equal(label[:h, :w], by_name[name].label)
+            assert (label[h:] == 255).all() and (label[:, w:] == 255).all()
+            assert not image[h:].any() and not image[:, w:].any()
+    assert 1 < len(shapes) <= batch_shapes(source, 8, batch_size=2)
+    assert batch_shapes(source, 8) == 4 and batch_shapes(source, None) == 4
+    assert batch_shapes(source, 64) == batch_shapes(source, 64, batch_size=2) == 1
+    # processes agree on the shape, although each sees only its own part
+    parts = [
+        take(12, source, batch_size=2, process_index=p, process_count=2, **options)
+        for p in range(2)
+    ]
+    for whole, *both in zip(batches, *parts, strict=True):
+        np.testing.assert_array_equal(np.concatenate([b["label"] for b in both]), whole["label"])
+
+
+def spoil(devkit, *names):
+    for name in names:
+        path = devkit.root / f"JPEGImages/{name}.jpg"
+        path.write_bytes(path.read_bytes()[:-100])
+
+
+@pytest.mark.parametrize("options", [{}, {"sampling": "replacement"}, {"pad_to": 8}])
+def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
+    options = {"augment": Augment((9, 9)), **options}
+    if "pad_to" in options:
+        options["augment"] = Augment()
+    clean = take(20, devkit.open(), **options)
+    spoil(devkit, "p1", "p3")
+    told = []
+    skipped = Skipped(2, told.append)
+    batches = take(20, devkit.open(), skipped=skipped, **options)
+    assert len(told) == len(skipped.problems) == 2
+    assert all(any(f"{n}.jpg cannot be decoded" in t for t in told) for n in ("p1", "p3"))
+    assert skipped.summary().count("\n") == 2
+    names = [n for b in batches for n in b["names"]]
+    assert not {"p1", "p3"} & set(names) and {"p0", "p2", "p4"} <= set(names)
+    for batch, before in zip(batches, clean, strict=True):
+        assert batch["image"].shape == before["image"].shape
+        for slot, name in enumerate(before["names"]):  # whatever is whole stays where it was
+            if name not in ("p1", "p3"):
+                np.testing.assert_array_equal(batch["image"][slot], before["image"][slot])
+    again = take(20, devkit.open(), skipped=Skipped(2, told.append), **options)
+    assert_same(again, batches)
+    far = take(5, devkit.open(), skipped=Skipped(2, told.append), start_step=15, **options)
+    assert_same(far, batches[15:])
+
+
+def test_worker_processes_draw_and_tell_what_they_skip(devkit):
+    spoil(devkit, "p1")
+    skipped = [Skipped(1, lambda line: None) for _ in range(2)]
+    options = {"augment": Augment((9, 9)), "sampling": "replacement"}
+    batches = take(8, devkit.open(), skipped=skipped[0], **options)
+    assert_same(take(8, devkit.open(), skipped=skipped[1], workers=2, **options), batches)
+    assert skipped[0].problems == skipped[1].problems != []
+
+
+def test_too_many_bad_files_end_the_run(devkit):
+    spoil(devkit, "p1", "p3")
+    with pytest.raises(InputError, match="2 files are bad, and data.skip_limit allows 1; the last"):
+        take(20, devkit.open(), skipped=Skipped(1, print), augment=Augment((9, 9)))
+    spoil(devkit, "p0", "p2", "p4")
+    with pytest.raises(InputError, match="100 examples in a row are bad"):
+        take(1, devkit.open(), skipped=Skipped(9, print), augment=Augment((9, 9)))
+
+
+def test_only_bad_files_are_skipped():
+    def broken(example, rng):
+        raise ZeroDivisionError("in the augmentation")
+
+    with pytest.raises(ZeroDivisionError, match="in the augmentation"):
+        take(1, augment=broken, skipped=Skipped(9, print))
+
+
 def test_closing_stops_the_threads():
     before = threading.active_count()
     take(2, threads=4, prefetch=8)
@@ -176,6 +288,7 @@ def test_closing_stops_the_threads():
         ({"seed": -1}, "seed is -1"),
         ({"start_step": -1}, "start_step -1"),
         ({"threads": -1}, "threads is -1"),
+        ({"sampling": "shufle"}, "sampling is 'shufle'. Did you mean 'shuffle'"),
     ],
 )
 def test_arguments_are_checked_before_anything_is_read(options, message):

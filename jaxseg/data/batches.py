@@ -1,0 +1,226 @@
+"""Batches by number: which examples, in which order, in arrays of which size."""
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+
+from jaxseg.data.augment import resize_image
+from jaxseg.data.source import Example, Source
+from jaxseg.errors import InputError
+
+_FAR = 1_000_000_007  # positions between an example that is skipped and the one in its place
+_TRIES = 100
+
+
+class ByPosition(Protocol):
+    """What has a value for every position of a run; without end, or nearly so."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, position: int, /) -> Any: ...
+
+
+class TrainBatches:
+    """The training batches of one process.
+
+    Args:
+      source: where examples come from.
+      order: the index in `source` that stands at each position 0, 1, ... of the run.
+      examples: the augmented example at each position.
+      batch_size: examples in a batch, over all processes.
+      part: the slots of a batch that are this process's.
+      start_step: number of the first batch.
+      pad_to: None, or the number of which the height and width of a batch are multiples.
+      skip: whether an example that cannot be read is replaced by the one that stands a billion positions
+        later.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        order: ByPosition,
+        examples: ByPosition,
+        *,
+        batch_size: int,
+        part: slice,
+        start_step: int,
+        pad_to: int | None,
+        skip: bool,
+    ):
+        self._source, self._order, self._examples = source, order, examples
+        self._batch_size, self._part, self._start = batch_size, part, start_step
+        self._pad_to, self._skip = pad_to, skip
+
+    def __len__(self) -> int:
+        return sys.maxsize // self._batch_size - self._start  # without end
+
+    def __getitem__(self, index: int) -> dict:
+        first = (self._start + index) * self._batch_size
+        size = self._padded(range(first, first + self._batch_size)) if self._pad_to else None
+        bad: list[InputError] = []
+        examples = [
+            self._example(first + slot, size, bad)
+            for slot in range(self._part.start, self._part.stop)
+        ]
+        if size is None:
+            size = _common_size(examples)
+        images = np.zeros((len(examples), *size, 3), np.uint8)
+        labels = np.full((len(examples), *size), self._source.info.ignore_label, np.uint8)
+        for slot, (image, label, _) in enumerate(examples):
+            images[slot, : image.shape[0], : image.shape[1]] = image
+            labels[slot, : label.shape[0], : label.shape[1]] = label
+        names = [e.name for e in examples]
+        return {"image": images, "label": labels, "names": names, "skipped": bad}
+
+    def _example(
+        self, position: int, size: tuple[int, int] | None, bad: list[InputError]
+    ) -> Example:
+        """The example at `position`, or its replacement; `bad` receives what was wrong."""
+        if not self._skip:
+            return self._examples[position]
+        for attempt in range(_TRIES):
+            try:
+                example = self._examples[position + attempt * _FAR]
+            except Exception as error:
+                cause = input_error_in(error)
+                if cause is None:
+                    raise
+                bad.append(cause)
+                continue
+            if size is None or all(n <= m for n, m in zip(example.label.shape, size, strict=True)):
+                return example
+        raise InputError(
+            f"{_TRIES} examples in a row are bad or too large for their batch; "
+            f"the first: {bad[0].problem}",
+            "`python -m jaxseg check` lists all that are bad.",
+        )
+
+    def _padded(self, positions: Iterable[int]) -> tuple[int, int]:
+        """The size that holds the examples of all processes, so that all agree on it."""
+        sizes = []
+        for position in positions:
+            try:
+                sizes.append(self._source.size(int(self._order[position])))
+            except InputError:
+                if not self._skip:
+                    raise
+        sizes = sizes or [(1, 1)]
+        return round_up((max(h for h, _ in sizes), max(w for _, w in sizes)), self._pad_to)
+
+
+class EvalBatches:
+    """The batches of one process that hold every example once, grouped by size.
+
+    Args:
+      source, batch_size, part, pad_to: as above.
+      input_size: (height, width) that images are resized to; None: as they are.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        batch_size: int,
+        part: slice,
+        input_size: tuple[int, int] | None,
+        pad_to: int | None,
+    ):
+        self._source, self._input_size = source, input_size
+        groups: dict[tuple[int, int], list[int]] = {}
+        for index in range(len(source)):
+            groups.setdefault(round_up(source.size(index), pad_to), []).append(index)
+        self._batches = []  # (size, this process's indices)
+        for size, members in sorted(groups.items()):
+            for first in range(0, len(members), batch_size):
+                batch = members[first : first + batch_size]
+                self._batches.append((size, (batch + [-1] * (batch_size - len(batch)))[part]))
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> dict:
+        size, indices = self._batches[index]
+        images = np.zeros((len(indices), *(self._input_size or size), 3), np.uint8)
+        labels = np.full((len(indices), *size), self._source.info.ignore_label, np.uint8)
+        for slot, position in enumerate(indices):
+            if position >= 0:
+                image, label, _ = self._source[position]
+                image = resize_image(image, self._input_size)
+                images[slot, : image.shape[0], : image.shape[1]] = image
+                labels[slot, : label.shape[0], : label.shape[1]] = label
+        indices = np.array(indices, np.int64)
+        return {
+            "image": images,
+            "label": labels,
+            "indices": indices,
+            "count": int((indices >= 0).sum()),
+        }
+
+
+class WithReplacement:
+    """Draws an index in 0..count-1 for each position: a function of (seed, position) alone."""
+
+    def __init__(self, count: int, seed: int):
+        self._count, self._seed = count, seed
+
+    def __len__(self) -> int:
+        return sys.maxsize
+
+    def __getitem__(self, position: int) -> int:
+        return int(np.random.default_rng((self._seed, position)).integers(self._count))
+
+
+class Ordered:
+    """The examples of `source` in the order of the indices that `order` gives."""
+
+    def __init__(self, source: Source, order: ByPosition):
+        self._source, self._order = source, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, position: int) -> Example:
+        return self._source[self._order[position]]
+
+
+def round_up(size: tuple[int, int], multiple: int | None) -> tuple[int, int]:
+    """The least multiples of `multiple` that are not below `size`; `size` itself for None.
+
+    >>> round_up((375, 500), 64)
+    (384, 512)
+    """
+    if multiple is None:
+        return size
+    return -(-size[0] // multiple) * multiple, -(-size[1] // multiple) * multiple
+
+
+def batch_shapes(source: Source, pad_to: int | None, batch_size: int = 1) -> int:
+    """How many shapes the batches of whole images can have at most: each is compiled once.
+
+    Raises:
+      InputError: a file's header cannot be read.
+    """
+    sizes = {round_up(source.size(index), pad_to) for index in range(len(source))}
+    if batch_size == 1:
+        return len(sizes)
+    return len({h for h, _ in sizes}) * len({w for _, w in sizes})
+
+
+def input_error_in(error: BaseException | None) -> InputError | None:
+    """The InputError that `error` is or wraps, if any."""
+    while error is not None and not isinstance(error, InputError):
+        error = error.__cause__ or error.__context__
+    return error
+
+
+def _common_size(examples: Sequence[Example]) -> tuple[int, int]:
+    sizes = {e.label.shape: e.name for e in examples}
+    if len(sizes) > 1:
+        (one, a), (other, b), *_ = sizes.items()
+        raise InputError(
+            f"'{a}' is {one[1]} wide and {one[0]} high, '{b}' is {other[1]} wide and "
+            f"{other[0]} high: one batch cannot hold both.",
+            "Set config.augment.crop or config.data.pad_to, or config.train.batch_size to 1.",
+        )
+    return next(iter(sizes))

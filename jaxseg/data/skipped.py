@@ -1,0 +1,49 @@
+"""Examples that a run passes over because their files are bad."""
+
+from collections.abc import Callable
+
+from jaxseg.errors import InputError
+
+
+class Skipped:
+    """The bad files of a run, each told and counted once.
+
+    Args:
+      limit: how many bad files a run survives, 0 or above.
+      tell: is given a line for each.
+
+    >>> skipped = Skipped(1, tell=print)
+    >>> skipped.add(InputError("a.png cannot be decoded.", "Replace it."))
+    skipped: a.png cannot be decoded.
+    >>> skipped.add(InputError("b.png cannot be decoded.", "Replace it."))
+    Traceback (most recent call last):
+    jaxseg.errors.InputError: 2 files are bad, and data.skip_limit allows 1; ...
+    """
+
+    def __init__(self, limit: int, tell: Callable[[str], None]):
+        self.limit = limit
+        self.problems: list[str] = []
+        self._tell = tell
+
+    def add(self, error: InputError) -> None:
+        """Counts the file that `error` is about, unless it was counted before.
+
+        Raises:
+          InputError: there are more than `limit`.
+        """
+        if error.problem in self.problems:
+            return
+        self.problems.append(error.problem)
+        if len(self.problems) > self.limit:
+            raise InputError(
+                f"{len(self.problems)} files are bad, and data.skip_limit allows {self.limit}; "
+                f"the last: {error.problem}",
+                "`python -m jaxseg check` lists them all: mend them, or raise data.skip_limit.",
+            )
+        self._tell(f"skipped: {error.problem}")
+
+    def summary(self) -> str:
+        """All of them, one a line; empty where there are none."""
+        if not self.problems:
+            return ""
+        return "\n  ".join([f"{len(self.problems)} bad file(s) skipped:", *self.problems])
