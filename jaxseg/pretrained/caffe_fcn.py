@@ -4,12 +4,11 @@ import flax.linen as nn
 import numpy as np
 
 from jaxseg.errors import InputError
-from jaxseg.ops.upsampling import bilinear_deconv
 from jaxseg.pretrained import convert
+from jaxseg.pretrained.bilinear import LAST, check_fixed, fixed_layers
 from jaxseg.pretrained.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_LAST = {32: "upscore", 16: "upscore16", 8: "upscore8"}  # by stride: the upsampling to the image
 _SCALES = {"scale_pool4": 0.01, "scale_pool3": 0.0001}  # in the network that is trained at once
 
 # What the network of the CVPR paper, released earlier, calls the same layers.
@@ -28,7 +27,7 @@ def _fits(file: TensorFile) -> list[Fit]:
     if "conv1/0" in file.tensors:
         fields = {"padding": 100, "norm": None}
         return [Fit("fcn32s_alexnet", fields, "caffe_vgg", classes)]
-    stride = next((s for s in _LAST if f"{_LAST[s]}/0" in file.tensors), 8)
+    stride = next((s for s in LAST if f"{LAST[s]}/0" in file.tensors), 8)
     at_once = "scale_pool4/0" in file.tensors
     name = f"fcn{stride}s{'_atonce' if at_once else ''}_vgg16"
     fields = {"stride": stride, "at_once": at_once, "upscore2_bias": False, "padding": 100}
@@ -56,7 +55,7 @@ def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     layer = name.split("/")[0]
     if layer in _SCALES:
         return "the constant scales of the pools, built into the network"
-    if layer in _fixed(model):
+    if layer in (*fixed_layers(model), "upsample"):
         return "the fixed bilinear upsampling, built into the network"
     return None
 
@@ -69,39 +68,10 @@ def _check(file: TensorFile, model: nn.Module) -> None:
                 f"{file.path} scales a pool by '{layer}/0', which is not {scale} everywhere.",
                 "Load it with head='reset' to train new scores of the pools.",
             )
-    for layer in _fixed(model):
-        weight = file.tensors.get(f"{layer}/0")
-        if weight is not None and not _is_bilinear(weight):
-            learned = layer in ("upscore2", "upscore_pool4")
-            raise InputError(
-                f"{file.path} upsamples by '{layer}/0', which is not the bilinear kernel that the "
-                "network has built in.",
-                "Make the network with upsampling='learned'."
-                if learned
-                else "Load it with head='reset' to train new scores.",
-            )
-
-
-def _fixed(model: nn.Module) -> tuple[str, ...]:
-    """The layers, of either file, whose kernels are built into the network."""
-    fixed = (*_LAST.values(), "upsample")
-    if getattr(model, "upsampling", "fixed") == "fixed":
-        fixed += ("upscore2", "upscore_pool4")
-    return fixed
-
-
-def _is_bilinear(weight: np.ndarray) -> bool:
-    """Whether a dense deconvolution [C, C, k, k] interpolates each channel by itself."""
-    if weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != weight.shape[3]:
-        return False
-    k = weight.shape[-1]
-    rows, columns = bilinear_deconv((1, 1), (k, k), stride=(k + 1) // 2, kernel=k).matrices()
-    for c, outputs in enumerate(weight):
-        want = np.zeros_like(outputs)
-        want[c] = rows @ columns.T
-        if not np.allclose(outputs, want, rtol=0, atol=1e-5):
-            return False
-    return True
+    names = _CVPR if "score-fr/0" in file.tensors else {}
+    check_fixed(
+        file, model, {layer: f"{names.get(layer, layer)}/0" for layer in fixed_layers(model)}
+    )
 
 
 CAFFE_FCN = Source(

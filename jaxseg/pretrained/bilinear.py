@@ -1,0 +1,48 @@
+"""The deconvolutions of the released FCNs, whose fixed kernels the networks here have built in."""
+
+import flax.linen as nn
+import numpy as np
+
+from jaxseg.errors import InputError
+from jaxseg.ops.upsampling import bilinear_deconv
+from jaxseg.pretrained.tensor_file import TensorFile
+
+_TWICE = ("upscore2", "upscore_pool4")  # a network can have these learned
+LAST = {32: "upscore", 16: "upscore16", 8: "upscore8"}  # by stride: the upsampling to the image
+
+
+def fixed_layers(model: nn.Module) -> tuple[str, ...]:
+    """The layers of an FCN whose kernels are built into `model`."""
+    learned = getattr(model, "upsampling", "fixed") == "learned"
+    return (*LAST.values(), *(() if learned else _TWICE))
+
+
+def check_fixed(file: TensorFile, model: nn.Module, tensors: dict[str, str]) -> None:
+    """Raises InputError where a file has another kernel than the one that `model` has built in.
+
+    `tensors`: by layer, the name that its kernel has in the file, if it is there.
+    """
+    for layer in fixed_layers(model):
+        weight = file.tensors.get(tensors.get(layer, ""))
+        if weight is not None and not is_bilinear(weight):
+            raise InputError(
+                f"{file.path} upsamples by '{tensors[layer]}', which is not the bilinear kernel "
+                "that the network has built in.",
+                "Make the network with upsampling='learned'."
+                if layer in _TWICE
+                else "Load it with head='reset' to train new scores.",
+            )
+
+
+def is_bilinear(weight: np.ndarray) -> bool:
+    """Whether a dense deconvolution [C, C, k, k] interpolates each channel by itself."""
+    if weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != weight.shape[3]:
+        return False
+    k = weight.shape[-1]
+    rows, columns = bilinear_deconv((1, 1), (k, k), stride=(k + 1) // 2, kernel=k).matrices()
+    for c, outputs in enumerate(weight):
+        want = np.zeros_like(outputs)
+        want[c] = rows @ columns.T
+        if not np.allclose(outputs, want, rtol=0, atol=1e-5):
+            return False
+    return True
