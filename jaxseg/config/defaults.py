@@ -57,8 +57,19 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
     c.data = ml_collections.ConfigDict()
-    c.data.name = "scenes"  # "scenes" (generated), "voc_folder" (VOC devkit layout), "voc2012"
+    # "scenes" (generated); your own: "folder" (images/, masks/, classes.txt), "voc_folder" (VOC
+    # devkit layout); "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",
+    # "pascal_context60" (others are background); "tfds" (any of tensorflow-datasets)
+    c.data.name = "scenes"
     c.data.root = placeholder(str)  # folder of the data set, where it needs one
+    c.data.sbd_root = placeholder(str)  # voc2012: SBD's folder "dataset"; None: beside root
+    # your own masks: class "indices" and 255 (ignore), "zero_is_void" (0 ignored, classes from 1),
+    # "binary" (0, 255)
+    c.data.mask_values = "indices"
+    c.data.tfds_name = placeholder(str)  # tfds: such as "oxford_iiit_pet"
+    c.data.image_key = placeholder(str)  # tfds: feature that is the image; None: as known, "image"
+    c.data.mask_key = placeholder(str)  # tfds: of the mask; None: as known, "segmentation_mask"
+    c.data.classes = placeholder(str)  # tfds: text file, one class a line; None: as known
     c.data.train_split = "train"  # name of the list to train on
     c.data.eval_split = "val"  # name of the list to score on
     c.data.scenes_train = 512  # scenes only: how many to train on

@@ -33,8 +33,8 @@ class TrainBatches:
       part: the slots of a batch that are this process's.
       start_step: number of the first batch.
       pad_to: None, or the number of which the height and width of a batch are multiples.
-      skip: whether an example that cannot be read is replaced by the one that stands a billion positions
-        later.
+      skip: whether an example that cannot be read is replaced by the one that stands a billion
+        positions later.
     """
 
     def __init__(

@@ -4,20 +4,23 @@ Pixels are taken as they are stored: an EXIF orientation turns neither photo nor
 stay aligned. A file that cannot be decoded to its last pixel is an error that names it.
 """
 
+import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.matlab import read_mat_labels
 from jaxseg.data.source import IGNORE
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
+_ILLEGAL = 256  # no class: an entry for a stored value that stands for none
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
     OSError,
@@ -30,15 +33,19 @@ _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
 )
 
 
-def read_image(path: str | Path) -> np.ndarray:
+def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
     """The photo in `path`: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK photos are converted; an alpha channel is dropped.
 
+    Args:
+      path: the file.
+      data: what is in it, where it was read already; then `path` only serves in messages.
+
     Raises:
       InputError: the file cannot be decoded to its end, or has more than 8 bits a channel.
     """
-    with _decoded(path) as image:
+    with _decoded(path, data) as image:
         if image.mode in _DEEP:
             raise InputError(
                 f"Photo {path} has more than 8 bits a channel (mode {image.mode}).",
@@ -49,40 +56,77 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.array(image.convert("RGB"))
 
 
-def read_mask(path: str | Path, num_classes: int) -> np.ndarray:
-    """The mask in `path`: uint8 [H, W], class indices in 0..num_classes-1 or 255 (ignore).
+def read_mask(
+    path: str | Path,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+    data: bytes | None = None,
+) -> np.ndarray:
+    """The classes in the mask `path`: uint8 [H, W], 0..num_classes-1 or 255 (ignore).
 
-    A palette image gives its indices, never its colours; a grey image gives its values.
+    Args:
+      path: the file.
+      num_classes: how many classes there are.
+      values: the class, or 255, that each legal stored value stands for; None: the stored values
+        are the classes, and 255.
+      data: as in `read_image`.
 
     Raises:
       InputError: the file cannot be decoded to its end, holds colours or more than 8 bits, or a
         value that is no class.
     """
-    with _decoded(path, tiles := []) as image:
+    stored = read_stored(path, data)
+    legal = identity(num_classes) if values is None else values
+    table = np.full(int(np.iinfo(stored.dtype).max) + 1, _ILLEGAL, np.uint16)
+    table[list(legal)] = list(legal.values())
+    mask = table[stored]
+    if (wrong := mask == _ILLEGAL).any():
+        raise InputError(
+            *_out_of_range(path, np.unique(stored), np.unique(stored[wrong]), legal, num_classes)
+        )
+    return mask.astype(np.uint8)
+
+
+def identity(num_classes: int) -> dict[int, int]:
+    """The stored values of a mask that holds classes and 255.
+
+    >>> identity(2)
+    {0: 0, 1: 1, 255: 255}
+    """
+    return {i: i for i in range(num_classes)} | {IGNORE: IGNORE}
+
+
+def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
+    """The values that the mask `path` stores: [H, W], uint8, or a MATLAB file's own type.
+
+    A palette image gives its indices, never its colours; a grey image gives its values.
+
+    Raises:
+      InputError: the file cannot be decoded to its end, or holds colours or more than 8 bits.
+    """
+    if Path(path).suffix == ".mat":
+        return read_mat_labels(Path(path))
+    with _decoded(path, data, tiles := []) as image:
         if image.mode in _DEEP:
             raise InputError(
                 f"Mask {path} has more than 8 bits a pixel (mode {image.mode}).",
-                f"Save it as an 8 bit PNG of class indices 0..{num_classes - 1} and {IGNORE}.",
+                f"Save it as an 8 bit PNG of class indices 0, 1, ... and {IGNORE}.",
             )
         if image.mode not in ("P", "L", "1"):
             raise InputError(
                 f"Mask {path} holds colours (mode {image.mode}), not class indices.",
                 "Convert each colour to the index of its class, and save an 8 bit PNG of indices.",
             )
-        mask = np.array(image, np.uint8) // _GREY_STEP.get(tiles[0] if tiles else "", 1)
-    wrong = (mask >= num_classes) & (mask != IGNORE)
-    if wrong.any():
-        raise InputError(*_out_of_range(path, mask, np.unique(mask[wrong]), num_classes))
-    return mask
+        return np.array(image, np.uint8) // _GREY_STEP.get(tiles[0] if tiles else "", 1)
 
 
-def read_size(path: str | Path) -> tuple[int, int]:
-    """(height, width) of the image in `path`, from its header alone.
+def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
+    """(height, width) of the image in `path`, from its header alone; `data` as in `read_image`.
 
     Raises:
       InputError: the header cannot be read.
     """
-    with _decoded(path, header_only=True) as image:
+    with _decoded(path, data, header_only=True) as image:
         return image.height, image.width
 
 
@@ -104,28 +148,65 @@ def size_mismatch(
     return InputError(problem, "Make both the same size, or take the id out of the list.")
 
 
-def _out_of_range(path, mask, values, num_classes: int) -> tuple[str, str]:
-    shown = ", ".join(str(v) for v in values[:8]) + (", ..." if len(values) > 8 else "")
-    found = f"the value {shown}" if len(values) == 1 else f"the values {shown}"
-    legal = f"0..{num_classes - 1} and {IGNORE} (ignore)"
-    problem = f"Mask {path} holds {found}; legal are {legal}."
-    present = np.unique(mask)
-    if len(present) == 2 and present[0] == 0:
-        remedy = f"It looks like a binary mask: save its foreground as 1, not {present[1]}."
-    elif 0 not in present and values[0] == num_classes and len(values) == 1:
+def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, str]:
+    found = f"the value {wrong[0]}" if len(wrong) == 1 else f"the values {ranges(wrong, 8)}"
+    ignored = ", ".join(str(v) for v, k in legal.items() if k == IGNORE)
+    usual = legal == identity(num_classes)
+    problem = f"Mask {path} holds {found}; legal are " + (
+        f"0..{num_classes - 1} and {IGNORE} (ignore)."
+        if usual
+        else f"{ranges(sorted(legal))}, of which {ignored or 'none'} mean(s) ignore."
+    )
+    if usual and len(present) == 2 and present[0] == 0:
+        remedy = (
+            f"It looks like a binary mask: save its foreground as 1, not {present[1]}; "
+            "config.data.mask_values='binary' takes 0 and 255."
+        )
+    elif usual and 0 not in present and wrong[0] == num_classes and len(wrong) == 1:
         remedy = "It looks as if the classes were counted from 1: subtract 1 from every class."
-    else:
+    elif usual and list(wrong) == [num_classes]:
+        remedy = (
+            "If 0 means void and the classes count from 1, set "
+            "config.data.mask_values='zero_is_void'; else list every class in classes.txt."
+        )
+    elif usual:
         remedy = "Save class indices, and list every class in classes.txt."
+    else:
+        remedy = "Check that the file belongs to this data set, and config.data.mask_values."
     return problem, remedy
+
+
+def ranges(values, most: int | None = None) -> str:
+    """Ascending integers, the neighbours among them as a range; no more than `most` if given.
+
+    >>> ranges([0, 1, 2, 7, 255])
+    '0..2, 7, 255'
+    >>> ranges([21, 22, 23, 24], most=3)
+    '21, 22, 23, ...'
+    """
+    if most is not None:
+        shown = ", ".join(str(v) for v in values[:most])
+        return shown + (", ..." if len(values) > most else "")
+    parts: list[list[int]] = []
+    for value in map(int, values):
+        if parts and value == parts[-1][1] + 1:
+            parts[-1][1] = value
+        else:
+            parts.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in parts)
 
 
 @contextmanager
 def _decoded(
-    path: str | Path, raw_modes: list[str] | None = None, *, header_only: bool = False
+    path: str | Path,
+    data: bytes | None = None,
+    raw_modes: list[str] | None = None,
+    *,
+    header_only: bool = False,
 ) -> Iterator[Image.Image]:
     """The image in `path`, loaded. `raw_modes` receives how its pixels are packed in the file."""
     try:
-        image = Image.open(path)
+        image = Image.open(path if data is None else io.BytesIO(data))
         try:
             if raw_modes is not None:  # the tiles are gone once loaded
                 raw_modes.extend(str(tile[3]) for tile in image.tile)

@@ -1,7 +1,8 @@
 """What a data set is: a sequence of examples that knows its classes."""
 
 import threading
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -34,6 +35,8 @@ class DataInfo:
     class_names: tuple[str, ...]  # C names, in the order of the label values
     palette: tuple[tuple[int, int, int], ...]  # C colours, each (r, g, b) in 0..255
     ignore_label: int = IGNORE
+    # the splits of its papers, and how many examples they have; none for a folder of one's own
+    splits: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
         if not 0 < len(self.class_names) <= IGNORE:

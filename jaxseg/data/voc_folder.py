@@ -1,12 +1,18 @@
 """A folder in the PASCAL VOC devkit layout: photos, palette masks, and lists of ids."""
 
-import os
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from jaxseg.data.decode import read_image, read_mask, read_size, size_mismatch
-from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.listing import (
+    PHOTO_SUFFIXES,
+    Listing,
+    Pairs,
+    listed,
+    read_class_names,
+    read_ids,
+    read_lines,
+)
+from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
 
 VOC_CLASSES = (
@@ -17,8 +23,7 @@ LAYOUT = (
     "The folder must hold JPEGImages/ID.jpg, SegmentationClass/ID.png (class indices) and "
     "ImageSets/Segmentation/SPLIT.txt (one ID a line)."
 )
-_IMAGES, _MASKS, _LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
-_PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png")  # the first that exists is taken
+PHOTOS, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 
 
 def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
@@ -34,7 +39,7 @@ def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
     return tuple((channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(count))
 
 
-class VocFolder:
+class VocFolder(Pairs):
     """The examples of one list of a folder in VOC layout.
 
     `classes.txt` in the folder names the classes, one a line (without it: VOC's 21);
@@ -51,91 +56,62 @@ class VocFolder:
     """
 
     def __init__(self, root: str | Path, split: str, name: str | None = None):
-        self.root = Path(root).expanduser()
-        for part in ("", _IMAGES, _MASKS, _LISTS):
-            if not (self.root / part).is_dir():
-                raise InputError(f"There is no folder {self.root / part}.", LAYOUT)
-        self.info = _read_info(self.root, name or self.root.resolve().name)
-        self._list = self.root / _LISTS / f"{split}.txt"
-        self._ids = _read_ids(self._list)
-        self._photos = _find(self.root / _IMAGES, self._ids, _PHOTO_SUFFIXES, self._list)
-        self._masks = _find(self.root / _MASKS, self._ids, (".png",), self._list)
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> Example:
-        photo, mask = (
-            self.root / _IMAGES / self._photos[index],
-            self.root / _MASKS / self._masks[index],
-        )
-        image, label = read_image(photo), read_mask(mask, self.info.num_classes)
-        if image.shape[:2] != label.shape:
-            raise size_mismatch(photo, image, mask, label)
-        return Example(image, label, self._ids[index])
-
-    def name(self, index: int) -> str:
-        return self._ids[index]
-
-    def size(self, index: int) -> tuple[int, int]:
-        return read_size(self.root / _IMAGES / self._photos[index])
+        root = Path(root).expanduser()
+        super().__init__(voc_listing(root, split, name=name))
 
 
-def _read_ids(path: Path) -> list[str]:
+def voc_listing(
+    root: Path,
+    split: str,
+    values: Mapping[int, int] | None = None,
+    name: str | None = None,
+) -> Listing:
+    """The files of one list of a folder in VOC layout; `values` as in `read_mask`.
+
+    Raises:
+      InputError: the layout is not VOC's, or a list or class file is malformed.
+    """
+    for part in ("", PHOTOS, MASKS, LISTS):
+        if not (root / part).is_dir():
+            raise InputError(f"There is no folder {root / part}.", LAYOUT)
+    info = folder_info(root, name or root.resolve().name, VOC_CLASSES)
+    path = list_file(root / LISTS, split, LAYOUT)
+    return listed(
+        info,
+        read_ids(path),
+        path,
+        photos=[(root / PHOTOS, PHOTO_SUFFIXES)],
+        masks=[(root / MASKS, (".png",))],
+        values=values,
+    )
+
+
+def list_file(folder: Path, split: str, layout: str, others: Iterable[str] = ()) -> Path:
+    """The file `folder`/`split`.txt.
+
+    Raises:
+      InputError: there is none; it names the nearest list there is, or of `others`.
+    """
+    path = folder / f"{split}.txt"
     if not path.is_file():
-        lists = [p.stem for p in path.parent.glob("*.txt")]
-        raise InputError(
-            f"There is no list {path}.", nearest(path.stem, lists) if lists else LAYOUT
-        )
-    ids = [line for line in _lines(path) if line]
-    if not ids:
-        raise InputError(f"The list {path} is empty.", "Write one id a line.")
-    twice = [i for i, count in Counter(ids).items() if count > 1]
-    if twice:
-        raise InputError(
-            f"The list {path} holds '{twice[0]}' more than once{_others(twice)}.",
-            "List every id once.",
-        )
-    return ids
+        lists = {p.stem for p in folder.glob("*.txt")} | set(others)
+        raise InputError(f"There is no list {path}.", nearest(split, lists) if lists else layout)
+    return path
 
 
-def _find(folder: Path, ids: list[str], suffixes: Sequence[str], listed_in: Path) -> list[str]:
-    """The file of each id in `folder`, relative to it."""
-    present = set(os.listdir(folder))  # one look, not one for each id; an id may name a subfolder
+def folder_info(root: Path, name: str, names: Sequence[str]) -> DataInfo:
+    """The classes that `root`/classes.txt and palette.txt give; else `names` and VOC's colours.
 
-    def file_of(name: str) -> str | None:
-        candidates = (name + suffix for suffix in suffixes)
-        return next(
-            (c for c in candidates if c in present or ("/" in c and (folder / c).is_file())), None
-        )
-
-    files = {name: file_of(name) for name in ids}
-    missing = [name for name, file in files.items() if file is None]
-    if missing:
-        raise InputError(
-            f"There is no {folder / (missing[0] + suffixes[0])}, which {listed_in} lists"
-            f"{_others(missing)}.",
-            "Add the file, or take the line out of the list (a line is an id, with no suffix).",
-        )
-    return [file for file in files.values() if file is not None]
-
-
-def _read_info(root: Path, name: str) -> DataInfo:
+    Raises:
+      InputError: one of them is malformed; it names the file and the line.
+    """
     classes_file, palette_file = root / "classes.txt", root / "palette.txt"
-    names = list(VOC_CLASSES)
     if classes_file.is_file():
-        names = _lines(classes_file)
-        for row, class_name in enumerate(names):
-            if not class_name or class_name in names[:row]:
-                raise InputError(
-                    f"Line {row + 1} of {classes_file} is "
-                    + (f"'{class_name}' again." if class_name else "empty."),
-                    "Write one name a line, in the order of the label values, each once.",
-                )
+        names = read_class_names(classes_file)
     palette = voc_palette(len(names))
     if palette_file.is_file():
         palette = tuple(
-            _colour(palette_file, row, line) for row, line in enumerate(_lines(palette_file))
+            _colour(palette_file, row, line) for row, line in enumerate(read_lines(palette_file))
         )
         if len(palette) != len(names):
             where = classes_file if classes_file.is_file() else "VOC's own classes (no classes.txt)"
@@ -153,15 +129,3 @@ def _colour(path: Path, row: int, line: str) -> tuple[int, int, int]:
             f"Line {row + 1} of {path} is '{line}'.", "Write `R G B name`, each of R G B in 0..255."
         )
     return int(words[0]), int(words[1]), int(words[2])
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
-    return [line.strip() for line in text.strip().splitlines()]
-
-
-def _others(names: list[str]) -> str:
-    return f" (and {len(names) - 1} more such)" if len(names) > 1 else ""

@@ -1,0 +1,229 @@
+"""Which files make up a data set, and what is wrong with them before any is read."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from jaxseg.data.decode import read_image, read_mask, read_size, size_mismatch
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.errors import InputError
+
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+
+
+class Pair(NamedTuple):
+    """An example's files."""
+
+    name: str
+    photo: Path
+    mask: Path
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Something wrong with a data set, that a person can mend."""
+
+    kind: str  # a word that problems of the same sort share
+    file: str  # the file or folder that it is about
+    text: str  # one sentence: what is wrong
+    remedy: str  # one sentence: what to do
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The files of one split of a data set."""
+
+    info: DataInfo
+    pairs: Sequence[Pair]  # what is complete
+    problems: Sequence[Problem] = ()  # what is not
+    values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
+
+
+class Pairs:
+    """A data set of photo and mask files.
+
+    Args:
+      listing: its files.
+      strict: whether to refuse a listing with problems; else they are left out.
+
+    Raises:
+      InputError: the first problem, and how many more there are like it.
+    """
+
+    def __init__(self, listing: Listing, strict: bool = True):
+        if strict and listing.problems:
+            first = listing.problems[0]
+            others = sum(p.kind == first.kind for p in listing.problems) - 1
+            more = f" (and {others} more such)" if others else ""
+            raise InputError(f"{first.text.removesuffix('.')}{more}.", first.remedy)
+        if strict and not listing.pairs:
+            raise InputError(
+                f"Data set '{listing.info.name}' is empty.", "Give it at least one example."
+            )
+        self.info = listing.info
+        self.pairs, self._values = tuple(listing.pairs), listing.values
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int) -> Example:
+        name, photo, mask = self.pairs[index]
+        image, label = read_image(photo), read_mask(mask, self.info.num_classes, self._values)
+        if image.shape[:2] != label.shape:
+            raise size_mismatch(photo, image, mask, label)
+        return Example(image, label, name)
+
+    def name(self, index: int) -> str:
+        return self.pairs[index].name
+
+    def size(self, index: int) -> tuple[int, int]:
+        return read_size(self.pairs[index].photo)
+
+
+def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, list[Path]]:
+    """The files in `folder` with one of `suffixes`, by their name without `ending` and suffix.
+
+    Args:
+      folder: a folder; one that does not exist is empty. Hidden files are left out.
+      suffixes: such as (".png",), in small letters; the files' own may be in capitals.
+      ending: what every name ends with, such as "_labelIds"; files without it are left out.
+    """
+    found: dict[str, list[Path]] = {}
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    for path in (folder / name for name in names if not name.startswith(".")):
+        if path.suffix.lower() in suffixes and path.stem.endswith(ending):
+            found.setdefault(path.stem.removesuffix(ending), []).append(path)
+    return found
+
+
+def paired(
+    info: DataInfo,
+    photos: Mapping[str, list[Path]],
+    masks: Mapping[str, list[Path]],
+    values: Mapping[int, int] | None = None,
+) -> Listing:
+    """Photos and masks of the same names, sorted; a file without its partner is a problem."""
+    problems = []
+    for what, files, partner, others in (
+        ("photo", photos, "mask", masks),
+        ("mask", masks, "photo", photos),
+    ):
+        for name, paths in files.items():
+            if len(paths) > 1:
+                problems.append(
+                    Problem(
+                        "duplicate",
+                        str(paths[1]),
+                        f"{paths[1]} is a second {what} of '{name}', beside {paths[0].name}.",
+                        "Keep one of them.",
+                    )
+                )
+            if name not in others:
+                problems.append(
+                    Problem(
+                        "unpaired",
+                        str(paths[0]),
+                        f"{paths[0]} has no {partner}.",
+                        f"Add a {partner} of the same name, or take the {what} away.",
+                    )
+                )
+    both = [Pair(n, photos[n][0], masks[n][0]) for n in sorted(photos) if n in masks]
+    return Listing(info, both, problems, values)
+
+
+def listed(
+    info: DataInfo,
+    ids: Iterable[str],
+    list_file: Path,
+    photos: Sequence[tuple[Path, Sequence[str]]],
+    masks: Sequence[tuple[Path, Sequence[str]]],
+    values: Mapping[int, int] | None = None,
+) -> Listing:
+    """The files of a list of ids; an id without its files, or twice in the list, is a problem.
+
+    Args:
+      ids: names without suffix; a name may have a subfolder.
+      list_file: where they stand, for messages.
+      photos, masks: (folder, suffixes), tried in this order.
+    """
+    problems = []
+    counts = Counter(ids)
+    for name, count in counts.items():
+        if count > 1:
+            problems.append(
+                Problem(
+                    "listed twice",
+                    str(list_file),
+                    f"The list {list_file} holds '{name}' more than once.",
+                    "List every id once.",
+                )
+            )
+    present = {folder: set(os.listdir(folder)) for folder, _ in (*photos, *masks)
+               if folder.is_dir()}  # fmt: skip
+
+    def find(what: str, name: str, places: Sequence[tuple[Path, Sequence[str]]]) -> Path | None:
+        for folder, suffixes in places:
+            for file in (name + suffix for suffix in suffixes):
+                if file in present.get(folder, ()) or ("/" in file and (folder / file).is_file()):
+                    return folder / file
+        expected = places[0][0] / (name + places[0][1][0])
+        problems.append(
+            Problem(
+                f"no {what}",
+                str(expected),
+                f"There is no {expected}, which {list_file} lists.",
+                "Add the file, or take the line out of the list (a line is an id, with no suffix).",
+            )
+        )
+        return None
+
+    pairs = []
+    for name in counts:
+        photo, mask = find("photo", name, photos), find("mask", name, masks)
+        if photo and mask:
+            pairs.append(Pair(name, photo, mask))
+    return Listing(info, pairs, problems, values)
+
+
+def read_ids(path: Path, remedy: str = "Write one id a line.") -> list[str]:
+    """The lines of a list that are not empty, in order.
+
+    Raises:
+      InputError: the list cannot be read, or is empty.
+    """
+    ids = [line for line in read_lines(path) if line]
+    if not ids:
+        raise InputError(f"The list {path} is empty.", remedy)
+    return ids
+
+
+def read_lines(path: Path) -> list[str]:
+    """The lines of a UTF-8 text, stripped, without empty ones at either end.
+
+    Raises:
+      InputError: the file cannot be read, or is no such text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
+    return [line.strip() for line in text.strip().splitlines()]
+
+
+def read_class_names(path: Path) -> list[str]:
+    """The names in a `classes.txt`, one a line in the order of the label values.
+
+    Raises:
+      InputError: a line is empty or a name stands there twice; it names the line.
+    """
+    names = read_lines(path)
+    for row, name in enumerate(names):
+        if not name or name in names[:row]:
+            raise InputError(
+                f"Line {row + 1} of {path} is " + (f"'{name}' again." if name else "empty."),
+                "Write one name a line, in the order of the label values, each once.",
+            )
+    return names

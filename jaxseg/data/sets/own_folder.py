@@ -1,0 +1,65 @@
+"""Your own photos and masks: a folder `images`, a folder `masks`, and the names of the classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from jaxseg.data.listing import (
+    PHOTO_SUFFIXES,
+    Listing,
+    files_by_stem,
+    listed,
+    paired,
+    read_ids,
+)
+from jaxseg.data.voc_folder import folder_info
+from jaxseg.errors import InputError, nearest
+
+_MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
+LAYOUT = (
+    "The folder must hold images/SPLIT/NAME.jpg, masks/SPLIT/NAME.png (class indices) and "
+    "classes.txt (one name a line); or images/NAME.jpg, masks/NAME.png and a list SPLIT.txt (one "
+    "NAME a line) for each split."
+)
+
+
+def own_folder(root: Path, split: str, values: Mapping[int, int] | None = None) -> Listing:
+    """The photos and masks of one split of a folder; see `LAYOUT`.
+
+    Args:
+      root: the folder. `classes.txt` names the classes; `palette.txt`, if there is one, colours
+        them (`R G B name` a line).
+      split: the name of a list, or of a folder in `images` and in `masks`.
+      values: as in `read_mask`.
+
+    Raises:
+      InputError: something of the layout is missing, or a list or class file is malformed.
+    """
+    for part in ("", "images", "masks"):
+        if not (root / part).is_dir():
+            raise InputError(f"There is no folder {root / part}.", LAYOUT)
+    if not (root / "classes.txt").is_file():
+        raise InputError(f"There is no {root / 'classes.txt'}.", LAYOUT)
+    info = folder_info(root, root.resolve().name, ())
+    images, masks, path = root / "images", root / "masks", root / f"{split}.txt"
+    if path.is_file():
+        return listed(
+            info,
+            read_ids(path),
+            path,
+            photos=[(images, PHOTO_SUFFIXES)],
+            masks=[(masks, _MASK_SUFFIXES)],
+            values=values,
+        )
+    if not (images / split).is_dir():
+        lists = {p.stem for p in root.glob("*.txt")} - {"classes", "palette"}
+        known = lists | {p.name for p in images.iterdir() if p.is_dir()}
+        raise InputError(
+            f"There is neither a list {path} nor a folder {images / split}.",
+            nearest(split, known) if known else LAYOUT,
+        )
+    return paired(
+        info,
+        files_by_stem(images / split, PHOTO_SUFFIXES),
+        files_by_stem(masks / split, _MASK_SUFFIXES),
+        values,
+    )

@@ -1,0 +1,130 @@
+"""Data sets of tensorflow-datasets, where it is installed; one is built here, offline."""
+
+import io
+import pickle
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg.config import default_config
+from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.errors import InputError
+
+tfds = pytest.importorskip("tensorflow_datasets", reason="needs pip install '.[tfds]'")
+
+
+def encoded(image: Image.Image, kind: str) -> io.BytesIO:
+    file = io.BytesIO()
+    image.save(file, kind)
+    file.seek(0)
+    return file
+
+
+def palette_mask(labels) -> Image.Image:
+    image = Image.fromarray(labels)
+    image.putpalette(np.random.default_rng(0).bytes(768))
+    return image
+
+
+class TinySegmentation(tfds.core.GeneratorBasedBuilder):
+    """Four photos with palette masks, which tensorflow-datasets would decode to colours."""
+
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(encoding_format="jpeg"),
+                    "mask": tfds.features.Image(shape=(None, None, 1), encoding_format="png"),
+                    "label": tfds.features.ClassLabel(num_classes=2),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(4)}
+
+    def _generate_examples(self, count):
+        rng = np.random.default_rng(0)
+        for i in range(count):
+            size = (20 + i, 30 - i)
+            yield (
+                str(i),
+                {
+                    "image": encoded(
+                        Image.fromarray(rng.integers(0, 256, (*size, 3), np.uint8)), "JPEG"
+                    ),
+                    "mask": encoded(palette_mask(np.full(size, i % 3, np.uint8)), "PNG"),
+                    "label": i % 2,
+                },
+            )
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    TinySegmentation(data_dir=folder).download_and_prepare(file_format="array_record")
+    return folder
+
+
+def data(prepared, tmp_path, **fields):
+    (tmp_path / "classes.txt").write_text("a\nb\nc\n")
+    config = default_config().data
+    usual = {"tfds_name": "tiny_segmentation", "classes": str(tmp_path / "classes.txt")}
+    config.update({"name": "tfds", "root": str(prepared), "mask_key": "mask"} | usual | fields)
+    return config
+
+
+def test_reads_indices_without_tensorflow(prepared, tmp_path):
+    source = open_data(data(prepared, tmp_path), "train")
+    assert (len(source), source.info.class_names) == (4, ("a", "b", "c"))
+    sizes = sorted(source.size(i) for i in range(4))
+    assert (
+        sizes
+        == sorted(source[i].label.shape for i in range(4))
+        == [(20 + i, 30 - i) for i in range(4)]
+    )
+    for image, label, name in (source[i] for i in range(4)):
+        assert image.shape == (*label.shape, 3)
+        assert label.min() == label.max() == (label.shape[0] - 20) % 3
+        assert name.startswith("tiny_segmentation train ")
+    assert "tensorflow" not in sys.modules
+    copy = pickle.loads(pickle.dumps(source))
+    np.testing.assert_array_equal(copy[2].image, source[2].image)
+
+
+def test_trains_from_worker_processes(prepared, tmp_path):
+    source = open_data(data(prepared, tmp_path), "train")
+    options = {"seed": 0, "batch_size": 3, "augment": Augment((8, 8))}
+    for workers in (0, 1):
+        batches = train_batches(source, workers=workers, **options)
+        got = next(batches)
+        batches.close()
+        assert got["image"].shape == (3, 8, 8, 3)
+
+
+@pytest.mark.parametrize(
+    "fields, message",
+    [
+        ({"tfds_name": None}, "tfds_name is not set"),
+        ({"tfds_name": "no_such_data_set"}, "tensorflow-datasets has no 'no_such_data_set'"),
+        ({"classes": None}, "The classes of 'tiny_segmentation' are not known"),
+        ({"mask_key": "segmentation_mask"}, "no image feature 'segmentation_mask'.*image, mask"),
+        ({"train_split": "training"}, "'tiny_segmentation' cannot be read: .*training"),
+        ({"mask_values": "binary"}, "'binary', but"),
+    ],
+)
+def test_what_is_wrong_is_named(prepared, tmp_path, fields, message):
+    with pytest.raises(InputError, match=message):
+        open_data(data(prepared, tmp_path, **fields), "train")
+
+
+def test_pets_need_no_classes(prepared, tmp_path):
+    """As far as that goes without a network: the keys are found, the download is what fails."""
+    c = data(tmp_path, tmp_path, tfds_name="oxford_iiit_pet", classes=None, mask_key=None)
+    with pytest.raises(InputError, match="'oxford_iiit_pet' cannot be read"):
+        open_data(c, "train")
