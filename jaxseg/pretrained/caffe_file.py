@@ -25,7 +25,8 @@ _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLES = 5, 7, 8
 _SHAPE_DIM = 1
 
 # No network comes near these. Without them, a damaged file could make millions of tiny objects.
-_MAX_FIELDS, _MAX_BLOBS, _MAX_NAME, _MAX_AXES = 500_000, 20_000, 1_000, 32
+_MAX_FIELDS, _MAX_BLOBS, _MAX_BLOBS_OF_A_LAYER = 100_000, 10_000, 100
+_MAX_LAYERS, _MAX_NAME, _MAX_AXES = 10_000, 1_000, 32
 
 
 def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | int]]:
@@ -38,7 +39,8 @@ def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | i
 
     Returns:
       The blobs by name, "LAYER/INDEX", in the order and with the shapes of the file, in float32 or
-      float64; and the type of each layer that has blobs: a word in V2, a number in V1.
+      float64; and the type of each layer: a word in V2, a number in V1. Of several layers of one
+      name the one that has blobs counts, else the first.
 
     Raises:
       InputError: the file is no `.caffemodel`, is truncated, or contradicts itself.
@@ -106,10 +108,12 @@ class _Reader:
             if field.number not in _LAYERS:
                 continue
             name, kind, blobs = self._layer(field)
-            if name in types and blobs:
-                raise _Damaged(f"two layers that have blobs are called '{name}'")
-            if blobs:
+            if blobs and f"{name}/0" in places:
+                raise _Damaged(f"two layers that have blobs are called {name!r}")
+            if blobs or name not in types:
                 types[name] = kind
+            if len(types) > _MAX_LAYERS:
+                raise _Damaged(f"it has more than {_MAX_LAYERS:,} layers")
             places |= {f"{name}/{i}": blob for i, blob in enumerate(blobs)}
             if len(places) > _MAX_BLOBS:
                 raise _Damaged(f"it has more than {_MAX_BLOBS:,} blobs")
@@ -127,15 +131,15 @@ class _Reader:
             if part.number == numbers.name:
                 name = self._text(part, "the name of a layer")
             elif part.number == numbers.type and field.number == _NET_LAYER:
-                kind = self._text(part, f"the type of layer '{name}'")
+                kind = self._text(part, f"the type of layer {name!r}")
             elif part.number == numbers.type:
-                kind = self._expect(part, _VARINT, f"the type of layer '{name}'").value
+                kind = self._expect(part, _VARINT, f"the type of layer {name!r}").value
             elif part.number == numbers.blobs:
-                blobs.append(self._expect(part, _BYTES, f"a blob of layer '{name}'"))
+                blobs.append(self._expect(part, _BYTES, f"a blob of layer {name!r}"))
             elif part.number == _V0_LAYER and field.number == _NET_LAYERS:
                 raise _Outdated
-            if len(blobs) > _MAX_BLOBS:
-                raise _Damaged(f"layer '{name}' has more than {_MAX_BLOBS:,} blobs")
+            if len(blobs) > _MAX_BLOBS_OF_A_LAYER:
+                raise _Damaged(f"layer {name!r} has more than {_MAX_BLOBS_OF_A_LAYER} blobs")
         if blobs and not name:
             raise _Damaged("a layer that has blobs has no name")
         return name, kind, [self._blob(b, f"{name}/{i}") for i, b in enumerate(blobs)]
@@ -228,12 +232,13 @@ class _Reader:
     def _run(self, first: int, stop: int, step: int) -> int:
         """How many fields of `step` bytes, all with the key of the first one, follow each other.
 
-        They are compared many at a time: a blob may hold millions that are not packed.
+        They are compared many at a time, for a blob may hold millions that are not packed; but not
+        many more than there are.
         """
         key, count = self._data[first], 1
         most = (stop - first) // step
         while count < most:
-            n = min(most - count, 1 << 20)
+            n = min(most - count, count, 1 << 20)
             keys = np.frombuffer(self._data, np.uint8, n * step, first + count * step)[::step]
             different = np.flatnonzero(keys != key)
             if different.size:

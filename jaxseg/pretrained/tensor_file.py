@@ -27,8 +27,8 @@ class TensorFile:
         up. Caffe's are named "LAYER/BLOB" ("conv1_1/0", "conv5_4/bn/3") and have the file's shape,
         which in old files is 4-D for a bias, too: (1, 1, 1, N). PyTorch's have the names of the
         state dict, without a "module." that they all begin with.
-      layer_types: Caffe only: the type of every layer that has blobs, as the file has it: a word
-        ("Convolution") or, in files of the V1 format, a number (4).
+      layer_types: Caffe only: the type of every layer, in the file's order: a word ("Convolution")
+        or, in files of the V1 format, a number (4). Layers without blobs are there, too.
       notes: what was unwrapped, stripped or passed over on the way, one sentence each.
     """
 

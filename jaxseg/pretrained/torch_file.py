@@ -21,6 +21,7 @@ from jaxseg.pretrained.torch_pickle import (
     Storage,
     Tensor,
     read_pickle,
+    storage_key,
 )
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
@@ -94,25 +95,27 @@ def _legacy(data: mmap.mmap) -> tuple[Any, _Locate]:
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise _BigEndian
     (value, storages), (keys, _) = read_pickle(data), read_pickle(data)
-    if not isinstance(keys, list):
-        raise _Damaged("its list of storages is missing")
+    try:
+        names = [storage_key(key) for key in keys]
+    except (TypeError, ValueError):
+        raise _Damaged("its list of storages is missing") from None
     known, places, at = {storage.key: storage for storage in storages}, {}, data.tell()
-    for key in map(str, keys):
+    for key in names:
         if key not in known:
-            raise _Damaged(f"its storage {key[:20]} belongs to no tensor")
+            raise _Damaged(f"its storage {key!r} belongs to no tensor")
         if at + 8 > len(data):
-            raise _Damaged(f"it ends at byte {len(data):,}, before storage {key}")
+            raise _Damaged(f"it ends at byte {len(data):,}, before storage {key!r}")
         (count,) = struct.unpack_from("<q", data, at)
         if count != known[key].length:
-            raise _Damaged(f"storage {key} has {count:,} values, not {known[key].length:,}")
+            raise _Damaged(f"storage {key!r} has {count:,} values, not {known[key].length:,}")
         places[key], at = at + 8, at + 8 + count * known[key].dtype.itemsize
         if at > len(data):
-            raise _Damaged(f"it ends at byte {len(data):,}, and storage {key} at byte {at:,}")
+            raise _Damaged(f"it ends at byte {len(data):,}, and storage {key!r} at byte {at:,}")
 
     def locate(storage: Storage) -> int:
         written = known[storage.key]._replace(first=storage.first, size=storage.size)
         if storage.key not in places or storage != written:
-            raise _Damaged(f"storage {storage.key[:20]} is missing")
+            raise _Damaged(f"storage {storage.key!r} is missing")
         return places[storage.key]
 
     return value, locate
@@ -137,7 +140,7 @@ def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
     def find(name: str) -> tuple[int, int]:
         """Where an entry begins and ends."""
         if root + name not in entries:
-            raise _Damaged(f"it has no entry {name[:40]}")
+            raise _Damaged(f"it has no entry {name!r}")
         return _entry(data, entries[root + name])
 
     if root + "byteorder" in entries:
@@ -150,7 +153,7 @@ def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
     def locate(storage: Storage) -> int:
         start, stop = find(f"data/{storage.key}")
         if stop - start < storage.length * storage.dtype.itemsize:
-            raise _Damaged(f"storage {storage.key} is shorter than its {storage.length:,} values")
+            raise _Damaged(f"storage {storage.key!r} is shorter than its {storage.length:,} values")
         return start
 
     return value, locate
@@ -161,12 +164,12 @@ def _entry(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
     to leave it out."""
     at = entry.header_offset
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
-        raise _Damaged(f"entry {entry.filename[:80]} is compressed, which PyTorch never does")
+        raise _Damaged(f"entry {entry.filename[:80]!r} is compressed, which PyTorch never does")
     if not 0 <= at <= len(data) - 30 or data[at : at + 4] != b"PK\3\4":
-        raise _Damaged(f"entry {entry.filename[:80]} is not where it should be")
+        raise _Damaged(f"entry {entry.filename[:80]!r} is not where it should be")
     start = at + 30 + sum(struct.unpack_from("<HH", data, at + 26))
     if start + entry.file_size > len(data):
-        raise _Damaged(f"entry {entry.filename[:80]} reaches beyond the end")
+        raise _Damaged(f"entry {entry.filename[:80]!r} reaches beyond the end")
     return start, start + entry.file_size
 
 
@@ -176,7 +179,7 @@ def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((n - 1) * s for n, s in steps)
     if 0 not in tensor.shape and last >= storage.size or math.prod(tensor.shape) > storage.size:
-        raise _Damaged(f"tensor {name[:80]} has more elements than its storage")
+        raise _Damaged(f"tensor {name[:80]!r} has more elements than its storage")
     offset = locate(storage) + size * (storage.first + tensor.offset)
     return Stored(offset, storage.dtype, tensor.shape, tuple(s * size for s in tensor.strides))
 
@@ -194,9 +197,9 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
         key = key or (next(iter(inside)) if len(inside) == 1 else None)
         if key is not None:
             found = inside[key]
-            others = [f"'{k}'"[:40] for k in list(value)[:10] if k != key]
+            others = [repr(k)[:40] for k in list(value)[:10] if k != key]
             beside = f", beside {', '.join(others)}" if others else ""
-            notes.append(f"The weights are in its '{key}'{beside}.")
+            notes.append(f"The weights are in its {key!r}{beside}.")
     if found is None:
         seen = f"a {type(value).__name__.lower()}"
         if isinstance(value, dict):
@@ -206,7 +209,7 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
             "Save the weights by themselves: torch.save(model.state_dict(), PATH).",
         )
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
-    passed = [f"'{k}'"[:40] for k, v in found.items() if not isinstance(v, Tensor)]
+    passed = [repr(k)[:40] for k, v in found.items() if not isinstance(v, Tensor)]
     if passed:
         notes.append(f"No tensors, and passed over: {', '.join(passed[:10])}.")
     return tensors, tuple(notes)

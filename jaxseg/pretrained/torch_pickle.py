@@ -209,7 +209,7 @@ class _Machine:
         elif storage in _DTYPES:
             self._stack.append(_StorageType(_DTYPES[storage]))
         else:
-            raise RefusedGlobal(f"{module}.{name}"[:200])
+            raise RefusedGlobal(ascii(f"{module}.{name}"[:200])[1:-1])
 
     def _stack_global(self) -> None:
         name, module = _a(str, self.pop()), _a(str, self.pop())
@@ -233,7 +233,7 @@ class _Machine:
             _, first, size = view[0]
         if _natural(first) + _natural(size) > length:
             raise ValueError("a view is larger than its storage")
-        storage = Storage(str(key), _a(_StorageType, kind).dtype, length, first, size)
+        storage = Storage(storage_key(key), _a(_StorageType, kind).dtype, length, first, size)
         self.storages.append(storage)
         self._stack.append(storage)
 
@@ -267,6 +267,17 @@ def _key(value: Any) -> Any:
     if not isinstance(value, str | bytes | int | float | None):
         raise TypeError(f"a {type(value).__name__} is used as a key")
     return value
+
+
+def storage_key(value: Any) -> str:
+    """The name of a storage, which may be written as a number.
+
+    Raises:
+      ValueError: it is neither, or longer than any name is.
+    """
+    if not isinstance(value, str | int) or len(name := str(value)) > 100:
+        raise ValueError("the name of a storage is none")
+    return name
 
 
 def _natural(value: Any) -> int:

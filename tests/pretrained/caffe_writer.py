@@ -36,22 +36,20 @@ def write_caffemodel(path, layers, version="v2", legacy_shapes=None, packed=True
     """
     legacy_shapes = version == "v1" if legacy_shapes is None else legacy_shapes
     with open(path, "wb") as file:
-        file.write(_bytes(1, b"net"))
+        file.write(delimited(1, b"net"))
         for name, kind, arrays in layers:
             blobs = [_blob(np.asarray(array), legacy_shapes, packed) for array in arrays]
             if version == "v1":
-                number = V1_TYPES[kind] if isinstance(kind, str) else kind
-                head = _bytes(2, b"in") + _bytes(3, b"out") + _bytes(4, name.encode())
-                head += _number(5, number)
-                layer, field = (head, 6), 2
+                field, blobs_field = 2, 6
+                parts = [delimited(2, b"in"), delimited(3, b"out"), delimited(4, name.encode())]
+                parts.append(number(5, V1_TYPES[kind] if isinstance(kind, str) else kind))
             else:
-                head = _bytes(1, name.encode()) + _bytes(2, kind.encode()) + _bytes(3, b"in")
-                layer, field = (head + _bytes(4, b"out"), 7), 100
-            head, blobs_field = layer
-            parts = [head]
+                field, blobs_field = 100, 7
+                parts = [delimited(1, name.encode()), delimited(2, kind.encode())]
+                parts += [delimited(3, b"in"), delimited(4, b"out")]
             for pieces in blobs:
-                parts += [_key(blobs_field, 2), varint(sum(map(len, pieces))), *pieces]
-            file.write(_key(field, 2) + varint(sum(map(len, parts))))
+                parts += [key(blobs_field, 2), varint(sum(map(len, pieces))), *pieces]
+            file.write(key(field, 2) + varint(sum(map(len, parts))))
             file.writelines(parts)
 
 
@@ -65,31 +63,34 @@ def varint(n):
     return bytes([*out, n])
 
 
+def key(field, wire):
+    """The number of a field and the wire type of its value: 0, 1, 2 or 5."""
+    return varint(field << 3 | wire)
+
+
+def number(field, n):
+    """A field that holds a whole number."""
+    return key(field, 0) + varint(n)
+
+
+def delimited(field, data):
+    """A field that holds bytes, a text, a message or packed values."""
+    return key(field, 2) + varint(len(data)) + data
+
+
 def _blob(array, legacy_shapes, packed):
     """The pieces of a BlobProto; the values are not copied."""
     if legacy_shapes:
         shape = (1,) * (4 - array.ndim) + array.shape
-        start = b"".join(_number(field, n) for field, n in zip((1, 2, 3, 4), shape, strict=True))
+        start = b"".join(number(field, n) for field, n in zip((1, 2, 3, 4), shape, strict=True))
     else:
-        start = _bytes(7, _bytes(1, b"".join(map(varint, array.shape))))
+        start = delimited(7, delimited(1, b"".join(map(varint, array.shape))))
     double = array.dtype == np.float64
     field = 8 if double else 5
     values = np.ascontiguousarray(array, "<f8" if double else "<f4").reshape(-1)
     if packed:
-        return [start, _key(field, 2), varint(values.nbytes), values.view(np.uint8).data]
+        return [start, key(field, 2), varint(values.nbytes), values.view(np.uint8).data]
     keyed = np.dtype([("key", "u1"), ("value", values.dtype)])
     rows = np.empty(values.shape, keyed)
-    rows["key"], rows["value"] = _key(field, 1 if double else 5)[0], values
+    rows["key"], rows["value"] = key(field, 1 if double else 5)[0], values
     return [start, rows.tobytes()]
-
-
-def _key(field, wire):
-    return varint(field << 3 | wire)
-
-
-def _number(field, n):
-    return _key(field, 0) + varint(n)
-
-
-def _bytes(field, data):
-    return _key(field, 2) + varint(len(data)) + data
