@@ -5,6 +5,21 @@ from jaxseg.pretrained.caffe_deconvnet import CAFFE_DECONVNET, CAFFE_DECONVNET_T
 from jaxseg.pretrained.caffe_fcn import CAFFE_FCN, CAFFE_FCN_CVPR
 from jaxseg.pretrained.caffe_pspnet import CAFFE_PSPNET
 from jaxseg.pretrained.source import Source
+from jaxseg.pretrained.torch_fcn import PYTORCH_FCN
+from jaxseg.pretrained.torch_mmseg import MMSEG, MMSEG_769
+from jaxseg.pretrained.torch_semseg import SEMSEG_PSPNET, SEMSEG_RESNET
+from jaxseg.pretrained.torch_torchvision import (
+    TORCHVISION_ALEXNET,
+    TORCHVISION_FCN,
+    TORCHVISION_GOOGLENET,
+    TORCHVISION_RESNET,
+)
+from jaxseg.pretrained.torch_vgg import (
+    PYTORCH_FCN_VGG16,
+    TORCHVISION_AMDEGROOT,
+    TORCHVISION_VGG16,
+    TORCHVISION_VGG16_BN,
+)
 
 SOURCES: tuple[Source, ...] = (
     CAFFE_FCN,
@@ -15,4 +30,17 @@ SOURCES: tuple[Source, ...] = (
     CAFFE_VGG16,
     CAFFE_CAFFENET,
     CAFFE_GOOGLENET,
+    TORCHVISION_AMDEGROOT,
+    TORCHVISION_VGG16,
+    TORCHVISION_VGG16_BN,
+    TORCHVISION_FCN,
+    TORCHVISION_RESNET,
+    TORCHVISION_ALEXNET,
+    TORCHVISION_GOOGLENET,
+    SEMSEG_PSPNET,
+    SEMSEG_RESNET,
+    PYTORCH_FCN,
+    PYTORCH_FCN_VGG16,  # as one of torchvision's, unless it is asked for by name
+    MMSEG,
+    MMSEG_769,  # likewise: only by name
 )

@@ -10,7 +10,7 @@ torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install 
 nn, F = torch.nn, torch.nn.functional
 
 STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "7x7": (64,)}
-BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
+BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # output stride: stride, dilation of the first block's 3x3, dilation of the others', for each stage
 PSPNET = {
     8: ((1, 1, 1), (2, 1, 1), (1, 2, 2), (1, 4, 4)),

@@ -1,0 +1,69 @@
+"""Imports the packages whose own networks some tests compare with, or skips the test.
+
+They are heavy, and needed nowhere else, so that nothing of jaxseg installs them. In an environment
+of its own (Python 3.11):
+
+    pip install torch==2.13.0 'numpy<2.3' && pip install --no-deps torchvision==0.28.0
+    pip install mmengine==0.10.7 mmcv-lite==2.1.0 mmsegmentation==1.2.2 ftfy regex 'numpy<2.3'
+    pip install -e '.[test]' 'numpy<2.3' && pytest -m 'slow or not slow' tests/pretrained
+"""
+
+import importlib.machinery
+import sys
+import types
+
+import pytest
+
+torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
+
+_operators = []  # torch.library forgets them with their library
+
+
+def torchvision():
+    """torchvision with its models; else skips."""
+    try:
+        import torchvision.models
+    except ImportError:
+        pytest.skip("compares with torchvision, see tests/pretrained/peers.py")
+    except RuntimeError:  # made for CUDA, it lacks its operators beside PyTorch for CPU
+        _declare_operators()
+        import torchvision.models
+    return torchvision
+
+
+def mmseg():
+    """mmsegmentation; else skips."""
+    torchvision()  # which some of its networks import
+    if "mmcv.ops" not in sys.modules:
+        sys.modules["mmcv.ops"] = _Operators("mmcv.ops")
+    return pytest.importorskip(
+        "mmseg", reason="compares with mmsegmentation, see tests/pretrained/peers.py"
+    )
+
+
+def _declare_operators():
+    """The operators of detection by name: they are never called."""
+    for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
+        del sys.modules[name]
+    library = torch.library.Library("torchvision", "FRAGMENT")
+    library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define("qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
+    library.define(
+        "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, "
+        "int pooled_width, int sampling_ratio, bool aligned) -> Tensor"
+    )
+    _operators.append(library)
+
+
+class _Operators(types.ModuleType):
+    """Stands in for mmcv's compiled operators, which its light edition lacks: none is called."""
+
+    def __init__(self, name):
+        super().__init__(name)
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None)
+        self.__path__ = []
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return type(name, (torch.nn.Module,), {})
