@@ -45,7 +45,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry["dtype"] not in _DTYPES:
             raise InputError(
-                f"Tensor {name} of {path} is {entry['dtype']}.",
+                f"Tensor {name[:80]!r} of {path} is {entry['dtype']}.",
                 f"Save it as one of {', '.join(_DTYPES)}.",
             )
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
