@@ -89,7 +89,7 @@ def test_evaluate_passes_step(calls, tmp_path, word, step):
     "words, part",
     [
         (["trian"], "'train'"),
-        (["--verbose"], "Choose one of"),
+        (["--quick"], "Choose one of"),
         (["train"], "--config"),
         (["train", "--config", "none.py"], "none.py"),
         (["train", "--confg", "c.py"], "'--config'"),

@@ -2,6 +2,7 @@
 
 `VERBS` is the list of commands. A verb's module is imported only when it runs, so that help is
 instant, and has one function `main(argv)`: it parses its words, calls one public function, prints.
+It returns None, or an exit code other than 0.
 """
 
 import importlib
@@ -16,6 +17,8 @@ from jaxseg.errors import InputError, nearest
 VERBS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
+    "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
+    "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),
     "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),
 }
 
@@ -35,8 +38,7 @@ def run(argv: Sequence[str]) -> int:
         if not {"-h", "--help"} & set(words):
             _quiet_libraries()
             _fast_cpu_convolutions()
-        importlib.import_module(VERBS[verb][0]).main(words)
-        return 0
+        return importlib.import_module(VERBS[verb][0]).main(words) or 0
     except InputError as e:
         print(f"error: {e.problem}\nfix: {e.remedy}", file=sys.stderr)
         return 2

@@ -49,12 +49,12 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
 
 
 def read_config(
-    spec: str, overrides: Sequence[tuple[str, str | None]] = ()
+    spec: str | None, overrides: Sequence[tuple[str, str | None]] = ()
 ) -> ml_collections.ConfigDict:
     """Loads a config file, applies the overrides and validates the result.
 
     Args:
-      spec: `PATH` or `PATH:ARG`; ARG is handed to the file's `get_config`.
+      spec: `PATH` or `PATH:ARG`; ARG is handed to the file's `get_config`. None: the defaults.
       overrides: pairs as `split_overrides` returns them; the last one of a field wins.
 
     Returns:
@@ -63,7 +63,7 @@ def read_config(
     Raises:
       InputError: the file, an override or a resulting value is wrong.
     """
-    config = load_config_file(spec)
+    config = config_lib.default_config() if spec is None else load_config_file(spec)
     for name, text in overrides:
         config_lib.set_field(config, name, _parse(name, text))
     config_lib.validate(config)

@@ -68,7 +68,7 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
     if config.root is None:
         raise InputError(
             f"{folder.title} is not here: config.data.root is not set.",
-            f"Set it to the data set's folder. {folder.layout}",
+            folder.layout,
         )
     return folder.files(config, Path(config.root).expanduser(), split)
 
@@ -159,9 +159,10 @@ def _context(background: bool) -> _Folder:
     return _Folder("PASCAL-Context", pascal_context.LAYOUT, files)
 
 
+_SET_IT = "Set it to the data set's folder. "
 _FOLDERS = {
-    "voc_folder": _Folder("The data set", LAYOUT, _own(voc_listing)),
-    "folder": _Folder("The data set", own_folder.LAYOUT, _own(own_folder.own_folder)),
+    "voc_folder": _Folder("The data set", _SET_IT + LAYOUT, _own(voc_listing)),
+    "folder": _Folder("The data set", _SET_IT + own_folder.LAYOUT, _own(own_folder.own_folder)),
     "voc2012": _Folder("PASCAL VOC 2012", voc2012.LAYOUT, _voc2012),
     "ade20k": _Folder("ADE20K", ade20k.LAYOUT, _published(ade20k.ade20k)),
     "cityscapes": _Folder("Cityscapes", cityscapes.LAYOUT, _published(cityscapes.cityscapes)),
@@ -169,3 +170,5 @@ _FOLDERS = {
     "pascal_context59": _context(background=False),
     "pascal_context60": _context(background=True),
 }
+IN_FOLDERS = tuple(_FOLDERS)
+"""The data sets that `list_data` lists."""

@@ -75,7 +75,16 @@ def read_mask(
       InputError: the file cannot be decoded to its end, holds colours or more than 8 bits, or a
         value that is no class.
     """
-    stored = read_stored(path, data)
+    return to_classes(read_stored(path, data), path, num_classes, values)
+
+
+def to_classes(
+    stored: np.ndarray,
+    path: str | Path,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+) -> np.ndarray:
+    """The classes that the values `stored` in `path` stand for; all else as in `read_mask`."""
     legal = identity(num_classes) if values is None else values
     table = np.full(int(np.iinfo(stored.dtype).max) + 1, _ILLEGAL, np.uint16)
     table[list(legal)] = list(legal.values())

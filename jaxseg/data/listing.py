@@ -64,14 +64,14 @@ class Pairs:
                 f"Data set '{listing.info.name}' is empty.", "Give it at least one example."
             )
         self.info = listing.info
-        self.pairs, self._values = tuple(listing.pairs), listing.values
+        self.pairs, self.values = tuple(listing.pairs), listing.values
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
         name, photo, mask = self.pairs[index]
-        image, label = read_image(photo), read_mask(mask, self.info.num_classes, self._values)
+        image, label = read_image(photo), read_mask(mask, self.info.num_classes, self.values)
         if image.shape[:2] != label.shape:
             raise size_mismatch(photo, image, mask, label)
         return Example(image, label, name)

@@ -1,0 +1,74 @@
+"""`python -m jaxseg browse`: a data set as the network will see it, on one page."""
+
+import itertools
+import pathlib
+from collections.abc import Sequence
+
+from jaxseg.cli.data_words import add_data_words, parse_data_words
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg browse --config configs/camvid_fcn8s.py --root camvid --out page.html",
+    "python -m jaxseg browse --dataset ade20k --root ADEChallengeData2016 --out page.html "
+    "'--config.augment.crop=(473, 473)' '--config.augment.scale=(0.5, 2)'",
+    "python -m jaxseg browse --dataset folder --root photos --plain --split val --out page.html",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, writes the page, prints its path."""
+    parser = Parser(
+        "browse",
+        "Writes one HTML page with the first examples of a run, after augmentation.",
+        _EXAMPLES,
+    )
+    add_data_words(parser)
+    parser.add_argument("--split", metavar="NAME", help="split (default: the training split)")
+    parser.add_argument(
+        "--count", type=int, default=24, metavar="N", help="how many examples (default: 24)"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="as the files are, in their order, not augmented"
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"
+    )
+    args, config = parse_data_words(parser, argv)
+    if args.count < 1:
+        raise InputError(f"--count is {args.count}.", "Give 1 or more.")
+    if args.split is not None:
+        config.unlock()
+        config.data.train_split = args.split
+
+    from jaxseg.data import Augment, Example, open_data, train_batches
+    from jaxseg.models import model_from_config
+    from jaxseg.report.contact_sheet import contact_sheet
+
+    source = open_data(config.data, "train", config.seed)
+    if args.plain:
+        count = min(args.count, len(source))
+        examples = [source[i] for i in range(count)]
+    else:
+        mean = model_from_config(config.model, source.info.num_classes).preprocessing.mean
+        batches = train_batches(
+            source,
+            seed=config.seed,
+            batch_size=1,
+            augment=Augment(**config.augment, fill=tuple(round(v) for v in mean)),
+            sampling=config.data.sampling,
+        )
+        examples = [
+            Example(b["image"][0], b["label"][0], b["names"][0])
+            for b in itertools.islice(batches, args.count)
+        ]
+        batches.close()
+    how = "as the files are" if args.plain else f"augmented, seed {config.seed}"
+    title = f"{source.info.name}, {config.data.train_split}: {len(examples)} examples, {how}"
+    try:
+        args.out.write_text(contact_sheet(examples, source.info, title), encoding="utf-8")
+    except OSError as e:
+        raise InputError(
+            f"Cannot write {args.out}: {e.strerror}.", "Choose a place that you may write to."
+        ) from None
+    print(args.out)

@@ -1,0 +1,84 @@
+"""`python -m jaxseg check`: everything that is wrong with a data set."""
+
+import json
+from collections.abc import Sequence
+
+from jaxseg.cli.data_words import add_data_words, parse_data_words
+from jaxseg.cli.parser import Parser
+
+_EXAMPLES = (
+    "python -m jaxseg check --dataset folder --root photos",
+    "python -m jaxseg check --dataset voc2012 --root VOCdevkit/VOC2012 --split train_aug val",
+    "python -m jaxseg check --config configs/camvid_fcn8s.py --root camvid --format json",
+)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parses the words of the verb, checks, prints the report; 2 where there is a problem."""
+    parser = Parser(
+        "check",
+        "Reads every file of a data set and lists all that is wrong: missing and unpaired files,\n"
+        "files that cannot be decoded, masks of another size, with colours or with values that\n"
+        "are no class, masks without a label, classes that never occur, photos in two splits.\n"
+        "Exit code 2 if anything is. Also counts the classes and gives class weights to paste.",
+        _EXAMPLES,
+    )
+    add_data_words(parser)
+    parser.add_argument(
+        "--split", nargs="+", default=(), metavar="NAME",
+        help="splits, the training split first (default: those of the config)",
+    )  # fmt: skip
+    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+    parser.add_argument(
+        "--threads", type=int, default=8, metavar="N", help="files read at a time (default: 8)"
+    )
+    args, config = parse_data_words(parser, argv)
+
+    import tqdm
+
+    from jaxseg.data.check import check
+
+    report = check(
+        config.data,
+        args.split,
+        config.seed,
+        max(args.threads, 1),
+        lambda items, total: tqdm.tqdm(items, total=total, unit="image", disable=None),
+    )
+    print(json.dumps(report.as_dict(), indent=1) if args.format == "json" else _text(report))
+    return 2 if report.problems else 0
+
+
+def _text(report) -> str:
+    lines = []
+    for split, counts in report.splits.items():
+        total = int(counts.pixels.sum())
+        share = counts.ignored / max(total + counts.ignored, 1)
+        lines += [f"split {split}: {counts.images:,} masks, {share:.1%} of their pixels ignored"]
+        lines += [
+            f"  {name:<20}{pixels:>16,}{portion:>9.2%}"
+            for name, pixels, portion in zip(
+                report.info.class_names, counts.pixels, counts.shares, strict=True
+            )
+        ]
+        lines += [
+            f"  --config.loss.class_weights='{_tuple(weights)}'  # {what}"
+            for what, weights in (
+                ("median frequency", counts.median_frequency()),
+                ("ENet", counts.enet()),
+            )
+        ] + [""]
+    for title, found in (("note", report.notes), ("problem", report.problems)):
+        for kind in dict.fromkeys(p.kind for p in found):
+            same = [p for p in found if p.kind == kind]
+            lines.append(f"{title}: {kind} ({len(same)})")
+            for remedy in dict.fromkeys(p.remedy for p in same):
+                lines += [f"  {p.text}" for p in same if p.remedy == remedy]
+                lines.append(f"    fix: {remedy}")
+    count = len(report.problems)
+    lines.append(f"{count} problem{'s' * (count != 1)} in '{report.info.name}'")
+    return "\n".join(lines)
+
+
+def _tuple(weights: Sequence[float]) -> str:
+    return "(" + ", ".join(f"{w:g}" for w in weights) + ("," if len(weights) == 1 else "") + ")"

@@ -1,0 +1,290 @@
+"""Everything that is wrong with a data set, found before a run finds the first of it."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+
+from jaxseg.data.catalogue import IN_FOLDERS, list_data, open_data
+from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
+from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.source import DataInfo, Source
+from jaxseg.errors import InputError
+
+
+@dataclass
+class Report:
+    """What `check` found."""
+
+    info: DataInfo
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[Problem] = field(default_factory=list)  # what may well be meant so
+    splits: dict[str, Frequencies] = field(default_factory=dict)  # the training split first
+
+    def as_dict(self) -> dict[str, Any]:
+        """The report as JSON has it."""
+        names = self.info.class_names
+        return {
+            "data_set": self.info.name,
+            "problems": [asdict(p) for p in self.problems],
+            "notes": [asdict(p) for p in self.notes],
+            "splits": {
+                split: {
+                    "images": counts.images,
+                    "ignored_pixels": counts.ignored,
+                    "pixels": dict(zip(names, counts.pixels.tolist(), strict=True)),
+                    "median_frequency_weights": counts.median_frequency(),
+                    "enet_weights": counts.enet(),
+                }
+                for split, counts in self.splits.items()
+            },
+        }
+
+
+def check(
+    config: ml_collections.ConfigDict,
+    splits: Sequence[str] = (),
+    seed: int = 0,
+    threads: int = 8,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> Report:
+    """Reads every file of a data set and tells all that is wrong with it.
+
+    Args:
+      config: a run's `config.data`.
+      splits: their names; none: the two of the config, or "train" and "eval" of generated scenes.
+      seed: of generated scenes.
+      threads: how many files are read at a time.
+      progress: is given the examples as they are read and how many there are, and yields them.
+
+    Raises:
+      InputError: no split can be opened at all.
+    """
+    report: Report | None = None
+    first: InputError | None = None
+    opened: list[_Opened] = []
+    for split in splits or _default_splits(config):
+        try:
+            source, problems = _open(config, split, seed)
+        except InputError as error:
+            first = first or error
+            problem = Problem("split", split, error.problem, error.remedy)
+            opened.append(_Opened(split, None, [problem]))
+            continue
+        report = report or Report(source.info)
+        opened.append(_Opened(split, source, problems))
+    if report is None:
+        assert first is not None
+        raise first
+    jobs = [(o.source, i) for o in opened if o.source for i in range(len(o.source))]
+    seen: dict[bytes, tuple[str, str]] = {}
+    stored: set[int] = set()
+    pool = ThreadPoolExecutor(threads)
+    try:
+        findings = iter(progress(pool.map(lambda job: _examine(*job), jobs), len(jobs)))
+        for number, one in enumerate(opened):
+            _check_split(report, one, findings, seen, stored, is_training=number == 0)
+        for _ in findings:  # lets the progress come to its end
+            pass
+    finally:
+        pool.shutdown(cancel_futures=True)
+    _binary(report, stored)
+    return report
+
+
+class _Opened(NamedTuple):
+    name: str
+    source: Source | None  # None: it cannot be opened
+    problems: list[Problem]
+
+
+@dataclass
+class _Finding:
+    """What one example showed."""
+
+    name: str
+    file: str
+    problems: list[Problem]
+    digest: bytes | None = None  # of the photo's pixels
+    label_counts: np.ndarray | None = None  # int [256]: how often the mask holds each class
+    stored: frozenset[int] = frozenset()  # the values in the mask's file
+
+
+def _check_split(
+    report: Report,
+    split: _Opened,
+    findings: Iterator[_Finding],
+    seen: dict,
+    stored: set[int],
+    is_training: bool,
+) -> None:
+    """Adds to `report` what the findings of one split show; `seen` and `stored` go over all."""
+    report.problems += split.problems
+    if split.source is None:
+        return
+    counts = report.splits[split.name] = Frequencies(report.info.num_classes)
+    for _ in range(len(split.source)):
+        finding = next(findings)
+        report.problems += finding.problems
+        if finding.label_counts is not None:
+            counts.add_counts(finding.label_counts)
+            stored |= finding.stored
+        _same_photo(report, seen, split.name, finding)
+    if not len(split.source) and not split.problems:
+        text = f"Split '{split.name}' is empty."
+        report.problems.append(Problem("split", split.name, text, "Give it an example."))
+    _absent_classes(report, split.name, counts, is_training)
+    _size_of_split(report, split.name, len(split.source))
+
+
+def _default_splits(config) -> tuple[str, ...]:
+    if config.name == "scenes":
+        return ("train", "eval")
+    return tuple(dict.fromkeys((config.train_split, config.eval_split)))
+
+
+def _open(config, split: str, seed: int) -> tuple[Source, list[Problem]]:
+    """The split, without what is incomplete, and the problems of its listing."""
+    if config.name in IN_FOLDERS:
+        listing = list_data(config, split)
+        return Pairs(listing, strict=False), list(listing.problems)
+    config = ml_collections.ConfigDict(config).copy_and_resolve_references()
+    if config.name != "scenes":
+        config.train_split = split
+        split = "train"
+    config.cache = False
+    return open_data(config, split, seed), []
+
+
+def _examine(source: Source, index: int) -> _Finding:
+    if isinstance(source, Pairs):
+        return _examine_pair(source, source.pairs[index])
+    name = source.name(index)
+    try:
+        image, label, _ = source[index]
+    except InputError as error:
+        return _Finding(name, name, [Problem("example", name, error.problem, error.remedy)])
+    finding = _Finding(name, name, [], _digest(image))
+    _count(finding, label)
+    return finding
+
+
+def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
+    """Photo and mask each on its own, so that one bad file does not hide the other."""
+    finding = _Finding(pair.name, str(pair.photo), [])
+    image = label = None
+    try:
+        image = read_image(pair.photo)
+        finding.digest = _digest(image)
+    except InputError as error:
+        _add(finding, "photo", pair.photo, error)
+    try:
+        stored = read_stored(pair.mask)
+        finding.stored = frozenset(np.flatnonzero(np.bincount(stored.ravel())).tolist())
+    except InputError as error:
+        _add(finding, "mask", pair.mask, error)
+    else:
+        try:
+            label = to_classes(stored, pair.mask, source.info.num_classes, source.values)
+        except InputError as error:
+            _add(finding, "values", pair.mask, error)
+        if image is not None and image.shape[:2] != stored.shape:
+            mismatch = size_mismatch(pair.photo, image, pair.mask, stored)
+            _add(finding, "size", pair.photo, mismatch)
+    if label is not None:
+        _count(finding, label, str(pair.mask))
+    return finding
+
+
+def _add(finding: _Finding, kind: str, file, error: InputError) -> None:
+    finding.problems.append(Problem(kind, str(file), error.problem, error.remedy))
+
+
+def _count(finding: _Finding, label: np.ndarray, file: str | None = None) -> None:
+    finding.label_counts = np.bincount(label.ravel(), minlength=256)
+    if finding.label_counts[255] == label.size:
+        file = file or finding.file
+        finding.problems.append(
+            Problem(
+                "all ignored",
+                file,
+                f"Every pixel of mask {file} is ignored.",
+                "Label it, or take it out: it neither trains nor scores.",
+            )
+        )
+
+
+def _digest(image: np.ndarray) -> bytes:
+    """Of the pixels, so that another file name, container or metadata does not hide a copy."""
+    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+
+
+def _same_photo(report: Report, seen: dict, split: str, finding: _Finding) -> None:
+    if finding.digest is None:
+        return
+    other_split, other = seen.setdefault(finding.digest, (split, finding.file))
+    if other_split != split:
+        report.problems.append(
+            Problem(
+                "leakage",
+                finding.file,
+                f"Photo {finding.file} of split '{split}' is in split '{other_split}' as well: "
+                f"{other}.",
+                "Take it out of one of them, or the scores will flatter.",
+            )
+        )
+    elif other != finding.file:
+        report.problems.append(
+            Problem(
+                "same photo",
+                finding.file,
+                f"Photo {finding.file} has the same pixels as {other}.",
+                "Keep one of them.",
+            )
+        )
+
+
+def _absent_classes(report: Report, split: str, counts: Frequencies, is_training: bool) -> None:
+    if not counts.images:
+        return
+    for name, pixels in zip(report.info.class_names, counts.pixels, strict=True):
+        if not pixels:
+            found = Problem(
+                "absent class",
+                split,
+                f"Class '{name}' never occurs in split '{split}'.",
+                "Check the order of the classes, and whether it was labelled at all.",
+            )
+            (report.problems if is_training else report.notes).append(found)
+
+
+def _size_of_split(report: Report, split: str, count: int) -> None:
+    published = report.info.splits.get(split, count)
+    if published != count:
+        report.notes.append(
+            Problem(
+                "size of split",
+                split,
+                f"Split '{split}' has {count:,} complete examples; as published, it has "
+                f"{published:,}.",
+                "Check that every archive was unpacked to its end.",
+            )
+        )
+
+
+def _binary(report: Report, stored: set[int]) -> None:
+    second = sum(int(counts.pixels[-1]) for counts in report.splits.values())
+    if report.info.num_classes == 2 and stored == {0, 255} and not second:
+        report.problems.append(
+            Problem(
+                "binary masks",
+                report.info.name,
+                "The masks hold nothing but 0 and 255, and 255 means ignore.",
+                "If 255 is the second class, set config.data.mask_values='binary'.",
+            )
+        )

@@ -1,0 +1,112 @@
+"""A page of examples as the network will see them: one HTML file that needs nothing else."""
+
+import base64
+import html
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.data.source import DataInfo, Example
+
+_STYLE = """
+:root { color-scheme: light dark; --cover: 0.5; font: 15px/1.45 system-ui, sans-serif; }
+body { margin: 0 auto; max-width: 110rem; padding: 1rem 1.5rem 3rem; }
+h1 { font-size: 1.3rem; margin: 0 0 .25rem; }
+.bar { position: sticky; top: 0; padding: .6rem 0; background: Canvas; z-index: 1;
+  border-bottom: 1px solid color-mix(in srgb, CanvasText 20%, Canvas); }
+.bar label { display: inline-flex; gap: .5rem; align-items: center; }
+.classes { display: flex; flex-wrap: wrap; gap: .2rem 1rem; margin: .5rem 0 0; padding: 0;
+  list-style: none; max-height: 7.5rem; overflow: auto; }
+.classes i { display: inline-block; width: .9em; height: .9em; margin-right: .4em;
+  vertical-align: -.1em; border: 1px solid #8888; }
+.grid { display: grid; gap: 1rem; margin-top: 1rem;
+  grid-template-columns: repeat(auto-fill, minmax(min(20rem, 100%), 1fr)); }
+figure { margin: 0; min-width: 0; }
+.both { position: relative; background: #8884; }
+.both img { display: block; width: 100%; height: auto; image-rendering: pixelated; }
+.both img + img { position: absolute; inset: 0; height: 100%; opacity: var(--cover); }
+figcaption { font-size: .85rem; overflow-wrap: anywhere; }
+figcaption span { opacity: .7; }
+"""
+_SCRIPT = """
+const slider = document.querySelector("input");
+const cover = () => document.documentElement.style.setProperty("--cover", slider.value);
+slider.addEventListener("input", cover);
+cover();
+"""
+_IGNORED = (235, 235, 235)
+
+
+def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> str:
+    """The page: each example's image, its labels over it in colours, and what it contains.
+
+    Args:
+      examples: image uint8 [H, W, 3], label uint8 [H, W]; their sizes may differ.
+      info: the classes.
+      title: a line of what is shown.
+
+    Returns:
+      HTML with the pictures inside; a slider sets how strongly the labels cover the images.
+    """
+    total = np.zeros(256, np.int64)
+    figures = []
+    for image, label, name in examples:
+        counts = np.bincount(label.ravel(), minlength=256)
+        total += counts
+        figures.append(
+            f'<figure><div class="both"><img src="{_url(Image.fromarray(image), "JPEG")}" '
+            f'alt="{html.escape(name)}" width="{label.shape[1]}" height="{label.shape[0]}">'
+            f'<img src="{_url(_in_colours(label, info), "PNG")}" alt=""></div>'
+            f"<figcaption>{html.escape(name)} <span>{label.shape[1]}×{label.shape[0]}: "
+            f"{html.escape(_contents(counts, info))}</span></figcaption></figure>"
+        )
+    shares = total / max(total.sum(), 1)
+    entries = [
+        (name, colour, shares[i])
+        for i, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
+    ]
+    entries.append(("ignored", _IGNORED, 1 - shares[: info.num_classes].sum()))
+    classes = "".join(
+        f'<li><i style="background: rgb{colour}"></i>{html.escape(name)} {share:.1%}</li>'
+        for name, colour, share in entries
+    )
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+        f'<h1>{html.escape(title)}</h1><div class="bar"><label>labels '
+        '<input type="range" min="0" max="1" step="0.01" value="0.5"></label>'
+        f'<ul class="classes">{classes}</ul></div><div class="grid">{"".join(figures)}</div>'
+        f"<script>{_SCRIPT}</script></body></html>\n"
+    )
+
+
+def _contents(counts: np.ndarray, info: DataInfo) -> str:
+    """What an example contains, the largest first."""
+    names = dict(enumerate(info.class_names))
+    order = np.argsort(-counts, kind="stable")
+    shares = [
+        (names.get(i, "ignored"), counts[i] / counts.sum()) for i in order.tolist() if counts[i]
+    ]
+    return ", ".join(
+        f"{name} {share:.0%}" if share >= 0.01 else f"{name} <1%" for name, share in shares
+    )
+
+
+def _in_colours(label: np.ndarray, info: DataInfo) -> Image.Image:
+    """A palette image of the classes' colours; what is ignored is pale."""
+    table = np.full((256, 3), _IGNORED, np.uint8)
+    table[: info.num_classes] = info.palette
+    image = Image.fromarray(label)
+    image.putpalette(table.tobytes())
+    return image
+
+
+def _url(image: Image.Image, kind: str) -> str:
+    file = io.BytesIO()
+    image.save(
+        file, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {"optimize": True})
+    )
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
