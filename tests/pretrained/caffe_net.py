@@ -150,9 +150,16 @@ def caffe_input(rgb, bgr_mean):
     return torch.tensor(np.ascontiguousarray(bgr.transpose(0, 3, 1, 2)))
 
 
-def assert_close(got, want, tolerance=1e-4):
-    """No value differs by more than `tolerance` times the largest; `want` is [N, C, H, W]."""
+def assert_close(got, want, tolerance=1e-4, outliers=0.0):
+    """No value differs by more than `tolerance` times the largest; `want` is [N, C, H, W].
+
+    `outliers` is the share of them that may.
+    """
     want = want.permute(0, 2, 3, 1).detach().numpy()
     assert got.shape == want.shape
     assert np.isfinite(want).all() and want.std() > 1e-3 * np.abs(want).max() > 0
-    np.testing.assert_allclose(got, want, rtol=0, atol=tolerance * np.abs(want).max())
+    allowed = tolerance * np.abs(want).max()
+    if outliers:
+        assert np.mean(np.abs(got - want) > allowed) <= outliers
+    else:
+        np.testing.assert_allclose(got, want, rtol=0, atol=allowed)

@@ -1,7 +1,6 @@
 """The FCNs released in Caffe give here the logits that they give there."""
 
 import jax
-import numpy as np
 import pytest
 
 import jaxseg
