@@ -29,6 +29,8 @@ _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
     EOFError,
     struct.error,
     zlib.error,
+    MemoryError,  # of a header that claims a gigantic size
+    OverflowError,
     Image.DecompressionBombError,
 )
 
@@ -225,8 +227,9 @@ def _decoded(
             image.close()
             raise
     except _BROKEN as error:
+        reason = (str(error) or type(error).__name__).rstrip(".")
         raise InputError(
-            f"{path} cannot be decoded ({str(error).rstrip('.')}).",
+            f"{path} cannot be decoded ({reason}).",
             "Replace the file with a whole one, or take its id out of the list.",
         ) from error
     with image:
