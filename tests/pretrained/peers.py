@@ -9,6 +9,7 @@ of its own (Python 3.11):
 """
 
 import importlib.machinery
+import importlib.util
 import sys
 import types
 
@@ -32,13 +33,12 @@ def torchvision():
 
 
 def mmseg():
-    """mmsegmentation; else skips."""
+    """Makes `import mmseg` possible; else skips."""
+    if importlib.util.find_spec("mmseg") is None:
+        pytest.skip("compares with mmsegmentation, see tests/pretrained/peers.py")
     torchvision()  # which some of its networks import
     if "mmcv.ops" not in sys.modules:
         sys.modules["mmcv.ops"] = _Operators("mmcv.ops")
-    return pytest.importorskip(
-        "mmseg", reason="compares with mmsegmentation, see tests/pretrained/peers.py"
-    )
 
 
 def _declare_operators():
