@@ -66,7 +66,10 @@ class Fit:
         """The fields that have another value than `create_model` gives them by itself."""
         plain = create_model(self.model, 2)
         fields = {k: v for k, v in self.fields.items() if getattr(plain, k) != v}
-        if not self._normalized_alike(create_model(self.model, 2, **fields)):
+        if (
+            create_model(self.model, 2, **fields).preprocessing
+            != NORMALIZATIONS[self.normalization]
+        ):
             fields["normalization"] = self.normalization
         return fields
 
