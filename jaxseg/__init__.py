@@ -11,6 +11,7 @@
 from jaxseg import losses, metrics, ops
 from jaxseg.inference import predict
 from jaxseg.models import create_model, features, list_models, normalize, transplant
+from jaxseg.pretrained import load_pretrained
 
 __version__ = "0.1.0"
 
@@ -18,6 +19,7 @@ __all__ = [
     "create_model",
     "features",
     "list_models",
+    "load_pretrained",
     "losses",
     "metrics",
     "normalize",

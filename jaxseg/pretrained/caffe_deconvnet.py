@@ -49,7 +49,9 @@ def _recognises(file: TensorFile, *, trained: bool) -> bool:
 
 
 def _fits(file: TensorFile) -> list[Fit]:
-    return [Fit("deconvnet_vgg16", {}, "caffe_vgg", file.tensors["seg-score-voc/0"].shape[0])]
+    return [
+        Fit("deconvnet_vgg16", {}, "caffe_vgg", convert.outputs(file.tensors["seg-score-voc/0"]))
+    ]
 
 
 CAFFE_DECONVNET = Source(

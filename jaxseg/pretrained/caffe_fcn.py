@@ -23,7 +23,7 @@ _CVPR = {
 
 
 def _fits(file: TensorFile) -> list[Fit]:
-    classes = file.tensors["score_fr/0"].shape[0]
+    classes = convert.outputs(file.tensors["score_fr/0"])
     if "conv1/0" in file.tensors:
         fields = {"padding": 100, "norm": None}
         return [Fit("fcn32s_alexnet", fields, "caffe_vgg", classes)]
@@ -37,7 +37,7 @@ def _fits(file: TensorFile) -> list[Fit]:
 def _fits_cvpr(file: TensorFile) -> list[Fit]:
     fields = {"stride": 8, "at_once": False, "upsampling": "learned", "upscore2_bias": True}
     fields |= {"padding": 100, "norm": None}
-    return [Fit("fcn8s_vgg16", fields, "caffe_vgg", file.tensors["score-fr/0"].shape[0])]
+    return [Fit("fcn8s_vgg16", fields, "caffe_vgg", convert.outputs(file.tensors["score-fr/0"]))]
 
 
 def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:

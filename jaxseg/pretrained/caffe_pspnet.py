@@ -1,12 +1,11 @@
 """The PSPNets released in Caffe (github.com/hszhao/PSPNet)."""
 
-import re
-
 import flax.linen as nn
 import numpy as np
 
 from jaxseg.models.resnet import BLOCKS
 from jaxseg.pretrained import convert
+from jaxseg.pretrained.resnet_depth import resnet_depth, resnet_name
 from jaxseg.pretrained.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
@@ -19,17 +18,12 @@ _BOTTLENECK = {
 }
 
 
-def _blocks(file: TensorFile) -> tuple[int, ...]:
-    """How many bottlenecks each of the four stages has."""
-    found = (re.fullmatch(r"conv([2-5])_\d+_1x1_reduce/0", name) for name in file.tensors)
-    stages = [match[1] for match in found if match]
-    return tuple(stages.count(stage) for stage in "2345")
+def _depth(file: TensorFile) -> int:
+    return resnet_depth(file, r"conv([2-5])_\d+_1x1_reduce/0")
 
 
 def _fits(file: TensorFile) -> list[Fit]:
-    blocks = _blocks(file)
-    depth = next((depth for depth, known in BLOCKS.items() if known == blocks), None)
-    name = f"pspnet_resnet{depth if depth in (50, 101, 152, 269) else 50}"
+    depth = _depth(file)
     fields = {
         "depth": depth,
         "stem": "deep",
@@ -41,14 +35,15 @@ def _fits(file: TensorFile) -> list[Fit]:
         "reduce": True,
         "align_corners": True,
     }
-    return [Fit(name, fields, "caffe_pspnet", file.tensors["conv6/0"].shape[0])]
+    name = resnet_name("pspnet_resnet", depth, (50, 101, 152, 269))
+    return [Fit(name, fields, "caffe_pspnet", convert.outputs(file.tensors["conv6/0"]))]
 
 
 def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
     _, part, *rest = name.split("/")
     if part == "aux":
         return Keep("the file has no auxiliary head")
-    blocks = _blocks(file)[-1]
+    blocks = BLOCKS[_depth(file)][-1]
     if part.startswith("level"):
         layer = f"conv5_{blocks}_pool{part.removeprefix('level')}_conv"
     elif part == "head":

@@ -46,3 +46,8 @@ def moving_average(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
     """A statistic of Caffe's own batch norm, which is kept as a sum; `factor` is its weight."""
     weight = vector(factor)[0]
     return vector(total) / weight if weight else np.zeros_like(vector(total))
+
+
+def outputs(weight: np.ndarray) -> int:
+    """How many channels a layer of this weight gives; 0 of a number, which is no weight."""
+    return weight.shape[0] if weight.ndim else 0

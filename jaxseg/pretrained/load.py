@@ -2,7 +2,6 @@
 
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any
 
 import flax.linen as nn
@@ -43,16 +42,16 @@ def load_pretrained(
         224×224.
 
     Returns:
-      What `model.init(rng, images)` would, float32. What the file lacks or has besides is logged;
-      `jaxseg.pretrained.load` gives it as a report.
+      What `model.init(rng, images)` would, float32. What the file lacks or has besides is logged
+      as a warning; `jaxseg.pretrained.load` gives it as a report.
 
     Raises:
       InputError: a file that cannot be read or is of an unknown kind; a network that it does not
         fit; a tensor that is missing, has another shape, or holds values that are not finite.
     """
     variables, report = load(model, path, source, head, rng=rng, image_size=image_size)
-    if report.kept or report.unused:
-        logging.getLogger(__name__).warning(report.summary)
+    said = report.kept or None in report.unused.values()  # else all is as it should be
+    logging.getLogger(__name__).log(logging.WARNING if said else logging.INFO, str(report))
     return variables
 
 
@@ -65,7 +64,7 @@ def load(
     rng: jax.Array | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], ImportReport]:
-    """`load_pretrained`, with the report on every parameter and every tensor beside it."""
+    """`load_pretrained`, with a report on every parameter and every tensor beside the variables."""
     check_choice("head", head, ("keep", "reset"))
     file = read_tensors(path)
     family = find_source(file, source)
@@ -98,7 +97,8 @@ def load(
         for n in file.tensors
         if n not in taken
     }
-    report = ImportReport(str(path), family.title, used, kept, unused, family.notes)
+    notes = (*file.notes, *family.notes)
+    report = ImportReport(str(path), family.title, used, kept, unused, notes)
     return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
 
 
@@ -139,10 +139,11 @@ def find_source(file: TensorFile, name: str | None = None) -> Source:
         if source.recognises(file):
             return source
     seen = list(file.tensors)
+    some = ", ".join(seen[:6]) + (", ..." if len(seen) > 6 else "")
     raise InputError(
-        f"{file.path} holds {len(seen)} tensors ({_some(seen)}), and is none of the files that "
+        f"{file.path} holds {len(seen)} tensors ({some}), and is none of the files that "
         f"jaxseg can import{'' if name is None else f' from {name!r}'}.",
-        f"It takes {_some([s.title for s in known], len(known))}.",
+        f"It takes {'; '.join(s.title for s in known)}.",
     )
 
 
@@ -163,7 +164,7 @@ def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) 
             f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "
             f"{', '.join(found)}.",
             f"Make the network as {fit.call(model.num_classes)}; "
-            "a config has the same fields in config.model.",
+            "in a config these are config.model.name and the fields beside it.",
         )
     if head == "keep" and fit.num_classes not in (None, model.num_classes):
         raise InputError(
@@ -201,16 +202,28 @@ def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> ja
         raise misfit from None
     if value.shape != shape:
         raise misfit
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
-        # A copy always: jax takes arrays as they are where it can, and this one views the file.
-        value = np.array(value, np.float32, order="C")
+    value = _copied(value)
     if value.size and not np.isfinite([value.min(), value.max()]).all():
         raise InputError(
             f"{file.path} has values in {from_them} that are not finite numbers; "
             f"{name} is made of them.",
             "Get the file again, or another one: this one is damaged.",
         )
-    return jnp.asarray(value)
+    return jax.device_put(value)
+
+
+def _copied(value: np.ndarray) -> np.ndarray:
+    """Float32 values of its own, for `value` may view the file.
+
+    On the CPU, jax takes an array as it is if it begins at a multiple of 64 bytes; of another one
+    it makes two copies on the way, and half a gigabyte would become one and a half.
+    """
+    room = np.empty(value.size + 16, np.float32)
+    start = -room.ctypes.data % 64 // room.itemsize
+    copy = room[start : start + value.size].reshape(value.shape)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        np.copyto(copy, value, casting="unsafe")
+    return copy
 
 
 def _initial(model: nn.Module, key, image, names: list[str]) -> dict[str, jax.Array]:
@@ -227,10 +240,3 @@ def _initial(model: nn.Module, key, image, names: list[str]) -> dict[str, jax.Ar
         return {name: every[name] for name in names}
 
     return init(key)
-
-
-def _some(words: Iterable[str], number: int = 6) -> str:
-    """The first words, and whether there are more."""
-    words = list(words)
-    more = [] if len(words) <= number else ["..."]
-    return ", ".join([*words[:number], *more])

@@ -10,7 +10,7 @@ from jaxseg.pretrained.torch_layers import is_torch, take_from
 
 
 def _fits(file: TensorFile) -> list[Fit]:
-    classes = file.tensors["score_fr.weight"].shape[0]
+    classes = convert.outputs(file.tensors["score_fr.weight"])
     stride = next((s for s in LAST if f"{LAST[s]}.weight" in file.tensors), 8)
 
     def fit(at_once: bool) -> Fit:

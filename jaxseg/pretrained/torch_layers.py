@@ -6,9 +6,8 @@ from collections.abc import Callable
 import flax.linen as nn
 import numpy as np
 
-from jaxseg.errors import InputError
-from jaxseg.models.resnet import BLOCKS
 from jaxseg.pretrained import convert
+from jaxseg.pretrained.resnet_depth import resnet_depth
 from jaxseg.pretrained.source import Keep, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
@@ -53,29 +52,9 @@ def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     return None
 
 
-def resnet_depth(file: TensorFile, prefix: str = "") -> int:
-    """The depth of the ResNet whose stages are called `prefix`layer1 to 4.
-
-    Raises:
-      InputError: its stages have as many blocks as no network here.
-    """
-    blocks = [0, 0, 0, 0]
-    pattern = re.compile(re.escape(prefix) + r"layer([1-4])\.\d+\.conv3\.weight")
-    for name in file.tensors:
-        if match := pattern.fullmatch(name):
-            blocks[int(match[1]) - 1] += 1
-    for depth, known in BLOCKS.items():
-        if known == tuple(blocks):
-            return depth
-    raise InputError(
-        f"{file.path} is a ResNet with {', '.join(map(str, blocks))} bottlenecks in its stages.",
-        "Give one of depth 50 (3, 4, 6, 3), 101 (3, 4, 23, 3) or 152 (3, 8, 36, 3).",
-    )
-
-
-def resnet_name(family: str, depth: int, known: tuple[int, ...]) -> str:
-    """The model's name: one of its `known` depths, from which a field `depth` may lead away."""
-    return f"{family}{depth if depth in known else 50}"
+def torch_depth(file: TensorFile, prefix: str = "") -> int:
+    """The depth of the ResNet whose stages are called `prefix`layer1 to 4; see `resnet_depth`."""
+    return resnet_depth(file, re.escape(prefix) + r"layer([1-4])\.\d+\.conv3\.weight")
 
 
 def bottleneck(layer: Layer) -> tuple[str, str]:

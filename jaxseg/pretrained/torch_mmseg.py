@@ -4,16 +4,17 @@ import functools
 import re
 from typing import Any
 
+from jaxseg.pretrained import convert
+from jaxseg.pretrained.resnet_depth import resnet_name
 from jaxseg.pretrained.source import Fit, Keep, Source
 from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.pretrained.torch_layers import (
     Layer,
     bottleneck,
     is_torch,
-    resnet_depth,
-    resnet_name,
     stem_in_turn,
     take_from,
+    torch_depth,
     unused,
 )
 
@@ -38,7 +39,7 @@ def _recognises(file: TensorFile) -> bool:
 
 
 def _fits(file: TensorFile, *, align_corners: bool) -> list[Fit]:
-    depth = resnet_depth(file, "backbone.")
+    depth = torch_depth(file, "backbone.")
     fields: dict[str, Any] = {
         "depth": depth,
         "stem": "v1c" if "backbone.stem.0.weight" in file.tensors else "7x7",
@@ -46,7 +47,7 @@ def _fits(file: TensorFile, *, align_corners: bool) -> list[Fit]:
         "output_stride": 8,
         "align_corners": align_corners,
     }
-    classes = file.tensors["decode_head.conv_seg.weight"].shape[0]
+    classes = convert.outputs(file.tensors["decode_head.conv_seg.weight"])
     parts = _parts(file)
     if parts == _PSP:
         fields |= {"dilate_first": False, "bins": _BINS, "pooling": "avg", "reduce": True}

@@ -1,15 +1,16 @@
 """semseg's PSPNets and its ImageNet ResNets with three convolutions in front (hszhao/semseg)."""
 
+from jaxseg.pretrained import convert
+from jaxseg.pretrained.resnet_depth import resnet_name
 from jaxseg.pretrained.source import Fit, Keep, Source
 from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.pretrained.torch_layers import (
     Layer,
     bottleneck,
     is_torch,
-    resnet_depth,
-    resnet_name,
     stem_in_turn,
     take_from,
+    torch_depth,
     unused,
 )
 
@@ -17,7 +18,7 @@ _BINS = (1, 2, 3, 6)
 
 
 def _fits(file: TensorFile) -> list[Fit]:
-    depth = resnet_depth(file)
+    depth = torch_depth(file)
     fields = {
         "depth": depth,
         "stem": "deep",
@@ -29,7 +30,7 @@ def _fits(file: TensorFile) -> list[Fit]:
         "reduce": True,
         "align_corners": True,
     }
-    classes = file.tensors["cls.4.weight"].shape[0]
+    classes = convert.outputs(file.tensors["cls.4.weight"])
     return [Fit(resnet_name("pspnet_resnet", depth, (50, 101, 152)), fields, "imagenet", classes)]
 
 
@@ -50,7 +51,7 @@ def _place(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
 
 
 def _fits_resnet(file: TensorFile) -> list[Fit]:
-    depth = resnet_depth(file)
+    depth = torch_depth(file)
     fields = {"depth": depth, "stem": "deep", "stride_on": "3x3"}
     return [
         Fit(resnet_name("pspnet_resnet", depth, (50, 101, 152)), fields, "imagenet"),

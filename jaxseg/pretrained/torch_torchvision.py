@@ -8,21 +8,22 @@ import functools
 import flax.linen as nn
 
 from jaxseg.errors import InputError
+from jaxseg.pretrained import convert
+from jaxseg.pretrained.resnet_depth import resnet_name
 from jaxseg.pretrained.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.pretrained.torch_layers import (
     Layer,
     bottleneck,
     is_torch,
-    resnet_depth,
-    resnet_name,
     take_from,
+    torch_depth,
     unused,
 )
 
 
 def _fits_fcn(file: TensorFile) -> list[Fit]:
-    depth = resnet_depth(file, "backbone.")
+    depth = torch_depth(file, "backbone.")
     fields = {
         "depth": depth,
         "stem": "7x7",
@@ -32,7 +33,7 @@ def _fits_fcn(file: TensorFile) -> list[Fit]:
         "concat_input": False,
         "align_corners": False,
     }
-    classes = file.tensors["classifier.4.weight"].shape[0]
+    classes = convert.outputs(file.tensors["classifier.4.weight"])
     return [Fit(resnet_name("fcn_resnet", depth, (50, 101)), fields, "imagenet", classes)]
 
 
@@ -48,7 +49,7 @@ def _place_fcn(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
 
 
 def _fits_resnet(file: TensorFile) -> list[Fit]:
-    depth = resnet_depth(file)
+    depth = torch_depth(file)
     fields = {"depth": depth, "stem": "7x7", "stride_on": "3x3"}
     return [
         Fit(resnet_name("fcn_resnet", depth, (50, 101)), fields, "imagenet"),

@@ -1,0 +1,34 @@
+"""Which ResNet a file holds."""
+
+import re
+
+from jaxseg.errors import InputError
+from jaxseg.models.resnet import BLOCKS
+from jaxseg.pretrained.tensor_file import TensorFile
+
+
+def resnet_depth(file: TensorFile, pattern: str) -> int:
+    """The depth of the ResNet that has a tensor like `pattern` in each of its blocks.
+
+    Args:
+      file: the file.
+      pattern: a regular expression for the whole name, whose first group is the stage's number.
+
+    Raises:
+      InputError: its stages have as many blocks as no network here.
+    """
+    found = (re.fullmatch(pattern, name) for name in file.tensors)
+    stages = [int(match[1]) for match in found if match]
+    blocks = tuple(stages.count(stage) for stage in sorted(set(stages)))
+    for depth, known in BLOCKS.items():
+        if known == blocks:
+            return depth
+    raise InputError(
+        f"{file.path} is a ResNet with {', '.join(map(str, blocks))} bottlenecks in its stages.",
+        "Give one of depth 50 (3, 4, 6, 3), 101 (3, 4, 23, 3) or 152 (3, 8, 36, 3).",
+    )
+
+
+def resnet_name(family: str, depth: int, known: tuple[int, ...]) -> str:
+    """The model's name: one of its `known` depths, from which a field `depth` may lead away."""
+    return f"{family}{depth if depth in known else 50}"
