@@ -145,8 +145,10 @@ class Python2(pickle._Pickler):
     dispatch[collections.OrderedDict] = save_ordered
 
 
-def test_a_file_of_python_2_with_views_of_a_storage(torch, tmp_path):
-    """The legacy container as PyTorch wrote it before 0.4, where a storage can be a part of one."""
+@pytest.mark.parametrize("last", [8, 12, 13])
+def test_a_file_of_python_2_with_views_of_a_storage(torch, tmp_path, last):
+    """The legacy container as PyTorch wrote it before 0.4, where a storage can be a part of one;
+    in the last case, of one that ends before."""
     values = np.arange(20, dtype=np.float32)
 
     class Part:
@@ -169,14 +171,19 @@ def test_a_file_of_python_2_with_views_of_a_storage(torch, tmp_path):
     for value in (0x1950A86A20F9469CFC6C, 1001, {"little_endian": True}):
         Python2(data, 2).dump(value)
     Pickler(data, 2).dump(
-        collections.OrderedDict(a=Tensor(Part(2, 6), (2, 3)), b=Tensor(Part(8, 8), (4, 2)))
+        collections.OrderedDict(a=Tensor(Part(2, 6), (2, 3)), b=Tensor(Part(last, 8), (4, 2)))
     )
     Python2(data, 2).dump(["7"])
     path = tmp_path / "a.pth"
     path.write_bytes(data.getvalue() + struct.pack("<q", 20) + values.tobytes())
     assert b"U\x01a" in data.getvalue()  # the name "a" as Python 2 writes it
-    assert_equal(torch, read_tensors(path), torch.load(path, weights_only=False))
-    np.testing.assert_array_equal(read_tensors(path).tensors["b"], values[8:16].reshape(4, 2))
+    if last == 13:
+        with pytest.raises(InputError, match="a view is larger than its storage"):
+            read_tensors(path)
+        return
+    file = read_tensors(path)
+    assert_equal(torch, file, torch.load(path, weights_only=False))
+    np.testing.assert_array_equal(file.tensors["b"], values[last : last + 8].reshape(4, 2))
 
 
 # ---- what is refused
@@ -283,6 +290,7 @@ def test_zip_files_that_contradict_themselves(torch, save, tmp_path):
     refused("'a/byteorder' is compressed", method=zipfile.ZIP_DEFLATED)
     refused("'a/data.pkl' is compressed", method=zipfile.ZIP_DEFLATED, drop=["byteorder"])
     refused("its pickle cannot be followed", changes={"data.pkl": b"\x80\x02."})
+    refused("its pickle cannot be followed", changes={"data.pkl": b"\x80\x02}"})
     refused("its pickle uses INST", changes={"data.pkl": b"\x80\x02(i__main__\nx\n."})
     refused("a list is used as a key", changes={"data.pkl": b"\x80\x02}]K\1s."})
 
@@ -324,6 +332,19 @@ def test_where_a_tensor_lies_in_its_storage(torch, save, tmp_path, zipped, geome
             continue
         with pytest.raises(InputError, match=message):
             read_tensors(path)
+
+
+def test_an_entry_that_reaches_beyond_the_end(torch, save, tmp_path):
+    path = tmp_path / "a.pth"
+    save({"a": torch.arange(6.0)}, path, True)
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"a/data/0") - 46  # its line in the list of contents
+    assert data[at : at + 4] == b"PK\1\2"
+    assert struct.unpack_from("<II", data, at + 20) == (24, 24)
+    struct.pack_into("<II", data, at + 20, 10_000, 10_000)
+    path.write_bytes(data)
+    with pytest.raises(InputError, match="entry 'a/data/0' reaches beyond the end"):
+        read_tensors(path)
 
 
 @both_containers
