@@ -46,6 +46,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
     c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
     c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9
+    c.model.decoder_init = placeholder(str)  # DeconvNet: "gaussian" (None, as published) or "he"
     c.model.bins = placeholder(tuple)  # PSPNet: windows of each level; None: (1, 2, 3, 6)
     c.model.pooling = placeholder(str)  # PSPNet: "avg" (None) or "max"
     c.model.reduce = placeholder(bool)  # PSPNet: 1×1 reduction of each level; None: true
@@ -92,6 +93,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.augment.rotation_probability = 0.5  # how often an image is rotated at all
     c.augment.blur = 0.0  # probability of a Gaussian blur of 5×5 pixels
     c.augment.flip = 0.0  # probability of mirroring left and right
+    c.augment.backend = "pillow"  # or "opencv": faster, needs the extra, other by a few levels
     c.augment.padding = "random"  # place of an image smaller than the crop: "random" or "centre"
 
     c.train = ml_collections.ConfigDict()

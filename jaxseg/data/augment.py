@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.data.warp import window
+from jaxseg.data.warp import BACKENDS, opencv, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
@@ -42,6 +42,8 @@ class Augment:
       resize: (height, width) that every image is first brought to, whatever its shape; None: its
         own size.
       padding: where a smaller image lies in the crop: at a "random" place, or in the "centre".
+      backend: what interpolates: "pillow", or "opencv", which is faster and needs the extra of that
+        name. Their results differ by a few levels of colour.
       fill: the colour (r, g, b) outside the image, 0..255.
       ignore_label: the label outside the image.
 
@@ -62,6 +64,7 @@ class Augment:
     blur: float = 0.0
     resize: tuple[int, int] | None = None
     padding: str = "random"
+    backend: str = "pillow"
     fill: tuple[int, int, int] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
 
@@ -88,10 +91,11 @@ class Augment:
             raise InputError(
                 f"augment.rotation is {self.rotation}.", "Give the largest angle, 0..180 degrees."
             )
-        if self.padding not in _PADDINGS:
-            raise InputError(
-                f"augment.padding is '{self.padding}'.", nearest(self.padding, _PADDINGS)
-            )
+        for name, choices in (("padding", _PADDINGS), ("backend", BACKENDS)):
+            if (value := getattr(self, name)) not in choices:
+                raise InputError(f"augment.{name} is '{value}'.", nearest(value, choices))
+        if self.backend == "opencv":
+            opencv()
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """The example, augmented.
@@ -121,6 +125,7 @@ class Augment:
             size=crop,
             angle=angle * self.rotation if rotated else 0.0,
             mirrored=mirrored,
+            backend=self.backend,
         )
         image = cut(example.image, blurred=blurred, fill=tuple(self.fill))
         label = cut(example.label, fill=self.ignore_label)

@@ -65,12 +65,15 @@ class TrainBatches:
             for slot in range(self._part.start, self._part.stop)
         ]
         if size is None:
-            size = _common_size(examples)
-        images = np.zeros((len(examples), *size, 3), np.uint8)
-        labels = np.full((len(examples), *size), self._source.info.ignore_label, np.uint8)
-        for slot, (image, label, _) in enumerate(examples):
-            images[slot, : image.shape[0], : image.shape[1]] = image
-            labels[slot, : label.shape[0], : label.shape[1]] = label
+            _check_common_size(examples)
+            images = np.stack([e.image for e in examples])
+            labels = np.stack([e.label for e in examples])
+        else:
+            images = np.zeros((len(examples), *size, 3), np.uint8)
+            labels = np.full((len(examples), *size), self._source.info.ignore_label, np.uint8)
+            for slot, (image, label, _) in enumerate(examples):
+                images[slot, : image.shape[0], : image.shape[1]] = image
+                labels[slot, : label.shape[0], : label.shape[1]] = label
         names = [e.name for e in examples]
         return {"image": images, "label": labels, "names": names, "skipped": bad}
 
@@ -214,7 +217,7 @@ def input_error_in(error: BaseException | None) -> InputError | None:
     return error
 
 
-def _common_size(examples: Sequence[Example]) -> tuple[int, int]:
+def _check_common_size(examples: Sequence[Example]) -> None:
     sizes = {e.label.shape: e.name for e in examples}
     if len(sizes) > 1:
         (one, a), (other, b), *_ = sizes.items()
@@ -223,4 +226,3 @@ def _common_size(examples: Sequence[Example]) -> tuple[int, int]:
             f"{other[0]} high: one batch cannot hold both.",
             "Set config.augment.crop or config.data.pad_to, or config.train.batch_size to 1.",
         )
-    return next(iter(sizes))

@@ -20,7 +20,6 @@ from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
-_ILLEGAL = 256  # no class: an entry for a stored value that stands for none
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
     OSError,
@@ -87,15 +86,15 @@ def to_classes(
     values: Mapping[int, int] | None = None,
 ) -> np.ndarray:
     """The classes that the values `stored` in `path` stand for; all else as in `read_mask`."""
+    if values is None and not ((stored >= num_classes) & (stored != IGNORE)).any():
+        return stored.astype(np.uint8, copy=False)
     legal = identity(num_classes) if values is None else values
-    table = np.full(int(np.iinfo(stored.dtype).max) + 1, _ILLEGAL, np.uint16)
-    table[list(legal)] = list(legal.values())
-    mask = table[stored]
-    if (wrong := mask == _ILLEGAL).any():
-        raise InputError(
-            *_out_of_range(path, np.unique(stored), np.unique(stored[wrong]), legal, num_classes)
-        )
-    return mask.astype(np.uint8)
+    present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
+    if wrong := [value for value in present if value not in legal]:
+        raise InputError(*_out_of_range(path, present, wrong, legal, num_classes))
+    table = np.zeros(present[-1] + 1, np.uint8)
+    table[present] = [legal[value] for value in present]
+    return table[stored]
 
 
 def identity(num_classes: int) -> dict[int, int]:
@@ -128,7 +127,9 @@ def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
                 f"Mask {path} holds colours (mode {image.mode}), not class indices.",
                 "Convert each colour to the index of its class, and save an 8 bit PNG of indices.",
             )
-        return np.array(image, np.uint8) // _GREY_STEP.get(tiles[0] if tiles else "", 1)
+        stored = np.array(image, np.uint8)
+        step = _GREY_STEP.get(tiles[0] if tiles else "")
+        return stored // step if step else stored
 
 
 def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:

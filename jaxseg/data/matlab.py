@@ -1,13 +1,33 @@
-"""Label maps in MATLAB files, as SBD and PASCAL-Context publish theirs.
+"""Label maps in MATLAB files (version 5), as SBD and PASCAL-Context publish theirs.
 
-SciPy reads them: jax needs it anyhow, so that it costs no further dependency.
+A reader of its own, for the two shapes of file that there are: SciPy's ends the process on some
+damaged files, and with it a run that was to skip them.
 """
 
+import struct
+import zlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
 from jaxseg.errors import InputError
+
+_TYPES = {
+    1: "i1",
+    2: "u1",
+    3: "i2",
+    4: "u2",
+    5: "i4",
+    6: "u4",
+    7: "f4",
+    9: "f8",
+    12: "i8",
+    13: "u8",
+}
+_MATRIX, _COMPRESSED = 14, 15  # types of elements that hold others
+_STRUCT, _NUMERIC = 2, range(6, 16)  # classes of arrays
+_LARGEST = 2**28  # bytes that an element may unpack to: a label map of 134 million pixels
 
 
 def read_mat_labels(path: Path) -> np.ndarray:
@@ -18,24 +38,82 @@ def read_mat_labels(path: Path) -> np.ndarray:
     Raises:
       InputError: the file is damaged or holds neither.
     """
-    import scipy.io
-
     try:
-        content = scipy.io.loadmat(path, variable_names=("GTcls", "LabelMap"))
-    except Exception as error:  # whatever a damaged file makes of the reader
+        labels = _find(path.read_bytes())
+    except (OSError, ValueError, struct.error, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} cannot be read ({type(error).__name__}: {str(error).rstrip('.')}).",
+            f"{path} cannot be read ({str(error).rstrip('.')}).",
             "Replace the file with a whole one, or take its id out of the list.",
         ) from error
-    try:
-        labels = np.asarray(
-            content["LabelMap"] if "LabelMap" in content else content["GTcls"]["Segmentation"][0, 0]
-        )
-    except (KeyError, IndexError, ValueError, TypeError):
-        labels = np.zeros(())
-    if labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
+    if labels is None or labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
         raise InputError(
             f"{path} holds no label map.",
             "Give a file of SBD's cls folder or of PASCAL-Context's trainval folder.",
         )
     return labels
+
+
+def _find(content: bytes) -> np.ndarray | None:
+    """The label map among the variables of a file; None where there is none."""
+    if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
+        raise ValueError("it is no MATLAB file of version 5")
+    order = "<" if content[126:128] == b"IM" else ">"
+    for kind, data in _elements(content[128:], order):
+        if kind == _COMPRESSED:
+            unpacked = zlib.decompressobj().decompress(data, _LARGEST)
+            kind, data = next(_elements(unpacked, order), (0, b""))
+        if kind != _MATRIX:
+            continue
+        name, value = _array(data, order)
+        if name == "LabelMap" and isinstance(value, np.ndarray):
+            return value
+        if name == "GTcls" and isinstance(value, dict) and "Segmentation" in value:
+            name, value = _array(value["Segmentation"], order)
+            return value if isinstance(value, np.ndarray) else None
+    return None
+
+
+def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
+    """(type, content) of the elements in `data`, one after the other."""
+    at = 0
+    while at + 8 <= len(data):
+        kind, size = struct.unpack_from(order + "II", data, at)
+        if kind >> 16:  # a small element: four bytes of content, beside a tag of four
+            kind, size, begin, at = kind & 0xFFFF, kind >> 16, at + 4, at + 8
+            if size > 4:
+                raise ValueError("an element has an impossible size")
+        else:
+            begin = at + 8
+            at = begin + size + (-size % 8 if kind != _COMPRESSED else 0)
+        if begin + size > len(data):
+            raise ValueError("it ends too early")
+        yield kind, data[begin : begin + size]
+
+
+def _array(data: bytes, order: str) -> tuple[str, np.ndarray | dict[str, bytes] | None]:
+    """Name and value of an array: numbers, or the raw fields of a structure; else None."""
+    elements = _elements(data, order)
+
+    def part() -> tuple[int, bytes]:
+        found = next(elements, None)
+        if found is None:
+            raise ValueError("an array is not whole")
+        return found
+
+    flags, (_, sizes), (_, name) = part()[1], part(), part()
+    kind = struct.unpack_from(order + "I", flags)[0] & 0xFF
+    shape = struct.unpack(f"{order}{len(sizes) // 4}i", sizes)
+    title = name.decode("ascii")
+    if kind == _STRUCT:
+        width = struct.unpack(order + "i", part()[1])[0]
+        names = part()[1]
+        if width < 1:
+            raise ValueError("a structure has names of no length")
+        fields = [names[i : i + width].split(b"\0")[0] for i in range(0, len(names), width)]
+        return title, {field.decode("ascii"): part()[1] for field in fields}
+    if kind not in _NUMERIC:
+        return title, None
+    stored, numbers = part()
+    if stored not in _TYPES or min(shape, default=-1) < 0:
+        raise ValueError("an array has an unknown type or shape")
+    return title, np.frombuffer(numbers, order + _TYPES[stored]).reshape(shape, order="F")

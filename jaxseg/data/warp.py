@@ -1,10 +1,14 @@
 """A window of a resized, rotated and blurred picture, cut out of it in one interpolation."""
 
+import functools
 import math
 
 import numpy as np
 from PIL import Image
 
+from jaxseg.errors import InputError
+
+BACKENDS = ("pillow", "opencv")
 _REACH = 2  # pixels that the blur looks at on either side
 
 
@@ -18,6 +22,7 @@ def window(
     angle: float = 0.0,
     blurred: bool = False,
     mirrored: bool = False,
+    backend: str = "pillow",
 ) -> np.ndarray:
     """Resizes, rotates, blurs and cuts, in this order, then mirrors; only what is seen is made.
 
@@ -36,12 +41,14 @@ def window(
       blurred: whether to blur by the 5×5 binomial kernel, which sees `fill` in those corners and
         the mirror image beyond the edge of the canvas.
       mirrored: whether left and right of the window change places.
+      backend: "pillow", or "opencv", which takes a quarter of the time. It places colours on a grid
+        of 1/32 pixel, and the half pixel along the edge of a rotated picture mixes with `fill`.
 
     Returns:
-      uint8 [*size, 3] or [*size].
+      uint8 [*size, 3] or [*size], contiguous.
     """
-    out = np.empty((*size, *pixels.shape[2:]), np.uint8)
-    out[...] = fill
+    if mirrored:  # the canvas changes places left and right, and the window with it
+        start = start[0], canvas[1] - start[1] - size[1]
     seen = [
         (max(first, 0), min(first + length, whole))
         for first, length, whole in zip(start, size, canvas, strict=True)
@@ -51,18 +58,22 @@ def window(
         (max(first - reach, 0), min(last + reach, whole))
         for (first, last), whole in zip(seen, canvas, strict=True)
     ]
-    part = _warp(pixels, canvas, read, angle, fill)
+    part = _warp(pixels, canvas, read, angle, mirrored, fill, backend)
     if blurred:
-        part = blur(part)
+        part = blur(part) if backend == "pillow" else opencv().GaussianBlur(part, (5, 5), 0)
     rows, columns = (
         slice(first - begun, last - begun)
         for (first, last), (begun, _) in zip(seen, read, strict=True)
     )
-    target = out[:, ::-1] if mirrored else out
+    part = part[rows, columns]
+    if part.shape[:2] == tuple(size):
+        return np.ascontiguousarray(part) if part.base is None else part.copy()
+    out = np.empty((*size, *pixels.shape[2:]), np.uint8)
+    out[...] = fill
     (top, bottom), (left, right) = (
         (first - begin, last - begin) for (first, last), begin in zip(seen, start, strict=True)
     )
-    target[top:bottom, left:right] = part[rows, columns]
+    out[top:bottom, left:right] = part
     return out
 
 
@@ -75,49 +86,71 @@ def blur(pixels: np.ndarray) -> np.ndarray:
     >>> blur(np.full((3, 1, 3), 7, np.uint8))[:, 0, 0]
     array([7, 7, 7], dtype=uint8)
     """
-    total = pixels.astype(np.uint16)  # the sum of 256 bytes fits
-    for axis in (0, 1):
-        margins = [(_REACH, _REACH) if a == axis else (0, 0) for a in range(3)]
-        wide, length = np.pad(total, margins, "reflect"), total.shape[axis]
-        a, b, c, d, e = (
-            wide[i : i + length] if axis == 0 else wide[:, i : i + length] for i in range(5)
-        )
-        total = b + d
-        total += c
-        total *= 4
-        total += c
-        total += c
-        total += a
-        total += e
-    return ((total + 128) >> 8).astype(np.uint8)
+    margins = [(_REACH, _REACH), (_REACH, _REACH), (0, 0)]
+    total = np.pad(pixels, margins, "reflect").astype(np.uint16)  # the sum of 256 bytes fits
+    for _ in range(2 * _REACH):  # each adds up neighbours: (1, 1) four times is (1, 4, 6, 4, 1)
+        total = total[1:] + total[:-1]
+    for _ in range(2 * _REACH):
+        total = total[:, 1:] + total[:, :-1]
+    total += 128
+    total >>= 8
+    return total.astype(np.uint8)
 
 
-def _warp(pixels, canvas, part, angle: float, fill) -> np.ndarray:
-    """The rows and columns `part` of the resized and rotated picture."""
+@functools.cache
+def opencv():
+    """The module cv2, told to start no threads: the loader has its own.
+
+    Raises:
+      InputError: it is not installed.
+    """
+    try:
+        import cv2
+    except ImportError as error:
+        raise InputError(
+            f"augment.backend is 'opencv', which is not installed ({error}).",
+            "pip install 'jaxseg[opencv]', or set it to 'pillow'.",
+        ) from error
+    cv2.setNumThreads(0)
+    return cv2
+
+
+def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str) -> np.ndarray:
+    """The rows and columns `part` of the resized, rotated and mirrored picture."""
     (top, bottom), (left, right) = part
     height, width = pixels.shape[:2]
     if canvas == (height, width) and angle == 0:
+        if mirrored:
+            return pixels[top:bottom, width - right : width - left][:, ::-1]
         return pixels[top:bottom, left:right]
-    # PIL reads the source at (a x + b y + c, d x + e y + f) for a pixel centre (x, y) of the
-    # result, all counted from the upper left corner.
+    # The source is read at (a x + b y + c, d x + e y + f) for a pixel centre (x, y) of the result,
+    # all counted from the upper left corner.
     step_y, step_x = height / canvas[0], width / canvas[1]
     centre_y, centre_x = canvas[0] / 2, canvas[1] / 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
-    y, x = top - centre_y, left - centre_x
-    matrix = (
-        step_x * cos,
-        -step_x * sin,
-        step_x * (x * cos - y * sin + centre_x),
-        step_y * sin,
-        step_y * cos,
-        step_y * (x * sin + y * cos + centre_y),
-    )
+    side = -1 if mirrored else 1
+    y, x = top - centre_y, side * (left - centre_x)
+    a, b, c = step_x * cos * side, -step_x * sin, step_x * (x * cos - y * sin + centre_x)
+    d, e, f = step_y * sin * side, step_y * cos, step_y * (x * sin + y * cos + centre_y)
+    labels, size = pixels.ndim == 2, (right - left, bottom - top)
+    if backend == "opencv":
+        cv2 = opencv()
+        # OpenCV counts from the centre of the first pixel
+        matrix = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
+        return cv2.warpAffine(
+            pixels,
+            matrix,
+            size,
+            flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR),
+            borderMode=cv2.BORDER_CONSTANT if angle else cv2.BORDER_REPLICATE,
+            borderValue=fill,
+        )
     return np.asarray(
         Image.fromarray(pixels).transform(
-            (right - left, bottom - top),
+            size,
             Image.Transform.AFFINE,
-            matrix,
-            Image.Resampling.NEAREST if pixels.ndim == 2 else Image.Resampling.BILINEAR,
+            (a, b, c, d, e, f),
+            Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR,
             fillcolor=fill,
         )
     )

@@ -124,7 +124,7 @@ class Numbers:
 
 @pytest.mark.parametrize("mirrored", [False, True])
 @pytest.mark.parametrize("rotated", [False, True])
-@pytest.mark.parametrize("size, scale", [((30, 41), 0.5), ((31, 40), 1.5), ((90, 121), 0.7)])
+@pytest.mark.parametrize("size, scale", [((30, 41), 0.5), ((31, 40), 1.4), ((90, 121), 0.7)])
 def test_pspnet_scales_turns_blurs_mirrors_pads_and_crops_in_this_order(
     mirrored, rotated, size, scale
 ):

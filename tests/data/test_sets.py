@@ -210,6 +210,21 @@ def test_damaged_mat_files_are_named(tmp_path, kept):
         read_mat_labels(path)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 1), (5, 7), (40, 50)])
+def test_mat_files_are_read_as_scipy_reads_them(tmp_path, shape, compressed):
+    rng = np.random.default_rng(0)
+    for dtype, most in ((np.uint8, 21), (np.uint16, 460), (np.uint16, 3)):
+        labels = rng.integers(0, most, shape).astype(dtype)
+        content = {"other": [[1.5]], "LabelMap": labels, "text": "x"}
+        scipy.io.savemat(tmp_path / "a.mat", content, do_compression=compressed)
+        np.testing.assert_array_equal(read_mat_labels(tmp_path / "a.mat"), labels)
+    labels = rng.integers(0, 21, shape).astype(np.uint8)
+    got = read_mat_labels(sbd_mat(tmp_path / "b.mat", labels))
+    np.testing.assert_array_equal(got, labels)
+    assert got.dtype == np.uint8
+
+
 @pytest.mark.parametrize("content", [{"x": [[1]]}, {"GTcls": [[1]]}, {"LabelMap": [[1.5]]}])
 def test_other_mat_files_are_refused(tmp_path, content):
     scipy.io.savemat(tmp_path / "a.mat", content)

@@ -1,0 +1,183 @@
+"""Speed of the data loader, beside torch's DataLoader with albumentations on the same files.
+
+    pip install '.[torch]' albumentations opencv-python-headless
+    python tests/benchmarks/loader.py [--root VOC_FOLDER] [--images 1000]
+
+Both read the same photos and palette masks, by PSPNet's recipe (scale 0.5 to 2, rotation, blur,
+flip, crop of 473), in batches of 16, with as many workers. Images per second of processor time
+count, not of the clock: so other programs on the machine disturb little, and more workers than
+cores do not flatter. Without --root the files are 64 generated scenes of 375×500 pixels.
+"""
+
+import argparse
+import dataclasses
+import functools
+import itertools
+import pathlib
+import resource
+import tempfile
+import time
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.data import Augment, Scenes, VocFolder, train_batches
+from jaxseg.data.decode import read_image, read_mask
+from jaxseg.data.voc_folder import voc_palette
+from jaxseg.data.warp import BACKENDS
+from jaxseg.errors import InputError
+
+CROP, BATCH, MEAN = 473, 16, (124, 116, 104)
+RECIPE = Augment((CROP, CROP), (0.5, 2.0), 0.5, rotation=10, blur=0.5, padding="centre", fill=MEAN)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--root", type=pathlib.Path, help="folder in VOC layout, with train.txt")
+    parser.add_argument("--images", type=int, default=1000, help="images that each loader reads")
+    parser.add_argument("--workers", type=int, default=2, help="threads or processes of each")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = args.root or write_scenes(pathlib.Path(folder))
+        source = VocFolder(root, "train")
+        print(f"{len(source)} files, {args.workers} workers, batches of {BATCH}")
+        loaders = {}
+        for backend in BACKENDS:
+            try:
+                recipe = dataclasses.replace(RECIPE, backend=backend)
+            except InputError as error:
+                print(error.problem)
+                continue
+            stages(source, recipe)
+            for what, options in (
+                ("threads", {"threads": args.workers}),
+                ("processes", {"workers": args.workers, "threads": 1}),
+            ):
+                name = f"jaxseg, {backend}, {args.workers} {what}"
+                loaders[name] = functools.partial(ours, source, recipe, **options)
+        loaders["torch + albumentations"] = functools.partial(theirs, source, args.workers)
+        for name, loader in loaders.items():
+            measure(name, loader, -(-args.images // BATCH))
+        for step in (10, 1_000_000):
+            begun = time.perf_counter()
+            batches = ours(source, RECIPE, start_step=step, threads=args.workers)
+            next(batches)
+            batches.close()
+            print(f"first batch at step {step:>9,}: {time.perf_counter() - begun:.3f} s")
+
+
+def write_scenes(root: pathlib.Path, count: int = 64) -> pathlib.Path:
+    """Generated scenes in VOC layout."""
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (root / part).mkdir(parents=True)
+    scenes = Scenes(0, count, (375, 500))
+    for i in range(count):
+        image, label, name = scenes[i]
+        Image.fromarray(image).save(root / f"JPEGImages/{name}.jpg", quality=92)
+        mask = Image.fromarray(label)
+        mask.putpalette(np.array(voc_palette(256), np.uint8).tobytes())
+        mask.save(root / f"SegmentationClass/{name}.png")
+    names = "\n".join(scenes.name(i) for i in range(count))
+    (root / "ImageSets/Segmentation/train.txt").write_text(names)
+    return root
+
+
+def stages(source: VocFolder, recipe: Augment, rounds: int = 100) -> None:
+    """Milliseconds of processor time for an image, one stage at a time, in one thread."""
+    pairs = [source.pairs[i % len(source)] for i in range(rounds)]
+    examples = [source[i] for i in range(min(len(source), 16))]
+    rng = np.random.default_rng(0)
+    print(f"{recipe.backend}, one thread:")
+    for name, work in (
+        ("decode the photo", lambda i: read_image(pairs[i].photo)),
+        ("decode the mask", lambda i: read_mask(pairs[i].mask, source.info.num_classes)),
+        ("warp and blur", lambda i: recipe(examples[i % len(examples)], rng)),
+        ("all of it", lambda i: recipe(source[i % len(source)], rng)),
+    ):
+        work(0)
+        begun = time.process_time()
+        for i in range(rounds):
+            work(i)
+        print(f"  {name:<18}{(time.process_time() - begun) / rounds * 1000:7.2f} ms")
+
+
+def ours(source: VocFolder, recipe: Augment, **options):
+    return train_batches(source, seed=0, batch_size=BATCH, augment=recipe, **options)
+
+
+class TorchPairs:
+    """The same as a torch data set; OpenCV decodes photos, Pillow the palette masks."""
+
+    def __init__(self, source: VocFolder):
+        self.pairs, self.transform = source.pairs, None
+
+    def __len__(self):
+        return len(self.pairs)
+
+    def __getitem__(self, index):
+        import albumentations as A
+        import cv2
+
+        if self.transform is None:  # in the worker: it is not to start threads of its own
+            cv2.setNumThreads(0)
+            how = {"border_mode": cv2.BORDER_CONSTANT, "fill": MEAN, "fill_mask": 255}
+            self.transform = A.Compose(
+                [
+                    A.RandomScale((-0.5, 1.0), p=1),
+                    A.Rotate((-10, 10), p=0.5, **how),
+                    A.GaussianBlur((5, 5), p=0.5),
+                    A.HorizontalFlip(p=0.5),
+                    A.PadIfNeeded(CROP, CROP, **how),
+                    A.RandomCrop(CROP, CROP),
+                ]
+            )
+        pair = self.pairs[index]
+        image = cv2.imread(str(pair.photo), cv2.IMREAD_COLOR_RGB)
+        with Image.open(pair.mask) as file:
+            mask = np.array(file)
+        out = self.transform(image=image, mask=mask)
+        return out["image"], out["mask"]
+
+
+def theirs(source: VocFolder, workers: int):
+    from torch.utils.data import DataLoader, RandomSampler
+
+    data = TorchPairs(source)
+    sampler = RandomSampler(data, replacement=True, num_samples=10**6)
+    yield from DataLoader(data, BATCH, sampler=sampler, num_workers=workers)
+
+
+def measure(name: str, loader, batches: int, warm_up: int = 4) -> None:
+    """Images per second of processor time and of the clock.
+
+    What a long run takes beyond a short one is what its further batches cost: the start of worker
+    processes, which import this and that, cancels.
+    """
+    try:
+        short, long = (run(loader, count) for count in (warm_up, warm_up + batches))
+    except ImportError as error:
+        print(f"{name:<30}not measured: {error}")
+        return
+    processor, clock = (b - a for a, b in zip(short, long, strict=True))
+    print(f"{name:<30}{batches * BATCH / processor:7.1f} images/s per core, "
+          f"{batches * BATCH / clock:7.1f} images/s")  # fmt: skip
+
+
+def run(loader, batches: int) -> tuple[float, float]:
+    """Seconds of the processor and of the clock for the first batches."""
+    before, begun, stream = seconds(), time.perf_counter(), loader()
+    for _ in itertools.islice(stream, batches):
+        pass
+    clock = time.perf_counter() - begun
+    stream.close()
+    return seconds() - before, clock
+
+
+def seconds() -> float:
+    """Processor time of this process and of its children that ended."""
+    usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+if __name__ == "__main__":
+    main()
