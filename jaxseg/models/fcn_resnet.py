@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.models.layers import Head, ScoreHead, check_images
-from jaxseg.models.preprocessing import IMAGENET, Preprocessing
+from jaxseg.models.preprocessing import IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
 from jaxseg.ops.upsampling import align_corners, half_pixel
 
@@ -42,6 +42,8 @@ class FCNResNet(nn.Module):
       dropout: rate before each head's scores in training.
       dropout_mode: "element" or "channel": what is dropped as one.
       bn_momentum: what batch norm keeps of its running statistics at each step.
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -59,13 +61,14 @@ class FCNResNet(nn.Module):
     dropout: float = 0.1
     dropout_mode: str = "element"
     bn_momentum: float = 0.9
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that torchvision's weights expect."""
-        return IMAGENET
+        """The normalisation that the weights expect."""
+        return chosen(self.normalization, IMAGENET)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""

@@ -16,7 +16,7 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing
+from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
 from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
 from jaxseg.ops.upsampling import align_corners, half_pixel, resize_bilinear
@@ -58,6 +58,8 @@ class PSPNet(nn.Module):
       dropout: rate before each head's scores in training.
       dropout_mode: "channel" (semseg) or "element" (Caffe): what is dropped as one.
       bn_momentum: what batch norm keeps of its running statistics at each step (0.95 in Caffe).
+      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
+        None for that of the released ones.
       remat: whether a block's activations are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
@@ -77,13 +79,15 @@ class PSPNet(nn.Module):
     dropout: float = 0.1
     dropout_mode: str = "channel"
     bn_momentum: float = 0.9
+    normalization: str | None = None
     remat: bool = False
     dtype: Any = jnp.float32
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that the published weights expect: semseg's, or Caffe's for "1x1"."""
-        return CAFFE_PSPNET if self.stride_on == "1x1" else IMAGENET
+        """The normalisation that the weights expect: by default semseg's, or Caffe's for "1x1"."""
+        published = CAFFE_PSPNET if self.stride_on == "1x1" else IMAGENET
+        return chosen(self.normalization, published)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""

@@ -95,6 +95,21 @@ def test_alexnet_is_that_of_pytorch(torch, norm):
     assert_agrees(model, variables, other, [(37, 53), (75, 35)], layers)
 
 
+def test_alexnet_without_much_padding_scores_the_same_cells():
+    """The scores of a large image's inside do not see what is put around it."""
+    wide, narrow = (FCNAlexNet(5, width=0.1, fc_channels=300, padding=p) for p in (128, 0))
+    x, variables = images(1, (515, 452)), randomized(shapes_of(wide))
+    (want,), (got,) = (
+        jax.jit(functools.partial(m.apply, method="heads"))(variables, x) for m in (wide, narrow)
+    )
+    assert want.logits.shape[1] - got.logits.shape[1] == 2
+    inside = slice(6, -6)
+    assert got.logits[:, inside, inside].shape[1:3] == (4, 2)
+    close(got.logits[:, inside, inside], want.logits[:, 7:-7, 7:-7], 1e-5)
+    between = slice(None), slice(245, -245), slice(218, -218)
+    close(got.upsampled()[between], want.upsampled()[between], 1e-5)
+
+
 @pytest.mark.parametrize("norm", [None, pytest.param("batch", marks=slow)])
 def test_googlenet_is_that_of_pytorch(torch, norm):
     from against_torch import assert_agrees
@@ -107,11 +122,21 @@ def test_googlenet_is_that_of_pytorch(torch, norm):
     assert_agrees(model, variables, other, [(37, 53), (97, 66)], layers)
 
 
-@pytest.mark.parametrize("name", ["fcn32s_alexnet", "fcn32s_googlenet"])
-def test_scores_cover_every_image(name):
-    model = create_model(name, 2, width=0.02)
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        ("fcn32s_alexnet", {}),
+        ("fcn32s_alexnet", {"padding": 99}),
+        ("fcn32s_alexnet", {"padding": 98}),
+        ("fcn32s_alexnet", {"padding": 0}),
+        ("fcn32s_googlenet", {}),
+    ],
+)
+def test_scores_cover_every_image(name, fields):
+    model = create_model(name, 2, width=0.02, **fields)
     variables = shapes_of(model, (64, 64))
-    for n in [*range(31, 36), 62, 63, 94, 95, 127, 500]:
+    least = 63 if fields.get("padding") == 0 else 31
+    for n in filter(lambda n: n >= least, [*range(31, 36), 62, 63, 94, 95, 127, 500]):
         x = jax.ShapeDtypeStruct((1, n, 224, 3), jnp.float32)
         assert jax.eval_shape(model.apply, variables, x).shape == (1, n, 224, 2)
 
