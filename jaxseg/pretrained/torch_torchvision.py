@@ -51,10 +51,11 @@ def _place_fcn(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
 def _fits_resnet(file: TensorFile) -> list[Fit]:
     depth = torch_depth(file)
     fields = {"depth": depth, "stem": "7x7", "stride_on": "3x3"}
-    return [
+    fits = [
         Fit(resnet_name("fcn_resnet", depth, (50, 101)), fields, "imagenet"),
         Fit(resnet_name("pspnet_resnet", depth, (50, 101, 152)), fields, "imagenet"),
     ]
+    return fits[::-1] if depth == 152 else fits  # the one that has the depth in its name
 
 
 def _place_resnet(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:

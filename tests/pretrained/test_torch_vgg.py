@@ -57,7 +57,7 @@ def coarse(model, variables, rgb):
     return run(variables, jaxseg.normalize(rgb, model.preprocessing))[0].logits
 
 
-def assert_same_scores(model, variables, other, prepare=standardized):
+def assert_same_scores(model, variables, other, prepare=standardized, sizes=SIZES):
     """In the middle at 224×224 the classifier's logits, and those of its windows at odd sizes."""
     rgb = photographs((224, 224))
     with torch.no_grad():
@@ -65,22 +65,18 @@ def assert_same_scores(model, variables, other, prepare=standardized):
     got = coarse(model, variables, rgb)
     assert got.shape[1:3] == (7, 7)
     assert_close(got[:, 3:4, 3:4], want[:, :, None, None])
-    for size in SIZES:
+    for size in sizes:
         rgb = photographs(size)
         with torch.no_grad():
             want = dense(other, prepare(rgb))
         assert_close(coarse(model, variables, rgb), want)
 
 
-@pytest.mark.parametrize("reference", ["graph", pytest.param("torchvision", marks=slow)])
+@slow
+@pytest.mark.parametrize("reference", ["graph", "torchvision"])
 @pytest.mark.parametrize(
     ("batch_norm", "kind"),
-    [
-        (False, "zip"),
-        pytest.param(False, "legacy", marks=slow),
-        pytest.param(True, "zip", marks=slow),
-        pytest.param(True, "safetensors", marks=slow),
-    ],
+    [(False, "zip"), (False, "legacy"), (True, "zip"), (True, "safetensors")],
 )
 def test_classifier_as_convolutions(tmp_path, reference, batch_norm, kind):
     other = network(reference, batch_norm)
@@ -92,6 +88,13 @@ def test_classifier_as_convolutions(tmp_path, reference, batch_norm, kind):
     assert all(name.endswith("num_batches_tracked") for name in report.unused)
     assert ("no batch norm after fc6 and fc7" in str(report)) == batch_norm
     assert_same_scores(model, variables, other)
+
+
+def test_classifiers_own_logits(tmp_path):
+    other = network()
+    path = save(tmp_path / "vgg16.pth", other.state_dict())
+    model = narrow(normalization="imagenet")
+    assert_same_scores(model, pretrained.load_pretrained(model, path), other, sizes=())
 
 
 @slow
