@@ -28,6 +28,7 @@ def get_config(variant: str = "small"):
         c.model.width = 0.25
         c.augment.crop = (185, 241)
         c.augment.scale = (0.5, 1.0)
+        c.optim.lr = 4e-3
         c.train.steps = 1400
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)

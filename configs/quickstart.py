@@ -31,6 +31,7 @@ def get_config(variant: str = "fcn8s"):
         c.model.fc_channels = 2048
         c.model.fc_kernel = 1  # 7 would ask for images of 224 at least
         c.model.bn_epsilon = 1e-5
+        c.model.decoder_init = "he"
     elif variant != "pspnet":
         c.model.fc_channels = 1024
         c.model.norm = "batch"
@@ -49,10 +50,11 @@ def get_config(variant: str = "fcn8s"):
     c.optim.weight_decay = 1e-2
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
     c.eval.every_steps = 200
-    if variant == "deconvnet":  # without a skip to lean on it learns slowly, and best by SGD
-        c.train.steps = 1300
-        c.optim.name = "sgd"
-        c.optim.lr = 0.1
-        c.optim.weight_decay = 1e-4
-        c.eval.every_steps = 325
+    if variant == "pspnet":
+        c.optim.lr = 4e-3
+        c.data.scenes_size = (97, 97)  # 8n + 1, which the network's cells cover to the last pixel
+    if variant == "deconvnet":  # without a skip to lean on it learns more slowly
+        c.optim.lr = 8e-3
+        c.train.steps = 1800
+        c.eval.every_steps = 600
     return c

@@ -8,7 +8,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
+from jaxseg.models.layers import (
+    ConvBlock,
+    Head,
+    Score,
+    check_choice,
+    check_images,
+    in_turn,
+    scaled,
+    tap,
+)
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.models.vgg import VGG16
 from jaxseg.ops.pooling import max_pool_with_argmax
@@ -16,7 +25,10 @@ from jaxseg.ops.unpooling import max_unpool
 from jaxseg.ops.upsampling import identity
 
 _STRIDE = 32  # of pool5
-_gaussian = nn.initializers.normal(0.01)  # the decoder's first kernels
+_DECODER_INITS = {  # the decoder's first kernels
+    "gaussian": nn.initializers.normal(0.01),
+    "he": nn.initializers.he_normal(),
+}
 
 
 class DeconvNet(nn.Module):
@@ -43,6 +55,9 @@ class DeconvNet(nn.Module):
       bn_epsilon: what batch norm adds to a variance. The published 1e-9 makes a channel that is all
         but constant, gradients included, up to 30,000 times larger; 1e-5 is the safer choice for
         training from random weights.
+      decoder_init: the first kernels of fc6-deconv and all after it: "gaussian" of deviation 0.01
+        as published, or "he". An optimiser such as Adam, whose steps do not shrink with a kernel,
+        shakes the small published ones: from random weights it does better with "he".
       bn_momentum: what batch norm keeps of its running statistics at each step. The authors keep
         none, and average over 501 batches once training has ended.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
@@ -56,6 +71,7 @@ class DeconvNet(nn.Module):
     fc_channels: int = 4096
     fc_kernel: int = 7
     bn_epsilon: float = 1e-9
+    decoder_init: str = "gaussian"
     bn_momentum: float = 0.9
     normalization: str | None = None
     remat: bool = False
@@ -75,6 +91,7 @@ class DeconvNet(nn.Module):
         """The logits, and the map that changes nothing."""
         check_images(images)
         self._check_size(images.shape[1:3])
+        check_choice("decoder_init", self.decoder_init, _DECODER_INITS)
         run = functools.partial(in_turn, self, train=train, remat=self.remat)
         x, switches = images, {}
         for block, convolutions, channels in VGG16:
@@ -103,7 +120,11 @@ class DeconvNet(nn.Module):
             ]
             x = run(layers, x)
         score = Score(
-            self.num_classes, (1, 1), kernel_init=_gaussian, dtype=self.dtype, name="score"
+            self.num_classes,
+            (1, 1),
+            kernel_init=_DECODER_INITS[self.decoder_init],
+            dtype=self.dtype,
+            name="score",
         )(x)
         return [Head(score.astype(jnp.float32), identity(images.shape[1:3]))]
 
@@ -116,7 +137,7 @@ class DeconvNet(nn.Module):
             "batch",
             self.dtype,
             deconv=deconv,
-            kernel_init=_gaussian if deconv else nn.initializers.he_normal(),
+            kernel_init=_DECODER_INITS[self.decoder_init if deconv else "he"],
             bn_momentum=self.bn_momentum,
             bn_epsilon=self.bn_epsilon,
             bn_shift=0.001,

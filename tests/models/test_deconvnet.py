@@ -56,20 +56,20 @@ def test_number_of_parameters():
     assert len(shapes["batch_stats"]) == 29
 
 
-def test_start():
-    """Gaussian kernels in the decoder, shifts of 0.001 (section 4 of the paper; its layers)."""
-    model = narrow(width=0.2)
+@pytest.mark.parametrize("decoder_init", ["gaussian", "he"])
+def test_start(decoder_init):
+    """Shifts of 0.001, gaussian kernels in the decoder (section 4 of the paper; its layers)."""
+    model = narrow(width=0.2, decoder_init=decoder_init)
     params = jax.jit(model.init)(jax.random.key(0), images(1, (64, 64)))["params"]
     for name, layer in params.items():
         assert (layer["bias"] == 0).all()
         if name != "score":
             assert (layer["bn"]["scale"] == 1).all()
             np.testing.assert_allclose(layer["bn"]["bias"], 0.001)
-        kernel = layer["kernel"]
-        if "deconv" in name:
-            assert float(kernel.std()) == pytest.approx(0.01, rel=0.1), name
-    fan_in = np.prod(params["conv5_1"]["kernel"].shape[:-1])
-    assert float(params["conv5_1"]["kernel"].std() ** 2 * fan_in) == pytest.approx(2, rel=0.1)
+        decoder = "deconv" in name or name == "score"
+        fan_in = np.prod(layer["kernel"].shape[:-1])
+        std = 0.01 if decoder and decoder_init == "gaussian" else np.sqrt(2 / fan_in)
+        assert float(layer["kernel"].std()) == pytest.approx(std, rel=0.25), name
 
 
 def test_epsilon_is_added_to_the_variance():
