@@ -6,7 +6,9 @@ import re
 from typing import TypeVar
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.errors import InputError
@@ -122,6 +124,30 @@ class Checkpoints:
     def close(self) -> None:
         """Waits, then lets go."""
         self._manager.close()
+
+
+def restore_variables(folder: pathlib.Path, step: int) -> dict:
+    """The parameters and statistics in a checkpoint, whatever network and optimiser it is of.
+
+    Args:
+      folder: of the checkpoints.
+      step: one that is whole.
+
+    Returns:
+      `{"params": ..., "batch_stats": ...}` of NumPy arrays, as they were saved.
+    """
+    state = epath.Path(folder.absolute()) / str(step) / "state"
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(state).tree
+    names = [name for name in ("params", "batch_stats") if name in tree]
+    like = {
+        n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree[n]) for n in names
+    }
+    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+    wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
+    restored = handler.restore(state, args=wanted)
+    handler.close()
+    return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:

@@ -11,10 +11,11 @@ import numpy as np
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.models.layers import check_choice
+from jaxseg.pretrained.jaxseg_source import read_weights
 from jaxseg.pretrained.report import ImportReport
 from jaxseg.pretrained.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.sources import SOURCES
-from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
+from jaxseg.pretrained.tensor_file import TensorFile
 
 _IMAGE = (224, 224)  # an image that every network can take as published
 
@@ -32,7 +33,8 @@ def load_pretrained(
 
     Args:
       model: the network.
-      path: a `.caffemodel`, `.pth` or `.safetensors` file, or a directory that jaxseg exported.
+      path: a `.caffemodel`, `.pth` or `.safetensors` file, a folder that jaxseg exported, or the
+        workdir of a run.
       source: whose names the file has ("caffe", "torchvision", ...); None tells it from the names
         themselves.
       head: "keep" to give the original's scores; "reset" to leave the score layers at their initial
@@ -66,7 +68,7 @@ def load(
 ) -> tuple[dict[str, Any], ImportReport]:
     """`load_pretrained`, with a report on every parameter and every tensor beside the variables."""
     check_choice("head", head, ("keep", "reset"))
-    file = read_tensors(path)
+    file = read_weights(path)
     family = find_source(file, source)
     _check_model(model, file, family, head)
     if head == "keep":
@@ -112,7 +114,7 @@ def suggest(path: str | os.PathLike, model: str | None = None) -> Fit:
     Raises:
       InputError: the file cannot be read, is of an unknown kind, or does not fit that network.
     """
-    file = read_tensors(path)
+    file = read_weights(path)
     family = find_source(file)
     fits = family.fits(file)
     for fit in fits:

@@ -4,6 +4,7 @@ from jaxseg.pretrained.caffe_classifiers import CAFFE_CAFFENET, CAFFE_GOOGLENET,
 from jaxseg.pretrained.caffe_deconvnet import CAFFE_DECONVNET, CAFFE_DECONVNET_TRAINING
 from jaxseg.pretrained.caffe_fcn import CAFFE_FCN, CAFFE_FCN_CVPR
 from jaxseg.pretrained.caffe_pspnet import CAFFE_PSPNET
+from jaxseg.pretrained.jaxseg_source import JAXSEG
 from jaxseg.pretrained.source import Source
 from jaxseg.pretrained.torch_fcn import PYTORCH_FCN
 from jaxseg.pretrained.torch_mmseg import MMSEG, MMSEG_769
@@ -22,6 +23,7 @@ from jaxseg.pretrained.torch_vgg import (
 )
 
 SOURCES: tuple[Source, ...] = (
+    JAXSEG,
     CAFFE_FCN,
     CAFFE_FCN_CVPR,
     CAFFE_DECONVNET,

@@ -1,0 +1,63 @@
+"""The network of a run, from one of its checkpoints."""
+
+import os
+import pathlib
+
+from flax.traverse_util import flatten_dict
+
+from jaxseg.checkpoint import restore_variables, whole_steps
+from jaxseg.config import load_config
+from jaxseg.data import open_data
+from jaxseg.errors import InputError
+from jaxseg.models import model_from_config
+from jaxseg.pretrained.jaxseg_dir import JaxsegFile
+from jaxseg.workdir import Workdir
+
+
+def is_run(path: pathlib.Path) -> bool:
+    """Whether `read_run` may be asked: the folder has a run's config or lies in its checkpoints."""
+    return os.path.isfile(_workdir(path).config)
+
+
+def read_run(path: pathlib.Path) -> JaxsegFile:
+    """The network that a run has trained, without its optimiser. It does not need the run's data
+    set; where that is there, its classes are named.
+
+    Args:
+      path: a run's workdir, for its newest checkpoint, or `WORKDIR/checkpoints/STEP`.
+
+    Raises:
+      InputError: there is no such checkpoint, or the run's config is damaged.
+    """
+    run = _workdir(path)
+    config, steps = load_config(run.config), whole_steps(run.checkpoints)
+    wanted = steps[-1:] if run.path == path else [s for s in steps if str(s) == path.name]
+    if not wanted:
+        there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
+        raise InputError(
+            f"The run {run.path} has no such checkpoint as {path}; {there}.",
+            "Give the workdir of a run that has saved one, or WORKDIR/checkpoints/STEP.",
+        )
+    tensors = flatten_dict(restore_variables(run.checkpoints, wanted[0]), sep="/")
+    classes = next(a.shape[-1] for name, a in tensors.items() if "score" in name.split("/")[-2])
+    return JaxsegFile(
+        path=path,
+        container="jaxseg",
+        tensors=tensors,
+        notes=(f"These are the weights of step {wanted[0]}.",),
+        name=config.model.name,
+        model=model_from_config(config.model, classes),
+        class_names=_class_names(config, classes),
+    )
+
+
+def _workdir(path: pathlib.Path) -> Workdir:
+    return Workdir(path.parents[1] if path.parent.name == "checkpoints" else path)
+
+
+def _class_names(config, classes: int) -> tuple[str, ...] | None:
+    try:
+        names = open_data(config.data, "eval", config.seed).info.class_names
+    except InputError:  # the data set is elsewhere by now
+        return None
+    return tuple(names) if len(names) == classes else None
