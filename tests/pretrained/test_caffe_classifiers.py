@@ -3,13 +3,12 @@
 import jax
 import numpy as np
 import pytest
+from caffe_net import CaffeNet, F, assert_close, caffe_input, photographs, torch
+from caffe_writer import write_caffemodel
 
 import jaxseg
 from jaxseg import pretrained
 from jaxseg.errors import InputError
-
-caffe_net = pytest.importorskip("caffe_net", reason="compares with PyTorch")
-from caffe_net import CaffeNet, F, assert_close, caffe_input, photographs, torch  # noqa: E402
 
 pytestmark = pytest.mark.slow
 
@@ -209,12 +208,11 @@ def test_the_other_alexnet_is_refused(tmp_path):
     """It normalises before it pools; otherwise the two have the same layers."""
     net, _ = written(tmp_path, caffenet, 227, 0.05, 20, 11)
     layers = [(n, net.types[n], blobs) for n, blobs in net.blobs.items()]
-    path, model = tmp_path / "alexnet.caffemodel", jaxseg.create_model(
-        "fcn32s_alexnet", 5, width=0.05, fc_channels=400
-    )
+    path = tmp_path / "alexnet.caffemodel"
+    model = jaxseg.create_model("fcn32s_alexnet", 5, width=0.05, fc_channels=400)
     pool, norm = ("pool1", "Pooling", []), ("norm1", "LRN", [])
     for first, second in ((pool, norm), (norm, pool)):
-        caffe_net.write_caffemodel(path, [layers[0], first, second, *layers[1:]], "v1")
+        write_caffemodel(path, [layers[0], first, second, *layers[1:]], "v1")
         if first is pool:
             pretrained.load(model, path)
             continue

@@ -3,12 +3,10 @@
 import jax
 import numpy as np
 import pytest
+from caffe_net import CaffeNet, F, assert_close, caffe_input, photographs, torch
 
 import jaxseg
 from jaxseg import pretrained
-
-caffe_net = pytest.importorskip("caffe_net", reason="compares with PyTorch")
-from caffe_net import CaffeNet, F, assert_close, caffe_input, photographs, torch  # noqa: E402
 
 pytestmark = pytest.mark.slow
 

@@ -2,12 +2,10 @@
 
 import jax
 import pytest
+from caffe_net import CaffeNet, assert_close, caffe_input, photographs, torch
 
 import jaxseg
 from jaxseg import pretrained
-
-caffe_net = pytest.importorskip("caffe_net", reason="compares with PyTorch")
-from caffe_net import CaffeNet, assert_close, caffe_input, photographs, torch  # noqa: E402
 
 TRUNK = ((64, 64), (128, 128), (256, 256, 256), (512, 512, 512), (512, 512, 512))
 MEAN = (104.00698793, 116.66876762, 122.67891434)  # BGR
