@@ -43,6 +43,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.align_corners = placeholder(bool)  # PSPNet (None: true), FCN-ResNet (None: false)
     c.model.head_convs = placeholder(int)  # FCN-ResNet: 3×3 convolutions of the head; None: 1
     c.model.concat_input = placeholder(bool)  # FCN-ResNet: head sees its input twice; None: false
+    c.model.head_dilation = placeholder(int)  # FCN-ResNet: of the heads' convolutions; None: 1
     c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
     c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
     c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9

@@ -245,6 +245,7 @@ _CHECKS: dict[str, _Check] = {
     "model.padding": _NOT_NEGATIVE,
     "model.dropout": (lambda v: 0 <= v < 1, "a rate of 0 or more, below 1"),
     "model.head_convs": _POSITIVE,
+    "model.head_dilation": _POSITIVE,
     "model.aux_weight": _NOT_NEGATIVE,
     "model.bn_momentum": (lambda v: 0 <= v < 1, "a fraction of 0 or more, below 1"),
     "model.bn_epsilon": _POSITIVE,

@@ -20,7 +20,8 @@ class FCNResNet(nn.Module):
     """torchvision's FCN: a head on the trunk's last stage, resized to the image.
 
     mmsegmentation's has `stem="v1c"`, `head_convs=2` and `concat_input=True`, and where it was
-    trained on crops of 769×769, `align_corners=True`.
+    trained on crops of 769×769, `align_corners=True`. Its FCN-D6 also has `output_stride=16` and
+    `head_dilation=6`.
 
     `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
     size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
@@ -36,6 +37,7 @@ class FCNResNet(nn.Module):
       head_convs: 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
       concat_input: whether the head joins the trunk's last stage to what they make of it, and has
         one more 3×3 convolution of both.
+      head_dilation: of the 3×3 convolutions of both heads, but of that last one.
       align_corners: whether the scores are resized from corner to corner, or take pixels as
         squares.
       aux_weight: what the auxiliary head's loss counts.
@@ -56,6 +58,7 @@ class FCNResNet(nn.Module):
     stride_on: str = "3x3"
     head_convs: int = 1
     concat_input: bool = False
+    head_dilation: int = 1
     align_corners: bool = False
     aux_weight: float = 0.5
     dropout: float = 0.1
@@ -103,6 +106,7 @@ class FCNResNet(nn.Module):
                 self.dtype,
                 convs,
                 concat_input,
+                self.head_dilation,
                 name=name,
             )(x, train=train)
             return Head(scores, resize(scores.shape[1:3], images.shape[1:3]), weight)

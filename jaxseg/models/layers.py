@@ -159,6 +159,7 @@ class ScoreHead(nn.Module):
     dtype: Any = jnp.float32
     convs: int = 1
     concat_input: bool = False
+    dilation: int = 1  # of the convs, not of the one that sees their input again
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
@@ -166,15 +167,20 @@ class ScoreHead(nn.Module):
         if self.convs < 1:
             raise InputError(f"head_convs is {self.convs}.", "Give 1 or more.")
 
-        def conv(name, x):
+        def conv(name, x, dilation=1):
             layer = ConvNorm(
-                self.features, 3, bn_momentum=self.bn_momentum, dtype=self.dtype, name=name
+                self.features,
+                3,
+                dilation=dilation,
+                bn_momentum=self.bn_momentum,
+                dtype=self.dtype,
+                name=name,
             )
             return layer(x, train=train)
 
-        features, x = x, conv("conv", x)
+        features, x = x, conv("conv", x, self.dilation)
         for i in range(2, self.convs + 1):
-            x = conv(f"conv{i}", x)
+            x = conv(f"conv{i}", x, self.dilation)
         if self.concat_input:
             x = conv("conv_concat", jnp.concatenate([features, x], axis=-1))
         together = (1, 2) if self.dropout_mode == "channel" else ()

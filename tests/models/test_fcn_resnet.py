@@ -99,6 +99,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fields):
         {"stem": "v1c", "head_convs": 2, "concat_input": True},
         {"stem": "7x7", "head_convs": 3, "concat_input": False, "output_stride": 16},
         {"stem": "deep", "head_convs": 1, "concat_input": True, "align_corners": True},
+        {"stem": "v1c", "head_convs": 2, "concat_input": True, "head_dilation": 3},
     ],
     ids=str,
 )
@@ -141,7 +142,13 @@ def test_fields_that_cannot_be():
 
 
 def test_every_field_from_a_config():
-    fields = {"stem": "v1c", "head_convs": 2, "concat_input": True, "align_corners": True}
+    fields = {
+        "stem": "v1c",
+        "head_convs": 2,
+        "concat_input": True,
+        "head_dilation": 6,
+        "align_corners": True,
+    }
     config = default_config()
     config.model.name = "fcn_resnet50"
     published = model_from_config(config.model, 5)

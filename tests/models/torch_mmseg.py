@@ -21,9 +21,10 @@ from torch_resnet import (
 class ConvModule(nn.Module):
     """Convolution, batch norm and ReLU, called conv and bn."""
 
-    def __init__(self, inputs, outputs, kernel):
+    def __init__(self, inputs, outputs, kernel, dilation=1):
         super().__init__()
-        self.conv, self.bn = conv(inputs, outputs, kernel), nn.BatchNorm2d(outputs)
+        self.conv = conv(inputs, outputs, kernel, dilation=dilation)
+        self.bn = nn.BatchNorm2d(outputs)
 
     def forward(self, x):
         return F.relu(self.bn(self.conv(x)))
@@ -41,11 +42,11 @@ class Head(nn.Module):
 
 
 class FCNHead(Head):
-    def __init__(self, inputs, hidden, num_classes, num_convs, concat_input):
+    def __init__(self, inputs, hidden, num_classes, num_convs, concat_input, dilation):
         super().__init__(hidden, num_classes)
         widths = [inputs] + num_convs * [hidden]
         pairs = zip(widths, widths[1:], strict=False)
-        self.convs = nn.Sequential(*(ConvModule(i, o, 3) for i, o in pairs))
+        self.convs = nn.Sequential(*(ConvModule(i, o, 3, dilation) for i, o in pairs))
         if concat_input:
             self.conv_cat = ConvModule(inputs + hidden, hidden, 3)
 
@@ -88,6 +89,7 @@ class MMSeg(nn.Module):
         align_corners=False,
         head_convs=2,
         concat_input=True,
+        head_dilation=1,
         bins=(1, 2, 3, 6),
     ):
         super().__init__()
@@ -106,8 +108,11 @@ class MMSeg(nn.Module):
         if head == "psp":
             self.decode_head = PSPHead(last, hidden, num_classes, bins, align_corners)
         else:
-            self.decode_head = FCNHead(last, hidden, num_classes, head_convs, concat_input)
-        self.auxiliary_head = FCNHead(middle, round(256 * width), num_classes, 1, False)
+            self.decode_head = FCNHead(
+                last, hidden, num_classes, head_convs, concat_input, head_dilation
+            )
+        aux = round(256 * width)
+        self.auxiliary_head = FCNHead(middle, aux, num_classes, 1, False, head_dilation)
 
     def main_aux(self, image):
         b = self.backbone
