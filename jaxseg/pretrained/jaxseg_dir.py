@@ -191,9 +191,11 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         )
     kinds = {"model": str, "num_classes": int, "fields": dict, "images": dict, "tensors": int}
     names = about.get("class_names")
-    if any(type(about.get(key)) is not kind for key, kind in kinds.items()) or not (
-        names is None or isinstance(names, list) and all(isinstance(n, str) for n in names)
-    ):
+    if any(type(about.get(key)) is not kind for key, kind in kinds.items()):
+        raise damaged
+    if names is not None and (type(names) is not list or {type(n) for n in names} != {str}):
+        raise damaged
+    if names is not None and len(names) != about["num_classes"]:
         raise damaged
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     try:
