@@ -7,7 +7,7 @@ from jaxseg.pretrained.caffe_pspnet import CAFFE_PSPNET
 from jaxseg.pretrained.jaxseg_source import JAXSEG
 from jaxseg.pretrained.source import Source
 from jaxseg.pretrained.torch_fcn import PYTORCH_FCN
-from jaxseg.pretrained.torch_mmseg import MMSEG, MMSEG_769
+from jaxseg.pretrained.torch_mmseg import MMSEG, MMSEG_769, MMSEG_D6, MMSEG_D6_769
 from jaxseg.pretrained.torch_semseg import SEMSEG_PSPNET, SEMSEG_RESNET
 from jaxseg.pretrained.torch_torchvision import (
     TORCHVISION_ALEXNET,
@@ -44,5 +44,7 @@ SOURCES: tuple[Source, ...] = (
     PYTORCH_FCN,
     PYTORCH_FCN_VGG16,  # as one of torchvision's, unless it is asked for by name
     MMSEG,
-    MMSEG_769,  # likewise: only by name
+    MMSEG_769,  # this and the next likewise: only by name
+    MMSEG_D6,
+    MMSEG_D6_769,
 )

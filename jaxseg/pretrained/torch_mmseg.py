@@ -20,7 +20,7 @@ from jaxseg.pretrained.torch_layers import (
 
 _BINS = (1, 2, 3, 6)
 _PSP = {"psp_modules", "bottleneck", "conv_seg"}  # the parts of each head, and no others:
-_FCN = {"convs", "conv_cat", "conv_seg"}  # many heads there have these and something besides
+_FCNS = ({"convs", "conv_cat", "conv_seg"}, {"convs", "conv_seg"})  # many have more than these
 
 
 def _parts(file: TensorFile) -> set[str]:
@@ -29,22 +29,21 @@ def _parts(file: TensorFile) -> set[str]:
     return {name[1] for name in names}
 
 
-def _recognises(file: TensorFile) -> bool:
-    parts = _parts(file)
+def _recognises(file: TensorFile, *, heads: tuple[set[str], ...]) -> bool:
     return (
         is_torch(file)
         and "backbone.layer1.0.conv3.weight" in file.tensors
-        and (parts == _PSP or parts in (_FCN, _FCN - {"conv_cat"}))
+        and _parts(file) in heads
     )
 
 
-def _fits(file: TensorFile, *, align_corners: bool) -> list[Fit]:
+def _fits(file: TensorFile, *, align_corners: bool, d6: bool) -> list[Fit]:
     depth = torch_depth(file, "backbone.")
     fields: dict[str, Any] = {
         "depth": depth,
         "stem": "v1c" if "backbone.stem.0.weight" in file.tensors else "7x7",
         "stride_on": "3x3",
-        "output_stride": 8,
+        "output_stride": 16 if d6 else 8,
         "align_corners": align_corners,
     }
     classes = convert.outputs(file.tensors["decode_head.conv_seg.weight"])
@@ -55,6 +54,7 @@ def _fits(file: TensorFile, *, align_corners: bool) -> list[Fit]:
     else:
         convs = [re.fullmatch(r"decode_head\.convs\.\d+\.conv\.weight", n) for n in file.tensors]
         fields |= {"head_convs": sum(map(bool, convs)), "concat_input": "conv_cat" in parts}
+        fields["head_dilation"] = 6 if d6 else 1
         name = resnet_name("fcn_resnet", depth, (50, 101))
     return [Fit(name, fields, "imagenet", classes)]
 
@@ -86,31 +86,37 @@ def _place(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     return f"{at}.conv", f"{at}.bn"
 
 
-_SAME_NAMES = (
-    "mmsegmentation's FCN-D6 and PSPNet-D32 have the same names inside, but other dilations: "
-    "this is right for their D8 networks only."
-)
+def _source(name: str, what: str, note: str, *, align_corners: bool, d6: bool) -> Source:
+    return Source(
+        name=name,
+        title=f"mmsegmentation's {what}",
+        recognises=functools.partial(_recognises, heads=_FCNS if d6 else (_PSP, *_FCNS)),
+        fits=functools.partial(_fits, align_corners=align_corners, d6=d6),
+        take=take_from(_place),
+        unused=unused,
+        notes=(note,),
+    )
 
-MMSEG = Source(
-    name="mmseg",
-    title="mmsegmentation's PSPNet or FCN",
-    recognises=_recognises,
-    fits=functools.partial(_fits, align_corners=False),
-    take=take_from(_place),
-    unused=unused,
-    notes=(
-        "One that was trained on crops of 769×769 resizes from corner to corner: load that with "
-        "source='mmseg_769x769'. The file does not say so.",
-        _SAME_NAMES,
-    ),
-)
 
-MMSEG_769 = Source(
-    name="mmseg_769x769",
-    title="mmsegmentation's PSPNet or FCN for crops of 769×769",
-    recognises=_recognises,
-    fits=functools.partial(_fits, align_corners=True),
-    take=take_from(_place),
-    unused=unused,
-    notes=(_SAME_NAMES,),
+_ASKED_FOR = "Nothing in the file says so, but that it was asked for by name."
+
+MMSEG = _source(
+    "mmseg",
+    "PSPNet or FCN",
+    "The file does not say whether it was trained on crops of 769×769 (load that with "
+    "source='mmseg_769x769'), or is an FCN-D6 (source='mmseg_d6', or for crops of 769×769 "
+    "'mmseg_d6-769x769'), or a PSPNet-D32 (whose dilations fit no network here).",
+    align_corners=False,
+    d6=False,
+)
+MMSEG_769 = _source(
+    "mmseg_769x769",
+    "PSPNet or FCN for crops of 769×769",
+    _ASKED_FOR,
+    align_corners=True,
+    d6=False,
+)
+MMSEG_D6 = _source("mmseg_d6", "FCN-D6", _ASKED_FOR, align_corners=False, d6=True)
+MMSEG_D6_769 = _source(
+    "mmseg_d6-769x769", "FCN-D6 for crops of 769×769", _ASKED_FOR, align_corners=True, d6=True
 )

@@ -33,7 +33,7 @@ NAMES = {"psp": "pspnet_resnet50", "fcn": "fcn_resnet50"}
 PUBLISHED = {"psp": "pspnet_r50-d8.py", "fcn": "fcn_r50-d8.py"}
 
 
-def peer(head, classes=CLASSES, depth=50, channels=64, stem="v1c", align_corners=False):
+def peer(head, classes=CLASSES, depth=50, channels=64, stem="v1c", align_corners=False, d6=False):
     """The network of mmsegmentation's own config; `channels` is the trunk's first width."""
     import peers
 
@@ -54,6 +54,10 @@ def peer(head, classes=CLASSES, depth=50, channels=64, stem="v1c", align_corners
     config.auxiliary_head.update(in_channels=16 * channels, channels=4 * channels)
     for part in (config.decode_head, config.auxiliary_head):
         part.update(num_classes=classes, align_corners=align_corners)
+        if d6:
+            part.dilation = 6
+    if d6:
+        config.backbone.update(dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1))
     for part in (config.backbone, config.decode_head, config.auxiliary_head):
         part.norm_cfg.type = "BN"  # SyncBN wants several devices
     return MODELS.build(config)
@@ -70,6 +74,8 @@ def network(reference, head, **fields):
     if reference == "mmseg":
         return randomized(peer(head, channels=8, **fields))
     depth = fields.pop("depth", 26)
+    if fields.pop("d6", False):
+        fields |= {"head_dilation": 6, "output_stride": 16}
     return randomized(torch_mmseg.MMSeg(head, CLASSES, depth, 0.125, **fields))
 
 
@@ -97,18 +103,30 @@ def test_logits_are_those_of_mmsegmentation(tmp_path, reference, head, kind, fie
     assert_same_logits(model, variables, logits(other))
 
 
+D6 = {"output_stride": 16, "head_dilation": 6}
+
+
 @slow
 @pytest.mark.parametrize("reference", ["graph", "mmseg"])
-@pytest.mark.parametrize("head", ["psp", "fcn"])
-def test_networks_for_crops_of_769(tmp_path, reference, head):
-    """They are known by their name alone, and resize from corner to corner."""
-    other = network(reference, head, align_corners=True)
-    path = save(tmp_path / "769x769.pth", other.state_dict(), "mmengine")
+@pytest.mark.parametrize(
+    ("head", "source", "align_corners", "more"),
+    [
+        ("psp", "mmseg_769x769", True, {}),
+        ("fcn", "mmseg_769x769", True, {}),
+        ("fcn", "mmseg_d6", False, D6),
+        ("fcn", "mmseg_d6-769x769", True, D6),
+    ],
+)
+def test_networks_known_by_name_alone(tmp_path, reference, head, source, align_corners, more):
+    """They resize from corner to corner, or their heads are dilated; no file says so."""
+    other = network(reference, head, align_corners=align_corners, d6=bool(more))
+    path = save(tmp_path / "weights.pth", other.state_dict(), "mmengine")
     fields = FIELDS[head] | {"depth": 50 if reference == "mmseg" else 26, "width": 0.125}
-    model = jaxseg.create_model(NAMES[head], CLASSES, **(fields | {"align_corners": True}))
-    with pytest.raises(InputError, match="align_corners is True"):
+    fields |= {"align_corners": align_corners} | more
+    model = jaxseg.create_model(NAMES[head], CLASSES, **fields)
+    with pytest.raises(InputError, match="align_corners is True|output_stride is 16"):
         pretrained.load(model, path)
-    variables, _ = pretrained.load(model, path, source="mmseg_769x769")
+    variables, _ = pretrained.load(model, path, source=source)
     assert_same_logits(model, variables, logits(other))
 
 
