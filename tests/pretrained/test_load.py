@@ -109,18 +109,15 @@ def test_what_no_layer_takes_is_reported(write, caplog):
     )
 
 
-def test_scores_that_are_reset(write, caplog):
-    path = write()
-    with caplog.at_level(logging.WARNING):
-        variables = jaxseg.load_pretrained(make(classes=7), path, head="reset")
-    assert "the scores are reset" in caplog.text
+def test_scores_that_are_reset(write):
+    variables, report = pretrained.load(make(classes=7), write(), head="reset")
+    assert "6 kept their initial values (the scores are reset): params/score_fr/bias" in str(report)
     scores = {"score_fr", "score_pool4", "score_pool3"}
     for name, p in variables["params"].items():
         if name in scores:
             assert p["kernel"].shape[-1] == 7 and not p["kernel"].any() and not p["bias"].any()
         else:
             assert p["kernel"].any() and p["bias"].any()
-    _, report = pretrained.load(make(classes=7), path, head="reset")
     assert {n.split("/")[1] for n in report.kept} == scores
     assert {n.split("/")[0] for n in report.unused} == scores | {
         "upscore2",
@@ -241,7 +238,7 @@ def test_an_unknown_source(write):
 
 
 def test_a_source_by_its_name_or_its_origin(write):
-    for source in (None, "caffe", "caffe_fcn"):
+    for source in ("caffe", "caffe_fcn"):
         pretrained.load(make(), write(), source=source)
     problem, remedy = refusal(write(), make(), source="caffe_pspnet")
     assert "from 'caffe_pspnet'" in problem and "a PSPNet in Caffe" in remedy
