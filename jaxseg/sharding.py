@@ -1,5 +1,7 @@
 """Devices: one mesh, batches split over it, parameters on every device."""
 
+from typing import Any
+
 import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -43,3 +45,11 @@ def to_devices(mesh: Mesh, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
     """This process's part of a batch as global arrays, split over the mesh along axis 0."""
     sharding = split_batch(mesh)
     return tuple(jax.make_array_from_process_local_data(sharding, a) for a in arrays)
+
+
+def to_every_device(mesh: Mesh, tree: Any) -> Any:
+    """Arrays that every process has alike, as global arrays with a whole copy on every device."""
+    sharding = replicated(mesh)
+    return jax.tree.map(
+        lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), tree
+    )

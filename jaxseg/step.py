@@ -53,7 +53,12 @@ def create_state(
       seed: of the initial parameters.
       image_size: (height, width) of an image the network can take; parameters do not depend on it.
     """
-    variables = model.init(jax.random.key(seed), jnp.zeros((1, *image_size, 3), jnp.float32))
+    images = jnp.zeros((1, *image_size, 3), jnp.float32)
+    return state_at_start(model.init(jax.random.key(seed), images), optimizer)
+
+
+def state_at_start(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
+    """A state at step 0 with these variables."""
     return TrainState(
         step=jnp.int32(0),
         params=variables["params"],

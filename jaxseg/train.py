@@ -8,7 +8,7 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
 from jaxseg.config import save_config, validate
 from jaxseg.data import (
     Augment,
@@ -25,10 +25,11 @@ from jaxseg.evaluate import Evaluator, write_scores
 from jaxseg.inference.whole_image import label_images
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer, make_schedule
+from jaxseg.pretrained.start import starting_variables
 from jaxseg.progress import Progress
 from jaxseg.report.panel import comparison
-from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
-from jaxseg.step import TrainState, create_state, make_train_step
+from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices, to_every_device
+from jaxseg.step import TrainState, create_state, make_train_step, state_at_start
 from jaxseg.workdir import Workdir
 
 
@@ -68,14 +69,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     optimizer = make_optimizer(config.optim, steps)
     schedule = make_schedule(config.optim, steps)
     whole, split = replicated(mesh), split_batch(mesh)
+    size = config.augment.crop or config.augment.resize or source.size(0)
 
     def initial_state() -> TrainState:
-        size = config.augment.crop or config.augment.resize or source.size(0)
         return create_state(model, optimizer, config.seed, size)
 
     like = jax.eval_shape(initial_state)
     evaluator.check(like.variables)
     folder = Workdir(workdir)
+    pretrained = None  # what a new run starts from; looked at before anything is written
+    if config.init.pretrained and not whole_steps(folder.checkpoints):
+        pretrained, report = starting_variables(model, config.init, config.seed, size)
     folder.open(config)
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
@@ -85,6 +89,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     if start:
         state, saved = checkpoints.restore(start, abstract(like, whole))
         check_position(saved, where)
+    elif pretrained is not None:
+        state = jax.jit(lambda v: state_at_start(v, optimizer), out_shardings=whole)(
+            to_every_device(mesh, pretrained)
+        )
     else:
         # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
@@ -107,6 +115,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     )
     if start:
         progress.say(f"going on from step {start} of {steps}")
+    elif pretrained is not None:
+        progress.say(report)
+        if jax.process_index() == 0:
+            folder.pretrained.write_text(report + "\n", encoding="utf-8")
     whole_images = config.augment.crop is None and config.augment.resize is None
     pad_to = config.data.pad_to if whole_images else None
     if pad_to:

@@ -33,6 +33,7 @@ class Workdir:
       scores: the final scores (JSON).
       log: one JSON line for each logged step.
       picture: photo, truth, prediction and error of some evaluation images.
+      pretrained: where every parameter came from, of a run that started from published weights.
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -42,6 +43,7 @@ class Workdir:
         self.scores = self.path / "scores.json"
         self.log = self.path / "metrics.jsonl"
         self.picture = self.path / "predictions.png"
+        self.pretrained = self.path / "pretrained.txt"
 
     @classmethod
     def existing(cls, path: str | pathlib.Path) -> "Workdir":

@@ -17,6 +17,7 @@ from jaxseg.errors import InputError, nearest
 VERBS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
+    "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
     "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),
     "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),

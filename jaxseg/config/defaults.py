@@ -58,6 +58,14 @@ def default_config() -> ml_collections.ConfigDict:
         "float32"  # "float32" or "bfloat16", of the computation; parameters stay float32
     )
 
+    c.init = ml_collections.ConfigDict()
+    # What a new run starts from: a file of published weights (.caffemodel, .pth, .safetensors), a
+    # folder that `python -m jaxseg convert` wrote, or another run's workdir; None: random numbers
+    c.init.pretrained = placeholder(str)
+    c.init.source = placeholder(str)  # whose names the file has; None: told from the names
+    # Scores: "keep" the file's, or "reset"; None: reset if they are of another number of classes
+    c.init.head = placeholder(str)
+
     c.data = ml_collections.ConfigDict()
     # "scenes" (generated); your own: "folder" (images/, masks/, classes.txt), "voc_folder" (VOC
     # devkit layout); "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",

@@ -224,6 +224,7 @@ _CHOICES = {
     "data.on_error": ("raise", "skip"),
     "augment.backend": ("pillow", "opencv"),
     "augment.padding": ("random", "centre"),
+    "init.head": ("keep", "reset"),
     "loss.reduction": ("mean", "sum"),
     "optim.name": ("sgd", "adamw"),
     "optim.schedule": ("constant", "poly", "cosine"),

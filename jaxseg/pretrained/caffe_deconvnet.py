@@ -11,6 +11,7 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 _LAYERS = {"fc6_deconv": "fc6-deconv", "score": "seg-score-voc"}  # the others have jaxseg's names
 _SOFTMAX_LOSS = ("SoftmaxWithLoss", 21)
+_LICENCE = "its authors give it for research only"
 
 
 def _norm_layer(layer: str) -> str:
@@ -61,6 +62,7 @@ CAFFE_DECONVNET = Source(
     fits=_fits,
     take=functools.partial(_take, folded=True),
     notes=("Its batch norm is a fixed scale and shift: mean 0, variance 1.",),
+    licence=_LICENCE,
 )
 
 CAFFE_DECONVNET_TRAINING = Source(
@@ -75,4 +77,5 @@ CAFFE_DECONVNET_TRAINING = Source(
         "file: pass batches of training images through it with train=True first (the authors "
         "average over 501 of 28 images), and keep the batch_stats that it gives.",
     ),
+    licence=_LICENCE,
 )

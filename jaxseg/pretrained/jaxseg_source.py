@@ -65,7 +65,7 @@ def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
 
 JAXSEG = Source(
     name="jaxseg",
-    title="a network of jaxseg's",
+    title="one of jaxseg's own networks",
     recognises=lambda file: file.container == "jaxseg",
     fits=_fits,
     take=_take,

@@ -100,22 +100,23 @@ def load(
         if n not in taken
     }
     notes = (*file.notes, *family.notes)
-    report = ImportReport(str(path), family.title, used, kept, unused, notes)
+    report = ImportReport(str(path), family.title, used, kept, unused, notes, family.licence)
     return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
 
 
-def suggest(path: str | os.PathLike, model: str | None = None) -> Fit:
+def suggest(path: str | os.PathLike, model: str | None = None, source: str | None = None) -> Fit:
     """What to create for a file.
 
     Args:
       path: the file.
       model: the name of the network that it is to be, for a file that several can start from.
+      source: whose names the file has, as `load_pretrained` takes it.
 
     Raises:
       InputError: the file cannot be read, is of an unknown kind, or does not fit that network.
     """
     file = read_weights(path)
-    family = find_source(file)
+    family = find_source(file, source)
     fits = family.fits(file)
     for fit in fits:
         if model in (None, fit.model):
@@ -134,8 +135,7 @@ def find_source(file: TensorFile, name: str | None = None) -> Source:
     """
     known = [s for s in SOURCES if name in (None, s.name, s.name.split("_")[0])]
     if not known:
-        origins = dict.fromkeys(s.name.split("_")[0] for s in SOURCES)
-        names = [*origins, *(s.name for s in SOURCES)]
+        names = {s.name for s in SOURCES} | {s.name.split("_")[0] for s in SOURCES}
         raise InputError(f"There is no source '{name}'.", nearest(str(name), names))
     for source in known:
         if source.recognises(file):

@@ -15,6 +15,7 @@ class ImportReport:
       kept: for each parameter that kept its initial value, the reason.
       unused: for each tensor that was not used, the reason; None where there is no good one.
       notes: what a user of the file should know.
+      licence: what its authors allow, where that is known.
     """
 
     path: str
@@ -23,6 +24,7 @@ class ImportReport:
     kept: Mapping[str, str]
     unused: Mapping[str, str | None]
     notes: tuple[str, ...] = ()
+    licence: str | None = None
 
     @property
     def summary(self) -> str:
@@ -43,6 +45,7 @@ class ImportReport:
         lines += _grouped("kept their initial values", self.kept)
         lines += _grouped("of the file were not used", self.unused)
         lines += [f"note: {note}" for note in self.notes]
+        lines += [f"licence: {self.licence}"] if self.licence else []
         return "\n".join(lines)
 
 

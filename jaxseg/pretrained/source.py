@@ -113,6 +113,7 @@ class Source:
       check: looks at what a file has fixed and a network has built in; raises InputError where they
         differ. Not called where the scores are reset.
       notes: what a user of the file should know.
+      licence: what its authors allow, where that is known: "research only".
     """
 
     name: str
@@ -123,3 +124,4 @@ class Source:
     unused: Callable[[TensorFile, nn.Module, str], str | None] = lambda file, model, name: None
     check: Callable[[TensorFile, nn.Module], None] = lambda file, model: None
     notes: tuple[str, ...] = ()
+    licence: str | None = None

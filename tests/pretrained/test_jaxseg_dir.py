@@ -205,7 +205,7 @@ def change(folder, **values):
         ({"fields": {"widht": 1.0}}, "model.json: .* no field 'widht'"),
         ({"fields": {"dtype": "no such"}}, "model.json is damaged"),
         ({"fields": {}}, "normalised by .*123.675.*takes .*122.67"),
-        ({"num_classes": 1}, "model.json: num_classes is 1"),
+        ({"num_classes": 1, "class_names": None}, "model.json: num_classes is 1"),
         ({"class_names": [1, 2, 3]}, "model.json is damaged"),
         ({"class_names": ["a"]}, "model.json is damaged"),
         ({"tensors": 5}, "variables.safetensors is not the file that belongs to"),

@@ -1,0 +1,81 @@
+"""`python -m jaxseg convert`: a file of published weights becomes a network's folder."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+from jaxseg.cli.config_args import read_config, split_overrides
+from jaxseg.cli.parser import Parser
+from jaxseg.config import flatten
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg convert fcn8s-heavy-pascal.caffemodel --out networks/fcn8s",
+    "python -m jaxseg convert resnet50.pth --model fcn_resnet50 --classes 21 --out networks/start",
+    "python -m jaxseg convert pspnet50.pth --head reset --classes 11 --out networks/camvid",
+    "python -m jaxseg convert runs/camvid --out networks/camvid",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, converts, prints what became of every tensor."""
+    parser = Parser(
+        "convert",
+        "Reads the weights that others published (a .caffemodel, a PyTorch .pth, a .safetensors\n"
+        "file) or that a run has trained, and writes a folder with the variables of a network and\n"
+        "all that is needed to use them. It says what became of every tensor.",
+        _EXAMPLES,
+    )
+    parser.add_argument("path", metavar="SRC", type=pathlib.Path, help="file, or workdir of a run")
+    parser.add_argument(
+        "--out", metavar="DIR", type=pathlib.Path, required=True, help="folder to write; a new one"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="network to fill (default: the one the file was made for)"
+    )
+    parser.add_argument(
+        "--classes", metavar="N", type=int, help="number of classes (default: the file's)"
+    )
+    parser.add_argument(
+        "--source", metavar="NAME", help="whose names the file has (default: told from the names)"
+    )
+    parser.add_argument(
+        "--head",
+        default="keep",
+        metavar="keep|reset",
+        help="the file's scores, or new ones to be trained on other classes (default: keep)",
+    )
+    parser.add_argument("--config.model.FIELD", metavar="VALUE", help="set a field of the network")
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    fields = _model_fields(overrides)
+
+    from jaxseg.pretrained.export import export
+
+    model, report = export(
+        args.path,
+        args.out,
+        args.model,
+        num_classes=args.classes,
+        source=args.source,
+        head=args.head,
+        fields=fields,
+    )
+    print(report)
+    print(f"{args.out}: {type(model).__name__} of {model.num_classes} classes")
+
+
+def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
+    """The fields of the network that `--config.model.FIELD` sets."""
+    config = flatten(read_config(None, overrides))
+    fields = {}
+    for name, _ in overrides:
+        group, _, field = name.partition(".")
+        if group != "model" or field in ("name", "num_classes"):
+            raise InputError(
+                f"--config.{name} is not for this command.",
+                "Give fields of config.model; the name by --model, the classes by --classes.",
+            )
+        if config[name] is not None:
+            fields[field] = config[name]
+    return fields

@@ -1,0 +1,73 @@
+"""From a file of published weights to a network's folder, in one call."""
+
+import hashlib
+import os
+import pathlib
+from collections.abc import Mapping
+from typing import Any
+
+import flax.linen as nn
+
+from jaxseg.errors import InputError
+from jaxseg.models import create_model
+from jaxseg.pretrained.jaxseg_dir import JaxsegFile, check_free, save_exported
+from jaxseg.pretrained.jaxseg_source import read_weights
+from jaxseg.pretrained.load import load, suggest
+from jaxseg.pretrained.report import ImportReport
+
+
+def export(
+    path: str | os.PathLike,
+    folder: str | os.PathLike,
+    name: str | None = None,
+    *,
+    num_classes: int | None = None,
+    source: str | None = None,
+    head: str = "keep",
+    fields: Mapping[str, Any] | None = None,
+) -> tuple[nn.Module, ImportReport]:
+    """Writes the folder of a network that is filled from a file; `load_exported` reads it.
+
+    Args:
+      path: as `load_pretrained` takes it.
+      folder: where to; it must not exist, or be empty.
+      name: the network's, as `create_model` takes it; None for the one that the file was made for.
+      num_classes: None for as many as the file has scores of.
+      source: as `load_pretrained` takes it.
+      head: as `load_pretrained` takes it.
+      fields: the network's, beside those that the file asks for.
+
+    Returns:
+      The network, and what became of every tensor.
+
+    Raises:
+      InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.
+    """
+    path = pathlib.Path(path)
+    check_free(folder)
+    fit = suggest(path, name, source)
+    classes = num_classes or fit.num_classes
+    if classes is None:
+        raise InputError(
+            f"{path} has no scores for {fit.model}, so it does not say how many classes there are.",
+            "Give their number: num_classes=N, --classes N on the command line.",
+        )
+    model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
+    variables, report = load(model, path, source, head)
+    file = read_weights(path)
+    names = file.class_names if isinstance(file, JaxsegFile) and head == "keep" else None
+    origin = {
+        "file": path.name,
+        "sha256": None if path.is_dir() else _sha256(path),
+        "what": report.title,
+        "head": head,
+        "notes": list(report.notes),
+        "licence": report.licence,
+    }
+    save_exported(folder, fit.model, model, variables, class_names=names, source=origin)
+    return model, report
+
+
+def _sha256(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
