@@ -214,3 +214,54 @@ def test_logits_of_a_shallow_network(tmp_path):
     model = pretrained.suggest(path).create(width=0.125)
     variables = pretrained.load_pretrained(model, path)
     assert_same_logits(model, variables, logits(other), sizes=SIZES[:1])
+
+
+SOURCES = {  # by align_corners, and the heads' dilation
+    (False, 1): "mmseg",
+    (True, 1): "mmseg_769x769",
+    (False, 6): "mmseg_d6",
+    (True, 6): "mmseg_d6-769x769",
+}
+
+
+@slow
+@pytest.mark.parametrize(("collection", "files", "fitting"), [("fcn", 41, 37), ("pspnet", 54, 43)])
+def test_every_published_file(collection, files, fitting):
+    """What mmsegmentation's configs say of each is what its source asks of the network."""
+    import peers
+
+    peers.mmseg()
+    import mmseg
+    import yaml
+    from mmengine.config import Config
+
+    root = pathlib.Path(mmseg.__file__).parent / ".mim"
+    entries = yaml.safe_load((root / "configs" / collection / "metafile.yaml").read_text())
+    configs = [Config.fromfile(root / entry["Config"]).model for entry in entries["Models"]]
+    assert len(configs) == files
+    strides = {8: (1, 2, 1, 1), 16: (1, 2, 2, 1)}
+    dilations = {8: (1, 1, 2, 4), 16: (1, 1, 1, 2)}
+    fit = 0
+    for config in configs:
+        backbone, head = config.backbone, config.decode_head
+        dilation = head.get("dilation", 1)
+        stride = 16 if dilation == 6 else 8
+        trunk = tuple(backbone.strides), tuple(backbone.dilations)
+        if backbone.depth == 18 or trunk != (strides[stride], dilations[stride]):
+            continue  # blocks without bottlenecks; PSPNet-D32
+        assert backbone.contract_dilation and backbone.style == "pytorch"
+        assert config.auxiliary_head.get("dilation", 1) == dilation
+        kind = {"PSPHead": "psp", "FCNHead": "fcn"}[head.type]
+        stem = {"ResNetV1c": "v1c", "ResNet": "7x7"}[backbone.type]
+        made = {"head": kind, "depth": backbone.depth, "stem": stem}
+        theirs = shapes(on_meta(torch_mmseg.MMSeg, num_classes=head.num_classes, **made))
+        source = SOURCES[head.align_corners, dilation]
+        full = FullSize(theirs, source)
+        assert not full.kept and full.fit.num_classes == head.num_classes
+        want = {"stem": stem, "align_corners": head.align_corners, "output_stride": stride}
+        if kind == "fcn":
+            want |= {"head_convs": head.num_convs, "concat_input": head.concat_input}
+            want["head_dilation"] = dilation
+        assert {field: full.fit.fields[field] for field in want} == want
+        fit += 1
+    assert fit == fitting

@@ -125,12 +125,12 @@ class FullSize:
       unused: tensors that nothing takes; each has a reason.
     """
 
-    def __init__(self, shapes, **fields):
+    def __init__(self, shapes, source=None):
         tensors = {n: np.broadcast_to(np.float32(0.5), shape) for n, shape in shapes.items()}
         file = TensorFile(pathlib.Path("full.pth"), "torch", tensors)
-        family = find_source(file)
+        family = find_source(file, source)
         self.source, self.fit = family.name, family.fits(file)[0]
-        self.model = model = self.fit.create(**fields)
+        self.model = model = self.fit.create()
         image = jax.ShapeDtypeStruct((1, 224, 224, 3), jnp.float32)
         variables = jax.eval_shape(model.init, jax.random.key(0), image)
         self.kept, used = set(), set()
