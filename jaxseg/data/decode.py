@@ -54,7 +54,7 @@ def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
             )
         if "transparency" in image.info:
             image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
+        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def read_mask(
@@ -127,7 +127,7 @@ def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
                 f"Mask {path} holds colours (mode {image.mode}), not class indices.",
                 "Convert each colour to the index of its class, and save an 8 bit PNG of indices.",
             )
-        stored = np.array(image, np.uint8)
+        stored = np.asarray(image, np.uint8)
         step = _GREY_STEP.get(tiles[0] if tiles else "")
         return stored // step if step else stored
 

@@ -6,7 +6,7 @@
 Both read the same photos and palette masks, by PSPNet's recipe (scale 0.5 to 2, rotation, blur,
 flip, crop of 473), in batches of 16, with as many workers. Images per second of processor time
 count, not of the clock: so other programs on the machine disturb little, and more workers than
-cores do not flatter. Without --root the files are 64 generated scenes of 375×500 pixels.
+cores do not flatter. Without --root the files are 512 generated scenes of 375×500 pixels.
 """
 
 import argparse
@@ -66,7 +66,7 @@ def main() -> None:
             print(f"first batch at step {step:>9,}: {time.perf_counter() - begun:.3f} s")
 
 
-def write_scenes(root: pathlib.Path, count: int = 64) -> pathlib.Path:
+def write_scenes(root: pathlib.Path, count: int = 512) -> pathlib.Path:
     """Generated scenes in VOC layout."""
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / part).mkdir(parents=True)
