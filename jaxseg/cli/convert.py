@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxseg.pretrained.export import export
 
-    model, report = export(
+    name, model, report = export(
         args.path,
         args.out,
         args.model,
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         fields=fields,
     )
     print(report)
-    print(f"{args.out}: {type(model).__name__} of {model.num_classes} classes")
+    print(f"{args.out}: {name} of {model.num_classes} classes")
 
 
 def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ def export(
     source: str | None = None,
     head: str = "keep",
     fields: Mapping[str, Any] | None = None,
-) -> tuple[nn.Module, ImportReport]:
+) -> tuple[str, nn.Module, ImportReport]:
     """Writes the folder of a network that is filled from a file; `load_exported` reads it.
 
     Args:
@@ -38,7 +38,7 @@ def export(
       fields: the network's, beside those that the file asks for.
 
     Returns:
-      The network, and what became of every tensor.
+      The network's name, the network, and what became of every tensor.
 
     Raises:
       InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.
@@ -65,7 +65,7 @@ def export(
         "licence": report.licence,
     }
     save_exported(folder, fit.model, model, variables, class_names=names, source=origin)
-    return model, report
+    return fit.model, model, report
 
 
 def _sha256(path: pathlib.Path) -> str:

@@ -165,7 +165,7 @@ def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) 
         raise InputError(
             f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "
             f"{', '.join(found)}.",
-            f"Make the network as {fit.call(model.num_classes)}; "
+            f"Make the network as {fit.call(model.num_classes, model)}; "
             "in a config these are config.model.name and the fields beside it.",
         )
     if head == "keep" and fit.num_classes not in (None, model.num_classes):

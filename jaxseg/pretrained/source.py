@@ -73,9 +73,14 @@ class Fit:
             fields["normalization"] = self.normalization
         return fields
 
-    def call(self, num_classes: int | None = None) -> str:
-        """The call that makes the network, as one would write it."""
+    def call(self, num_classes: int | None = None, unlike: nn.Module | None = None) -> str:
+        """The call that makes the network, as one would write it; with the fields that `unlike` has
+        otherwise, also where `create_model` would set them by itself."""
         fields = {"num_classes": self.num_classes or num_classes, **self.needed()}
+        if unlike is not None:
+            fields |= {k: v for k, v in self.fields.items() if getattr(unlike, k) != v}
+            if not self._normalized_alike(unlike):
+                fields["normalization"] = self.normalization
         said = ", ".join(f"{k}={v!r}" for k, v in fields.items())
         return f"jaxseg.create_model({self.model!r}, {said})"
 

@@ -133,22 +133,22 @@ def test_another_number_of_classes(write):
 
 
 @pytest.mark.parametrize(
-    ("model", "said"),
+    ("model", "said", "mend"),
     [
-        (lambda: make("fcn16s_vgg16"), "stride is 16"),
-        (lambda: make("fcn8s_atonce_vgg16"), "at_once is True"),
-        (lambda: make(padding=1), "padding is 1"),
-        (lambda: make(norm="batch"), "norm is 'batch'"),
-        (lambda: make(normalization="imagenet"), "normalised by"),
-        (lambda: jaxseg.create_model("pspnet_resnet50", 5), "PSPNet"),
-        (lambda: jaxseg.create_model("deconvnet_vgg16", 5), "DeconvNet"),
+        (lambda: make("fcn16s_vgg16"), "stride is 16", ", stride=8"),
+        (lambda: make("fcn8s_atonce_vgg16"), "at_once is True", ", at_once=False"),
+        (lambda: make(padding=1), "padding is 1", ", padding=100"),
+        (lambda: make(norm="batch"), "norm is 'batch'", ", norm=None"),
+        (lambda: make(normalization="imagenet"), "normalised by", ", normalization='caffe_vgg'"),
+        (lambda: jaxseg.create_model("pspnet_resnet50", 5), "PSPNet", ""),
+        (lambda: jaxseg.create_model("deconvnet_vgg16", 5), "DeconvNet", ""),
     ],
     ids=["stride", "at once", "padding", "norm", "normalization", "pspnet", "deconvnet"],
 )
-def test_another_network(write, model, said):
+def test_another_network(write, model, said, mend):
     problem, remedy = refusal(write(), model())
     assert "an FCN in Caffe" in problem and said in problem
-    assert "jaxseg.create_model('fcn8s_vgg16', num_classes=5)" in remedy
+    assert f"jaxseg.create_model('fcn8s_vgg16', num_classes=5{mend})" in remedy
 
 
 def test_the_call_that_is_said_makes_the_network(write, layers):

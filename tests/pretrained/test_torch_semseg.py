@@ -158,17 +158,20 @@ def test_other_networks_are_refused(tmp_path):
     """The remedy is the call that fits, and it does."""
     state = network(14).state_dict()
     path = save(tmp_path / "pspnet.pth", state)
-    for fields, problem in [
-        ({"depth": 26}, "depth is 26"),
-        ({"stride_on": "1x1"}, "stride_on is '1x1', its images are normalised by"),
-        ({"align_corners": False}, "align_corners is False"),
+    for fields, problem, mend in [
+        ({"depth": 26}, "depth is 26", ""),
+        (
+            {"stride_on": "1x1"},
+            "stride_on is '1x1', its images are normalised by",
+            ", stride_on='3x3', normalization='imagenet'",
+        ),
+        ({"align_corners": False}, "align_corners is False", ", align_corners=True"),
     ]:
         model = jaxseg.create_model("pspnet_resnet50", CLASSES, **({"depth": 14} | fields))
         with pytest.raises(InputError, match=problem) as caught:
             pretrained.load(model, path)
-        assert "jaxseg.create_model('pspnet_resnet50', num_classes=5, depth=14)" in str(
-            caught.value
-        )
+        call = f"jaxseg.create_model('pspnet_resnet50', num_classes=5, depth=14{mend});"
+        assert call in caught.value.remedy
     model = jaxseg.create_model("fcn_resnet50", CLASSES)
     with pytest.raises(InputError, match="semseg's PSPNet, which does not fit FCNResNet"):
         pretrained.load(model, path)
