@@ -36,9 +36,9 @@ def main(argv: Sequence[str]) -> int:
 
     import tqdm
 
-    from jaxseg.data.check import check
+    from jaxseg.data.check import check_data
 
-    report = check(
+    report = check_data(
         config.data,
         args.split,
         config.seed,

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import ml_collections
 
 from jaxseg.data.listing import Listing, Pairs, read_class_names
+from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
 from jaxseg.data.sets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
 from jaxseg.data.sets.tfds import KNOWN, Known, TfdsSource
@@ -43,9 +44,16 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
             source = Scenes(0, config.scenes_eval, config.scenes_size, stream="eval")
     elif config.name == "tfds":
         source = _tfds(config, name)
+    elif is_prepared(config):
+        source = _prepared(config, name)
     else:
         source = Pairs(list_data(config, name))
     return Cached(source) if config.cache else source
+
+
+def is_prepared(config: ml_collections.ConfigDict) -> bool:
+    """Whether `config.root` holds what `prepare_data` made, rather than files to list."""
+    return config.root is not None and (Path(config.root).expanduser() / INDEX).is_file()
 
 
 def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
@@ -117,6 +125,18 @@ def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
     if kind == "zero_is_void":
         return {0: IGNORE, IGNORE: IGNORE} | {i + 1: i for i in range(info.num_classes)}
     return None
+
+
+def _prepared(config, split: str) -> Source:
+    """What `prepare_data` made of a data set."""
+    source = Records(config.root, split)
+    own = config.name in ("folder", "voc_folder")
+    if config.name in _FOLDERS and (own or source.info.name == config.name):
+        return source
+    raise InputError(
+        f"{config.root} holds the prepared data set '{source.info.name}', not '{config.name}'.",
+        "Change config.data.name or config.data.root.",
+    )
 
 
 def _tfds(config, split: str) -> Source:

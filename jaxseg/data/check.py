@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from jaxseg.data.catalogue import IN_FOLDERS, list_data, open_data
+from jaxseg.data.catalogue import IN_FOLDERS, is_prepared, list_data, open_data
 from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.listing import Pair, Pairs, Problem
@@ -19,7 +19,7 @@ from jaxseg.errors import InputError
 
 @dataclass
 class Report:
-    """What `check` found."""
+    """What `check_data` found."""
 
     info: DataInfo
     problems: list[Problem] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Report:
         }
 
 
-def check(
+def check_data(
     config: ml_collections.ConfigDict,
     splits: Sequence[str] = (),
     seed: int = 0,
@@ -150,7 +150,7 @@ def _default_splits(config) -> tuple[str, ...]:
 
 def _open(config, split: str, seed: int) -> tuple[Source, list[Problem]]:
     """The split, without what is incomplete, and the problems of its listing."""
-    if config.name in IN_FOLDERS:
+    if config.name in IN_FOLDERS and not is_prepared(config):
         listing = list_data(config, split)
         return Pairs(listing, strict=False), list(listing.problems)
     config = ml_collections.ConfigDict(config).copy_and_resolve_references()

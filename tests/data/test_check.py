@@ -9,7 +9,7 @@ from PIL import Image
 
 from jaxseg.cli import run
 from jaxseg.config import default_config
-from jaxseg.data.check import check
+from jaxseg.data.check import check_data
 from jaxseg.errors import InputError
 
 
@@ -36,7 +36,7 @@ def mask(root: Path, name: str, values) -> None:
 def report(root: Path, **fields):
     config = default_config().data
     config.update({"name": "folder", "root": str(root), **fields})
-    return check(config)
+    return check_data(config)
 
 
 def kinds(found) -> dict[str, list[str]]:
@@ -136,7 +136,7 @@ def test_an_empty_split_is_a_problem(folder):
 def test_published_sizes_are_noted(shared_data):
     config = default_config().data
     config.update({"name": "ade20k", "root": str(shared_data / "formats/ade20k")})
-    found = check(config, ["val"])
+    found = check_data(config, ["val"])
     assert "size of split" in kinds(found.notes)
     assert any("as published, it has 2,000" in p.text for p in found.notes)
 
@@ -144,7 +144,7 @@ def test_published_sizes_are_noted(shared_data):
 def test_generated_scenes_are_in_order():
     config = default_config().data
     config.update({"scenes_train": 20, "scenes_eval": 8, "scenes_size": (32, 32)})
-    found = check(config)
+    found = check_data(config)
     assert (found.problems, list(found.splits)) == ([], ["train", "eval"])
     assert [c.images for c in found.splits.values()] == [20, 8]
 

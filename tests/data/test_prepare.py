@@ -1,0 +1,268 @@
+"""Archives and records: what is wrong, cut off or half made is never taken for a data set."""
+
+import functools
+import hashlib
+import http.server
+import io
+import pickle
+import subprocess
+import sys
+import tarfile
+import threading
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxseg.cli import run
+from jaxseg.config import default_config
+from jaxseg.data import Augment, VocFolder, open_data, prepare, train_batches
+from jaxseg.data.archives import Archive, fetch, unpack
+from jaxseg.data.check import check_data
+from jaxseg.data.records import Records, write_records
+from jaxseg.errors import InputError
+
+
+def data(root, **fields):
+    config = default_config().data
+    config.update({"name": "voc_folder", "root": str(root)} | fields)
+    return config
+
+
+# ---- archives
+
+
+def tar(path: Path, files: dict[str, bytes], links: dict[str, str] | None = None) -> Path:
+    with tarfile.open(path, "w:gz") as archive:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            archive.addfile(member, io.BytesIO(content))
+        for name, target in (links or {}).items():
+            member = tarfile.TarInfo(name)
+            member.type, member.linkname = tarfile.SYMTYPE, target
+            archive.addfile(member)
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return path
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_unpacking_joins_folders(tmp_path, make):
+    into = tmp_path / "unpacked"
+    unpack(make(tmp_path / "one", {"a/b.txt": b"1", "a/c/d.txt": b"2"}), into)
+    unpack(make(tmp_path / "two", {"a/c/e.txt": b"3"}), into)
+    found = {str(p.relative_to(into)): p.read_bytes() for p in into.rglob("*") if p.is_file()}
+    assert found == {"a/b.txt": b"1", "a/c/d.txt": b"2", "a/c/e.txt": b"3"}
+    assert not list(tmp_path.glob("*.unfinished"))
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+@pytest.mark.parametrize("name", ["../out.txt", "a/../../out.txt", "/tmp/out.txt", "..\\out.txt"])
+def test_paths_that_climb_out_are_refused(tmp_path, make, name):
+    path = make(tmp_path / "archive", {"good.txt": b"1", name: b"2"})
+    with pytest.raises(InputError, match="archive holds the path .*, which leaves the folder"):
+        unpack(path, tmp_path / "deep/unpacked")
+    assert {p.name for p in tmp_path.rglob("*")} <= {"archive", "deep"}
+
+
+def test_links_that_climb_out_are_refused(tmp_path):
+    path = tar(tmp_path / "archive", {"good.txt": b"1"}, {"link": "../../secret"})
+    with pytest.raises(InputError, match="archive cannot be unpacked"):
+        unpack(path, tmp_path / "unpacked")
+    assert not (tmp_path / "unpacked").exists()
+
+
+@pytest.mark.parametrize("make", [tar, zipped])
+def test_cut_off_archives_leave_nothing(tmp_path, make):
+    content = np.random.default_rng(0).bytes(5000)
+    path = make(tmp_path / "archive", {"a.bin": content, "b.bin": content[::-1]})
+    path.write_bytes(path.read_bytes()[:6000])
+    with pytest.raises(InputError, match="archive cannot be unpacked"):
+        unpack(path, tmp_path / "unpacked")
+    assert [p.name for p in tmp_path.iterdir()] == ["archive"]
+
+
+class Ranges(http.server.SimpleHTTPRequestHandler):
+    """Serves a folder, parts of files too, and notes what was asked for."""
+
+    asked: list[str | None] = []
+
+    def do_GET(self):
+        content = (Path(self.directory) / self.path[1:]).read_bytes()
+        wanted = self.headers.get("Range")
+        self.asked.append(wanted)
+        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
+        if first >= len(content):
+            self.send_error(416)
+            return
+        self.send_response(206 if wanted else 200)
+        self.send_header("Content-Length", str(len(content) - first))
+        self.end_headers()
+        self.wfile.write(content[first:])
+
+    def log_message(self, *args):
+        pass
+
+
+@pytest.fixture
+def server(tmp_path):
+    (tmp_path / "www").mkdir()
+    Ranges.asked = []
+    handler = functools.partial(Ranges, directory=str(tmp_path / "www"))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as running:
+        threading.Thread(target=running.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{running.server_port}", tmp_path / "www"
+        running.shutdown()
+
+
+def test_downloads_are_verified_and_go_on(server, tmp_path):
+    url, www = server
+    content = np.random.default_rng(0).bytes(3_000_000)
+    (www / "a.tgz").write_bytes(content)
+    archive = Archive(f"{url}/a.tgz", hashlib.md5(content).hexdigest(), "a")
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    (folder / "a.tgz.part").write_bytes(content[:1_000_000])  # of an earlier try
+    said = []
+    path = fetch(archive, folder, said.append)
+    assert path.read_bytes() == content and Ranges.asked == ["bytes=1000000-"]
+    assert [p.name for p in folder.iterdir()] == ["a.tgz"]
+    fetch(archive, folder, said.append)
+    assert len(Ranges.asked) == 1 and "verifying" in said[-1]
+
+
+def test_wrong_checksums_are_refused(server, tmp_path):
+    url, www = server
+    (www / "a.tgz").write_bytes(b"other")
+    archive = Archive(f"{url}/a.tgz", "0" * 32, "a")
+    with pytest.raises(InputError, match="a.tgz.part has the MD5 sum .*, the published one is 000"):
+        fetch(archive, tmp_path / "archives", print)
+    assert not (tmp_path / "archives/a.tgz").exists()
+    (tmp_path / "archives/a.tgz").write_bytes(b"mine")
+    with pytest.raises(InputError, match="a.tgz has the MD5 sum"):
+        fetch(archive, tmp_path / "archives", print)
+    with pytest.raises(InputError, match="cannot be downloaded.*put the file into"):
+        fetch(Archive("http://127.0.0.1:9/b.tgz", None, "b"), tmp_path / "archives", print)
+
+
+# ---- records
+
+
+def test_records_hold_what_the_folder_holds(devkit, tmp_path):
+    source = devkit.open()
+    assert write_records(source, tmp_path / "out", "train")
+    copy = open_data(data(tmp_path / "out"), "train")
+    assert isinstance(copy, Records) and copy.info == source.info
+    assert [copy.name(i) for i in range(5)] == [source.name(i) for i in range(5)]
+    assert [copy.size(i) for i in range(5)] == [source.size(i) for i in range(5)]
+    for i in range(5):
+        np.testing.assert_array_equal(copy[i].image, source[i].image)
+        np.testing.assert_array_equal(copy[i].label, source[i].label)
+    assert pickle.loads(pickle.dumps(copy))[3].name == "p3"
+    found = check_data(data(tmp_path / "out", eval_split="train"))
+    assert {p.kind for p in found.problems} == {"absent class"}
+    with pytest.raises(InputError, match="has no split 'val'"):
+        open_data(data(tmp_path / "out"), "eval")
+    with pytest.raises(InputError, match="holds the prepared data set 'devkit', not 'voc2012'"):
+        open_data(data(tmp_path / "out", name="voc2012"), "train")
+
+
+def test_worker_processes_read_records(devkit, tmp_path):
+    write_records(devkit.open(), tmp_path / "out", "train")
+    options = {"seed": 0, "batch_size": 4, "augment": Augment((9, 9))}
+    got = []
+    for source, workers in ((devkit.open(), 0), (open_data(data(tmp_path / "out"), "train"), 1)):
+        batches = train_batches(source, workers=workers, **options)
+        got.append(next(batches))
+        batches.close()
+    np.testing.assert_array_equal(got[0]["image"], got[1]["image"])
+
+
+def test_what_was_cut_off_is_not_a_data_set_and_goes_on(devkit, tmp_path):
+    devkit.list("val", ["p1"])
+    out = tmp_path / "out"
+    write_records(VocFolder(devkit.root, "val"), out, "val")
+    path = devkit.root / "JPEGImages/p3.jpg"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-100])
+    with pytest.raises(InputError, match="p3.jpg cannot be decoded"):
+        write_records(devkit.open(), out, "train")
+    with pytest.raises(InputError, match="has no split 'train'"):
+        Records(out, "train")
+    assert sorted(p.name for p in out.iterdir()) == ["records.json", "val.array_record"]
+    path.write_bytes(whole)
+    assert write_records(devkit.open(), out, "train")
+    assert not write_records(devkit.open(), out, "train")  # it is there
+    assert (len(Records(out, "train")), len(Records(out, "val"))) == (5, 1)
+
+
+def test_a_full_disk_leaves_no_half_made_split(devkit, tmp_path):
+    """As a limit on the size of files, which fails the same system calls."""
+    code = (
+        "import resource, signal, sys\n"
+        "from jaxseg.data import VocFolder\n"
+        "from jaxseg.data.records import write_records\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "source = VocFolder(sys.argv[1], 'train')\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1500, 1500))\n"
+        "write_records(source, __import__('pathlib').Path(sys.argv[2]), 'train')\n"
+    )
+    out = tmp_path / "out"
+    command = [sys.executable, "-c", code, str(devkit.root), str(out)]
+    run = subprocess.run(command, capture_output=True, text=True)
+    assert "InputError" in run.stderr and "Make room there" in run.stderr
+    assert list(out.iterdir()) == []
+    assert write_records(devkit.open(), out, "train")
+
+
+def test_damaged_records_are_named(devkit, tmp_path):
+    write_records(devkit.open(), tmp_path, "train")
+    path = tmp_path / "train.array_record"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(InputError, match="train.array_record is damaged.*prepare the data"):
+        Records(tmp_path, "train")[4]
+    (tmp_path / "records.json").write_text("{")
+    with pytest.raises(InputError, match="records.json cannot be read"):
+        Records(tmp_path, "train")
+
+
+# ---- the command
+
+
+def test_the_command_converts_a_folder(devkit, tmp_path, capsys):
+    devkit.list("val", ["p1", "p2"])
+    words = ["prepare", "--dataset", "voc_folder", "--root", str(devkit.root),
+             "--data-dir", str(tmp_path / "data")]  # fmt: skip
+    assert run(words) == 0
+    out = capsys.readouterr().out
+    assert "train: 5 examples written" in out and "val: 2 examples written" in out
+    name, root = out.splitlines()[-1].split()
+    assert name == "--config.data.name=voc_folder"
+    assert len(open_data(data(root.partition("=")[2]), "eval")) == 2
+    assert run(words) == 0
+    assert "train: 5 examples are there already" in capsys.readouterr().out
+    assert run(["prepare", "--dataset", "cityscapes", "--data-dir", str(tmp_path)]) == 2
+    assert "leftImg8bit_trainvaltest.zip" in capsys.readouterr().err
+
+
+def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsys):
+    devkit.list("val", ["p1"])
+    folder = tmp_path / "data/archives"
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "voc.tar", "w") as archive:
+        archive.add(devkit.root, "VOCdevkit/VOC2012")
+    md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
+    voc = Archive("http://127.0.0.1:9/voc.tar", md5, "VOCdevkit/VOC2012")
+    published = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
+    monkeypatch.setattr(prepare, "_PUBLISHED", published)
+    assert run(["prepare", "--dataset", "voc2012", "--data-dir", str(tmp_path / "data")]) == 0
+    source = open_data(data(tmp_path / "data/voc2012", name="voc2012"), "train")
+    assert (len(source), source.info.name, source.info.splits["train"]) == (5, "voc2012", 1464)
