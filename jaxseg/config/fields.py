@@ -220,6 +220,7 @@ _CHOICES = {
     "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
     "data.mask_values": ("indices", "zero_is_void", "binary"),
+    "data.crops": ("objects", "boxes"),
     "data.sampling": ("shuffle", "replacement"),
     "data.on_error": ("raise", "skip"),
     "augment.backend": ("pillow", "opencv"),

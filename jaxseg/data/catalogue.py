@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import ml_collections
 
+from jaxseg.data.crops import Crops, box_crops, object_crops, read_boxes
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
@@ -48,6 +49,8 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
         source = _prepared(config, name)
     else:
         source = Pairs(list_data(config, name))
+    if config.crops is not None and split == "train":
+        source = _crops(config, source)
     return Cached(source) if config.cache else source
 
 
@@ -125,6 +128,22 @@ def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
     if kind == "zero_is_void":
         return {0: IGNORE, IGNORE: IGNORE} | {i + 1: i for i in range(info.num_classes)}
     return None
+
+
+def _crops(config, source: Source) -> Source:
+    if not isinstance(source, Pairs):
+        raise InputError(
+            f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
+            "Set config.data.root to the folder as it was unpacked.",
+        )
+    if config.crops == "objects":
+        return Crops(source, object_crops(source))
+    if config.boxes is None:
+        raise InputError(
+            "config.data.crops is 'boxes', but config.data.boxes is not set.",
+            "Set it to a text file with one box a line: NAME left top right bottom.",
+        )
+    return Crops(source, box_crops(source, read_boxes(Path(config.boxes).expanduser())))
 
 
 def _prepared(config, split: str) -> Source:

@@ -1,0 +1,200 @@
+"""DeconvNet's training examples: cut-outs of photographs around objects (Noh et al. 2015, 4.2).
+
+Stage 1 shows one object at a time: a box tight on it, 1.2 times enlarged, in which only that object
+keeps its class. Stage 2 shows boxes that were proposed, with all classes. Where a box leaves the
+photo, the photo goes on in black and the label is ignored. Both are resized and cropped later, by
+`Augment(resize=(250, 250), crop=(224, 224), flip=0.5)`.
+"""
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseg.data.decode import read_stored
+from jaxseg.data.listing import Pairs, read_lines
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.errors import InputError
+
+INSTANCES = "SegmentationObject"  # VOC's folder of masks that number the objects
+Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
+_MOST_REPEATS = 10
+_THREADS = 8
+
+
+class Crop(NamedTuple):
+    """A part of an example."""
+
+    example: int  # its index in the data set
+    box: Box
+    instance: int | None = None  # the only object that keeps its class; None: all do
+
+
+class Crops:
+    """A data set of crops of another one.
+
+    Args:
+      source: the other one.
+      crops: which parts; the same may occur more than once.
+
+    Raises:
+      InputError: there are none.
+    """
+
+    def __init__(self, source: Pairs, crops: Sequence[Crop]):
+        if not crops:
+            raise InputError(
+                f"Nothing can be cut out of '{source.info.name}': no object was found in it.",
+                "Check its instance masks or its boxes.",
+            )
+        self._source, self._crops = source, list(crops)
+
+    @property
+    def info(self) -> DataInfo:
+        return self._source.info
+
+    def __len__(self) -> int:
+        return len(self._crops)
+
+    def __getitem__(self, index: int) -> Example:
+        crop = self._crops[index]
+        image, label, _ = self._source[crop.example]
+        label = cut(label, crop.box, self.info.ignore_label)
+        if crop.instance is not None:
+            found = _instances(self._source, crop.example)
+            others = cut(found, crop.box, crop.instance) != crop.instance
+            label[others & (label != self.info.ignore_label)] = 0
+        return Example(cut(image, crop.box, 0), label, self.name(index))
+
+    def name(self, index: int) -> str:
+        crop = self._crops[index]
+        return f"{self._source.name(crop.example)} {','.join(map(str, crop.box))}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        top, left, bottom, right = self._crops[index].box
+        return bottom - top, right - left
+
+
+def cut(pixels: np.ndarray, box: Box, fill: int) -> np.ndarray:
+    """The part of `pixels`, [H, W] or [H, W, 3], in `box`; `fill` where the box leaves it.
+
+    >>> cut(np.array([[1, 2], [3, 4]]), (1, 0, 3, 3), 9)
+    array([[3, 4, 9],
+           [9, 9, 9]])
+    """
+    top, left, bottom, right = box
+    out = np.full((bottom - top, right - left, *pixels.shape[2:]), fill, pixels.dtype)
+    inside = pixels[max(top, 0) : max(bottom, 0), max(left, 0) : max(right, 0)]
+    row, column = max(-top, 0), max(-left, 0)
+    out[row : row + inside.shape[0], column : column + inside.shape[1]] = inside
+    return out
+
+
+def object_crops(source: Pairs) -> list[Crop]:
+    """Stage 1: every object of the data set, as VOC's SegmentationObject masks number them.
+
+    Raises:
+      InputError: such a mask is missing, bad or of another size than the class mask.
+    """
+
+    def of_example(index: int) -> list[Crop]:
+        instances = _instances(source, index)
+        return [
+            Crop(index, enlarged(_bounds(instances == number)), number)
+            for number in np.unique(instances).tolist()
+            if number not in (0, source.info.ignore_label)
+        ]
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        return [crop for crops in pool.map(of_example, range(len(source))) for crop in crops]
+
+
+def box_crops(source: Pairs, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
+    """Stage 2: the boxes that hold part of an object, with those of rare classes repeated.
+
+    A box with a class that occurs in fewer boxes than the median class is repeated as often as the
+    median is a multiple of it (the rarest of its classes counts), at most ten times.
+
+    Args:
+      source: the data set.
+      boxes: for the name of an example, its proposals as (top, left, bottom, right).
+    """
+    classes = source.info.num_classes
+
+    def of_example(index: int) -> list[tuple[Crop, np.ndarray]]:
+        found: list[tuple[Crop, np.ndarray]] = []
+        wanted = boxes.get(source.name(index), ())
+        if not wanted:
+            return found
+        label = source[index].label
+        for box in wanted:
+            part = cut(label, box, source.info.ignore_label)
+            present = np.bincount(part.ravel(), minlength=256)[1:classes] > 0
+            if present.any():
+                found.append((Crop(index, enlarged(box)), present))
+        return found
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = [pair for pairs in pool.map(of_example, range(len(source))) for pair in pairs]
+    if not found:
+        return []
+    counts = np.sum([present for _, present in found], axis=0)
+    median = np.median(counts[counts > 0])
+    times = np.clip(np.rint(median / np.maximum(counts, 1)), 1, _MOST_REPEATS).astype(int)
+    return [crop for crop, present in found for _ in range(times[present].max())]
+
+
+def read_boxes(path: Path) -> dict[str, list[Box]]:
+    """Boxes from a text file, `NAME left top right bottom` a line, in pixels from 0.
+
+    `right` and `bottom` are the first column and row that are no longer inside.
+
+    Raises:
+      InputError: a line is none of these, or a box is empty; it names the line.
+    """
+    boxes: dict[str, list[Box]] = {}
+    for row, line in enumerate(read_lines(path)):
+        words = line.rsplit(maxsplit=4)
+        try:
+            left, top, right, bottom = (int(word) for word in words[1:])
+        except ValueError:
+            left = right = 0
+        if len(words) != 5 or left >= right or top >= bottom:
+            raise InputError(
+                f"Line {row + 1} of {path} is '{line}'.",
+                "Write `NAME left top right bottom`, with left < right and top < bottom.",
+            )
+        boxes.setdefault(words[0], []).append((top, left, bottom, right))
+    return boxes
+
+
+def enlarged(box: Box, factor: float = 1.2) -> Box:
+    """A box `factor` times as high and as wide, about the same centre.
+
+    >>> enlarged((10, 20, 20, 40))
+    (9, 18, 21, 42)
+    """
+    top, left, bottom, right = box
+    more_y, more_x = (bottom - top) * (factor - 1) / 2, (right - left) * (factor - 1) / 2
+    return round(top - more_y), round(left - more_x), round(bottom + more_y), round(right + more_x)
+
+
+def _bounds(mask: np.ndarray) -> Box:
+    rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
+    return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
+
+
+def _instances(source: Pairs, index: int) -> np.ndarray:
+    """The numbers of the objects in an example, uint8 [H, W]; 0 is none."""
+    mask = source.pairs[index].mask
+    path = mask.parent.parent / INSTANCES / mask.name
+    numbers, size = read_stored(path), source.size(index)
+    if numbers.shape != size:
+        raise InputError(
+            f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "
+            f"photo {size[1]} and {size[0]}.",
+            "Make both the same size, or take the id out of the list.",
+        )
+    return numbers
