@@ -1,7 +1,7 @@
 """Data sets in ArrayRecord files: a split in one file, quick to read on slow or remote disks.
 
 A record is the photo's own file, untouched, and the mask as a grey PNG of classes. `records.json`
-names the splits that are complete; nothing else is ever taken for a data set.
+has the names and sizes of the splits that are complete; nothing else is taken for a data set.
 """
 
 import io
@@ -13,13 +13,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError, nearest
 
 INDEX = "records.json"
-_HEAD = struct.Struct("<III")  # lengths of name, photo and mask
+_HEAD = struct.Struct("<II")  # lengths of photo and mask
 
 
 def write_records(
@@ -39,7 +39,9 @@ def write_records(
     from array_record.python.array_record_module import ArrayRecordWriter
 
     index = _read_index(folder) if (folder / INDEX).exists() else {"splits": {}}
-    if index["splits"].get(split) == len(source):
+    if [entry[0] for entry in index["splits"].get(split, ())] == [
+        source.name(i) for i in range(len(source))
+    ]:
         return False
     path = _file(folder, split)
     unfinished = path.with_name(path.name + ".unfinished")
@@ -47,8 +49,11 @@ def write_records(
         folder.mkdir(parents=True, exist_ok=True)
         writer = ArrayRecordWriter(str(unfinished), "group_size:1")
         try:
+            entries = []
             for i in progress(range(len(source))):
-                writer.write(_pack(source, i))
+                name, label = source.name(i), source[i].label
+                writer.write(_pack(source.pairs[i].photo, label))
+                entries.append([name, *label.shape])
         finally:
             writer.close()
         if len(_reader(unfinished)) != len(source):
@@ -57,9 +62,9 @@ def write_records(
         info = source.info
         index |= {"name": info.name, "class_names": info.class_names, "palette": info.palette,
                   "published_splits": dict(info.splits)}  # fmt: skip
-        index["splits"][split] = len(source)
+        index["splits"][split] = entries
         temporary = folder / (INDEX + ".unfinished")
-        temporary.write_text(json.dumps(index, indent=1) + "\n", encoding="utf-8")
+        temporary.write_text(json.dumps(index) + "\n", encoding="utf-8")
         temporary.replace(folder / INDEX)
     except (OSError, RuntimeError) as error:
         raise InputError(
@@ -94,17 +99,18 @@ class Records:
             found = len(self._reader)
         except Exception as error:  # whatever a damaged file makes of the reader
             raise self._damaged(str(error)) from error
-        if found != index["splits"][split]:
-            raise self._damaged(f"it holds {found} of {index['splits'][split]} records")
+        self._entries = index["splits"][split]
+        if found != len(self._entries):
+            raise self._damaged(f"it holds {found} of {len(self._entries)} records")
 
     def __reduce__(self):  # a worker process opens the file anew
         return type(self), (self._folder, self._split)
 
     def __len__(self) -> int:
-        return len(self._reader)
+        return len(self._entries)
 
     def __getitem__(self, index: int) -> Example:
-        name, photo, mask = self._record(index)
+        name, (photo, mask) = self.name(index), self._record(index)
         image = read_image(f"{self._path}, {name}", photo)
         label = read_mask(f"{self._path}, mask of {name}", self.info.num_classes, data=mask)
         if image.shape[:2] != label.shape:
@@ -112,21 +118,20 @@ class Records:
         return Example(image, label, name)
 
     def name(self, index: int) -> str:
-        return self._record(index)[0]
+        return self._entries[index][0]
 
     def size(self, index: int) -> tuple[int, int]:
-        name, photo, _ = self._record(index)
-        return read_size(f"{self._path}, {name}", photo)
+        _, height, width = self._entries[index]
+        return height, width
 
-    def _record(self, index: int) -> tuple[str, bytes, bytes]:
+    def _record(self, index: int) -> tuple[bytes, bytes]:
         try:
             record = self._reader[index]
-            lengths = _HEAD.unpack_from(record)
-            name, photo, mask = (
-                record[_HEAD.size + sum(lengths[:k]) : _HEAD.size + sum(lengths[: k + 1])]
-                for k in range(3)
-            )
-            return name.decode("utf-8"), photo, mask
+            photo, mask = _HEAD.unpack_from(record)
+            begin, middle = _HEAD.size, _HEAD.size + photo
+            if middle + mask != len(record):
+                raise ValueError("its parts are not as long as it says")
+            return record[begin:middle], record[middle:]
         except (RuntimeError, ValueError, struct.error) as error:
             raise self._damaged(f"record {index}: {error}") from error
 
@@ -137,12 +142,11 @@ class Records:
         )
 
 
-def _pack(source: Pairs, index: int) -> bytes:
-    label, photo = source[index].label, source.pairs[index].photo.read_bytes()
-    mask = io.BytesIO()
-    Image.fromarray(np.asarray(label)).save(mask, "PNG", compress_level=9)
-    name, png = source.name(index).encode("utf-8"), mask.getvalue()
-    return _HEAD.pack(len(name), len(photo), len(png)) + name + photo + png
+def _pack(photo: Path, label: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    Image.fromarray(label).save(file, "PNG", compress_level=9)
+    content, mask = photo.read_bytes(), file.getvalue()
+    return _HEAD.pack(len(content), len(mask)) + content + mask
 
 
 def _reader(path: Path):
