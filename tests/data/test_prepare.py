@@ -174,6 +174,7 @@ def test_records_hold_what_the_folder_holds(devkit, tmp_path):
         open_data(data(tmp_path / "out", name="voc2012"), "train")
 
 
+@pytest.mark.slow
 def test_worker_processes_read_records(devkit, tmp_path):
     write_records(devkit.open(), tmp_path / "out", "train")
     options = {"seed": 0, "batch_size": 4, "augment": Augment((9, 9))}
