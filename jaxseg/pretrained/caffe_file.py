@@ -50,7 +50,8 @@ def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | i
     except _Damaged as error:
         raise InputError(
             f"{path} is no whole .caffemodel: {error}.",
-            "Download it again, and compare its size or checksum with the published one.",
+            "Download it again, and compare its checksum with the published one; other kinds of "
+            "file that jaxseg reads are PyTorch's .pth and .safetensors.",
         ) from None
     except _Outdated:
         raise InputError(

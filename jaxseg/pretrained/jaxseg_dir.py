@@ -69,8 +69,8 @@ def save_exported(
     Raises:
       InputError: there is something at `folder` already, or it cannot be written.
     """
-    folder = pathlib.Path(folder)
     check_free(folder)
+    folder = pathlib.Path(os.path.abspath(folder))
     arrays = {
         path: np.asarray(array, np.float32)
         for path, array in flatten_dict(dict(variables), sep="/").items()
@@ -91,7 +91,7 @@ def save_exported(
         save_file(arrays, unfinished / _VARIABLES)
         (unfinished / MODEL_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         unfinished.rename(folder)
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
             f"{folder} cannot be written: {error}.", "Choose a folder that you may write to."
         ) from None

@@ -1,5 +1,6 @@
 """What a new run starts from, as its config says."""
 
+import os
 from typing import Any
 
 import flax.linen as nn
@@ -23,9 +24,10 @@ def starting_variables(
     Raises:
       InputError: as `load_pretrained`.
     """
+    path = os.path.expanduser(init.pretrained)  # a shell leaves the ~ in --config.init.pretrained=~
     head, said = init.head, []
     if head is None:
-        classes = suggest(init.pretrained, source=init.source).num_classes
+        classes = suggest(path, source=init.source).num_classes
         head = "keep" if classes in (None, model.num_classes) else "reset"
         if head == "reset":
             said = [
@@ -33,11 +35,6 @@ def starting_variables(
                 "start anew (config.init.head)."
             ]
     variables, report = load(
-        model,
-        init.pretrained,
-        init.source,
-        head,
-        rng=jax.random.key(seed),
-        image_size=image_size,
+        model, path, init.source, head, rng=jax.random.key(seed), image_size=image_size
     )
     return variables, "\n".join([str(report), *said])

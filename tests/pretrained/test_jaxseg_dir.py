@@ -164,10 +164,14 @@ def test_nothing_is_overwritten(tmp_path, exported, variables, there):
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_an_empty_folder_is_filled(tmp_path, variables):
+def test_an_empty_folder_is_filled(tmp_path, variables, monkeypatch):
     (tmp_path / "new").mkdir()
-    save_exported(tmp_path / "new", NAME, make(), variables)
+    monkeypatch.chdir(tmp_path / "new")
+    save_exported(".", NAME, make(), variables)
+    monkeypatch.chdir(tmp_path)
     assert_same(load_exported(tmp_path / "new")[1], variables)
+    with pytest.raises(InputError, match="cannot be written: .*null"):
+        save_exported("a\0b", NAME, make(), variables)
 
 
 @pytest.mark.parametrize("fails", ["rename", "write_text"])

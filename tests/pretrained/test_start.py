@@ -47,9 +47,10 @@ def without(layers, variables):
 
 
 @pytest.mark.parametrize(("classes", "head"), [(CLASSES, None), (CLASSES, "reset"), (6, None)])
-def test_scores_start_anew_where_they_must_or_shall(tiny, exported, classes, head):
+def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch, classes, head):
     folder, variables = exported
-    config = tiny({"init.pretrained": str(folder), "init.head": head})
+    monkeypatch.setenv("HOME", str(folder.parent))
+    config = tiny({"init.pretrained": f"~/{folder.name}", "init.head": head})
     model = model_from_config(config.model, classes)
     got, told = starting_variables(model, config.init, seed=3, image_size=(32, 32))
     kept = classes == CLASSES and head is None
