@@ -90,6 +90,8 @@ def save_exported(
         unfinished.mkdir(parents=True)
         save_file(arrays, unfinished / _VARIABLES)
         (unfinished / MODEL_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        # safetensors keeps its file to the user alone
+        shutil.copymode(unfinished / MODEL_FILE, unfinished / _VARIABLES)
         unfinished.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(

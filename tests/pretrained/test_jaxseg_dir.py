@@ -57,6 +57,9 @@ def test_an_exported_network_comes_back_exactly(exported, variables):
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
     assert sorted(os.listdir(exported)) == ["model.json", "variables.safetensors"]
     assert os.listdir(exported.parent) == ["fcn"]
+    (exported.parent / "plain").touch()  # whoever may read this may read the network
+    modes = {p.stat().st_mode for p in (*exported.iterdir(), exported.parent / "plain")}
+    assert len(modes) == 1
 
 
 def test_what_the_two_files_hold(exported, variables):
