@@ -83,6 +83,7 @@ def test_scores_for_other_classes(source, tmp_path, refused, capsys):
     assert "6 kept their initial values (the scores are reset)" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_run_becomes_a_folder_with_the_names_of_its_classes(finished, tmp_path, restored, tiny):
     workdir, _ = finished
     assert run(["convert", str(workdir.path), "--out", str(tmp_path / "out")]) == 0
