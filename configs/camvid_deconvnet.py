@@ -34,10 +34,10 @@ def get_config(variant: str = "small"):
         c.augment.crop = (192, 256)
         c.augment.scale = (0.7, 1.2)  # large beside the cells of 32 pixels all has to pass through
         c.optim.lr = 4e-3
-        c.train.steps = 1200
+        c.train.steps = 1000
         c.train.batch_size = 8
         c.eval.input_size = (352, 480)
-        c.eval.every_steps = 300
+        c.eval.every_steps = 250
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (352, 480)
