@@ -301,7 +301,7 @@ def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
 
     A low learning rate: at a high one a difference in the last bit soon flips some maximum.
     """
-    fields = {"train.steps": 20, "optim.lr": 0.01}
+    fields = {"train.steps": 20, "optim.lr": 0.005}
     curves = []
     for devices in (1, 8):
         workdir = tmp_path / str(devices)
