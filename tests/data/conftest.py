@@ -55,11 +55,11 @@ def devkit(tmp_path) -> Devkit:
 
 
 @pytest.fixture
-def real_data():
-    """The folder of a real data set beside the repository; the test is skipped without it."""
+def real_data(shared_data):
+    """The folder of a real data set among those at hand; the test is skipped without it."""
 
     def folder(name: str) -> Path:
-        path = Path(__file__).resolve().parents[2].parent / "shared" / "data" / name
+        path = shared_data / name
         if not path.is_dir():
             pytest.skip(f"the data set {name} is not at hand ({path})")
         return path
