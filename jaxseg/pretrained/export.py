@@ -45,7 +45,8 @@ def export(
     """
     path = pathlib.Path(path)
     check_free(folder)
-    fit = suggest(path, name, source)
+    file = read_weights(path)
+    fit = suggest(file, name, source)
     classes = num_classes or fit.num_classes
     if classes is None:
         raise InputError(
@@ -53,8 +54,7 @@ def export(
             "Give their number: num_classes=N, --classes N on the command line.",
         )
     model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
-    variables, report = load(model, path, source, head)
-    file = read_weights(path)
+    variables, report = load(model, file, source, head)
     names = file.class_names if isinstance(file, JaxsegFile) and head == "keep" else None
     origin = {
         "file": path.name,

@@ -22,13 +22,15 @@ _FREE = {
 }
 
 
-def read_weights(path: str | os.PathLike) -> TensorFile:
+def read_weights(path: str | os.PathLike | TensorFile) -> TensorFile:
     """`read_tensors`, which takes as well the folder of an exported network, the workdir of a run
-    (for its newest checkpoint) and `WORKDIR/checkpoints/STEP`.
+    (for its newest checkpoint), `WORKDIR/checkpoints/STEP`, and what was read of one already.
 
     Raises:
       InputError: as `read_tensors`, or the folder is none of these.
     """
+    if isinstance(path, TensorFile):
+        return path
     path = pathlib.Path(path)
     if not os.path.isdir(path):
         return read_tensors(path)

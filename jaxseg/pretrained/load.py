@@ -59,7 +59,7 @@ def load_pretrained(
 
 def load(
     model: nn.Module,
-    path: str | os.PathLike,
+    path: str | os.PathLike | TensorFile,
     source: str | None = None,
     head: str = "keep",
     *,
@@ -100,15 +100,17 @@ def load(
         if n not in taken
     }
     notes = (*file.notes, *family.notes)
-    report = ImportReport(str(path), family.title, used, kept, unused, notes, family.licence)
+    report = ImportReport(str(file.path), family.title, used, kept, unused, notes, family.licence)
     return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
 
 
-def suggest(path: str | os.PathLike, model: str | None = None, source: str | None = None) -> Fit:
+def suggest(
+    path: str | os.PathLike | TensorFile, model: str | None = None, source: str | None = None
+) -> Fit:
     """What to create for a file.
 
     Args:
-      path: the file.
+      path: the file, or what was read of it.
       model: the name of the network that it is to be, for a file that several can start from.
       source: whose names the file has, as `load_pretrained` takes it.
 
@@ -122,7 +124,7 @@ def suggest(path: str | os.PathLike, model: str | None = None, source: str | Non
         if model in (None, fit.model):
             return fit
     raise InputError(
-        f"{path} is {family.title}, which does not fit '{model}'.",
+        f"{file.path} is {family.title}, which does not fit '{model}'.",
         nearest(str(model), [fit.model for fit in fits]),
     )
 

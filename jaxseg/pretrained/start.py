@@ -7,6 +7,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 
+from jaxseg.pretrained.jaxseg_source import read_weights
 from jaxseg.pretrained.load import load, suggest
 
 
@@ -24,10 +25,11 @@ def starting_variables(
     Raises:
       InputError: as `load_pretrained`.
     """
-    path = os.path.expanduser(init.pretrained)  # a shell leaves the ~ in --config.init.pretrained=~
+    # a shell leaves the ~ in --config.init.pretrained=~
+    file = read_weights(os.path.expanduser(init.pretrained))
     head, said = init.head, []
     if head is None:
-        classes = suggest(path, source=init.source).num_classes
+        classes = suggest(file, source=init.source).num_classes
         head = "keep" if classes in (None, model.num_classes) else "reset"
         if head == "reset":
             said = [
@@ -35,6 +37,6 @@ def starting_variables(
                 "start anew (config.init.head)."
             ]
     variables, report = load(
-        model, path, init.source, head, rng=jax.random.key(seed), image_size=image_size
+        model, file, init.source, head, rng=jax.random.key(seed), image_size=image_size
     )
     return variables, "\n".join([str(report), *said])
