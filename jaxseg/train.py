@@ -18,6 +18,7 @@ from jaxseg.data import (
     open_data,
     position,
     resize_image,
+    save_classes,
     train_batches,
 )
 from jaxseg.errors import InputError
@@ -98,6 +99,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
         state = jax.jit(initial_state, out_shardings=whole, compiler_options=quick)()
     save_config(config, folder.config)
+    if jax.process_index() == 0:
+        save_classes(source.info, folder.classes)
 
     # ---- the loop
     train_step = jax.jit(

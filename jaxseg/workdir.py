@@ -29,6 +29,7 @@ class Workdir:
     Attributes:
       path: the folder.
       config: the config as run (JSON).
+      classes: names and colours of the classes (JSON).
       checkpoints: folder of the checkpoints.
       scores: the final scores (JSON).
       log: one JSON line for each logged step.
@@ -39,6 +40,7 @@ class Workdir:
     def __init__(self, path: str | pathlib.Path):
         self.path = pathlib.Path(path).expanduser()
         self.config = self.path / "config.json"
+        self.classes = self.path / "classes.json"
         self.checkpoints = self.path / "checkpoints"
         self.scores = self.path / "scores.json"
         self.log = self.path / "metrics.jsonl"

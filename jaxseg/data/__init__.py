@@ -8,6 +8,7 @@ for batch in train_batches(source, seed=0, batch_size=8, augment=Augment(crop=(6
 from jaxseg.data.augment import Augment, resize_image
 from jaxseg.data.batches import batch_shapes
 from jaxseg.data.catalogue import list_data, open_data
+from jaxseg.data.classes_file import load_classes, save_classes
 from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Listing, Pair, Pairs, Problem
 from jaxseg.data.loader import eval_batches, train_batches
@@ -34,10 +35,12 @@ __all__ = [
     "check_position",
     "eval_batches",
     "list_data",
+    "load_classes",
     "open_data",
     "position",
     "read_image",
     "read_mask",
     "resize_image",
+    "save_classes",
     "train_batches",
 ]

@@ -1,0 +1,37 @@
+"""A run's classes in a file: what its network's scores mean, where the data set is not at hand."""
+
+import json
+import os
+from pathlib import Path
+
+from jaxseg.data.source import DataInfo
+from jaxseg.errors import InputError
+
+
+def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
+    """Writes names and colours of the classes as JSON; never leaves half a file."""
+    path = Path(path)
+    about = {
+        "name": info.name,
+        "class_names": info.class_names,
+        "palette": info.palette,
+        "ignore_label": info.ignore_label,
+    }
+    unfinished = path.with_name(path.name + ".tmp")
+    unfinished.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(path)
+
+
+def load_classes(path: str | os.PathLike) -> DataInfo:
+    """Reads what `save_classes` wrote.
+
+    Raises:
+      InputError: the file cannot be read, or is damaged.
+    """
+    try:
+        about = json.loads(Path(path).read_text(encoding="utf-8"))
+        names = tuple(map(str, about["class_names"]))
+        palette = tuple((int(r), int(g), int(b)) for r, g, b in about["palette"])
+        return DataInfo(str(about["name"]), names, palette, int(about["ignore_label"]))
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # an InputError among them
+        raise InputError(f"{path} is damaged.", "Restore the file, or train again.") from None
