@@ -134,8 +134,18 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end
     c.eval.batch_size = placeholder(int)  # None: train.batch_size
     c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
-    c.eval.pad_to = placeholder(int)  # as data.pad_to: fewer shapes to compile, other edge pixels
+    c.eval.pad_to = placeholder(int)  # multiples that images are filled up to, so that few
+    # shapes are compiled; no logit changes; None: each image's own size
     # scores always count the labels' own pixels, whatever size the network sees
+    c.eval.protocol = "whole"  # the network on the "whole" image, or "sliding" over it (PSPNet)
+    c.eval.crop = placeholder(tuple)  # sliding: (height, width) of the windows, as in training
+    c.eval.base_size = placeholder(int)  # sliding: long side at scale 1; None: the image's own
+    c.eval.scales = (1.0,)  # sliding: over whose results probabilities are averaged
+    c.eval.flip = False  # sliding: each window is seen in a mirror, too
+    c.eval.fusion = "semseg"  # sliding: details as in PSPNet's "semseg" release, or its "caffe" one
+    # what a class counts that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
+    c.eval.absent = "nan"
+    c.eval.boundary = False  # boundary IoU as well
 
     c.checkpoint = ml_collections.ConfigDict()
     c.checkpoint.every_steps = placeholder(

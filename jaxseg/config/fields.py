@@ -111,6 +111,26 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"({config.eval.pad_to}) are both set.",
             "Leave one of them at None: what is resized has one size already.",
         )
+    _check_protocol(flat)
+
+
+def _check_protocol(flat: dict[str, Any]) -> None:
+    """Raises InputError where a field of `eval` has no meaning in the protocol, or is missing."""
+    protocol, defaults = flat["eval.protocol"], flatten(default_config())
+    for name in {name: None for names in _PROTOCOLS.values() for name in names}:
+        if name not in _PROTOCOLS[protocol] and flat[name] != defaults[name]:
+            others = [repr(other) for other, names in _PROTOCOLS.items() if name in names]
+            raise InputError(
+                f"Config field {name} is {flat[name]!r}, which changes nothing while eval.protocol "
+                f"is {protocol!r}.",
+                f"Set eval.protocol to {' or '.join(others)}, or leave {name} at "
+                f"{defaults[name]!r}.",
+            )
+    if protocol == "sliding" and flat["eval.crop"] is None:
+        raise InputError(
+            "Config field eval.protocol is 'sliding', but eval.crop is None.",
+            "Give eval.crop, the size of the windows: that of the training crops.",
+        )
 
 
 def _check_known(name: str) -> None:
@@ -209,7 +229,13 @@ def _is_rules(value: tuple) -> bool:
     return True
 
 
+_PROTOCOLS = {  # of evaluation, and the fields that only some of them have
+    "whole": ("eval.input_size", "eval.pad_to"),
+    "sliding": ("eval.crop", "eval.base_size", "eval.scales", "eval.flip", "eval.fusion"),
+}
+
 _CHOICES = {
+    "eval.protocol": tuple(_PROTOCOLS),
     "model.norm": ("batch",),
     "model.upsampling": ("fixed", "learned"),
     "model.dropout_mode": ("element", "channel"),
@@ -228,6 +254,8 @@ _CHOICES = {
     "init.head": ("keep", "reset"),
     "loss.reduction": ("mean", "sum"),
     "optim.name": ("sgd", "adamw"),
+    "eval.fusion": ("semseg", "caffe"),
+    "eval.absent": ("nan", "zero", "one"),
     "optim.schedule": ("constant", "poly", "cosine"),
 }
 
@@ -289,6 +317,12 @@ _CHECKS: dict[str, _Check] = {
     "eval.batch_size": _POSITIVE,
     "eval.input_size": _SIZE,
     "eval.pad_to": _POSITIVE,
+    "eval.crop": _SIZE,
+    "eval.base_size": _POSITIVE,
+    "eval.scales": (
+        lambda v: len(v) > 0 and all(_is_number(s) and s > 0 for s in v),
+        "scales above 0, such as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)",
+    ),
     "checkpoint.every_steps": _POSITIVE,
     "checkpoint.keep_last": _POSITIVE,
     "checkpoint.keep_best": _NOT_NEGATIVE,

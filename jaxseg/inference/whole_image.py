@@ -49,7 +49,9 @@ def predict(
     if image.ndim != 3:
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:
-        likely = np.asarray(_probabilities(model, variables, jnp.asarray(image)[None]))[0]
+        likely = np.asarray(
+            likely_images(model, variables, jnp.asarray(image)[None], image.shape[:2])
+        )[0]
         return likely.argmax(axis=-1).astype(np.uint8), likely
     return np.asarray(label_images(model, variables, jnp.asarray(image)[None], image.shape[:2]))[0]
 
@@ -63,6 +65,10 @@ def label_images(
     return predict_labels(head.logits, head.upsampling.resized(size))
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _probabilities(model, variables, images):
-    return jax.nn.softmax(model.apply(variables, normalize(images, model.preprocessing)))
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def likely_images(
+    model: nn.Module, variables, images: jax.Array, size: tuple[int, int]
+) -> jax.Array:
+    """Their classes' probabilities: float32 [N, *size, C]."""
+    head = model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
+    return jax.nn.softmax(head.upsampling.resized(size)(head.logits))
