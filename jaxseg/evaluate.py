@@ -34,7 +34,7 @@ class Evaluator:
         self.source = source
         self._model = model
         self._config = config
-        batch_size = config.eval.batch_size or config.train.batch_size
+        batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
         self._mesh = make_mesh(batch_size, "eval.batch_size")
         self._batch_size = batch_size
         ignore = source.info.ignore_label

@@ -74,6 +74,42 @@ def cross_entropy(
         )
     num_classes = coarse_logits.shape[-1]
     check_labels(labels, num_classes, ignore_label, "labels")
+    labels, pixel_weights = _weighted(labels, num_classes, ignore_label, class_weights)
+    sums = _sums(coarse_logits.astype(jnp.float32), labels, pixel_weights, upsample, strip_rows)
+    if reduction == "sum":
+        return sums.sum() / labels.shape[0]
+    total = pixel_weights[labels].sum()
+    return sums.sum() / jnp.where(total > 0, total, 1)
+
+
+def labelled_weight(
+    labels: jax.Array,
+    num_classes: int,
+    *,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+) -> jax.Array:
+    """What `cross_entropy` divides by for its mean: the number of labelled pixels, or their weight.
+
+    Means of parts of a batch, each times its share of this number, add up to the mean of the whole.
+
+    Args:
+      labels: [..., H, W] integers, 0..C-1 or `ignore_label`.
+      num_classes: C.
+      ignore_label, class_weights: as in `cross_entropy`.
+
+    Returns:
+      float32, one number for each index of the leading axes.
+
+    >>> float(labelled_weight(jnp.array([[0, 1, 255]]), 2, class_weights=(0.5, 2.0)))
+    2.5
+    """
+    labels, pixel_weights = _weighted(labels, num_classes, ignore_label, class_weights)
+    return pixel_weights[labels].sum(axis=(-2, -1))
+
+
+def _weighted(labels, num_classes, ignore_label, class_weights) -> tuple[jax.Array, jax.Array]:
+    """Labels as int32 0..C, with C for ignored pixels, and the weights [C + 1] of those."""
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
     if len(weights) != num_classes or min(weights) < 0:
         raise InputError(
@@ -83,13 +119,7 @@ def cross_entropy(
         )
     labels = labels.astype(jnp.int32)
     ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)
-    labels = jnp.where(ignored, num_classes, labels)
-    pixel_weights = jnp.asarray((*weights, 0.0), jnp.float32)  # the last is that of ignored pixels
-    sums = _sums(coarse_logits.astype(jnp.float32), labels, pixel_weights, upsample, strip_rows)
-    if reduction == "sum":
-        return sums.sum() / labels.shape[0]
-    total = pixel_weights[labels].sum()
-    return sums.sum() / jnp.where(total > 0, total, 1)
+    return jnp.where(ignored, num_classes, labels), jnp.asarray((*weights, 0.0), jnp.float32)
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))

@@ -3,12 +3,16 @@
 import re
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 
 
 def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, 0 for the first.
+
+    "step" multiplies it by `factor` from each of `boundaries` on: with the boundary 9000, the
+    9,000 steps 0..8999 have the rate before, as in Caffe's `step` and `multistep` policies.
 
     Args:
       config: a run's `config.optim`.
@@ -26,21 +30,36 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
         "constant": lambda: optax.constant_schedule(config.lr),
         "poly": lambda: optax.polynomial_schedule(config.lr, 0.0, config.power, steps),
         "cosine": lambda: optax.cosine_decay_schedule(config.lr, steps),
+        "step": lambda: _steps(config.lr, config.factor, config.boundaries),
     }[config.schedule]()
 
     def schedule(step):
-        ramp = jax.numpy.minimum((step + 1) / warmup, 1.0) if warmup else 1.0
+        ramp = jnp.minimum((step + 1) / warmup, 1.0) if warmup else 1.0
         return after(step) * ramp
 
     return schedule
 
 
+def _steps(lr: float, factor: float, boundaries: tuple[int, ...]) -> optax.Schedule:
+    rates = jnp.array([lr * factor**i for i in range(len(boundaries) + 1)], jnp.float32)
+    return lambda step: rates[jnp.searchsorted(jnp.array(boundaries), step, side="right")]
+
+
 def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
     """The optimiser of a run.
 
-    "sgd" is Caffe's: v = momentum * v + lr * (gradient + decay * w); w = w - v. The learning rate
-    enters before the momentum; where it is constant this equals PyTorch's form. "adamw" decouples
-    the decay.
+    "sgd" has two forms, which differ while the learning rate changes and are equal while it does
+    not. `momentum_form` "caffe", where the rate enters before the momentum, so that a change of it
+    takes some steps to arrive:
+
+        v = momentum * v + lr * (gradient + decay * w);  w = w - v
+
+    and "pytorch", where it enters after, so that it scales the steps collected so far as well:
+
+        v = momentum * v + gradient + decay * w;  w = w - lr * v
+
+    "adamw" decouples the decay. The gradient is clipped before the decay is added; a rule's
+    multiplier goes with lr and with decay.
 
     Args:
       config: a run's `config.optim`.
@@ -56,9 +75,9 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
         parts.append(_add_decay(config.weight_decay, rules))
     if rules:
         parts.append(_scale_by_rules(rules))
-    parts.append(optax.scale_by_learning_rate(make_schedule(config, steps)))
-    if config.name == "sgd" and config.momentum:
-        parts.append(optax.trace(config.momentum))
+    rate = optax.scale_by_learning_rate(make_schedule(config, steps))
+    momentum = [optax.trace(config.momentum)] if config.name == "sgd" and config.momentum else []
+    parts += [rate, *momentum] if config.momentum_form == "caffe" else [*momentum, rate]
     return optax.chain(*parts)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxseg.losses import cross_entropy
+from jaxseg.losses import cross_entropy, labelled_weight
 from jaxseg.models import normalize
 
 
@@ -74,18 +74,33 @@ def make_train_step(
     loss: ml_collections.ConfigDict,
     seed: int,
     ignore_label: int = 255,
+    *,
+    accumulate: int = 1,
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, images, labels) -> (state, metrics), to be jitted.
 
     Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and
     the step alone. Over a mesh, with the batch split and the state replicated, batch norm and loss
     are those of the whole batch.
+
+    Args:
+      model: the network.
+      optimizer: the optimiser.
+      loss: a run's `config.loss`.
+      seed: of dropout.
+      ignore_label: the label of pixels that count nothing.
+      accumulate: how many parts the batch is worked through in, one after the other, for a gradient
+        of the whole: a part's activations are all that is in memory. The loss stays that of the
+        batch: "mean" is over all its labelled pixels (Caffe's `iter_size` averages the means of the
+        parts, which differs where parts have unequal numbers of them). Batch norm normalises by a
+        part's statistics, and its running ones take in every part, as Caffe's do. Part j holds the
+        images j, j + accumulate, ...: on devices that share a batch, each has a share of each part.
     """
 
-    def objective(params, state, images, labels, dropout_key):
+    def objective(params, batch_stats, images, labels, dropout_key):
         heads, changed = model.apply(
-            {"params": params, "batch_stats": state.batch_stats},
-            images,
+            {"params": params, "batch_stats": batch_stats},
+            normalize(images, model.preprocessing),
             train=True,
             method="heads",
             mutable=["batch_stats"],
@@ -105,11 +120,38 @@ def make_train_step(
         ]
         return sum(losses), changed.get("batch_stats", {})
 
+    differentiate = jax.value_and_grad(objective, has_aux=True)
+
+    def in_parts(params, batch_stats, images, labels, dropout_key):
+        images, labels = _parts(images, accumulate), _parts(labels, accumulate)
+        if loss.reduction == "mean":
+            counts = labelled_weight(
+                labels,
+                model.num_classes,
+                ignore_label=ignore_label,
+                class_weights=loss.class_weights,
+            ).sum(axis=1)
+            shares = counts / jnp.maximum(counts.sum(), jnp.finfo(jnp.float32).tiny)
+        else:
+            shares = jnp.full(accumulate, 1 / accumulate)
+
+        def add_part(carry, part):
+            value, gradient, batch_stats = carry
+            images, labels, share, number = part
+            key = jax.random.fold_in(dropout_key, number)
+            (v, batch_stats), g = differentiate(params, batch_stats, images, labels, key)
+            gradient = jax.tree.map(lambda total, g: total + share * g, gradient, g)
+            return (value + share * v, gradient, batch_stats), None
+
+        start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params), batch_stats)
+        parts = (images, labels, shares, jnp.arange(accumulate))
+        (value, gradient, batch_stats), _ = jax.lax.scan(add_part, start, parts)
+        return (value, batch_stats), gradient
+
     def train_step(state, images, labels):
         dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
-        images = normalize(images, model.preprocessing)
-        (value, batch_stats), gradient = jax.value_and_grad(objective, has_aux=True)(
-            state.params, state, images, labels, dropout_key
+        (value, batch_stats), gradient = (in_parts if accumulate > 1 else differentiate)(
+            state.params, state.batch_stats, images, labels, dropout_key
         )
         norm = optax.tree.norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
@@ -125,3 +167,8 @@ def make_train_step(
         return state, {"loss": value, "gradient_norm": norm}
 
     return train_step
+
+
+def _parts(batch: jax.Array, count: int) -> jax.Array:
+    """[N, ...] to [count, N / count, ...]: element i of the batch is in part i % count."""
+    return batch.reshape(-1, count, *batch.shape[1:]).swapaxes(0, 1)

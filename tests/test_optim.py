@@ -148,6 +148,42 @@ def test_the_rate_enters_before_the_momentum():
     close(run(c), want)
 
 
+def test_the_rate_enters_after_the_momentum(torch):
+    """PyTorch's form, while the rate falls in a step and with groups."""
+    rules = (("bias", 2.0, 0.0),)
+    c = config(lr=0.1, schedule="step", boundaries=(2, 4), momentum=0.8, rules=rules)
+    c.weight_decay, c.momentum_form = 0.01, "pytorch"
+    at_kernel = [0.1, 0.1, 0.01, 0.01, 0.001, 0.001]
+    assert [float(make_schedule(c, STEPS)(step)) for step in range(STEPS)] == pytest.approx(
+        at_kernel
+    )
+
+    def make(g):
+        groups = [{"params": g["kernel"], "weight_decay": 0.01}, {"params": g["bias"]}]
+        optimizer = torch.optim.SGD(groups, lr=0.1, momentum=0.8)
+        falls = [lambda i: at_kernel[i] / 0.1, lambda i: 2 * at_kernel[i] / 0.1]
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, falls)
+        optimizer.register_step_post_hook(
+            lambda *_: scheduler.step() if scheduler.last_epoch < 5 else None
+        )
+        return optimizer
+
+    close(run(c), run_torch(torch, make))
+    c.momentum_form = "caffe"
+    with pytest.raises(AssertionError):
+        close(run(c), run_torch(torch, make))
+
+
+def test_steps_of_the_rate():
+    """DeconvNet's stage 1: a tenth after every 9,000 of 20,000 steps."""
+    rate = make_schedule(config(lr=0.01, schedule="step", boundaries=(9000, 18000)), 20000)
+    for step, want in [(0, 1e-2), (8999, 1e-2), (9000, 1e-3), (17999, 1e-3), (18000, 1e-4)]:
+        assert float(rate(step)) == np.float32(want)
+        assert float(jax.jit(rate)(step)) == np.float32(want)
+    half = make_schedule(config(lr=0.5, schedule="step", boundaries=(1, 3), factor=0.5), 4)
+    assert [float(half(i)) for i in range(4)] == [0.5, 0.25, 0.25, 0.125]
+
+
 @pytest.mark.parametrize("name", ["sgd", "adamw"])
 def test_every_leaf_moves(name):
     (after,) = run(config(name=name), 1)

@@ -112,6 +112,10 @@ def default_config() -> ml_collections.ConfigDict:
     c.train = ml_collections.ConfigDict()
     c.train.steps = 1000  # optimiser steps of the whole run
     c.train.batch_size = 8  # images a step, over all devices and processes
+    # a step works through its batch in so many parts, one after the other: less memory; batch norm
+    # sees a part at a time. Each has batch_size / accumulate images
+    c.train.accumulate = 1
+    c.train.fsdp = 1  # devices that share a copy of parameters and optimiser state; 1: each has one
 
     c.loss = ml_collections.ConfigDict()
     c.loss.reduction = "mean"  # over labelled pixels: "mean", or "sum" divided by the batch size
@@ -120,10 +124,14 @@ def default_config() -> ml_collections.ConfigDict:
     c.optim = ml_collections.ConfigDict()
     c.optim.name = "sgd"  # "sgd" (momentum) or "adamw"
     c.optim.lr = 0.01  # peak learning rate
-    c.optim.schedule = "constant"  # after warm-up: "constant", "poly" or "cosine" (both end at 0)
+    # after warm-up: "constant", "poly" or "cosine" (both end at 0), or "step"
+    c.optim.schedule = "constant"
     c.optim.power = 0.9  # exponent of "poly": lr * (1 - step / steps) ** power
+    c.optim.boundaries = ()  # "step": after so many steps each, lr is multiplied by factor
+    c.optim.factor = 0.1  # "step" only
     c.optim.warmup_steps = 0  # steps of linear warm-up from 0
     c.optim.momentum = 0.9  # sgd only
+    c.optim.momentum_form = "caffe"  # sgd: lr enters before the momentum, or after ("pytorch")
     c.optim.weight_decay = 0.0  # of every parameter, unless a rule scales it
     c.optim.clip_norm = placeholder(float)  # largest global norm of the gradient; None: any
     # (pattern, lr multiplier, decay multiplier): the first pattern found in a parameter's path
@@ -132,7 +140,7 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.eval = ml_collections.ConfigDict()
     c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end
-    c.eval.batch_size = placeholder(int)  # None: train.batch_size
+    c.eval.batch_size = placeholder(int)  # None: train.batch_size / train.accumulate
     c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
     c.eval.pad_to = placeholder(int)  # multiples that images are filled up to, so that few
     # shapes are compiled; no logit changes; None: each image's own size

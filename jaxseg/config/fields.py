@@ -105,6 +105,18 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"(train.steps) has {config.train.steps} steps.",
             "Lower optim.warmup_steps or raise train.steps.",
         )
+    if config.train.batch_size % config.train.accumulate:
+        raise InputError(
+            f"Config field train.accumulate is {config.train.accumulate}, which train.batch_size "
+            f"({config.train.batch_size}) is no multiple of.",
+            "Give equal parts: train.batch_size / train.accumulate images each.",
+        )
+    if config.optim.schedule == "step" and not config.optim.boundaries:
+        raise InputError(
+            "Config field optim.boundaries is empty, so the schedule 'step' has no step.",
+            "Give it such as (9000, 18000), or choose optim.schedule 'constant'.",
+        )
+    _check_needs(flat)
     if config.eval.input_size is not None and config.eval.pad_to is not None:
         raise InputError(
             f"Config fields eval.input_size ({config.eval.input_size}) and eval.pad_to "
@@ -112,6 +124,17 @@ def validate(config: ml_collections.ConfigDict) -> None:
             "Leave one of them at None: what is resized has one size already.",
         )
     _check_protocol(flat)
+
+
+def _check_needs(flat: dict[str, Any]) -> None:
+    """Raises InputError where a field is set that the choice of another leaves without effect."""
+    for name, (other, value) in _NEEDS.items():
+        if flat[other] != value and flat[name] != flatten(default_config())[name]:
+            raise InputError(
+                f"Config field {name} is {flat[name]!r}, which changes nothing while {other} is "
+                f"{flat[other]!r}.",
+                f"Set {other} to {value!r}, or leave {name} at its default.",
+            )
 
 
 def _check_protocol(flat: dict[str, Any]) -> None:
@@ -216,6 +239,10 @@ def _are_bins(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and len(set(value)) == len(value)
 
 
+def _are_boundaries(value: tuple) -> bool:
+    return all(type(v) is int and v > 0 for v in value) and list(value) == sorted(set(value))
+
+
 def _is_rules(value: tuple) -> bool:
     for rule in value:
         if not (isinstance(rule, tuple) and len(rule) == 3 and isinstance(rule[0], str)):
@@ -256,7 +283,15 @@ _CHOICES = {
     "optim.name": ("sgd", "adamw"),
     "eval.fusion": ("semseg", "caffe"),
     "eval.absent": ("nan", "zero", "one"),
-    "optim.schedule": ("constant", "poly", "cosine"),
+    "optim.schedule": ("constant", "poly", "cosine", "step"),
+    "optim.momentum_form": ("caffe", "pytorch"),
+}
+
+# field: (the field that gives it a meaning, by which value)
+_NEEDS = {
+    "optim.boundaries": ("optim.schedule", "step"),
+    "optim.factor": ("optim.schedule", "step"),
+    "optim.momentum_form": ("optim.name", "sgd"),
 }
 
 _Check = tuple[Callable[[Any], bool], str]
@@ -298,12 +333,16 @@ _CHECKS: dict[str, _Check] = {
     "augment.flip": _PROBABILITY,
     "train.steps": _POSITIVE,
     "train.batch_size": _POSITIVE,
+    "train.fsdp": _POSITIVE,
+    "train.accumulate": _POSITIVE,
     "loss.class_weights": (
         lambda v: all(_is_number(w) and w >= 0 for w in v) and any(v),
         "a tuple of weights of 0 or more, one for each class",
     ),
     "optim.lr": _POSITIVE,
     "optim.power": _POSITIVE,
+    "optim.boundaries": (_are_boundaries, "steps in rising order, such as (9000, 18000)"),
+    "optim.factor": _POSITIVE,
     "optim.warmup_steps": _NOT_NEGATIVE,
     "optim.momentum": (lambda v: 0 <= v < 1, "a momentum of 0 or more, below 1"),
     "optim.weight_decay": _NOT_NEGATIVE,

@@ -1,0 +1,156 @@
+"""The train step as a pure function, with a network of two layers: quick to compile."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseg.config import default_config
+from jaxseg.models.layers import Head
+from jaxseg.models.preprocessing import IMAGENET
+from jaxseg.ops import align_corners
+from jaxseg.optim import make_optimizer
+from jaxseg.step import create_state, make_train_step
+
+SIZE, C = (13, 17), 4
+
+
+class Toy(nn.Module):
+    """Two convolutions and a second head, as the networks have them."""
+
+    num_classes: int = C
+    norm: bool = False
+    dropout: float = 0.0
+    preprocessing = IMAGENET
+
+    @nn.compact
+    def heads(self, x, train=False):
+        up = align_corners((-(-x.shape[1] // 4), -(-x.shape[2] // 4)), x.shape[1:3])
+        x = nn.Conv(6, (3, 3), strides=4, name="trunk")(x)
+        x = nn.BatchNorm(not train, momentum=0.9, name="norm")(x) if self.norm else x
+        x = nn.Dropout(self.dropout, deterministic=not train)(nn.tanh(x))
+        score = nn.Conv(self.num_classes, (1, 3), name="score")(x)
+        return Head(score, up), Head(nn.Conv(self.num_classes, (1, 1), name="aux")(x), up, 0.4)
+
+    def __call__(self, x):
+        return self.heads(x)[0].upsampled()
+
+
+def batch(seed=0, n=6):
+    """Images, and labels of which each image has another share: one has none at all."""
+    rng = np.random.default_rng(seed)
+    images = rng.integers(0, 256, (n, *SIZE, 3), dtype=np.uint8)
+    labels = rng.integers(0, C, (n, *SIZE), dtype=np.uint8)
+    for i, share in zip(range(n), (1.0, 0.1, 0.0, 0.5, 0.9, 0.3), strict=False):
+        labels[i][rng.random(SIZE) > share] = 255
+    return images, labels
+
+
+class Run:
+    """A train step of `Toy` and its state; the fields of the config by dotted name."""
+
+    def __init__(self, fields=None, model=None, **options):
+        config = default_config()
+        config.optim.lr = 0.1
+        for name, value in (fields or {}).items():
+            section, field = name.split(".")
+            config[section][field] = value
+        self.model = model or Toy()
+        self.optimizer = make_optimizer(config.optim, steps=10)
+        self.state = create_state(self.model, self.optimizer, 0, SIZE)
+        self.step = jax.jit(make_train_step(self.model, self.optimizer, config.loss, 3, **options))
+
+    def go(self, steps=1):
+        """The losses of some steps, each with a batch of its own."""
+        losses = []
+        for seed in range(steps):
+            self.state, numbers = self.step(self.state, *batch(seed))
+            losses.append(float(numbers["loss"]))
+        return losses
+
+
+def close(got, want, **tolerance):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), got, want)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{}, {"loss.reduction": "sum", "optim.lr": 1e-4}, {"loss.class_weights": (0.5, 2.0, 0.0, 1.0)}],
+)
+@pytest.mark.parametrize("parts", [2, 3])
+def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
+    """Though they have unequal numbers of labels: the mean is over the labels of the batch."""
+    whole, split = Run(fields), Run(fields, accumulate=parts)
+    np.testing.assert_allclose(split.go(3), whole.go(3), rtol=1e-6)
+    close(split.state.params, whole.state.params, rtol=1e-5, atol=1e-7)
+    assert int(split.state.step) == 3  # a step is one of the optimiser's
+
+
+def test_a_batch_without_labels_in_parts():
+    run = Run(accumulate=3)
+    images, labels = batch()
+    before = run.state.params
+    state, numbers = run.step(run.state, images, np.full_like(labels, 255))
+    assert numbers["loss"] == 0 and numbers["gradient_norm"] == 0
+    jax.tree.map(np.testing.assert_array_equal, state.params, before)
+
+
+def test_batch_norm_sees_a_part_at_a_time():
+    """Its running statistics take in the parts one after the other, as Caffe's do."""
+    run = Run(model=Toy(norm=True), accumulate=3)
+    images, labels = batch()
+    kernel, bias = (np.asarray(run.state.params["trunk"][k]) for k in ("kernel", "bias"))
+    run.step(run.state, images, labels)
+    mean = np.zeros(6)
+    for part in range(3):
+        x = (images[part::3] - np.float32(IMAGENET.mean)) / np.float32(IMAGENET.std)
+        y = jax.lax.conv_general_dilated(
+            x, kernel, (4, 4), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        mean = 0.9 * mean + 0.1 * np.asarray(y + bias).mean(axis=(0, 1, 2))
+    after = run.step(run.state, images, labels)[0]
+    np.testing.assert_allclose(after.batch_stats["norm"]["mean"], mean, rtol=1e-4, atol=1e-6)
+
+
+def test_each_part_drops_out_other_units():
+    """Two equal parts, of which only one or the other has labels, have unequal losses."""
+    run = Run(model=Toy(dropout=0.5), accumulate=2)
+    images, labels = (np.repeat(a, 2, axis=0) for a in batch(n=3))
+
+    def loss(part):
+        some = labels.copy()
+        some[1 - part :: 2] = 255
+        return float(run.step(run.state, images, some)[1]["loss"])
+
+    assert loss(0) != loss(1)
+    assert loss(0) == loss(0)  # a function of the seed and the step
+
+
+def test_devices_that_share_a_batch_share_each_part(mesh):
+    """Eight devices, two parts of eight images: the losses of one device."""
+    from jaxseg.sharding import replicated, split_batch
+
+    images, labels = (np.concatenate([a, a, a])[:16] for a in batch())
+    run = Run(accumulate=2)
+    whole, split = replicated(mesh), split_batch(mesh)
+    step = jax.jit(run.step, in_shardings=(whole, split, split), out_shardings=whole)
+    state, numbers = run.step(run.state, images, labels)
+    got_state, got_numbers = step(run.state, images, labels)
+    close((got_state.params, got_numbers), (state.params, numbers), rtol=1e-5, atol=1e-6)
+    text = step.lower(run.state, images, labels).compile().as_text()
+    assert "all-to-all" not in text and "collective-permute" not in text  # no image moves
+
+
+def test_optimizers_are_optax():
+    """Any other of Optax's serves as well."""
+    model = Toy()
+    optimizer = optax.adam(1e-2)
+    state = create_state(model, optimizer, 0, SIZE)
+    step = jax.jit(make_train_step(model, optimizer, default_config().loss, 0))
+    losses = []
+    for _ in range(8):
+        state, numbers = step(state, *batch())
+        losses.append(float(numbers["loss"]))
+    assert losses[-1] < losses[0] - 0.01 and jnp.isfinite(losses[-1])
