@@ -3,12 +3,13 @@
 import logging
 import pathlib
 import re
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.errors import InputError
@@ -150,6 +151,43 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
 
 
+def check_fits(folder: pathlib.Path, step: int, variables: dict) -> None:
+    """Looks, without reading them, whether a checkpoint's arrays are those of a network.
+
+    Args:
+      folder: of the checkpoints.
+      step: one that is whole.
+      variables: `{"params": ..., "batch_stats": ...}` of the network; shapes will do.
+
+    Raises:
+      InputError: an array is missing, or there besides, or of another shape.
+    """
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(epath.Path(folder.absolute()) / str(step) / "state").tree
+    handler.close()
+    kept, wanted = (
+        {"/".join(p): tuple(a.shape) for p, a in flatten_dict(dict(t)).items()}
+        for t in ({name: tree.get(name) or {} for name in ("params", "batch_stats")}, variables)
+    )
+    for name in sorted(kept.keys() | wanted.keys(), key=lambda n: ("score" in n, n)):
+        here, there = kept.get(name), wanted.get(name)
+        if here == there:
+            continue
+        what = f"The checkpoint of step {step} in {folder}"
+        if here and there and "score" in name:
+            raise InputError(
+                f"{what} has scores of {here[-1]} classes, and the data set {there[-1]}.",
+                "Give the classes that the run was trained on, in their order.",
+            )
+        has = f"has {name} of shape {here}" if here is not None else f"lacks {name}"
+        takes = "has none" if there is None else f"has one of {there}"
+        raise InputError(
+            f"{what} is of another network than config.json describes: it {has}, and that network "
+            f"{takes}.",
+            "Restore the config.json that the run wrote, or train in another workdir.",
+        )
+
+
 def whole_steps(folder: pathlib.Path) -> list[int]:
     """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one."""
     parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata")
@@ -157,9 +195,16 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
     return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
 
 
-def abstract(state: State, sharding: jax.sharding.Sharding) -> State:
-    """The shapes and dtypes of `state`, placed as `sharding` says: what `restore` wants."""
-    return jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding), state)
+def abstract(state: State, shardings: Any) -> State:
+    """The shapes and dtypes of `state`, placed as `shardings` say: what `restore` wants.
+
+    `shardings` is one for each array, or one for a whole part of the tree.
+    """
+    return jax.tree.map(
+        lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where),
+        state,
+        jax.tree.broadcast(shardings, state),
+    )
 
 
 def _mean_iou(metrics: dict) -> float:

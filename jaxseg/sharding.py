@@ -1,5 +1,7 @@
-"""Devices: one mesh, batches split over it, parameters on every device."""
+"""Devices: one mesh, batches split over all of it, large arrays of the state over a part of it."""
 
+import functools
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,18 +10,29 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg.errors import InputError
 
+_SMALLEST = 2**16  # elements: to gather what is smaller costs more than a copy of it
 
-def make_mesh(batch_size: int, what: str = "train.batch_size") -> Mesh:
-    """All devices of all processes along one axis, "data".
+
+def make_mesh(batch_size: int, what: str = "train.batch_size", fsdp: int = 1) -> Mesh:
+    """All devices of all processes in a grid of axes "data" and "fsdp".
 
     Args:
       batch_size: images that the devices share.
       what: how messages call it.
+      fsdp: devices that share one copy of the parameters and of the optimiser's state, after fully
+        sharded data parallelism; neighbours, so that they are in one host where that is possible.
 
     Raises:
-      InputError: the devices cannot share the batch evenly.
+      InputError: the devices cannot share the batch evenly, or do not fall into such groups.
     """
     devices = jax.device_count()
+    if devices % fsdp:
+        fitting = [n for n in range(1, devices + 1) if devices % n == 0]
+        raise InputError(
+            f"Config field train.fsdp is {fsdp}, but {devices} devices do not fall into groups of "
+            f"{fsdp}.",
+            f"Give a divisor of {devices}: {', '.join(map(str, fitting))}.",
+        )
     if batch_size % devices:
         fitting = sorted(
             {max(devices, batch_size // devices * devices), -(-batch_size // devices) * devices}
@@ -28,7 +41,9 @@ def make_mesh(batch_size: int, what: str = "train.batch_size") -> Mesh:
             f"{what} is {batch_size}, which {devices} devices cannot share evenly.",
             f"Give a multiple of {devices}, such as {' or '.join(map(str, fitting))}.",
         )
-    return jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    # One order of the devices whatever the grid, or arrays of two meshes would not go together.
+    line = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)).devices
+    return Mesh(line.reshape(devices // fsdp, fsdp), ("data", "fsdp"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -37,8 +52,57 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Axis 0 split over the devices."""
-    return NamedSharding(mesh, PartitionSpec("data"))
+    """Axis 0 split over all devices."""
+    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+
+
+def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
+    """Where the arrays of a state are: a sharding for each.
+
+    An array of at least `smallest` elements is split over the mesh's axis "fsdp" along the longest
+    of its axes that divides evenly, of equal ones the last. The others, and all where that axis of
+    the mesh is 1, are whole on every device.
+
+    Args:
+      mesh: of `make_mesh`.
+      state: a pytree of arrays or `jax.ShapeDtypeStruct`s: parameters, their averages, momenta and
+        whatever else a step changes are all placed by shape alone.
+      smallest: elements from which on an array is split.
+
+    >>> mesh = jax.make_mesh((1, 1), ("data", "fsdp"))
+    >>> split_state(mesh, {"bias": jnp.zeros(21)})["bias"].spec
+    PartitionSpec()
+    """
+    parts = mesh.shape["fsdp"]
+
+    def place(array) -> NamedSharding:
+        fitting = [(n, axis) for axis, n in enumerate(array.shape) if n % parts == 0]
+        if parts == 1 or array.size < smallest or not fitting:
+            return replicated(mesh)
+        _, axis = max(fitting)
+        return NamedSharding(mesh, PartitionSpec(*[None] * axis, "fsdp"))
+
+    return jax.tree.map(place, state)
+
+
+def with_whole_parameters(train_step: Callable, mesh: Mesh) -> Callable:
+    """A train step for a state that is split: it gathers the parameters, computes as if nothing
+    were split, and keeps its own part of what it changed.
+
+    Left to itself, XLA might split the convolutions along channels instead, and move activations.
+    """
+
+    @functools.wraps(train_step)
+    def step(state, images, labels):
+        params = jax.lax.with_sharding_constraint(state.params, replicated(mesh))
+        return train_step(state.replace(params=params), images, labels)
+
+    return step
+
+
+def gather(mesh: Mesh, tree: Any) -> Any:
+    """The same arrays, whole on every device; those that are already are not copied."""
+    return jax.device_put(tree, replicated(mesh))
 
 
 def to_devices(mesh: Mesh, *arrays: np.ndarray) -> tuple[jax.Array, ...]:

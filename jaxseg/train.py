@@ -25,11 +25,20 @@ from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, write_scores
 from jaxseg.inference.whole_image import label_images
 from jaxseg.models import model_from_config
-from jaxseg.optim import make_optimizer, make_schedule
+from jaxseg.optim import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.pretrained.start import starting_variables
 from jaxseg.progress import Progress
 from jaxseg.report.panel import comparison
-from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices, to_every_device
+from jaxseg.sharding import (
+    gather,
+    make_mesh,
+    replicated,
+    split_batch,
+    split_state,
+    to_devices,
+    to_every_device,
+    with_whole_parameters,
+)
 from jaxseg.step import TrainState, create_state, make_train_step, state_at_start
 from jaxseg.workdir import Workdir
 
@@ -63,7 +72,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         ignore_label=source.info.ignore_label,
     )
     steps, batch_size = config.train.steps, config.train.batch_size
-    mesh = make_mesh(batch_size)
+    accumulate = config.train.accumulate
+    per_part = "train.batch_size" + (" / train.accumulate" if accumulate > 1 else "")
+    mesh = make_mesh(batch_size // accumulate, per_part, config.train.fsdp)
     evaluator = Evaluator(model, eval_source, config)
 
     # ---- the state, new or from the newest checkpoint
@@ -71,11 +82,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     schedule = make_schedule(config.optim, steps)
     whole, split = replicated(mesh), split_batch(mesh)
     size = config.augment.crop or config.augment.resize or source.size(0)
+    averaged = config.optim.ema is not None
 
     def initial_state() -> TrainState:
-        return create_state(model, optimizer, config.seed, size)
+        return create_state(model, optimizer, config.seed, size, averaged)
 
     like = jax.eval_shape(initial_state)
+    placed = split_state(mesh, like)
+    check_patterns(config.optim, like.params)
     evaluator.check(like.variables)
     folder = Workdir(workdir)
     pretrained = None  # what a new run starts from; looked at before anything is written
@@ -88,25 +102,35 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     start = checkpoints.latest() or 0
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
-        state, saved = checkpoints.restore(start, abstract(like, whole))
+        state, saved = checkpoints.restore(start, abstract(like, placed))
         check_position(saved, where)
     elif pretrained is not None:
-        state = jax.jit(lambda v: state_at_start(v, optimizer), out_shardings=whole)(
+        state = jax.jit(lambda v: state_at_start(v, optimizer, averaged), out_shardings=placed)(
             to_every_device(mesh, pretrained)
         )
     else:
         # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
         quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-        state = jax.jit(initial_state, out_shardings=whole, compiler_options=quick)()
+        state = jax.jit(initial_state, out_shardings=placed, compiler_options=quick)()
     save_config(config, folder.config)
     if jax.process_index() == 0:
         save_classes(source.info, folder.classes)
 
     # ---- the loop
+    step_function = make_train_step(
+        model,
+        optimizer,
+        config.loss,
+        config.seed,
+        source.info.ignore_label,
+        accumulate=accumulate,
+        ema=config.optim.ema,
+        frozen=frozen(config.optim),
+    )
     train_step = jax.jit(
-        make_train_step(model, optimizer, config.loss, config.seed, source.info.ignore_label),
-        in_shardings=(whole, split, split),
-        out_shardings=whole,
+        with_whole_parameters(step_function, mesh),
+        in_shardings=(placed, split, split),
+        out_shardings=(placed, whole),
         donate_argnums=0,
     )
     progress = Progress(folder, start, steps, batch_size, enabled=jax.process_index() == 0)
@@ -165,7 +189,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             if step == steps or (config.eval.every_steps and step % config.eval.every_steps == 0):
                 _stop_if_not_finite(state, checkpoints)
                 try:
-                    scores = evaluator.scores(state.variables)
+                    scores = evaluator.scores(gather(mesh, state.variables))
                 except InputError:  # a bad file, say: the training up to here is worth keeping
                     checkpoints.save(step, state, where | {"step": step})
                     raise
@@ -176,7 +200,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             progress.paused(time.perf_counter() - begun)
 
         # ---- what comes out
-        scores = (scores or evaluator.scores(state.variables)) | {"step": int(state.step)}
+        scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
+            "step": int(state.step)
+        }
         checkpoints.wait()
         if jax.process_index() == 0:
             write_scores(folder.scores, scores)

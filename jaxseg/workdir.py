@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 
 import ml_collections
 
@@ -20,6 +21,7 @@ _FREE = (
     "data.cache",
     "data.root",
     "train.steps",
+    "train.fsdp",
 )
 
 
@@ -49,12 +51,12 @@ class Workdir:
 
     @classmethod
     def existing(cls, path: str | pathlib.Path) -> "Workdir":
-        """The folder of a run that was started.
+        """The folder of a run that was started; of a training in stages, that of the last one.
 
         Raises:
           InputError: there is none.
         """
-        workdir = cls(path)
+        workdir = cls(run_folder(cls(path).path))
         if not os.path.isfile(workdir.config):  # false too for a path that no file can have
             raise InputError(
                 f"{path} is not a run's workdir: it has no config.json.",
@@ -70,6 +72,12 @@ class Workdir:
         Raises:
           InputError: the folder cannot be written, or holds another run.
         """
+        stages = stage_folders(self.path)
+        if stages:
+            raise InputError(
+                f"The workdir {self.path} holds the stages of another training.",
+                f"Give another --workdir, or one stage's own: {stages[-1]}.",
+            )
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             if whole_steps(self.checkpoints):
@@ -89,3 +97,18 @@ class Workdir:
                     f"not {now[field]!r}.",
                     "Give another --workdir, or the config of the run that is there.",
                 )
+
+
+def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:
+    """The folders of stages that were started in the workdir `path`, in order; see `train_stages`.
+
+    They are named by number and name, "1_fcn32s".
+    """
+    found = [p for p in path.glob("*_*") if re.fullmatch(r"\d+_\w+", p.name)]
+    started = [p for p in found if (p / "config.json").is_file()]
+    return sorted(started, key=lambda p: int(p.name.partition("_")[0]))
+
+
+def run_folder(path: pathlib.Path) -> pathlib.Path:
+    """The folder of the last stage that was started in `path`; `path` itself where it has none."""
+    return (stage_folders(path) or [path])[-1]
