@@ -10,6 +10,7 @@
 
 from jaxseg import losses, metrics, ops
 from jaxseg.inference import predict
+from jaxseg.inference.network import load_run
 from jaxseg.models import create_model, features, list_models, normalize, transplant
 from jaxseg.pretrained import load_pretrained
 
@@ -20,6 +21,7 @@ __all__ = [
     "features",
     "list_models",
     "load_pretrained",
+    "load_run",
     "losses",
     "metrics",
     "normalize",

@@ -8,7 +8,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.checkpoint import Checkpoints, abstract, check_fits
 from jaxseg.config import load_config
 from jaxseg.data import Source, open_data
 from jaxseg.models import model_from_config
@@ -45,7 +45,8 @@ def load_trained(workdir: str | pathlib.Path, step: str | int = "last") -> Train
       step: "last", "best" or a step's number.
 
     Raises:
-      InputError: no run, no such checkpoint, or the data set is missing or damaged.
+      InputError: no run, no such checkpoint or one of another network, or the data set is missing,
+        damaged or of other classes.
     """
     folder = Workdir.existing(workdir)
     config = load_config(folder.config)
@@ -58,6 +59,7 @@ def load_trained(workdir: str | pathlib.Path, step: str | int = "last") -> Train
     optimizer = make_optimizer(config.optim, config.train.steps)
     size = config.eval.input_size or source.size(0)
     like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, size))
+    check_fits(folder.checkpoints, step, like.variables)
     state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(jax.device_count()))))
     checkpoints.close()
     return Trained(config, source, model, state.variables, step)

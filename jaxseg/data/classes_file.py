@@ -9,7 +9,7 @@ from jaxseg.errors import InputError
 
 
 def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
-    """Writes names and colours of the classes as JSON; never leaves half a file."""
+    """Writes names and colours of the classes as JSON, one line a key; never leaves half a file."""
     path = Path(path)
     about = {
         "name": info.name,
@@ -17,8 +17,9 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
         "palette": info.palette,
         "ignore_label": info.ignore_label,
     }
+    lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in about.items())
     unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text(json.dumps(about, indent=1) + "\n", encoding="utf-8")
+    unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     unfinished.replace(path)
 
 

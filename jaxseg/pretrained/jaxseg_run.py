@@ -2,12 +2,14 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
 from flax.traverse_util import flatten_dict
 
 from jaxseg.checkpoint import restore_variables, whole_steps
 from jaxseg.config import load_config
-from jaxseg.data import open_data
+from jaxseg.data import DataInfo, load_classes, open_data
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.jaxseg_dir import JaxsegFile
@@ -20,8 +22,7 @@ def is_run(path: pathlib.Path) -> bool:
 
 
 def read_run(path: pathlib.Path) -> JaxsegFile:
-    """The network that a run has trained, without its optimiser. It does not need the run's data
-    set; where that is there, its classes are named.
+    """The network that a run has trained, without its optimiser, and without its data set.
 
     Args:
       path: a run's workdir, for its newest checkpoint, or `WORKDIR/checkpoints/STEP`.
@@ -39,7 +40,8 @@ def read_run(path: pathlib.Path) -> JaxsegFile:
             "Give the workdir of a run that has saved one, or WORKDIR/checkpoints/STEP.",
         )
     tensors = flatten_dict(restore_variables(run.checkpoints, wanted[0]), sep="/")
-    classes = next(a.shape[-1] for name, a in tensors.items() if "score" in name.split("/")[-2])
+    classes = scored_classes(tensors)
+    info = class_info(run)
     return JaxsegFile(
         path=path,
         container="jaxseg",
@@ -47,7 +49,7 @@ def read_run(path: pathlib.Path) -> JaxsegFile:
         notes=(f"These are the weights of step {wanted[0]}.",),
         name=config.model.name,
         model=model_from_config(config.model, classes),
-        class_names=_class_names(config, classes),
+        class_names=info.class_names if info and info.num_classes == classes else None,
     )
 
 
@@ -55,9 +57,22 @@ def _workdir(path: pathlib.Path) -> Workdir:
     return Workdir(path.parents[1] if path.parent.name == "checkpoints" else path)
 
 
-def _class_names(config, classes: int) -> tuple[str, ...] | None:
+def scored_classes(tensors: Mapping[str, Any]) -> int:
+    """How many classes the variables of a network, by their paths, give scores of."""
+    return next(a.shape[-1] for name, a in tensors.items() if "score" in name.split("/")[-2])
+
+
+def class_info(run: Workdir) -> DataInfo | None:
+    """Names and colours of a run's classes: of its own file or, where an older jaxseg has not
+    written that, of its data set. None where neither is there.
+
+    Raises:
+      InputError: a file of the run is damaged.
+    """
+    if run.classes.is_file():
+        return load_classes(run.classes)
+    config = load_config(run.config)
     try:
-        names = open_data(config.data, "eval", config.seed).info.class_names
+        return open_data(config.data, "eval", config.seed).info
     except InputError:  # the data set is elsewhere by now
         return None
-    return tuple(names) if len(names) == classes else None
