@@ -47,7 +47,15 @@ class Evaluator:
                 head.logits, labels, upsampling, ignore_label=ignore
             )
 
+        def label(variables, images, size):
+            images = normalize(images, model.preprocessing)
+            head = model.apply(variables, images, method="heads")[0]
+            return metrics.predict_labels(head.logits, head.upsampling.resized(size))
+
         whole, split = replicated(self._mesh), split_batch(self._mesh)
+        self._label = jax.jit(
+            label, static_argnums=2, in_shardings=(whole, split), out_shardings=split
+        )
         self._count = jax.jit(
             count,
             in_shardings=(whole, split, split, whole),
@@ -76,7 +84,8 @@ class Evaluator:
         classes = self.source.info.num_classes
         zero = np.zeros((classes, classes), np.int32)
         result, total, pixels = zero.astype(np.int64), jnp.asarray(zero), 0
-        for images, labels in self._batches():
+        for batch in self._batches():
+            images, labels = to_devices(self._mesh, batch["image"], batch["label"])
             if pixels + labels.size > _FLUSH:
                 result, total, pixels = result + np.asarray(total), jnp.asarray(zero), 0
             total = self._count(variables, images, labels, total)
@@ -94,9 +103,23 @@ class Evaluator:
         result = metrics.scores(self.confusion(variables))
         return result | {"class_names": list(self.source.info.class_names)}
 
-    def _batches(self) -> Iterator[tuple[jax.Array, jax.Array]]:
+    def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Index, truth and prediction (uint8 [H, W]) of every image of this process, once."""
+        for batch in self._batches():
+            (images,) = to_devices(self._mesh, batch["image"])
+            labels = self._label(variables, images, batch["label"].shape[1:3])
+            shards = sorted(labels.addressable_shards, key=lambda s: s.index[0].start or 0)
+            predictions = np.concatenate([np.asarray(shard.data) for shard in shards])
+            for index, truth, prediction in zip(
+                batch["indices"].tolist(), batch["label"], predictions, strict=True
+            ):
+                if index >= 0:
+                    height, width = self.source.size(index)
+                    yield index, truth[:height, :width], prediction[:height, :width]
+
+    def _batches(self) -> Iterator[dict]:
         data = self._config.data
-        batches = eval_batches(
+        return eval_batches(
             self.source,
             batch_size=self._batch_size,
             input_size=self._config.eval.input_size,
@@ -106,8 +129,6 @@ class Evaluator:
             threads=data.threads,
             prefetch=data.prefetch,
         )
-        for batch in batches:
-            yield to_devices(self._mesh, batch["image"], batch["label"])
 
 
 def write_scores(path: pathlib.Path, scores: dict) -> None:

@@ -44,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxseg.data import Augment, Example, open_data, train_batches
     from jaxseg.models import model_from_config
     from jaxseg.report.contact_sheet import contact_sheet
+    from jaxseg.report.document import write_page
 
     source = open_data(config.data, "train", config.seed)
     if args.plain:
@@ -65,10 +66,5 @@ def main(argv: Sequence[str]) -> None:
         batches.close()
     how = "as the files are" if args.plain else f"augmented, seed {config.seed}"
     title = f"{source.info.name}, {config.data.train_split}: {len(examples)} examples, {how}"
-    try:
-        args.out.write_text(contact_sheet(examples, source.info, title), encoding="utf-8")
-    except OSError as e:
-        raise InputError(
-            f"Cannot write {args.out}: {e.strerror}.", "Choose a place that you may write to."
-        ) from None
+    write_page(args.out, contact_sheet(examples, source.info, title))
     print(args.out)

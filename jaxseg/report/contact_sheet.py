@@ -1,14 +1,13 @@
 """A page of examples as the network will see them: one HTML file that needs nothing else."""
 
-import base64
 import html
-import io
 from collections.abc import Iterable
 
 import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import DataInfo, Example
+from jaxseg.report.document import IGNORED, data_url, document, in_colours
 
 _STYLE = """
 :root { color-scheme: light dark; --cover: 0.5; font: 15px/1.45 system-ui, sans-serif; }
@@ -36,7 +35,6 @@ const cover = () => document.documentElement.style.setProperty("--cover", slider
 slider.addEventListener("input", cover);
 cover();
 """
-_IGNORED = (235, 235, 235)
 
 
 def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> str:
@@ -56,9 +54,9 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
         counts = np.bincount(label.ravel(), minlength=256)
         total += counts
         figures.append(
-            f'<figure><div class="both"><img src="{_url(Image.fromarray(image), "JPEG")}" '
+            f'<figure><div class="both"><img src="{data_url(Image.fromarray(image), "JPEG")}" '
             f'alt="{html.escape(name)}" width="{label.shape[1]}" height="{label.shape[0]}">'
-            f'<img src="{_url(_in_colours(label, info), "PNG")}" alt=""></div>'
+            f'<img src="{data_url(in_colours(label, info), "PNG")}" alt=""></div>'
             f"<figcaption>{html.escape(name)} <span>{label.shape[1]}×{label.shape[0]}: "
             f"{html.escape(_contents(counts, info))}</span></figcaption></figure>"
         )
@@ -67,20 +65,17 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
         (name, colour, shares[i])
         for i, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
     ]
-    entries.append(("ignored", _IGNORED, 1 - shares[: info.num_classes].sum()))
+    entries.append(("ignored", IGNORED, 1 - shares[: info.num_classes].sum()))
     classes = "".join(
         f'<li><i style="background: rgb{colour}"></i>{html.escape(name)} {share:.1%}</li>'
         for name, colour, share in entries
     )
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>"
+    body = (
         f'<h1>{html.escape(title)}</h1><div class="bar"><label>labels '
         '<input type="range" min="0" max="1" step="0.01" value="0.5"></label>'
         f'<ul class="classes">{classes}</ul></div><div class="grid">{"".join(figures)}</div>'
-        f"<script>{_SCRIPT}</script></body></html>\n"
     )
+    return document(title, _STYLE, body, _SCRIPT)
 
 
 def _contents(counts: np.ndarray, info: DataInfo) -> str:
@@ -93,20 +88,3 @@ def _contents(counts: np.ndarray, info: DataInfo) -> str:
     return ", ".join(
         f"{name} {share:.0%}" if share >= 0.01 else f"{name} <1%" for name, share in shares
     )
-
-
-def _in_colours(label: np.ndarray, info: DataInfo) -> Image.Image:
-    """A palette image of the classes' colours; what is ignored is pale."""
-    table = np.full((256, 3), _IGNORED, np.uint8)
-    table[: info.num_classes] = info.palette
-    image = Image.fromarray(label)
-    image.putpalette(table.tobytes())
-    return image
-
-
-def _url(image: Image.Image, kind: str) -> str:
-    file = io.BytesIO()
-    image.save(
-        file, kind, **({"quality": 92, "subsampling": 0} if kind == "JPEG" else {"optimize": True})
-    )
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -16,8 +16,9 @@ from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.report.heat import choose_channel, heat
 from jaxseg.report.panel import colorize, legend
+from jaxseg.report.runs import open_runs
 from jaxseg.report.sheet import sheet
-from jaxseg.trained import Trained, load_trained
+from jaxseg.trained import Trained
 
 _HEIGHT = 170  # pixels of a tile
 _COLUMNS = 5
@@ -57,12 +58,7 @@ def explain(
       InputError: no run in a workdir, no such image or class, or the runs' data differ.
     """
     folder = pathlib.Path(out)
-    runs: dict[str, Trained] = {}
-    for workdir in workdirs:
-        name = pathlib.Path(workdir).resolve().name
-        if name in runs:
-            raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
-        runs[name] = load_trained(workdir)
+    runs = open_runs(workdirs)
     pages = {f"{name}.png": _page(run, image, class_name) for name, run in runs.items()}
     if len(runs) > 1:
         pages[_TOGETHER] = _side_by_side(runs, image)

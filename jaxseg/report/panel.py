@@ -6,9 +6,10 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxseg.data.source import DataInfo
+from jaxseg.report.document import IGNORED
 from jaxseg.report.sheet import INK, PAPER, sheet
 
-_IGNORED, _WRONG = (235, 235, 235), (220, 30, 30)
+_WRONG = (220, 30, 30)
 
 
 def comparison(
@@ -38,7 +39,7 @@ def comparison(
 
 def colorize(labels: np.ndarray, info: DataInfo) -> np.ndarray:
     """Label indices [H, W] as colours, uint8 [H, W, 3]; ignored pixels are pale."""
-    table = np.full((256, 3), _IGNORED, np.uint8)
+    table = np.full((256, 3), IGNORED, np.uint8)
     table[: info.num_classes] = info.palette
     return table[labels]
 
@@ -47,14 +48,14 @@ def _tiles(image, label, prediction, info):
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None] // 2 + 110
     error = np.broadcast_to(grey, image.shape).astype(np.uint8).copy()
     error[prediction != label] = _WRONG
-    error[label == info.ignore_label] = _IGNORED
+    error[label == info.ignore_label] = IGNORED
     return image, colorize(label, info), colorize(prediction, info), error
 
 
 def legend(info: DataInfo, width: int, *, errors: bool = True) -> Image.Image:
     """Coloured squares with class names, wrapped to `width`; with `errors` that of wrong pixels."""
     font = ImageFont.load_default(13)
-    entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", _IGNORED)]
+    entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", IGNORED)]
     if errors:
         entries.append(("wrong", _WRONG))
     places, x, y = [], 0, 4

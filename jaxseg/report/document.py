@@ -1,0 +1,81 @@
+"""An HTML file that needs nothing but itself: style, script and pictures are inside."""
+
+import base64
+import html
+import io
+import os
+import pathlib
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.data.source import DataInfo
+from jaxseg.errors import InputError
+
+IGNORED = (235, 235, 235)
+
+
+def document(title: str, style: str, body: str, script: str) -> str:
+    """A whole page.
+
+    Args:
+      title: plain text.
+      style: CSS.
+      body: HTML.
+      script: JavaScript.
+    """
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<link rel="icon" href="data:,">'  # or a browser asks the page's server for one
+        f"<title>{html.escape(title)}</title><style>{style}</style></head>\n"
+        f"<body>{body}<script>{script}</script></body></html>\n"
+    )
+
+
+def data_url(image: Image.Image, kind: str, quality: int = 92) -> str:
+    """A picture as the address that holds it.
+
+    Args:
+      image: what PIL can write as `kind`.
+      kind: "JPEG" or "PNG".
+      quality: of a JPEG.
+    """
+    file = io.BytesIO()
+    options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {"optimize": True}
+    image.save(file, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def in_colours(label: np.ndarray, info: DataInfo) -> Image.Image:
+    """Labels uint8 [H, W] as a palette image of the classes' colours; what is ignored is pale."""
+    table = np.full((256, 3), IGNORED, np.uint8)
+    table[: info.num_classes] = info.palette
+    image = Image.fromarray(label)
+    image.putpalette(table.tobytes())
+    return image
+
+
+def check_place(path: pathlib.Path) -> None:
+    """Raises InputError where `write_page` could not write to `path`; before long work, say."""
+    if path.is_dir():
+        raise InputError(f"{path} is a folder.", "Give the name of the file to write.")
+    if not os.access(path.parent, os.W_OK):
+        raise InputError(
+            f"Cannot write {path}: {path.parent} is no folder that you may write to.",
+            "Choose another place.",
+        )
+
+
+def write_page(path: pathlib.Path, page: str) -> None:
+    """Writes a page.
+
+    Raises:
+      InputError: it cannot be written.
+    """
+    try:
+        path.write_text(page, encoding="utf-8")
+    except OSError as e:
+        raise InputError(
+            f"Cannot write {path}: {e.strerror}.", "Choose a place that you may write to."
+        ) from None

@@ -1,0 +1,56 @@
+"""Several runs at once, by the names of their workdirs."""
+
+import pathlib
+from collections.abc import Sequence
+
+from jaxseg.errors import InputError
+from jaxseg.trained import Trained, load_trained
+
+
+def open_runs(
+    workdirs: Sequence[str | pathlib.Path], step: str | int = "last"
+) -> dict[str, Trained]:
+    """The runs by name, in the order given.
+
+    Args:
+      workdirs: what `train` left.
+      step: "last", "best" or a step's number.
+
+    Raises:
+      InputError: no run or no such checkpoint in a workdir, or two have one name.
+    """
+    runs: dict[str, Trained] = {}
+    for workdir in workdirs:
+        name = pathlib.Path(workdir).expanduser().resolve().name
+        if name in runs:
+            raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
+        runs[name] = load_trained(workdir, step)
+    return runs
+
+
+def check_same_images(runs: dict[str, Trained]) -> None:
+    """Raises InputError unless all runs are scored on the same classes and images."""
+    (first, one), *others = runs.items()
+    for name, other in others:
+        for what in (_classes, _images):
+            if what(one) != what(other):
+                raise InputError(
+                    f"{first} is scored on {what(one)[0]}, {name} on {what(other)[0]}: "
+                    "their scores do not compare.",
+                    "Make a report of each.",
+                )
+
+
+def _classes(run: Trained) -> tuple[str, tuple]:
+    info = run.source.info
+    return f"the {info.num_classes} classes of {info.name}", info.class_names
+
+
+def _images(run: Trained) -> tuple[str, list]:
+    source, split = run.source, run.config.data.eval_split
+    entries = [(source.name(i), source.size(i)) for i in range(len(source))]
+    (name, (height, width)), what = (
+        entries[0],
+        f"{len(source)} images of {source.info.name} {split}",
+    )
+    return f"{what} ({name} of {width}×{height} and so on)", entries
