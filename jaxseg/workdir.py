@@ -88,6 +88,18 @@ class Workdir:
                 "Give a --workdir that you may write to.",
             ) from None
 
+    def check_shared(self) -> None:
+        """To be asked once the first of several processes has opened the folder.
+
+        Raises:
+          InputError: this one's machine does not have it.
+        """
+        if not self.checkpoints.is_dir():
+            raise InputError(
+                f"The first process made the workdir {self.path}, but it is not on this machine.",
+                "Give a --workdir on a disk that all machines share.",
+            )
+
     def _check_same(self, config: ml_collections.ConfigDict) -> None:
         saved, now = flatten(load_config(self.config)), flatten(config)
         for field in sorted(now):
@@ -104,6 +116,8 @@ def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:
 
     They are named by number and name, "1_fcn32s".
     """
+    if not os.path.isdir(path):  # false too for a path that no folder can have
+        return []
     found = [p for p in path.glob("*_*") if re.fullmatch(r"\d+_\w+", p.name)]
     started = [p for p in found if (p / "config.json").is_file()]
     return sorted(started, key=lambda p: int(p.name.partition("_")[0]))

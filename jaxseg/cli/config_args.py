@@ -61,21 +61,60 @@ def read_config(
       The locked config.
 
     Raises:
-      InputError: the file, an override or a resulting value is wrong.
+      InputError: the file, an override or a resulting value is wrong, or the file describes a
+        training in stages.
     """
-    config = config_lib.default_config() if spec is None else load_config_file(spec)
+    stages = read_stages(spec, overrides)
+    if len(stages) > 1 or stages[0][0]:
+        names = [name for name, _ in stages]
+        raise InputError(
+            f"{spec} is a training in stages ({', '.join(names)}); here one config is needed.",
+            f"Give the config of one stage, such as {split_spec(str(spec))[0]}:{names[0]}.",
+        )
+    return stages[0][1]
+
+
+def read_stages(
+    spec: str | None, overrides: Sequence[tuple[str, str | None]] = ()
+) -> list[tuple[str, ml_collections.ConfigDict]]:
+    """`read_config` for a file that may describe a training in stages.
+
+    An override is for every stage, but for those of `init`, which are for the first, and those
+    that begin with a stage's name: `--config.fcn16s.optim.lr=1e-12`.
+
+    Returns:
+      (name, locked config) of each stage. A file whose `get_config` returns one config has one,
+      without a name.
+    """
+    stages = [("", config_lib.default_config())] if spec is None else load_config_file(spec)
+    names = [name for name, _ in stages]
     for name, text in overrides:
-        config_lib.set_field(config, name, _parse(name, text))
-    config_lib.validate(config)
-    return config.lock()
+        first, _, rest = name.partition(".")
+        chosen, field = (first, rest) if first and first in names else (None, name)
+        for stage, config in stages:
+            everywhere = not field.startswith("init.") or stage == names[0]
+            if stage == chosen or (chosen is None and everywhere):
+                config_lib.set_field(config, field, _parse(field, text))
+    for stage, config in stages:
+        try:
+            config_lib.validate(config)
+        except InputError as e:
+            raise InputError(
+                f"{f'Stage {stage}: ' if stage else ''}{e.problem}", e.remedy
+            ) from None
+    return [(stage, config.lock()) for stage, config in stages]
 
 
-def load_config_file(spec: str) -> ml_collections.ConfigDict:
+def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
     """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`.
+
+    Returns:
+      What `get_config` returned, if it is a list of (name, config), the stages of a training; or
+      its config as a single stage without a name.
 
     Raises:
       InputError: the file is missing, has no `get_config`, fails, refuses ARG, or returns anything
-        but the fields of `default_config`.
+        but the fields of `default_config`, or names of stages that are none.
     """
     path, argument = split_spec(spec)
     if not path.is_file():
@@ -96,16 +135,33 @@ def load_config_file(spec: str) -> ml_collections.ConfigDict:
         raise
     except Exception as e:
         raise _failed_file(path, e) from e
-    if not isinstance(config, ml_collections.ConfigDict):
-        raise InputError(
-            f"get_config in {path} returned {type(config).__name__}, not a ConfigDict.",
-            "Return the changed jaxseg.config.default_config() at its end.",
-        )
-    try:
-        config_lib.check_fields(config)
-    except InputError as e:
-        raise InputError(f"{path}: {e.problem}", e.remedy) from None
-    return config
+    stages = config if isinstance(config, list) and config else [("", config)]
+    for stage in stages:
+        if not (isinstance(stage, tuple) and isinstance(stage[-1], ml_collections.ConfigDict)):
+            raise InputError(
+                f"get_config in {path} returned {type(config).__name__}, not a ConfigDict.",
+                "Return the changed jaxseg.config.default_config() at its end, or a list of "
+                "(name, config) for a training in stages.",
+            )
+        try:
+            config_lib.check_fields(stage[-1])
+        except InputError as e:
+            raise InputError(f"{path}: {e.problem}", e.remedy) from None
+    if stages is config:
+        _check_names(path, [stage[0] for stage in stages])
+    return stages
+
+
+def _check_names(path: pathlib.Path, names: list) -> None:
+    """Raises InputError unless `names` can be those of stages: of folders, and in overrides."""
+    taken = {name.partition(".")[0] for name in config_lib.field_types()}
+    for i, name in enumerate(names):
+        if not re.fullmatch(r"\w+", str(name)) or name in taken or name in names[:i]:
+            raise InputError(
+                f"get_config in {path} returned a stage of the name {name!r}.",
+                "Name each stage by letters, digits and _, unlike the others and unlike a group of "
+                "config fields.",
+            )
 
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str | None]:

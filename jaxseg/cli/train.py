@@ -5,13 +5,14 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import read_config, split_overrides, split_spec
+from jaxseg.cli.config_args import read_stages, split_overrides, split_spec
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 
 _EXAMPLES = (
     "python -m jaxseg train --config configs/quickstart.py",
     "python -m jaxseg train --config configs/camvid_fcn8s.py:full --workdir runs/camvid",
+    "python -m jaxseg train --config configs/fcn8s.py:staged --config.data.root=VOCdevkit/VOC2012",
     "python -m jaxseg train --config configs/fcn8s.py --config.optim.lr=1e-4 "
     "'--config.augment.crop=(321, 321)'",
 )
@@ -38,13 +39,19 @@ def main(argv: Sequence[str]) -> None:
     )
     words, overrides = split_overrides(argv)
     args = parser.parse_args(words)
-    config = read_config(args.config, overrides)
+    stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
     print(f"workdir: {workdir}", flush=True)
 
-    from jaxseg.train import train
+    if not stages[0][0]:
+        from jaxseg.train import train
 
-    print(score_table(train(config, workdir)))
+        print(score_table(train(stages[0][1], workdir)))
+        return
+    from jaxseg.stages import train_stages
+
+    for name, scores in train_stages(stages, workdir).items():
+        print(f"\n{name}\n{score_table(scores)}")
 
 
 def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:

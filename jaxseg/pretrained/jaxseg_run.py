@@ -13,23 +13,25 @@ from jaxseg.data import DataInfo, load_classes, open_data
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.jaxseg_dir import JaxsegFile
-from jaxseg.workdir import Workdir
+from jaxseg.workdir import Workdir, run_folder
 
 
 def is_run(path: pathlib.Path) -> bool:
     """Whether `read_run` may be asked: the folder has a run's config or lies in its checkpoints."""
-    return os.path.isfile(_workdir(path).config)
+    return os.path.isfile(_workdir(run_folder(path)).config)
 
 
 def read_run(path: pathlib.Path) -> JaxsegFile:
     """The network that a run has trained, without its optimiser, and without its data set.
 
     Args:
-      path: a run's workdir, for its newest checkpoint, or `WORKDIR/checkpoints/STEP`.
+      path: a run's workdir, for its newest checkpoint (of a training in stages, that of the last
+        one that was started), or `WORKDIR/checkpoints/STEP`.
 
     Raises:
       InputError: there is no such checkpoint, or the run's config is damaged.
     """
+    path = run_folder(path)
     run = _workdir(path)
     config, steps = load_config(run.config), whole_steps(run.checkpoints)
     wanted = steps[-1:] if run.path == path else [s for s in steps if str(s) == path.name]
