@@ -2,7 +2,6 @@
 
 import pathlib
 import time
-from collections.abc import Generator
 
 import jax
 import ml_collections
@@ -10,36 +9,17 @@ import numpy as np
 
 from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
 from jaxseg.config import save_config, validate
-from jaxseg.data import (
-    Augment,
-    Skipped,
-    batch_shapes,
-    check_position,
-    open_data,
-    position,
-    resize_image,
-    save_classes,
-    train_batches,
-)
+from jaxseg.data import Skipped, check_position, open_data, position, resize_image, save_classes
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, write_scores
 from jaxseg.inference.whole_image import label_images
-from jaxseg.models import model_from_config
-from jaxseg.optim import check_patterns, frozen, make_optimizer, make_schedule
+from jaxseg.optim import make_schedule
 from jaxseg.pretrained.start import starting_variables
+from jaxseg.program import Program
 from jaxseg.progress import Progress
 from jaxseg.report.panel import comparison
-from jaxseg.sharding import (
-    gather,
-    make_mesh,
-    replicated,
-    split_batch,
-    split_state,
-    to_devices,
-    to_every_device,
-    with_whole_parameters,
-)
-from jaxseg.step import TrainState, create_state, make_train_step, state_at_start
+from jaxseg.sharding import gather
+from jaxseg.step import TrainState
 from jaxseg.workdir import Workdir
 
 
@@ -65,36 +45,18 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     validate(config)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
-    model = model_from_config(config.model, source.info.num_classes)
-    augment = Augment(
-        **config.augment,
-        fill=tuple(round(v) for v in model.preprocessing.mean),
-        ignore_label=source.info.ignore_label,
-    )
+    program = Program(config, source)
+    model, mesh = program.model, program.mesh
     steps, batch_size = config.train.steps, config.train.batch_size
-    accumulate = config.train.accumulate
-    per_part = "train.batch_size" + (" / train.accumulate" if accumulate > 1 else "")
-    mesh = make_mesh(batch_size // accumulate, per_part, config.train.fsdp)
     evaluator = Evaluator(model, eval_source, config)
 
     # ---- the state, new or from the newest checkpoint
-    optimizer = make_optimizer(config.optim, steps)
     schedule = make_schedule(config.optim, steps)
-    whole, split = replicated(mesh), split_batch(mesh)
-    size = config.augment.crop or config.augment.resize or source.size(0)
-    averaged = config.optim.ema is not None
-
-    def initial_state() -> TrainState:
-        return create_state(model, optimizer, config.seed, size, averaged)
-
-    like = jax.eval_shape(initial_state)
-    placed = split_state(mesh, like)
-    check_patterns(config.optim, like.params)
-    evaluator.check(like.variables)
+    evaluator.check(program.like.variables)
     folder = Workdir(workdir)
     pretrained = None  # what a new run starts from; looked at before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
-        pretrained, report = starting_variables(model, config.init, config.seed, size)
+        pretrained, report = starting_variables(model, config.init, config.seed, program.size)
     folder.open(config)
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
@@ -102,37 +64,17 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     start = checkpoints.latest() or 0
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
-        state, saved = checkpoints.restore(start, abstract(like, placed))
+        state, saved = checkpoints.restore(start, abstract(program.like, program.placed))
         check_position(saved, where)
     elif pretrained is not None:
-        state = jax.jit(lambda v: state_at_start(v, optimizer, averaged), out_shardings=placed)(
-            to_every_device(mesh, pretrained)
-        )
+        state = program.state_from(pretrained)
     else:
-        # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
-        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
-        state = jax.jit(initial_state, out_shardings=placed, compiler_options=quick)()
+        state = program.initial_state()
     save_config(config, folder.config)
     if jax.process_index() == 0:
         save_classes(source.info, folder.classes)
 
     # ---- the loop
-    step_function = make_train_step(
-        model,
-        optimizer,
-        config.loss,
-        config.seed,
-        source.info.ignore_label,
-        accumulate=accumulate,
-        ema=config.optim.ema,
-        frozen=frozen(config.optim),
-    )
-    train_step = jax.jit(
-        with_whole_parameters(step_function, mesh),
-        in_shardings=(placed, split, split),
-        out_shardings=(placed, whole),
-        donate_argnums=0,
-    )
     progress = Progress(folder, start, steps, batch_size, enabled=jax.process_index() == 0)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
@@ -146,31 +88,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         progress.say(report)
         if jax.process_index() == 0:
             folder.pretrained.write_text(report + "\n", encoding="utf-8")
-    whole_images = config.augment.crop is None and config.augment.resize is None
-    pad_to = config.data.pad_to if whole_images else None
-    if pad_to:
-        shapes = batch_shapes(source, pad_to, batch_size)
-        progress.say(f"batches of at most {shapes} shape(s), each of which is compiled once")
+    if program.pad_to:
+        progress.say(
+            f"batches of at most {program.shapes()} shape(s), each of which is compiled once"
+        )
     skipped = Skipped(config.data.skip_limit, progress.say)
-    batches = _on_devices(
-        train_batches(
-            source,
-            seed=config.seed,
-            batch_size=batch_size,
-            augment=augment,
-            sampling=config.data.sampling,
-            pad_to=pad_to,
-            skipped=skipped if config.data.on_error == "skip" else None,
-            start_step=start,
-            process_index=jax.process_index(),
-            process_count=jax.process_count(),
-            threads=config.data.threads,
-            workers=config.data.workers,
-            prefetch=config.data.prefetch,
-        ),
-        mesh,
-        ahead=2,
-    )
+    batches = program.batches(start, skipped if config.data.on_error == "skip" else None)
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores = None
     try:
@@ -178,7 +101,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             begun = time.perf_counter()
             images, labels = next(batches)
             progress.waited(time.perf_counter() - begun)
-            state, metrics = train_step(state, images, labels)
+            state, metrics = program.step(state, images, labels)
             progress.advance()
             if step % config.log.every_steps == 0 or step == steps:
                 loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
@@ -217,19 +140,6 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         batches.close()
         progress.close()
         checkpoints.close()
-
-
-def _on_devices(batches: Generator[dict], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
-    """Images and labels on the devices, `ahead` batches early: copies overlap with steps."""
-    queue: list[tuple[jax.Array, ...]] = []
-    try:
-        for batch in batches:
-            queue.append(to_devices(mesh, batch["image"], batch["label"]))
-            if len(queue) >= ahead:
-                yield queue.pop(0)
-        yield from queue
-    finally:
-        batches.close()
 
 
 def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:

@@ -111,14 +111,15 @@ def test_a_config_from_before_there_was_a_start_is_read(tmp_path):
 def test_a_run_starts_from_the_folder_and_goes_on_without_it(
     tiny, exported, tmp_path, restored, monkeypatch, capsys
 ):
+    import jaxseg.program as program
     import jaxseg.train as training
 
     folder, variables = exported
     fields = {"init.pretrained": str(folder), "log.pictures": 0, "eval.every_steps": None}
     started = []
-    place = training.to_every_device
+    place = program.to_every_device
     monkeypatch.setattr(
-        training, "to_every_device", lambda mesh, tree: started.append(tree) or place(mesh, tree)
+        program, "to_every_device", lambda mesh, tree: started.append(tree) or place(mesh, tree)
     )
 
     # a step that is too small to change a float32 leaves the parameters of the start
