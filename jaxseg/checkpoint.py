@@ -128,7 +128,8 @@ class Checkpoints:
 
 
 def restore_variables(folder: pathlib.Path, step: int) -> dict:
-    """The parameters and statistics in a checkpoint, whatever network and optimiser it is of.
+    """The parameters and statistics in a checkpoint, whatever network and optimiser it is of: their
+    moving average, where the run kept one.
 
     Args:
       folder: of the checkpoints.
@@ -140,14 +141,18 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     state = epath.Path(folder.absolute()) / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(state).tree
-    names = [name for name in ("params", "batch_stats") if name in tree]
+    averaged = bool(tree.get("average"))
+    there = tree["average"] if averaged else tree
+    names = [name for name in ("params", "batch_stats") if name in there]
     like = {
-        n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), tree[n]) for n in names
+        n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), there[n]) for n in names
     }
+    like = {"average": like} if averaged else like
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
     wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
     restored = handler.restore(state, args=wanted)
     handler.close()
+    restored = restored["average"] if averaged else restored
     return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
 
 

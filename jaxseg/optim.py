@@ -1,11 +1,15 @@
 """Optimisers and learning-rate schedules, by Optax."""
 
 import re
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import optax
+
+from jaxseg.errors import InputError
 
 
 def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
@@ -59,13 +63,14 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
         v = momentum * v + gradient + decay * w;  w = w - lr * v
 
     "adamw" decouples the decay. The gradient is clipped before the decay is added; a rule's
-    multiplier goes with lr and with decay.
+    multiplier goes with lr and with decay. What is `frozen` has neither momentum nor decay, counts
+    nothing in the norm that is clipped, and stays as it is to the bit.
 
     Args:
       config: a run's `config.optim`.
       steps: optimiser steps of the whole run.
     """
-    rules = [(re.compile(pattern), lr, decay) for pattern, lr, decay in config.rules]
+    rules = _compiled(config.rules)
     parts = []
     if config.clip_norm is not None:
         parts.append(optax.clip_by_global_norm(config.clip_norm))
@@ -78,19 +83,99 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
     rate = optax.scale_by_learning_rate(make_schedule(config, steps))
     momentum = [optax.trace(config.momentum)] if config.name == "sgd" and config.momentum else []
     parts += [rate, *momentum] if config.momentum_form == "caffe" else [*momentum, rate]
-    return optax.chain(*parts)
+    moving = optax.chain(*parts)
+    is_frozen = frozen(config)
+    if is_frozen is None:
+        return moving
+
+    def kinds(params):
+        return jax.tree_util.tree_map_with_path(
+            lambda path, _: "frozen" if is_frozen(parameter_name(path)) else "moving", params
+        )
+
+    return optax.partition({"moving": moving, "frozen": _stay()}, kinds)
 
 
-def multipliers(rules, path) -> tuple[float, float]:
-    """(learning rate, decay) multipliers of the parameter at a pytree `path`."""
-    name = "params/" + "/".join(key.key for key in path)
+def frozen(config: ml_collections.ConfigDict) -> Callable[[str], bool] | None:
+    """Tells of a parameter's name whether it is frozen; None where nothing is.
+
+    A parameter is frozen if a pattern of `freeze` is found in its name, or if the rule that decides
+    about it multiplies its learning rate by 0.
+
+    Args:
+      config: a run's `config.optim`.
+
+    >>> from jaxseg.config import default_config
+    >>> c = default_config().optim
+    >>> c.freeze = ("conv[12]_",)
+    >>> frozen(c)("params/conv2_1/kernel"), frozen(c)("params/conv3_1/kernel")
+    (True, False)
+    """
+    patterns, rules = [re.compile(pattern) for pattern in config.freeze], _compiled(config.rules)
+    if not patterns and all(lr for _, lr, _ in rules):
+        return None
+    return lambda name: (
+        any(pattern.search(name) for pattern in patterns) or multipliers(rules, name)[0] == 0
+    )
+
+
+def check_patterns(config: ml_collections.ConfigDict, params: Any) -> None:
+    """Checks that the patterns of a config mean something for these parameters.
+
+    Args:
+      config: a run's `config.optim`.
+      params: the network's; shapes will do.
+
+    Raises:
+      InputError: a pattern of `freeze` or `rules` finds no parameter, or all are frozen.
+    """
+    names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
+    for field, patterns in {
+        "freeze": config.freeze,
+        "rules": [pattern for pattern, _, _ in config.rules],
+    }.items():
+        for pattern in patterns:
+            if not any(re.search(pattern, name) for name in names):
+                raise InputError(
+                    f"Config field optim.{field} has the pattern {pattern!r}, which is found in no "
+                    "parameter's name.",
+                    f"Names are such as {names[0]} and {names[-1]}; mend it or leave it out.",
+                )
+    is_frozen = frozen(config)
+    if is_frozen is not None and all(map(is_frozen, names)):
+        raise InputError(
+            "Config fields optim.freeze and optim.rules freeze every parameter.",
+            "Leave some to be trained, or evaluate the network as it is.",
+        )
+
+
+def parameter_name(path) -> str:
+    """The name that patterns are looked for in, of the parameter at a pytree `path`."""
+    return "params/" + "/".join(key.key for key in path)
+
+
+def multipliers(rules, name: str) -> tuple[float, float]:
+    """(learning rate, decay) multipliers of the parameter of this name."""
     return next(((lr, decay) for pattern, lr, decay in rules if pattern.search(name)), (1.0, 1.0))
+
+
+def _compiled(rules):
+    return [(re.compile(pattern), lr, decay) for pattern, lr, decay in rules]
+
+
+def _stay() -> optax.GradientTransformation:
+    """Updates of -0.0, which added to any number leave it as it is; 0.0 would change -0.0."""
+    return optax.stateless(
+        lambda updates, _: jax.tree.map(lambda g: jnp.full_like(g, -0.0), updates)
+    )
 
 
 def _add_decay(weight_decay, rules):
     def update(updates, params):
         return jax.tree_util.tree_map_with_path(
-            lambda path, g, w: g + weight_decay * multipliers(rules, path)[1] * w, updates, params
+            lambda path, g, w: g + weight_decay * multipliers(rules, parameter_name(path))[1] * w,
+            updates,
+            params,
         )
 
     return optax.stateless(update)
@@ -99,7 +184,7 @@ def _add_decay(weight_decay, rules):
 def _scale_by_rules(rules):
     def update(updates, params):
         return jax.tree_util.tree_map_with_path(
-            lambda path, g: g * multipliers(rules, path)[0], updates
+            lambda path, g: g * multipliers(rules, parameter_name(path))[0], updates
         )
 
     return optax.stateless(update)

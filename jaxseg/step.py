@@ -12,6 +12,7 @@ import optax
 
 from jaxseg.losses import cross_entropy, labelled_weight
 from jaxseg.models import normalize
+from jaxseg.optim import parameter_name
 
 
 @flax.struct.dataclass
@@ -25,6 +26,8 @@ class TrainState:
       opt_state: the optimiser's.
       first_bad_step: int32 scalar, the first step whose loss, gradient or update was not finite;
         -1 for none.
+      average: `{"params": ..., "batch_stats": ...}`, the moving average of both; {} where none is
+        kept.
     """
 
     step: jax.Array
@@ -32,11 +35,12 @@ class TrainState:
     batch_stats: Any
     opt_state: Any
     first_bad_step: jax.Array
+    average: Any = flax.struct.field(default_factory=dict)
 
     @property
     def variables(self) -> dict:
-        """What `model.apply` takes."""
-        return {"params": self.params, "batch_stats": self.batch_stats}
+        """What `model.apply` takes to evaluate: the average, where one is kept."""
+        return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 
 def create_state(
@@ -44,6 +48,7 @@ def create_state(
     optimizer: optax.GradientTransformation,
     seed: int,
     image_size: tuple[int, int],
+    averaged: bool = False,
 ) -> TrainState:
     """A state at step 0.
 
@@ -52,19 +57,25 @@ def create_state(
       optimizer: the optimiser.
       seed: of the initial parameters.
       image_size: (height, width) of an image the network can take; parameters do not depend on it.
+      averaged: whether it keeps a moving average of the parameters.
     """
     images = jnp.zeros((1, *image_size, 3), jnp.float32)
-    return state_at_start(model.init(jax.random.key(seed), images), optimizer)
+    return state_at_start(model.init(jax.random.key(seed), images), optimizer, averaged)
 
 
-def state_at_start(variables: dict, optimizer: optax.GradientTransformation) -> TrainState:
+def state_at_start(
+    variables: dict, optimizer: optax.GradientTransformation, averaged: bool = False
+) -> TrainState:
     """A state at step 0 with these variables."""
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    copy = jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
     return TrainState(
         step=jnp.int32(0),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=optimizer.init(variables["params"]),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
         first_bad_step=jnp.int32(-1),
+        average=copy if averaged else {},  # a copy: the step donates each buffer once
     )
 
 
@@ -76,6 +87,8 @@ def make_train_step(
     ignore_label: int = 255,
     *,
     accumulate: int = 1,
+    ema: float | None = None,
+    frozen: Callable[[str], bool] | None = None,
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, images, labels) -> (state, metrics), to be jitted.
 
@@ -95,9 +108,20 @@ def make_train_step(
         parts, which differs where parts have unequal numbers of them). Batch norm normalises by a
         part's statistics, and its running ones take in every part, as Caffe's do. Part j holds the
         images j, j + accumulate, ...: on devices that share a batch, each has a share of each part.
+      ema: the decay d of the moving average; the state must keep one (`averaged`). After step t =
+        1, 2, ... it is average = d' * average + (1 - d') * value with d' = min(d, t / (9 + t)), so
+        that the random start is soon forgotten. Batch norm's running statistics are averaged like
+        the parameters, or they would be those of another network than the one that is evaluated.
+      frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
+        `jaxseg.optim.frozen`): its gradient is not computed and does not count in the norm.
     """
 
     def objective(params, batch_stats, images, labels, dropout_key):
+        if frozen is not None:
+            params = jax.tree_util.tree_map_with_path(
+                lambda path, w: jax.lax.stop_gradient(w) if frozen(parameter_name(path)) else w,
+                params,
+            )
         heads, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
             normalize(images, model.preprocessing),
@@ -157,12 +181,21 @@ def make_train_step(
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         sizes = jnp.stack([value, norm, optax.tree.norm(updates)])
         bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
+        params, step = optax.apply_updates(state.params, updates), state.step + 1
+        average = state.average
+        if ema is not None:
+            kept = 1 - jnp.minimum(ema, step / (9 + step))
+            now = {"params": params, "batch_stats": batch_stats}
+            average = jax.tree.map(  # what is frozen stays as it is, to the bit
+                lambda a, b: jnp.where(a == b, a, a + kept * (b - a)), average, now
+            )
         state = TrainState(
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
+            step=step,
+            params=params,
             batch_stats=batch_stats,
             opt_state=opt_state,
-            first_bad_step=jnp.where(bad, state.step + 1, state.first_bad_step),
+            first_bad_step=jnp.where(bad, step, state.first_bad_step),
+            average=average,
         )
         return state, {"loss": value, "gradient_norm": norm}
 

@@ -8,12 +8,12 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from jaxseg.checkpoint import Checkpoints, abstract, check_fits
+from jaxseg.checkpoint import Checkpoints, check_fits, restore_variables
 from jaxseg.config import load_config
 from jaxseg.data import Source, open_data
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer
-from jaxseg.sharding import make_mesh, replicated
+from jaxseg.sharding import make_mesh, to_every_device
 from jaxseg.step import create_state
 from jaxseg.workdir import Workdir
 
@@ -26,7 +26,8 @@ class Trained:
       config: the run's config.
       source: its evaluation split.
       model: its network.
-      variables: parameters and statistics of the checkpoint, on every device.
+      variables: parameters and statistics of the checkpoint, on every device: their moving average,
+        where the run kept one.
       step: of the checkpoint.
     """
 
@@ -60,6 +61,8 @@ def load_trained(workdir: str | pathlib.Path, step: str | int = "last") -> Train
     size = config.eval.input_size or source.size(0)
     like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, size))
     check_fits(folder.checkpoints, step, like.variables)
-    state, _ = checkpoints.restore(step, abstract(like, replicated(make_mesh(jax.device_count()))))
     checkpoints.close()
-    return Trained(config, source, model, state.variables, step)
+    variables = to_every_device(
+        make_mesh(jax.device_count()), restore_variables(folder.checkpoints, step)
+    )
+    return Trained(config, source, model, variables, step)

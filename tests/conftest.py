@@ -188,7 +188,8 @@ def restored():
         classes = open_data(config.data, "eval").info.num_classes
         model = model_from_config(config.model, classes)
         optimizer = make_optimizer(config.optim, config.train.steps)
-        like = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64)))
+        averaged = config.optim.ema is not None
+        like = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64), averaged))
         checkpoints = Checkpoints(Workdir(workdir).checkpoints)
         where = replicated(make_mesh(jax.device_count()))
         state, position = checkpoints.restore(checkpoints.find(step), abstract(like, where))

@@ -73,7 +73,11 @@ def test_set_field_converts(name, value, kept):
         ("train.lr", 1, "'optim.lr'"),
         ("batch_size", 1, "'eval.batch_size' or 'train.batch_size'"),
         ("train.step", 1, "'train.steps'"),
-        ("train.zzzzzz", 1, "Choose one of train.batch_size, train.steps."),
+        (
+            "train.zzzzzz",
+            1,
+            "Choose one of train.accumulate, train.batch_size, train.fsdp, train.steps.",
+        ),
         ("optim", 1, "group of fields"),
         ("train.steps.x", 1, "'train.steps'"),
         ("train.steps", 1.5, "a whole number, not 1.5"),
@@ -128,6 +132,13 @@ def test_set_field_refuses(name, value, words):
         ("optim.rules", (("bias", 2.0),)),
         ("optim.rules", (("(", 2.0, 0.0),)),
         ("optim.rules", (("bias", -2.0, 0.0),)),
+        ("optim.boundaries", (9000, 9000)),
+        ("optim.boundaries", (0, 9000)),
+        ("optim.boundaries", (0.5,)),
+        ("optim.momentum_form", "torch"),
+        ("optim.freeze", ("conv(",)),
+        ("optim.ema", 1.0),
+        ("train.accumulate", 0),
         ("eval.input_size", (480, 360, 3)),
         ("checkpoint.keep_last", 0),
         ("log.every_steps", 0),
@@ -144,6 +155,29 @@ def test_warm_up_must_end_inside_the_run():
     config = default_config()
     config.optim.warmup_steps = 1000
     assert "train.steps" in refusal(validate, config)
+
+
+def test_parts_of_a_batch_are_equal():
+    config = default_config()
+    config.train.accumulate = 3
+    message = refusal(validate, config)
+    assert "train.accumulate is 3" in message and "train.batch_size (8)" in message
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"optim.schedule": "step"}, "optim.boundaries is empty"),
+        ({"optim.boundaries": (5,)}, "optim.boundaries is (5,), which changes nothing while"),
+        ({"optim.factor": 0.5}, "Set optim.schedule to 'step'"),
+        ({"optim.name": "adamw", "optim.momentum_form": "pytorch"}, "optim.name is 'adamw'"),
+    ],
+)
+def test_fields_that_change_nothing(fields, words):
+    config = default_config()
+    for name, value in fields.items():
+        set_field(config, name, value)
+    assert words in refusal(validate, config)
 
 
 def test_images_are_resized_or_padded():

@@ -5,7 +5,8 @@ import optax
 import pytest
 
 from jaxseg.config import default_config
-from jaxseg.optim import make_optimizer, make_schedule
+from jaxseg.errors import InputError
+from jaxseg.optim import check_patterns, make_optimizer, make_schedule
 
 STEPS = 6
 
@@ -172,6 +173,20 @@ def test_the_rate_enters_after_the_momentum(torch):
     c.momentum_form = "caffe"
     with pytest.raises(AssertionError):
         close(run(c), run_torch(torch, make))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"freeze": ("conv2",)}, "optim.freeze has the pattern 'conv2'"),
+        ({"rules": (("bias", 1.0, 0.0), ("^score", 2.0, 1.0))}, "optim.rules .*'\\^score'"),
+        ({"freeze": ("kernel",), "rules": (("bias", 0.0, 1.0),)}, "freeze every parameter"),
+    ],
+)
+def test_patterns_that_mean_nothing(fields, message):
+    check_patterns(config(freeze=("conv1/",), rules=(("bias$", 0.0, 1.0),)), params())
+    with pytest.raises(InputError, match=message):
+        check_patterns(config(**fields), params())
 
 
 def test_steps_of_the_rate():

@@ -11,8 +11,8 @@ from jaxseg.config import default_config
 from jaxseg.models.layers import Head
 from jaxseg.models.preprocessing import IMAGENET
 from jaxseg.ops import align_corners
-from jaxseg.optim import make_optimizer
-from jaxseg.step import create_state, make_train_step
+from jaxseg.optim import frozen, make_optimizer
+from jaxseg.step import create_state, make_train_step, state_at_start
 
 SIZE, C = (13, 17), 4
 
@@ -59,8 +59,12 @@ class Run:
             config[section][field] = value
         self.model = model or Toy()
         self.optimizer = make_optimizer(config.optim, steps=10)
-        self.state = create_state(self.model, self.optimizer, 0, SIZE)
-        self.step = jax.jit(make_train_step(self.model, self.optimizer, config.loss, 3, **options))
+        averaged = "ema" in options
+        self.state = jax.jit(lambda: create_state(self.model, self.optimizer, 0, SIZE, averaged))()
+        step = make_train_step(
+            self.model, self.optimizer, config.loss, 3, frozen=frozen(config.optim), **options
+        )
+        self.step = jax.jit(step)
 
     def go(self, steps=1):
         """The losses of some steps, each with a batch of its own."""
@@ -141,6 +145,80 @@ def test_devices_that_share_a_batch_share_each_part(mesh):
     close((got_state.params, got_numbers), (state.params, numbers), rtol=1e-5, atol=1e-6)
     text = step.lower(run.state, images, labels).compile().as_text()
     assert "all-to-all" not in text and "collective-permute" not in text  # no image moves
+
+
+def test_moving_average():
+    """By its definition: of parameters and of statistics, from the first step on."""
+    run = Run(model=Toy(norm=True), ema=0.3)
+    want, start = run.state.variables, run.state.params
+    for step in range(1, 6):
+        run.state, _ = run.step(run.state, *batch(step))
+        d = min(0.3, step / (9 + step))
+        now = {"params": run.state.params, "batch_stats": run.state.batch_stats}
+        want = jax.tree.map(lambda a, w: d * a + (1 - d) * w, want, now)  # noqa: B023
+        close(run.state.variables, want, rtol=1e-5, atol=1e-7)
+    for other in (run.state.params, start):
+        assert np.abs(want["params"]["score"]["kernel"] - other["score"]["kernel"]).max() > 1e-4
+    plain = Run(model=Toy(norm=True))
+    plain.go(1)
+    jax.tree.map(np.testing.assert_array_equal, plain.state.variables["params"], plain.state.params)
+
+
+def test_no_buffer_is_donated_twice():
+    """Of a state that keeps an average, which begins as a copy; nothing of the old one is left."""
+    run = Run(model=Toy(norm=True), ema=0.9)
+    step = jax.jit(run.step.__wrapped__, donate_argnums=0)
+    old = jax.tree.leaves(run.state)
+    step(run.state, *batch())
+    assert all(a.is_deleted() for a in old)
+
+
+@pytest.mark.parametrize(("name", "how"), [("sgd", "freeze"), ("adamw", "rules")])
+def test_frozen_parameters_stay_to_the_bit(name, how):
+    """And the others move as if those had no gradient: also in the norm that is clipped."""
+    given = {"freeze": ("trunk", "norm/b"), "rules": (("trunk|norm/b", 0.0, 1.0),)}[how]
+    run = Run(
+        {
+            "optim.name": name,
+            "optim.weight_decay": 0.1,
+            "optim.clip_norm": 0.01,
+            f"optim.{how}": given,
+        },
+        model=Toy(norm=True),
+        ema=0.5,
+    )
+    params = run.state.params
+    params["trunk"]["kernel"] = params["trunk"]["kernel"].at[0, 0, 0, 0].set(-0.0)
+    variables = {"params": params, "batch_stats": run.state.batch_stats}
+    run.state = state_at_start(variables, run.optimizer, averaged=True)
+    before = jax.device_get(run.state)
+    images, labels = batch()
+    state, numbers = run.step(run.state, images, labels)
+    for kept in (state.params, state.average["params"]):
+        for old, new in [
+            *((before.params["trunk"][k], kept["trunk"][k]) for k in ("kernel", "bias")),
+            (before.params["norm"]["bias"], kept["norm"]["bias"]),
+        ]:
+            np.testing.assert_array_equal(np.asarray(old).view(int), np.asarray(new).view(int))
+    moved = [state.params["score"]["kernel"], state.params["norm"]["scale"]]
+    stood = [before.params["score"]["kernel"], before.params["norm"]["scale"]]
+    assert all((a != b).any() for a, b in zip(moved, stood, strict=True))
+    p = before.params
+    buffers = [a for a in jax.tree.leaves(state.opt_state) if a.ndim]
+    assert not any(a.shape == p["trunk"]["kernel"].shape for a in buffers)  # no momentum
+    if how == "rules":
+        return
+    # the norm is that of the gradient with respect to the others
+    free = Run({"optim.clip_norm": 0.01}, model=Toy(norm=True))
+
+    def loss(some):
+        whole = before.params | {"score": some["score"], "aux": some["aux"]}
+        whole["norm"] = before.params["norm"] | {"scale": some["scale"]}
+        at = free.state.replace(params=whole)
+        return free.step(at, images, labels)[1]["loss"]
+
+    gradient = jax.grad(loss)({"score": p["score"], "aux": p["aux"], "scale": p["norm"]["scale"]})
+    np.testing.assert_allclose(numbers["gradient_norm"], optax.tree.norm(gradient), rtol=1e-5)
 
 
 def test_optimizers_are_optax():

@@ -137,6 +137,12 @@ def default_config() -> ml_collections.ConfigDict:
     # (pattern, lr multiplier, decay multiplier): the first pattern found in a parameter's path
     # ("params/conv1_1/kernel") decides; a parameter that no pattern finds has (1, 1)
     c.optim.rules = ()
+    # patterns of parameters that stay as they are, as those of a rule with the lr multiplier 0 do;
+    # batch norm's running statistics still follow the data
+    c.optim.freeze = ()
+    # decay of a moving average of parameters and statistics, such as 0.999: what is evaluated,
+    # chosen as best, predicted with and exported; None: the parameters themselves
+    c.optim.ema = placeholder(float)
 
     c.eval = ml_collections.ConfigDict()
     c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end

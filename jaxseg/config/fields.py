@@ -243,15 +243,25 @@ def _are_boundaries(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and list(value) == sorted(set(value))
 
 
+def _are_patterns(value: tuple) -> bool:
+    return all(isinstance(v, str) and _is_pattern(v) for v in value)
+
+
+def _is_pattern(value: str) -> bool:
+    try:
+        re.compile(value)
+    except re.error:
+        return False
+    return True
+
+
 def _is_rules(value: tuple) -> bool:
     for rule in value:
         if not (isinstance(rule, tuple) and len(rule) == 3 and isinstance(rule[0], str)):
             return False
         if not all(_is_number(scale) and scale >= 0 for scale in rule[1:]):
             return False
-        try:
-            re.compile(rule[0])
-        except re.error:
+        if not _is_pattern(rule[0]):
             return False
     return True
 
@@ -352,6 +362,8 @@ _CHECKS: dict[str, _Check] = {
         "triples (regular expression, lr multiplier >= 0, decay multiplier >= 0), "
         "such as (('bias$', 2.0, 0.0),)",
     ),
+    "optim.freeze": (_are_patterns, "regular expressions, such as ('^params/conv[1-4]_',)"),
+    "optim.ema": (lambda v: 0 < v < 1, "a decay between 0 and 1, such as 0.999"),
     "eval.every_steps": _POSITIVE,
     "eval.batch_size": _POSITIVE,
     "eval.input_size": _SIZE,
