@@ -85,10 +85,11 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.scenes_train = 512  # scenes only: how many to train on
     c.data.scenes_eval = 64  # scenes only: how many to score on
     c.data.scenes_size = (96, 96)  # scenes only: (height, width) in pixels
-    # training on cut-outs, as DeconvNet does: its stage 1, "objects" (VOC's SegmentationObject), or
-    # stage 2, "boxes" of a file; None: whole photographs
+    # training on cut-outs, as DeconvNet does: its stage 1, "objects" (numbered by the masks of VOC
+    # and SBD), or stage 2, "boxes" of a file; None: whole photographs
     c.data.crops = placeholder(str)
-    c.data.boxes = placeholder(str)  # the file: NAME left top right bottom a line
+    # the file: NAME left top right bottom a line; scenes need none (boxes about their shapes)
+    c.data.boxes = placeholder(str)
     c.data.sampling = "shuffle"  # training: epochs ("shuffle"), or drawn from all ("replacement")
     c.data.pad_to = placeholder(int)  # whole images: pad batches to multiples of this; None: never
     c.data.on_error = "raise"  # a training file that is bad: "raise" ends the run, "skip" does not

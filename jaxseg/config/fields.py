@@ -299,6 +299,7 @@ _CHOICES = {
 
 # field: (the field that gives it a meaning, by which value)
 _NEEDS = {
+    "data.boxes": ("data.crops", "boxes"),
     "optim.boundaries": ("optim.schedule", "step"),
     "optim.factor": ("optim.schedule", "step"),
     "optim.momentum_form": ("optim.name", "sgd"),

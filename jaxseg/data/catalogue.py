@@ -7,7 +7,14 @@ from typing import NamedTuple
 
 import ml_collections
 
-from jaxseg.data.crops import Crops, box_crops, object_crops, read_boxes
+from jaxseg.data import prepared
+from jaxseg.data.crops import (
+    Crops,
+    box_crops,
+    boxes_about_objects,
+    object_crops,
+    read_boxes,
+)
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
@@ -50,7 +57,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     else:
         source = Pairs(list_data(config, name))
     if config.crops is not None and split == "train":
-        source = _crops(config, source)
+        source = _crops(config, source, seed)
     return Cached(source) if config.cache else source
 
 
@@ -130,20 +137,24 @@ def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
     return None
 
 
-def _crops(config, source: Source) -> Source:
-    if not isinstance(source, Pairs):
+def _crops(config, source: Source, seed: int) -> Source:
+    if not isinstance(source, Pairs | Scenes):
         raise InputError(
             f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
             "Set config.data.root to the folder as it was unpacked.",
         )
     if config.crops == "objects":
         return Crops(source, object_crops(source))
-    if config.boxes is None:
+    if config.boxes is not None:
+        boxes = read_boxes(Path(config.boxes).expanduser())
+    elif isinstance(source, Scenes):
+        boxes = boxes_about_objects(source, seed)
+    else:
         raise InputError(
             "config.data.crops is 'boxes', but config.data.boxes is not set.",
             "Set it to a text file with one box a line: NAME left top right bottom.",
         )
-    return Crops(source, box_crops(source, read_boxes(Path(config.boxes).expanduser())))
+    return Crops(source, box_crops(source, boxes))
 
 
 def _prepared(config, split: str) -> Source:

@@ -9,19 +9,25 @@ photo, the photo goes on in black and the label is ignored. Both are resized and
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.data.decode import read_stored
-from jaxseg.data.listing import Pairs, read_lines
-from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.listing import read_lines
+from jaxseg.data.source import DataInfo, Example, Source
 from jaxseg.errors import InputError
 
-INSTANCES = "SegmentationObject"  # VOC's folder of masks that number the objects
 Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 _MOST_REPEATS = 10
 _THREADS = 8
+
+
+class WithObjects(Source, Protocol):
+    """A data set that knows which pixels belong to one object."""
+
+    def objects(self, index: int) -> np.ndarray:
+        """The numbers of the objects in an example, unsigned [H, W]; 0 is none."""
+        ...
 
 
 class Crop(NamedTuple):
@@ -43,7 +49,7 @@ class Crops:
       InputError: there are none.
     """
 
-    def __init__(self, source: Pairs, crops: Sequence[Crop]):
+    def __init__(self, source: WithObjects, crops: Sequence[Crop]):
         if not crops:
             raise InputError(
                 f"Nothing can be cut out of '{source.info.name}': no object was found in it.",
@@ -63,8 +69,8 @@ class Crops:
         image, label, _ = self._source[crop.example]
         label = cut(label, crop.box, self.info.ignore_label)
         if crop.instance is not None:
-            found = _instances(self._source, crop.example)
-            others = cut(found, crop.box, crop.instance) != crop.instance
+            numbers = self._source.objects(crop.example)
+            others = cut(numbers, crop.box, crop.instance) != crop.instance
             label[others & (label != self.info.ignore_label)] = 0
         return Example(cut(image, crop.box, 0), label, self.name(index))
 
@@ -92,26 +98,24 @@ def cut(pixels: np.ndarray, box: Box, fill: int) -> np.ndarray:
     return out
 
 
-def object_crops(source: Pairs) -> list[Crop]:
-    """Stage 1: every object of the data set, as VOC's SegmentationObject masks number them.
+def object_crops(source: WithObjects) -> list[Crop]:
+    """Stage 1: every object of the data set, as the masks of VOC and SBD number them.
 
     Raises:
       InputError: such a mask is missing, bad or of another size than the class mask.
     """
 
+    ignored = source.info.ignore_label
+
     def of_example(index: int) -> list[Crop]:
-        instances = _instances(source, index)
-        return [
-            Crop(index, enlarged(_bounds(instances == number)), number)
-            for number in np.unique(instances).tolist()
-            if number not in (0, source.info.ignore_label)
-        ]
+        boxes = _boxes_of(source.objects(index), ignored)
+        return [Crop(index, enlarged(box), number) for number, box in boxes.items()]
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return [crop for crops in pool.map(of_example, range(len(source))) for crop in crops]
 
 
-def box_crops(source: Pairs, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
+def box_crops(source: Source, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
     """Stage 2: the boxes that hold part of an object, with those of rare classes repeated.
 
     A box with a class that occurs in fewer boxes than the median class is repeated as often as the
@@ -144,6 +148,17 @@ def box_crops(source: Pairs, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
     median = np.median(counts[counts > 0])
     times = np.clip(np.rint(median / np.maximum(counts, 1)), 1, _MOST_REPEATS).astype(int)
     return [crop for crop, present in found for _ in range(times[present].max())]
+
+
+def boxes_about_objects(source: WithObjects, seed: int) -> dict[str, list[Box]]:
+    """Boxes as a proposal method might find them, where there is none: about each object, each side
+    up to a fifth of the object's height or width away from it."""
+    found = {}
+    for index in range(len(source)):
+        rng = np.random.default_rng((seed, index))
+        boxes = _boxes_of(source.objects(index), source.info.ignore_label).values()
+        found[source.name(index)] = [_moved(box, rng.uniform(-0.2, 0.2, 4)) for box in boxes]
+    return found
 
 
 def read_boxes(path: Path) -> dict[str, list[Box]]:
@@ -181,20 +196,21 @@ def enlarged(box: Box, factor: float = 1.2) -> Box:
     return round(top - more_y), round(left - more_x), round(bottom + more_y), round(right + more_x)
 
 
+def _moved(box: Box, by: np.ndarray) -> Box:
+    """`box`, each side moved by a share of its height or width; it keeps a row and a column."""
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    top, bottom = top + round(by[0] * height), bottom + round(by[2] * height)
+    left, right = left + round(by[1] * width), right + round(by[3] * width)
+    return top, left, max(bottom, top + 1), max(right, left + 1)
+
+
+def _boxes_of(numbers: np.ndarray, ignore_label: int) -> dict[int, Box]:
+    """The box tight on each object by its number."""
+    present = (n for n in np.unique(numbers).tolist() if n not in (0, ignore_label))
+    return {n: _bounds(numbers == n) for n in present}
+
+
 def _bounds(mask: np.ndarray) -> Box:
     rows, columns = np.flatnonzero(mask.any(1)), np.flatnonzero(mask.any(0))
     return int(rows[0]), int(columns[0]), int(rows[-1]) + 1, int(columns[-1]) + 1
-
-
-def _instances(source: Pairs, index: int) -> np.ndarray:
-    """The numbers of the objects in an example, uint8 [H, W]; 0 is none."""
-    mask = source.pairs[index].mask
-    path = mask.parent.parent / INSTANCES / mask.name
-    numbers, size = read_stored(path), source.size(index)
-    if numbers.shape != size:
-        raise InputError(
-            f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "
-            f"photo {size[1]} and {size[0]}.",
-            "Make both the same size, or take the id out of the list.",
-        )
-    return numbers

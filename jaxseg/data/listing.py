@@ -7,10 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxseg.data.decode import read_image, read_mask, read_size, size_mismatch
+import numpy as np
+
+from jaxseg.data.decode import read_image, read_mask, read_size, read_stored, size_mismatch
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError
 
+VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
 
 
@@ -81,6 +84,27 @@ class Pairs:
 
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.pairs[index].photo)
+
+    def objects(self, index: int) -> np.ndarray:
+        """The numbers of the objects in an example, unsigned [H, W]; 0 is none, 255 a border.
+
+        They stand in a file of the same name as the mask's, in the folder that VOC and SBD have
+        beside the masks' own.
+
+        Raises:
+          InputError: such a file is missing, bad or of another size than the photo.
+        """
+        mask = self.pairs[index].mask
+        folder = SBD_OBJECTS if mask.suffix == ".mat" else VOC_OBJECTS
+        path = mask.parent.parent / folder / mask.name
+        numbers, size = read_stored(path), self.size(index)
+        if numbers.shape != size:
+            raise InputError(
+                f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "
+                f"photo {size[1]} and {size[0]}.",
+                "Make both the same size, or take the id out of the list.",
+            )
+        return numbers
 
 
 def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, list[Path]]:

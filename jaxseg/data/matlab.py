@@ -33,7 +33,8 @@ _LARGEST = 2**28  # bytes that an element may unpack to: a label map of 134 mill
 def read_mat_labels(path: Path) -> np.ndarray:
     """The label map in `path`, [H, W] of an unsigned integer type, as stored.
 
-    It is `GTcls.Segmentation` (SBD: classes 0..20) or `LabelMap` (PASCAL-Context: 1..459).
+    It is `GTcls.Segmentation` (SBD: classes 0..20), `GTinst.Segmentation` (SBD: objects 1, 2, ...)
+    or `LabelMap` (PASCAL-Context: 1..459).
 
     Raises:
       InputError: the file is damaged or holds neither.
@@ -48,7 +49,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
     if labels is None or labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
         raise InputError(
             f"{path} holds no label map.",
-            "Give a file of SBD's cls folder or of PASCAL-Context's trainval folder.",
+            "Give a file of SBD's cls or inst folder or of PASCAL-Context's trainval folder.",
         )
     return labels
 
@@ -67,7 +68,7 @@ def _find(content: bytes) -> np.ndarray | None:
         name, value = _array(data, order)
         if name == "LabelMap" and isinstance(value, np.ndarray):
             return value
-        if name == "GTcls" and isinstance(value, dict) and "Segmentation" in value:
+        if name in ("GTcls", "GTinst") and isinstance(value, dict) and "Segmentation" in value:
             name, value = _array(value["Segmentation"], order)
             return value if isinstance(value, np.ndarray) else None
     return None

@@ -74,17 +74,27 @@ class Scenes:
     def __getitem__(self, index: int) -> Example:
         if not 0 <= index < self._count:
             raise IndexError(index)
+        canvas, label, _ = self._drawn(index)
+        return Example((canvas.clip(0, 1) * 255).astype(np.uint8), label, self.name(index))
+
+    def objects(self, index: int) -> np.ndarray:
+        """Which of its shapes each pixel shows, uint8 [H, W]: 1, 2, ...; 0 is ground."""
+        return self._drawn(index)[2]
+
+    def _drawn(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Colours, float32 [H, W, 3], mostly in 0..1; labels and objects, uint8 [H, W]."""
         rng = np.random.default_rng((self._seed, _STREAMS[self._stream], index))
         height, width = self._size
         canvas = _ground(rng, height, width)
-        label = np.zeros(self._size, np.uint8)
-        for _ in range(rng.integers(4, 7)):
-            _paste(rng, canvas, label, int(rng.integers(1, self.info.num_classes)))
+        label, objects = np.zeros(self._size, np.uint8), np.zeros(self._size, np.uint8)
+        for number in range(1, rng.integers(4, 7) + 1):
+            kind = int(rng.integers(1, self.info.num_classes))
+            _paste(rng, canvas, label, objects, kind, number)
         light = rng.uniform(-0.25, 0.25, 2)
         canvas *= 1 + light[0] * np.linspace(-1, 1, width, dtype=np.float32)[:, None]
         canvas *= 1 + light[1] * np.linspace(-1, 1, height, dtype=np.float32)[:, None, None]
         canvas += 0.025 * rng.standard_normal(canvas.shape, np.float32)
-        return Example((canvas.clip(0, 1) * 255).astype(np.uint8), label, self.name(index))
+        return canvas, label, objects
 
     def name(self, index: int) -> str:
         return f"{self._stream}-{self._seed}-{index}"
@@ -103,7 +113,14 @@ def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     return _mix(_rgb(hue, 0.12, value), _rgb(hue + 0.1, 0.25, value * 0.75), waves / 3)
 
 
-def _paste(rng: np.random.Generator, canvas: np.ndarray, label: np.ndarray, index: int):
+def _paste(
+    rng: np.random.Generator,
+    canvas: np.ndarray,
+    label: np.ndarray,
+    objects: np.ndarray,
+    index: int,
+    number: int,
+):
     """Draws a shape of class `index` over what is there, with its shadow and ignored border."""
     outline, texture, hue = list(_SHAPES.values())[index - 1]
     height, width = label.shape
@@ -134,6 +151,7 @@ def _paste(rng: np.random.Generator, canvas: np.ndarray, label: np.ndarray, inde
     labels = label[rows, columns]
     labels[distance < 0] = index
     labels[np.abs(distance) < _BORDER] = IGNORE
+    objects[rows, columns][distance < 0] = number
 
 
 def _disc(u, v, radius):

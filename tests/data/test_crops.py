@@ -4,10 +4,17 @@ import pickle
 
 import numpy as np
 import pytest
+import scipy.io
 
 from jaxseg.config import default_config
-from jaxseg.data import Augment, open_data, train_batches
-from jaxseg.data.crops import Crops, box_crops, object_crops, read_boxes
+from jaxseg.data import Augment, Scenes, open_data, train_batches
+from jaxseg.data.crops import (
+    Crops,
+    box_crops,
+    boxes_about_objects,
+    object_crops,
+    read_boxes,
+)
 from jaxseg.errors import InputError
 
 
@@ -106,3 +113,59 @@ def test_missing_instance_masks_are_named(scene):
     scene.mask("x", np.zeros((5, 5), np.uint8)).rename(scene.root / "SegmentationObject/b.png")
     with pytest.raises(InputError, match="Instance mask .*b.png is 5 wide and 5 high, its"):
         object_crops(scene.open())
+
+
+def test_objects_of_sbd(scene):
+    """Where the classes come from SBD's file, the objects come from the one beside it."""
+    sbd = scene.root / "benchmark_RELEASE/dataset"
+    numbers = np.zeros((20, 30), np.uint8)
+    numbers[2:6, 1:9], numbers[10:, 20:] = 1, 2
+    for folder, key, values in (("cls", "GTcls", 3 * numbers), ("inst", "GTinst", numbers)):
+        (sbd / folder).mkdir(parents=True)
+        scipy.io.savemat(sbd / folder / "b.mat", {key: {"Segmentation": values}})
+    (sbd / "train.txt").write_text("b\n")
+    config = default_config().data
+    config.update({"name": "voc2012", "root": str(scene.root), "train_split": "sbd_train"})
+    config.crops = "objects"
+    source = open_data(config, "train")
+    assert [name.split()[1] for name in map(source.name, range(2))] == ["2,0,6,10", "9,19,21,31"]
+    assert set(np.unique(source[1].label)) == {0, 6, 255}  # outside the photo: 255
+
+
+def test_scenes_have_objects_and_boxes_about_them():
+    source = Scenes(1, 12, (48, 64))
+    objects = [source.objects(i) for i in range(len(source))]
+    for i, numbers in enumerate(objects):
+        label = source[i].label
+        assert numbers.dtype == np.uint8 and 2 <= numbers.max() <= 6
+        for n in np.unique(numbers[numbers > 0]):
+            assert len(set(np.unique(label[numbers == n])) - {255}) <= 1  # one class each
+        assert not numbers[label == 0].any() and numbers[(label > 0) & (label < 255)].all()
+    crops = object_crops(source)
+    assert len(crops) == sum(len(np.unique(n)) - 1 for n in objects)
+    for index in (3, 7):
+        of_this = [c for c in crops if c.example == index]
+        boxes = boxes_about_objects(source, seed=5)[source.name(index)]
+        assert boxes != boxes_about_objects(source, seed=6)[source.name(index)]
+        for crop, (top, left, bottom, right) in zip(of_this, boxes, strict=True):
+            rows, columns = np.nonzero(objects[index] == crop.instance)
+            height, width = np.ptp(rows) + 1, np.ptp(columns) + 1
+            assert abs(top - rows.min()) <= 0.2 * height + 1
+            assert abs(left - columns.min()) <= 0.2 * width + 1
+            assert abs(bottom - 1 - rows.max()) <= 0.2 * height + 1
+            assert abs(right - 1 - columns.max()) <= 0.2 * width + 1
+
+
+def test_both_stages_on_scenes():
+    config = default_config().data
+    config.update({"name": "scenes", "scenes_train": 6, "scenes_size": (48, 48)})
+    whole = open_data(config, "train")
+    config.crops = "objects"
+    stage_1 = open_data(config, "train", seed=2)
+    config.crops = "boxes"
+    stage_2 = open_data(config, "train", seed=2)
+    assert len(whole) == 6 < len(stage_1) <= len(stage_2)
+    shown = [len(set(np.unique(source[i].label)) - {0, 255}) for source in (stage_1, stage_2)
+             for i in range(len(stage_1))]  # fmt: skip
+    assert max(shown[: len(stage_1)]) == 1 < max(shown[len(stage_1) :])
+    assert len(open_data(config, "eval")) == 64
