@@ -157,7 +157,9 @@ def boxes_about_objects(source: WithObjects, seed: int) -> dict[str, list[Box]]:
     for index in range(len(source)):
         rng = np.random.default_rng((seed, index))
         boxes = _boxes_of(source.objects(index), source.info.ignore_label).values()
-        found[source.name(index)] = [_moved(box, rng.uniform(-0.2, 0.2, 4)) for box in boxes]
+        found[source.name(index)] = [
+            _moved(box, rng.uniform(-0.2, 0.2, 4).tolist()) for box in boxes
+        ]
     return found
 
 
@@ -196,7 +198,7 @@ def enlarged(box: Box, factor: float = 1.2) -> Box:
     return round(top - more_y), round(left - more_x), round(bottom + more_y), round(right + more_x)
 
 
-def _moved(box: Box, by: np.ndarray) -> Box:
+def _moved(box: Box, by: Sequence[float]) -> Box:
     """`box`, each side moved by a share of its height or width; it keeps a row and a column."""
     top, left, bottom, right = box
     height, width = bottom - top, right - left
