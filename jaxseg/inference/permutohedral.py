@@ -20,8 +20,9 @@ class Lattice:
 
     How near depends on the points. For 1200 normally distributed ones of 1, 2 and 5 dimensions a
     sum is 1, 2 and 11 % off on average, the more the lonelier its point; divided by the sum for
-    x = 1 it is much nearer: 0.0003, 0.0007 and 0.004 off for x in 0..1. Positions and colours of
-    a photograph leave many neighbours out: sums are 20 to 30 % low, the quotients 0.002 to 0.02 off.
+    x = 1 it is much nearer: 0.0003, 0.0007 and 0.004 off for x in 0..1. Among the positions and
+    colours of a photograph many vertices are missing: sums are 20 to 30 % low, the quotients 0.002
+    to 0.02 off.
 
     Args:
       features: [N, d] floating point, in units of the Gaussian's deviation.
