@@ -3,6 +3,7 @@
 import logging
 import pathlib
 import re
+import shutil
 from typing import Any, TypeVar
 
 import jax
@@ -13,6 +14,7 @@ from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.errors import InputError
+from jaxseg.processes import wait_for_others
 
 State = TypeVar("State")
 
@@ -35,16 +37,23 @@ class Checkpoints:
       keep_last: how many of the newest to keep.
       keep_best: how many of those with the highest mean IoU to keep besides.
       clean: remove what a killed process left unfinished; not while another process saves here.
+
+    Attributes:
+      removed: names of the unfinished ones that `clean` removed.
     """
 
     def __init__(
         self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1, clean: bool = False
     ):
         self._folder = folder.absolute()
+        self.removed: list[str] = []
+        if clean:
+            if jax.process_index() == 0:
+                self.removed = _remove_unfinished(self._folder)
+            wait_for_others("unfinished checkpoints are removed")
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                cleanup_tmp_directories=clean,
                 best_fn=_mean_iou,
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -92,8 +101,6 @@ class Checkpoints:
         """Starts to save; returns as soon as `state` may change. `scores` must hold `mean_iou`."""
         metrics = None if scores is None else {"mean_iou": scores["mean_iou"]}
         self._manager.wait_until_finished()
-        for broken in set(self._manager.all_steps()) - set(whole_steps(self._folder)):
-            self._manager.delete(broken)  # or it would count as one of those to keep
         self._manager.save(
             step,
             args=ocp.args.Composite(
@@ -198,6 +205,16 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
     parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata")
     found = (p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name))
     return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
+
+
+def _remove_unfinished(folder: pathlib.Path) -> list[str]:
+    """Removes what Orbax had not finished, or else would count as one of those to keep."""
+    whole = set(map(str, whole_steps(folder)))
+    found = [p for p in folder.glob("*") if re.fullmatch(r"\d+(\.orbax-checkpoint-tmp.*)?", p.name)]
+    unfinished = sorted((p for p in found if p.name not in whole), key=lambda p: p.name)
+    for path in unfinished:
+        shutil.rmtree(path)
+    return [p.name for p in unfinished]
 
 
 def abstract(state: State, shardings: Any) -> State:

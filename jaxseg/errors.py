@@ -26,6 +26,14 @@ class InputError(ValueError):
         return type(self), (self.problem, self.remedy)
 
 
+class Stopped(Exception):
+    """A signal asked a run to stop, and it did so in order: all that it did is saved.
+
+    The command line exits with code 75 then (EX_TEMPFAIL of sysexits.h, "try again later"): the
+    same command goes on.
+    """
+
+
 def nearest(word: str, choices: Iterable[str]) -> str:
     """A sentence that names the choices closest to `word`, or all of them where none is close.
 

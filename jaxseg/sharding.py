@@ -70,7 +70,7 @@ def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
       smallest: elements from which on an array is split.
 
     >>> mesh = jax.make_mesh((1, 1), ("data", "fsdp"))
-    >>> split_state(mesh, {"bias": jnp.zeros(21)})["bias"].spec
+    >>> split_state(mesh, {"bias": np.zeros(21)})["bias"].spec
     PartitionSpec()
     """
     parts = mesh.shape["fsdp"]

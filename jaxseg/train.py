@@ -1,5 +1,6 @@
 """Training, told top to bottom: data, network, state, loop, final scores."""
 
+import functools
 import pathlib
 import time
 
@@ -10,16 +11,18 @@ import numpy as np
 from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
 from jaxseg.config import save_config, validate
 from jaxseg.data import Skipped, check_position, open_data, position, resize_image, save_classes
-from jaxseg.errors import InputError
+from jaxseg.errors import InputError, Stopped
 from jaxseg.evaluate import Evaluator, write_scores
 from jaxseg.inference.whole_image import label_images
 from jaxseg.optim import make_schedule
 from jaxseg.pretrained.start import starting_variables
+from jaxseg.processes import agree, failing_together, wait_for_others
 from jaxseg.program import Program
 from jaxseg.progress import Progress
 from jaxseg.report.panel import comparison
 from jaxseg.sharding import gather
 from jaxseg.step import TrainState
+from jaxseg.stop import StopRequest
 from jaxseg.workdir import Workdir
 
 
@@ -40,6 +43,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     Raises:
       InputError: something about the config, the data or the workdir is wrong, or the loss became
         NaN.
+      Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
     """
     # ---- what goes in
     validate(config)
@@ -57,11 +61,15 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     pretrained = None  # what a new run starts from; looked at before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)
-    folder.open(config)
+    first = jax.process_index() == 0
+    if first:
+        folder.open(config)
+    wait_for_others("the workdir is open")
+    folder.check_shared()
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
-    start = checkpoints.latest() or 0
+    start = agree(checkpoints.latest() or 0)
     where = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
         state, saved = checkpoints.restore(start, abstract(program.like, program.placed))
@@ -70,73 +78,89 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         state = program.state_from(pretrained)
     else:
         state = program.initial_state()
-    save_config(config, folder.config)
-    if jax.process_index() == 0:
+    if first:
+        save_config(config, folder.config)
         save_classes(source.info, folder.classes)
 
     # ---- the loop
-    progress = Progress(folder, start, steps, batch_size, enabled=jax.process_index() == 0)
+    progress = Progress(folder, start, steps, batch_size, enabled=first)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
         f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
         f"{len(eval_source)} evaluation images, "
         f"{jax.device_count()} device(s) of kind {jax.default_backend()}"
     )
+    if checkpoints.removed:
+        progress.say(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
     if start:
         progress.say(f"going on from step {start} of {steps}")
     elif pretrained is not None:
         progress.say(report)
-        if jax.process_index() == 0:
+        if first:
             folder.pretrained.write_text(report + "\n", encoding="utf-8")
     if program.pad_to:
         progress.say(
             f"batches of at most {program.shapes()} shape(s), each of which is compiled once"
         )
-    skipped = Skipped(config.data.skip_limit, progress.say)
+    of_this_process = functools.partial(print, f"process {jax.process_index()}:", flush=True)
+    tell = progress.say if first else of_this_process
+    skipped = Skipped(config.data.skip_limit, tell)
     batches = program.batches(start, skipped if config.data.on_error == "skip" else None)
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores = None
     try:
-        for step in range(start + 1, steps + 1):
-            begun = time.perf_counter()
-            images, labels = next(batches)
-            progress.waited(time.perf_counter() - begun)
-            state, metrics = program.step(state, images, labels)
-            progress.advance()
-            if step % config.log.every_steps == 0 or step == steps:
-                loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-                _stop_if_not_finite(state, checkpoints)
-                progress.training(step, loss, float(schedule(step - 1)), norm)
-            begun = time.perf_counter()
-            scores = None
-            if step == steps or (config.eval.every_steps and step % config.eval.every_steps == 0):
-                _stop_if_not_finite(state, checkpoints)
-                try:
-                    scores = evaluator.scores(gather(mesh, state.variables))
-                except InputError:  # a bad file, say: the training up to here is worth keeping
-                    checkpoints.save(step, state, where | {"step": step})
-                    raise
-                progress.evaluation(step, scores)
-            if scores or step % save_every == 0:
-                _stop_if_not_finite(state, checkpoints)
-                checkpoints.save(step, state, where | {"step": step}, scores)
-            progress.paused(time.perf_counter() - begun)
+        with failing_together(), StopRequest() as request:
+            for step in range(start + 1, steps + 1):
+                begun = time.perf_counter()
+                images, labels = next(batches)
+                progress.waited(time.perf_counter() - begun)
+                state, metrics = program.step(state, images, labels)
+                progress.advance()
+                if step % config.log.every_steps == 0 or step == steps:
+                    loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+                    _stop_if_not_finite(state, checkpoints)
+                    progress.training(step, loss, float(schedule(step - 1)), norm)
+                begun = time.perf_counter()
+                scores = None
+                if step == steps or (
+                    config.eval.every_steps and step % config.eval.every_steps == 0
+                ):
+                    _stop_if_not_finite(state, checkpoints)
+                    try:
+                        scores = evaluator.scores(gather(mesh, state.variables))
+                    except InputError:  # a bad file, say: the training up to here is worth keeping
+                        if jax.process_count() == 1:  # the others may not have met it
+                            checkpoints.save(step, state, where | {"step": step})
+                        raise
+                    progress.evaluation(step, scores)
+                stopped = step < steps and request.made(step)
+                if scores or stopped or step % save_every == 0:
+                    _stop_if_not_finite(state, checkpoints)
+                    checkpoints.save(step, state, where | {"step": step}, scores)
+                if stopped:
+                    checkpoints.wait()
+                    raise Stopped(
+                        f"stopped at step {step} of {steps}: it is saved, start again to go on"
+                    )
+                progress.paused(time.perf_counter() - begun)
 
-        # ---- what comes out
-        scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
-            "step": int(state.step)
-        }
-        checkpoints.wait()
-        if jax.process_index() == 0:
-            write_scores(folder.scores, scores)
-        picture = _picture(model, state, evaluator, config)
-        if picture is not None and jax.process_index() == 0:
-            picture.save(folder.picture)
-            progress.picture(steps, np.asarray(picture))
-        return scores
+            # ---- what comes out
+            scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
+                "step": int(state.step)
+            }
+            checkpoints.wait()
+            variables = gather(mesh, state.variables)
+            if first:
+                write_scores(folder.scores, scores)
+                here = jax.tree.map(lambda a: a.addressable_data(0), variables)
+                picture = _picture(model, here, evaluator, config)
+                if picture is not None:
+                    picture.save(folder.picture)
+                    progress.picture(steps, np.asarray(picture))
+            return scores
     finally:
         if skipped.problems:
-            progress.say(skipped.summary())
+            tell(skipped.summary())
         batches.close()
         progress.close()
         checkpoints.close()
@@ -160,7 +184,7 @@ def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
     )
 
 
-def _picture(model, state: TrainState, evaluator: Evaluator, config):
+def _picture(model, variables, evaluator: Evaluator, config):
     """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
     source = evaluator.source
     count = min(config.log.pictures, len(source))
@@ -170,6 +194,6 @@ def _picture(model, state: TrainState, evaluator: Evaluator, config):
     for index in np.linspace(0, len(source) - 1, count).round().astype(int):
         example = source[int(index)]
         inputs = resize_image(example.image, config.eval.input_size)[None]
-        prediction = label_images(model, state.variables, inputs, example.label.shape)
+        prediction = label_images(model, variables, inputs, example.label.shape)
         rows.append((example.image, example.label, np.asarray(prediction)[0]))
     return comparison(rows, source.info)

@@ -126,16 +126,21 @@ def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
     first.close()
     broken(tmp_path / "c", how)
     assert whole_steps(tmp_path / "c") == [1]
+    reader = Checkpoints(tmp_path / "c")  # as beside a run that is just saving
+    assert reader.latest() == 1 and reader.removed == []
+    reader.close()
 
-    checkpoints = Checkpoints(tmp_path / "c", keep_best=0)
+    checkpoints = Checkpoints(tmp_path / "c", keep_best=0, clean=True)
+    assert checkpoints.removed == ["9.orbax-checkpoint-tmp" if how == "unfinished" else "9"]
+    assert folders(tmp_path) == {"1"}
     assert checkpoints.find("last") == checkpoints.find("best") == checkpoints.latest() == 1
     with pytest.raises(InputError, match="'9'"):
         checkpoints.find(9)
     saved, _ = checkpoints.restore(1, abstract(make_state(), replicated(make_mesh(8))))
     assert float(saved["w"]["a"][0]) == 1
     save(checkpoints, 2)
-    assert whole_steps(tmp_path / "c") == [2]  # not lost in favour of the broken one
-    save(checkpoints, 9)  # in the place of the broken one
+    assert whole_steps(tmp_path / "c") == [2]  # not lost in favour of the unfinished one
+    save(checkpoints, 9)  # in the place of the unfinished one
     assert checkpoints.find("last") == 9
     saved, _ = checkpoints.restore(9, abstract(make_state(), replicated(make_mesh(8))))
     assert float(saved["w"]["a"][0]) == 9

@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from jaxseg.errors import InputError, nearest
+from jaxseg.errors import InputError, Stopped, nearest
 
 # verb: (module with main(argv), one line of help)
 VERBS = {
@@ -26,7 +26,9 @@ VERBS = {
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs `VERB WORDS...` and returns the exit code: 0, 2 for an `InputError`, 130 for Ctrl-C.
+    """Runs `VERB WORDS...` and returns the exit code.
+
+    0, 2 for an `InputError`, 75 for a run that a signal stopped in order, 130 for Ctrl-C.
 
     The one place where an `InputError` ends: two lines on stderr, no traceback.
     """
@@ -44,6 +46,9 @@ def run(argv: Sequence[str]) -> int:
     except InputError as e:
         print(f"error: {e.problem}\nfix: {e.remedy}", file=sys.stderr)
         return 2
+    except Stopped as stopped:
+        print(stopped, file=sys.stderr)
+        return 75
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130

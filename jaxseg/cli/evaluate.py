@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.parser import Parser
+from jaxseg.cli.parser import Parser, add_distributed
 from jaxseg.cli.score_table import score_table
 from jaxseg.errors import InputError
 
@@ -26,6 +26,7 @@ def main(argv: Sequence[str]) -> None:
         metavar="last|best|N",
         help="newest checkpoint, best by mean IoU, or a step that was kept (default: last)",
     )
+    add_distributed(parser)
     args = parser.parse_args(argv)
     if args.step not in ("last", "best") and not args.step.isdecimal():
         raise InputError(
@@ -33,6 +34,11 @@ def main(argv: Sequence[str]) -> None:
         )
     step = int(args.step) if args.step.isdecimal() else args.step
 
-    from jaxseg.evaluate import evaluate_workdir
+    from jaxseg.processes import joined
 
-    print(score_table(evaluate_workdir(args.workdir, step=step)))
+    with joined(args.distributed) as first:
+        from jaxseg.evaluate import evaluate_workdir
+
+        scores = evaluate_workdir(args.workdir, step=step)
+        if first:
+            print(score_table(scores))

@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 
 from jaxseg.cli.config_args import read_stages, split_overrides, split_spec
-from jaxseg.cli.parser import Parser
+from jaxseg.cli.parser import Parser, add_distributed
 from jaxseg.cli.score_table import score_table
+from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg train --config configs/quickstart.py",
@@ -37,21 +38,34 @@ def main(argv: Sequence[str]) -> None:
         metavar="DIR",
         help="folder for everything the run writes (default: a new one in runs/)",
     )
+    add_distributed(parser)
     words, overrides = split_overrides(argv)
     args = parser.parse_args(words)
+    if args.distributed and args.workdir is None:
+        raise InputError(
+            "--distributed without --workdir: the processes would each make a folder of their own.",
+            "Give one on a disk that all machines share.",
+        )
     stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
-    print(f"workdir: {workdir}", flush=True)
+    from jaxseg.processes import joined
 
-    if not stages[0][0]:
-        from jaxseg.train import train
+    with joined(args.distributed) as first:
+        say = print if first else _silent
+        say(f"workdir: {workdir}", flush=True)
+        if not stages[0][0]:
+            from jaxseg.train import train
 
-        print(score_table(train(stages[0][1], workdir)))
-        return
-    from jaxseg.stages import train_stages
+            say(score_table(train(stages[0][1], workdir)))
+            return
+        from jaxseg.stages import train_stages
 
-    for name, scores in train_stages(stages, workdir).items():
-        print(f"\n{name}\n{score_table(scores)}")
+        for name, scores in train_stages(stages, workdir, say).items():
+            say(f"\n{name}\n{score_table(scores)}")
+
+
+def _silent(*_, **__) -> None:
+    """Of several processes one prints."""
 
 
 def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:

@@ -1,0 +1,206 @@
+"""Several processes that train one network together: how they meet, agree, and fail as one.
+
+Each process has some of the devices and reads its share of every batch; all run the same program.
+A process that stopped alone would leave the others waiting in the next sum over all devices, so
+what ends one, ends all, with the same message.
+"""
+
+import contextlib
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxseg.errors import InputError, Stopped
+
+COORDINATOR, COUNT, INDEX = "JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS"
+_MEETING_SECONDS = 300
+_TELLING_SECONDS = 10  # how long the one that fails waits until the others know
+_FAILURE = "jaxseg/failure"
+
+_watch: "_Watch | None" = None
+
+
+@contextlib.contextmanager
+def joined(distributed: bool = True) -> Iterator[bool]:
+    """Makes this process one of several while the body runs; no device may have been used before.
+
+    The environment variables JAXSEG_COORDINATOR (HOST:PORT of the first process), JAXSEG_PROCESSES
+    (how many) and JAXSEG_PROCESS (which one, from 0) say who belongs together; without them JAX
+    asks SLURM, Open MPI, Kubernetes or the TPU's metadata. An exception in the body ends this
+    process and all others.
+
+    Args:
+      distributed: False does nothing: a process that is alone never waits for another.
+
+    Yields:
+      Whether this is the first process, the one that prints.
+
+    Raises:
+      InputError: nothing says who belongs together, or the others did not come.
+    """
+    global _watch
+    if not distributed:
+        yield True
+        return
+    _meet()
+    _watch = _Watch()
+    with failing_together():
+        try:
+            yield jax.process_index() == 0
+        except Stopped:
+            _part()
+            raise
+        _part()
+
+
+@contextlib.contextmanager
+def failing_together() -> Iterator[None]:
+    """Where an exception leaves the body, ends all processes that `joined` each other.
+
+    It belongs inside whatever would wait for other processes on its way out, as closing the
+    checkpoints does. Does nothing in a process that is alone.
+    """
+    try:
+        yield
+    except Stopped:  # all of them, at one step
+        raise
+    except BaseException as error:
+        if _watch is not None:
+            _watch.fail(error)
+        raise
+
+
+def agree(value: int) -> int:
+    """The first process's value: what a folder holds may look different from another machine."""
+    return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
+
+
+def wait_for_others(name: str) -> None:
+    """Returns when all processes have come to the place called `name`."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def _meet() -> None:
+    """Calls `jax.distributed.initialize`."""
+    given = {name: os.environ[name] for name in (COORDINATOR, COUNT, INDEX) if name in os.environ}
+    try:
+        if not given:
+            jax.distributed.initialize(initialization_timeout=_MEETING_SECONDS)
+            return
+        count, index = int(given[COUNT]), int(given[INDEX])
+        if not 0 <= index < count or ":" not in given[COORDINATOR]:
+            raise ValueError("out of range")
+        jax.distributed.initialize(
+            given[COORDINATOR],
+            count,
+            index,
+            cluster_detection_method="deactivate",
+            initialization_timeout=_MEETING_SECONDS,
+        )
+    except (KeyError, ValueError):
+        problem = "--distributed: nothing says which processes belong together"
+        if given:
+            problem = "--distributed: " + ", ".join(f"{k}={v}" for k, v in given.items())
+        raise InputError(
+            f"{problem}.",
+            f"Start it on SLURM, on a TPU or by launch/local.py, or set {COORDINATOR}=HOST:PORT, "
+            f"{COUNT} and {INDEX} (from 0).",
+        ) from None
+    except RuntimeError as error:
+        raise InputError(
+            f"The processes did not meet within {_MEETING_SECONDS} s: {error}",
+            "Start all of them, with one address of the first that the others can reach.",
+        ) from None
+
+
+def _part() -> None:
+    """Ends what `_meet` began; waits for the others, who may still be busy."""
+    global _watch
+    if _watch is not None:
+        _watch.close()
+        _watch = None
+    jax.distributed.shutdown()
+
+
+class _Watch:
+    """Learns from the processes' common notice board, once a second, whether one has failed."""
+
+    def __init__(self):
+        from jax._src.distributed import global_state  # there is no public way to the board
+
+        self._board = global_state.client
+        self._closed = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="jaxseg-watch", daemon=True)
+        self._thread.start()
+
+    def fail(self, error: BaseException) -> None:
+        """Tells the others, and ends this process."""
+        notice = _notice(error)
+        try:
+            self._board.key_value_set(_FAILURE, json.dumps(notice))
+        except Exception:  # another was first, and the watch ends this process; or it is gone
+            self._thread.join(_TELLING_SECONDS)
+        else:
+            self._closed.set()
+            until = time.monotonic() + _TELLING_SECONDS
+            while self._unaware() and time.monotonic() < until:
+                time.sleep(0.1)
+        if not isinstance(error, InputError | KeyboardInterrupt):
+            traceback.print_exception(error)
+        _end(notice)
+
+    def close(self) -> None:
+        """Looks no more."""
+        self._closed.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._closed.wait(1):
+            try:
+                text = self._board.key_value_try_get(_FAILURE)
+            except Exception:  # there is no such notice
+                continue
+            if self._closed.is_set():
+                return
+            with contextlib.suppress(Exception):
+                self._board.key_value_set(f"{_FAILURE}/seen/{jax.process_index()}", "")
+            notice = json.loads(text)
+            _end(notice, f"process {notice['process']}: ")
+
+    def _unaware(self) -> int:
+        """How many processes have not seen the notice."""
+        try:
+            seen = self._board.key_value_dir_get(f"{_FAILURE}/seen/")
+        except Exception:
+            return 0
+        return jax.process_count() - 1 - len(seen)
+
+
+def _notice(error: BaseException) -> dict:
+    """What the others are told of an exception: two lines and an exit code, as the command line."""
+    if isinstance(error, InputError):
+        lines, code = f"{error.problem}\nfix: {error.remedy}", 2
+    elif isinstance(error, KeyboardInterrupt):
+        lines, code = "interrupted", 130
+    else:
+        lines, code = f"{type(error).__name__}: {error}", 1
+    return {"process": jax.process_index(), "lines": lines, "code": code}
+
+
+def _end(notice: dict, who: str = "") -> None:
+    """Prints the notice and ends this process at once: to leave in order would need the others."""
+    for child in multiprocessing.active_children():
+        child.kill()
+    sys.stdout.flush()
+    print(f"error: {who}{notice['lines']}", file=sys.stderr, flush=True)
+    os._exit(notice["code"])

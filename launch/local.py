@@ -1,0 +1,108 @@
+"""Several processes of one run on this machine: to try what a cluster does, or a process a GPU.
+
+Copy this; it needs no GPU and no data:
+
+    python launch/local.py --processes 2 --devices 4 -- \\
+      train --config configs/quickstart.py --workdir runs/two
+
+The words after `--` are those of `python -m jaxseg`, and `--distributed` is added; or a script of
+your own with its words, which calls `jaxseg.processes.joined`. With `--devices N`
+each process has N devices on the CPU; without it, process i has GPU i. `--dry-run` prints the
+commands and starts nothing.
+
+SIGTERM and Ctrl-C are passed on, and the processes save and stop. Where one fails, the others end,
+too; the exit code is that of the first that failed.
+"""
+
+import argparse
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+_PATIENCE = 30  # seconds that the others have once one process has failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Starts them, waits, returns the exit code."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--processes", type=int, required=True, help="how many")
+    parser.add_argument("--devices", type=int, help="CPU devices of each; without: one GPU each")
+    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
+    parser.add_argument("words", nargs="+", help="of `python -m jaxseg`, or a script; after --")
+    args = parser.parse_args(argv)
+    if args.processes < 1 or (args.devices is not None and args.devices < 1):
+        parser.error("--processes and --devices take 1 or more")
+
+    if args.words[0].endswith(".py"):
+        command = [sys.executable, *args.words]
+    else:
+        command = [sys.executable, "-m", "jaxseg", *args.words, "--distributed"]
+    address = f"127.0.0.1:{_free_port()}"
+    settings = [
+        {
+            "JAXSEG_COORDINATOR": address,
+            "JAXSEG_PROCESSES": str(args.processes),
+            "JAXSEG_PROCESS": str(index),
+            **_devices(index, args.devices),
+        }
+        for index in range(args.processes)
+    ]
+    if args.dry_run:
+        for setting in settings:
+            print(shlex.join(["env", *(f"{k}={v}" for k, v in setting.items()), *command]))
+        return 0
+    return _wait([subprocess.Popen(command, env=os.environ | setting) for setting in settings])
+
+
+def _devices(index: int, cpu_devices: int | None) -> dict[str, str]:
+    """The environment that gives process `index` its devices."""
+    if cpu_devices is None:
+        return {"CUDA_VISIBLE_DEVICES": str(index)}
+    kept = [
+        word
+        for word in os.environ.get("XLA_FLAGS", "").split()
+        if "xla_force_host_platform_device_count" not in word
+    ]
+    flags = [*kept, f"--xla_force_host_platform_device_count={cpu_devices}"]
+    return {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": " ".join(flags)}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def _wait(running: list[subprocess.Popen]) -> int:
+    """Waits for all; returns 0, or the exit code of the first that failed."""
+
+    def pass_on(number, _):
+        for process in running:
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, pass_on)
+    code, until = 0, float("inf")
+    while any(process.poll() is None for process in running):
+        failed = [p.returncode for p in running if p.returncode not in (None, 0)]
+        if failed and not code:
+            code, until = failed[0], time.monotonic() + _PATIENCE
+        if time.monotonic() > until:
+            for process in running:
+                if process.poll() is None:
+                    process.kill()
+        time.sleep(0.1)
+    code = code or next((p.returncode for p in running if p.returncode), 0)
+    return 128 - code if code < 0 else code
+
+
+if __name__ == "__main__":
+    sys.exit(main())
