@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxseg.losses import cross_entropy, labelled_weight
+from jaxseg.losses import labelled_weight, named_loss
 from jaxseg.models import normalize
 from jaxseg.optim import parameter_name
 
@@ -105,9 +105,11 @@ def make_train_step(
       accumulate: how many parts the batch is worked through in, one after the other, for a gradient
         of the whole: a part's activations are all that is in memory. The loss stays that of the
         batch: "mean" is over all its labelled pixels (Caffe's `iter_size` averages the means of the
-        parts, which differs where parts have unequal numbers of them). Batch norm normalises by a
-        part's statistics, and its running ones take in every part, as Caffe's do. Part j holds the
-        images j, j + accumulate, ...: on devices that share a batch, each has a share of each part.
+        parts, which differs where parts have unequal numbers of them). OHEM, Dice and Lovász are no
+        sums over pixels: theirs is the mean of the parts', weighted by labelled pixels. Batch norm
+        normalises by a part's statistics, and its running ones take in every part, as Caffe's do.
+        Part j holds the images j, j + accumulate, ...: on devices that share a batch, each has a
+        share of each part.
       ema: the decay d of the moving average; the state must keep one (`averaged`). After step t =
         1, 2, ... it is average = d' * average + (1 - d') * value with d' = min(d, t / (9 + t)), so
         that the random start is soon forgotten. Batch norm's running statistics are averaged like
@@ -115,6 +117,7 @@ def make_train_step(
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.optim.frozen`): its gradient is not computed and does not count in the norm.
     """
+    loss_of = named_loss(**loss, ignore_label=ignore_label)
 
     def objective(params, batch_stats, images, labels, dropout_key):
         if frozen is not None:
@@ -130,18 +133,7 @@ def make_train_step(
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key},
         )
-        losses = [
-            h.weight
-            * cross_entropy(
-                h.logits,
-                labels,
-                h.upsampling,
-                ignore_label=ignore_label,
-                class_weights=loss.class_weights,
-                reduction=loss.reduction,
-            )
-            for h in heads
-        ]
+        losses = [h.weight * loss_of(h.logits, labels, h.upsampling) for h in heads]
         return sum(losses), changed.get("batch_stats", {})
 
     differentiate = jax.value_and_grad(objective, has_aux=True)

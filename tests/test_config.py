@@ -122,6 +122,7 @@ def test_set_field_refuses(name, value, words):
         ("train.steps", 0),
         ("train.batch_size", -8),
         ("loss.reduction", "average"),
+        ("loss.share", 1.5),
         ("optim.name", "adam"),
         ("optim.schedule", "polynomial"),
         ("optim.lr", 0.0),
@@ -170,6 +171,9 @@ def test_parts_of_a_batch_are_equal():
         ({"optim.schedule": "step"}, "optim.boundaries is empty"),
         ({"optim.boundaries": (5,)}, "optim.boundaries is (5,), which changes nothing while"),
         ({"optim.factor": 0.5}, "Set optim.schedule to 'step'"),
+        ({"loss.gamma": 1.0}, "It is of 'focal'; leave it at 2.0"),
+        ({"loss.name": "ohem+dice", "loss.reduction": "sum"}, "loss.reduction is 'sum', which"),
+        ({"loss.name": "ohem+dices"}, "There is no loss 'dices'"),
         ({"optim.name": "adamw", "optim.momentum_form": "pytorch"}, "optim.name is 'adamw'"),
     ],
 )

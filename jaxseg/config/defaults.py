@@ -119,7 +119,15 @@ def default_config() -> ml_collections.ConfigDict:
     c.train.fsdp = 1  # devices that share a copy of parameters and optimiser state; 1: each has one
 
     c.loss = ml_collections.ConfigDict()
-    c.loss.reduction = "mean"  # over labelled pixels: "mean", or "sum" divided by the batch size
+    # of each head: "cross_entropy", "focal", "ohem", "dice", "lovasz" (its softmax form), or a sum
+    # such as "cross_entropy+dice"
+    c.loss.name = "cross_entropy"
+    # cross_entropy, focal: "mean" over labelled pixels, or their "sum" divided by the batch size
+    c.loss.reduction = "mean"
+    c.loss.smoothing = 0.0  # cross_entropy, ohem: share of the target spread over all classes
+    c.loss.gamma = 2.0  # focal: exponent of 1 - probability
+    c.loss.threshold = 0.7  # ohem: a pixel of less probability is hard,
+    c.loss.share = 0.1  # and so is this share of the labelled pixels, those of the least
     c.loss.class_weights = placeholder(tuple)  # what a pixel of each class counts; None: 1 each
 
     c.optim = ml_collections.ConfigDict()

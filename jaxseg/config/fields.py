@@ -11,6 +11,7 @@ import ml_collections
 
 from jaxseg.config.defaults import default_config
 from jaxseg.errors import InputError, nearest
+from jaxseg.losses import TAKES, names_in
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -117,6 +118,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
             "Give it such as (9000, 18000), or choose optim.schedule 'constant'.",
         )
     _check_needs(flat)
+    _check_loss(flat)
     if config.eval.input_size is not None and config.eval.pad_to is not None:
         raise InputError(
             f"Config fields eval.input_size ({config.eval.input_size}) and eval.pad_to "
@@ -134,6 +136,21 @@ def _check_needs(flat: dict[str, Any]) -> None:
                 f"Config field {name} is {flat[name]!r}, which changes nothing while {other} is "
                 f"{flat[other]!r}.",
                 f"Set {other} to {value!r}, or leave {name} at its default.",
+            )
+
+
+def _check_loss(flat: dict[str, Any]) -> None:
+    """Raises InputError for an unknown loss, or a field that none of those that are named takes."""
+    names = names_in(flat["loss.name"])
+    taken = {field for name in names for field in TAKES[name]}
+    defaults = flatten(default_config())
+    for field in sorted({field for fields in TAKES.values() for field in fields} - taken):
+        if flat[f"loss.{field}"] != defaults[f"loss.{field}"]:
+            users = [repr(name) for name, fields in TAKES.items() if field in fields]
+            raise InputError(
+                f"Config field loss.{field} is {flat[f'loss.{field}']!r}, which changes nothing "
+                f"while loss.name is {flat['loss.name']!r}.",
+                f"It is of {' and '.join(users)}; leave it at {defaults[f'loss.{field}']!r} here.",
             )
 
 
@@ -346,6 +363,10 @@ _CHECKS: dict[str, _Check] = {
     "train.batch_size": _POSITIVE,
     "train.fsdp": _POSITIVE,
     "train.accumulate": _POSITIVE,
+    "loss.smoothing": (lambda v: 0 <= v < 1, "a share of 0 or more, below 1"),
+    "loss.gamma": _NOT_NEGATIVE,
+    "loss.threshold": _PROBABILITY,
+    "loss.share": _PROBABILITY,
     "loss.class_weights": (
         lambda v: all(_is_number(w) and w >= 0 for w in v) and any(v),
         "a tuple of weights of 0 or more, one for each class",

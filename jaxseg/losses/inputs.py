@@ -1,0 +1,106 @@
+"""What all losses take: logits, labels and an upsampling that belong together."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.checks import check_labels
+from jaxseg.errors import InputError
+from jaxseg.ops.upsampling import Upsampling, align_corners, identity
+
+Upsample = tuple[int, int] | Upsampling | None
+"""How [h, w] becomes [H, W]: (H, W) for align-corners bilinear, an `Upsampling` (a network's own,
+see `Head.upsampling`), or None where the logits are at label resolution."""
+
+
+class Inputs(NamedTuple):
+    """A loss's arguments, checked."""
+
+    logits: jax.Array  # [N, h, w, C] float32
+    labels: jax.Array  # [N, H, W] int32, 0..C-1, and C for pixels that count nothing
+    weights: jax.Array  # [C + 1] float32, what a pixel of each label counts; the last is 0
+    upsampling: Upsampling
+
+
+def checked(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsample: Upsample,
+    ignore_label: int,
+    class_weights: Sequence[float] | None,
+) -> Inputs:
+    """The arguments of a loss in one form.
+
+    Raises:
+      InputError: shapes that do not belong together, or labels out of range (the latter only where
+        the labels' values are known, that is outside `jit`; inside, such pixels count nothing).
+    """
+    if coarse_logits.ndim != 4 or labels.ndim != 3 or coarse_logits.shape[0] != labels.shape[0]:
+        raise InputError(
+            f"Logits of shape {coarse_logits.shape} and labels of shape {labels.shape} "
+            "do not belong together.",
+            "Give logits [N, h, w, C] and labels [N, H, W].",
+        )
+    if upsample is None:
+        upsample = identity(coarse_logits.shape[1:3])
+    elif not isinstance(upsample, Upsampling):
+        upsample = align_corners(coarse_logits.shape[1:3], upsample)
+    if (upsample.in_size, upsample.out_size) != (coarse_logits.shape[1:3], labels.shape[1:3]):
+        raise InputError(
+            f"The upsampling maps {upsample.in_size} to {upsample.out_size}, "
+            f"but the logits are {coarse_logits.shape[1:3]} and the labels {labels.shape[1:3]}.",
+            "Upsample to the labels' height and width.",
+        )
+    num_classes = coarse_logits.shape[-1]
+    check_labels(labels, num_classes, ignore_label, "labels")
+    labels, weights = weighted(labels, num_classes, ignore_label, class_weights)
+    return Inputs(coarse_logits.astype(jnp.float32), labels, weights, upsample)
+
+
+def labelled_weight(
+    labels: jax.Array,
+    num_classes: int,
+    *,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+) -> jax.Array:
+    """What `cross_entropy` divides by for its mean: the number of labelled pixels, or their weight.
+
+    Means of parts of a batch, each times its share of this number, add up to the mean of the whole.
+
+    Args:
+      labels: [..., H, W] integers, 0..C-1 or `ignore_label`.
+      num_classes: C.
+      ignore_label, class_weights: as in `cross_entropy`.
+
+    Returns:
+      float32, one number for each index of the leading axes.
+
+    >>> float(labelled_weight(jnp.array([[0, 1, 255]]), 2, class_weights=(0.5, 2.0)))
+    2.5
+    """
+    labels, weights = weighted(labels, num_classes, ignore_label, class_weights)
+    return weights[labels].sum(axis=(-2, -1))
+
+
+def weighted(
+    labels: jax.Array, num_classes: int, ignore_label: int, class_weights: Sequence[float] | None
+) -> tuple[jax.Array, jax.Array]:
+    """Labels as int32 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
+    weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
+    if len(weights) != num_classes or min(weights) < 0:
+        raise InputError(
+            f"There are {len(weights)} class weights, the lowest {min(weights)}, "
+            f"for {num_classes} classes.",
+            "Give one weight of 0 or more for each class.",
+        )
+    labels = labels.astype(jnp.int32)
+    ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)
+    return jnp.where(ignored, num_classes, labels), jnp.asarray((*weights, 0.0), jnp.float32)
+
+
+def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
+    """`part / whole`, and 0 where the whole is 0."""
+    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)

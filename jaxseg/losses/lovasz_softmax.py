@@ -1,0 +1,151 @@
+"""The Lovász-softmax loss: a convex surrogate of 1 - mean IoU."""
+
+import functools
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.losses.inputs import Upsample, checked, ratio
+from jaxseg.ops.strips import Strips
+from jaxseg.ops.upsampling import Upsampling
+
+
+def lovasz(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsample: Upsample = None,
+    *,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+    strip_rows: int = 16,
+) -> jax.Array:
+    """Lovász-softmax (Berman et al. 2018, equations 8 to 12), over all pixels of the batch.
+
+    For each class, pixels are put in the order of their errors |truth - probability|, and an error
+    counts what adding its pixel to the wrong ones adds to 1 - IoU. The loss is the mean over the
+    classes that the truth contains, as in the paper.
+
+    An order of pixels cannot be had strip by strip. What is walked instead is the classes: one
+    class's map at full resolution exists at a time, is sorted, and dropped, so memory grows with
+    the image and not with the classes; one sort of all pixels a class is what it costs. Over
+    several devices XLA gathers each map for its sort.
+
+    Args:
+      class_weights: what each class counts in the mean; None: 1 each.
+      coarse_logits, labels, upsample, ignore_label: as in `cross_entropy`.
+      strip_rows: rows that exist at a time of what is not sorted.
+
+    Returns:
+      float32 scalar in 0..1; it and its gradient are exactly 0 for a batch that is all
+      `ignore_label`.
+
+    Raises:
+      InputError: as `cross_entropy`.
+
+    >>> labels = jnp.array([[[0, 0, 1]]])
+    >>> right = 20 * jax.nn.one_hot(labels, 2)
+    >>> round(float(lovasz(right, labels)), 4), round(float(lovasz(-right, labels)), 4)
+    (0.0, 1.0)
+    """
+    inputs = checked(coarse_logits, labels, upsample, ignore_label, class_weights)
+    classes = inputs.logits.shape[-1]
+    present = jnp.zeros(classes + 1, bool).at[inputs.labels].set(True)[:classes]
+    counts = jnp.where(present, inputs.weights[:classes], 0)
+    shares = ratio(counts, counts.sum())
+    return _loss(inputs.logits, inputs.labels, shares, inputs.upsampling, strip_rows)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _loss(
+    logits: jax.Array,
+    labels: jax.Array,
+    shares: jax.Array,
+    upsampling: Upsampling,
+    strip_rows: int,
+) -> jax.Array:
+    """The sum over classes of share [C] times loss; logits and labels as in `Inputs`."""
+    return _walk(logits, labels, shares, upsampling, strip_rows, with_gradient=False)[0]
+
+
+def _forward(logits, labels, shares, upsampling, strip_rows):
+    return _walk(logits, labels, shares, upsampling, strip_rows, with_gradient=True)
+
+
+def _backward(upsampling, strip_rows, gradient, cotangent):
+    return gradient * cotangent, None, None
+
+
+_loss.defvjp(_forward, _backward)
+
+
+def _walk(logits, labels, shares, upsampling, strip_rows, *, with_gradient):
+    """The loss and its gradient with respect to the logits.
+
+    With g_c the loss's derivative with respect to p_c, the one with respect to the upsampled logit
+    x_c is p_c * (g_c - s), s = sum(p_k * g_k): a first walk over the classes makes the coarse
+    gradient of p_c * g_c, and s; a second one, without sorting, takes off that of p_c * s.
+    """
+    strips = Strips(upsampling, strip_rows)
+    labelled = labels < logits.shape[-1]
+    log_z = _log_z(strips, logits, labels)
+    by_class = jnp.moveaxis(logits, -1, 0)[..., None]  # [C, N, h, w, 1]
+    numbers = jnp.arange(logits.shape[-1])
+
+    def probability(coarse):
+        return jnp.where(labelled, jnp.exp(upsampling(coarse)[..., 0] - log_z), 0)
+
+    def first(carry, of_class):
+        loss, s = carry
+        coarse, number, share = of_class
+        p, truth = probability(coarse), labels == number
+        error = jnp.where(truth, 1 - p, p)
+        count = jnp.where(share > 0, share * _increments(error, truth, labelled), 0)
+        loss = loss + (count * error).sum()
+        if not with_gradient:
+            return (loss, s), None
+        pg = p * jnp.where(truth, -count, count)
+        return (loss, s + pg), transposed(pg)
+
+    def second(_, coarse):
+        return None, transposed(probability(coarse) * s)
+
+    def transposed(full):
+        def add(total, start, rows, strip):
+            return strips.add_transposed(total, strip[..., None], start, rows), None
+
+        return strips.scan(add, jnp.zeros_like(by_class[0]), strips.split(full, 0))[0]
+
+    init = (jnp.float32(0), jnp.zeros(labels.shape, jnp.float32))
+    (loss, s), of_pg = jax.lax.scan(first, init, (by_class, numbers, shares))
+    if not with_gradient:
+        return loss, None
+    _, of_ps = jax.lax.scan(second, None, by_class)
+    return loss, jnp.moveaxis((of_pg - of_ps)[..., 0], 0, -1)
+
+
+def _log_z(strips: Strips, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    """The logarithm of each pixel's softmax denominator, [N, H, W]."""
+
+    def body(carry, start, rows, _):
+        return carry, jax.nn.logsumexp(strips.read(logits, start, rows), axis=-1)
+
+    return strips.join(strips.scan(body, None, strips.split(labels, 0))[1])
+
+
+def _increments(error: jax.Array, truth: jax.Array, labelled: jax.Array) -> jax.Array:
+    """What each pixel adds to 1 - IoU when pixels become wrong in the order of falling error.
+
+    In closed form, from how many of the class's pixels are right still and how large the union is
+    by then; a difference of two values of 1 - IoU would lose its digits where there are many.
+    """
+    keys = jnp.where(labelled, -error, 1).ravel()  # what is not labelled comes last
+    _, order = jax.lax.sort_key_val(keys, jnp.arange(keys.size))
+    of_class = truth.ravel()[order]
+    all_of_class = of_class.sum()
+    others = jnp.cumsum(~of_class)  # wrong by now that are not of the class
+    right = all_of_class - jnp.cumsum(of_class)
+    union = (all_of_class + others).astype(jnp.float32)
+    added = jnp.where(of_class, 1 / union, right / union / jnp.maximum(union - 1, 1))
+    added = jnp.where(labelled.ravel()[order], added, 0)
+    return jnp.zeros_like(added).at[order].set(added, unique_indices=True).reshape(error.shape)

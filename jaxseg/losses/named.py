@@ -1,0 +1,93 @@
+"""Losses by name, as a config gives them."""
+
+from collections.abc import Callable, Sequence
+
+import jax
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.losses.hard_pixels import ohem
+from jaxseg.losses.lovasz_softmax import lovasz
+from jaxseg.losses.overlap import dice
+from jaxseg.losses.pixelwise import cross_entropy, focal
+
+LOSSES: dict[str, Callable[..., jax.Array]] = {
+    "cross_entropy": cross_entropy,
+    "dice": dice,
+    "focal": focal,
+    "lovasz": lovasz,
+    "ohem": ohem,
+}
+
+TAKES = {
+    "cross_entropy": ("reduction", "smoothing"),
+    "dice": (),
+    "focal": ("reduction", "gamma"),
+    "lovasz": (),
+    "ohem": ("threshold", "share", "smoothing"),
+}
+"""The fields that each takes besides `ignore_label` and `class_weights`, which all do."""
+
+
+def names_in(name: str) -> list[str]:
+    """The losses that a name such as "cross_entropy+dice" adds up.
+
+    Raises:
+      InputError: one of them does not exist, or stands there twice.
+
+    >>> names_in("cross_entropy+dice")
+    ['cross_entropy', 'dice']
+    """
+    names = name.split("+")
+    for one in names:
+        if one not in LOSSES:
+            raise InputError(f"There is no loss {one!r}.", nearest(one, LOSSES))
+    if len(set(names)) < len(names):
+        raise InputError(f"The loss {name!r} names one twice.", "Name each once.")
+    return names
+
+
+def named_loss(
+    name: str = "cross_entropy",
+    *,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+    **fields,
+) -> Callable[..., jax.Array]:
+    """A loss by its name, or the sum of several: "cross_entropy+dice".
+
+    Args:
+      name: names in `LOSSES`, joined by "+"; each counts 1.
+      ignore_label: the label of pixels that count nothing.
+      class_weights: what each class counts.
+      fields: others of theirs; each loss is given those that it takes.
+
+    Returns:
+      A function of (coarse_logits, labels, upsample) that gives a float32 scalar.
+
+    Raises:
+      InputError: there is no such loss.
+
+    >>> import jax.numpy as jnp
+    >>> loss = named_loss("cross_entropy+dice", smoothing=0.1, gamma=2.0)
+    >>> round(float(loss(jnp.zeros([1, 2, 2, 2]), jnp.zeros([1, 2, 2], int), None)), 4)
+    1.0265
+    """
+    parts = [
+        (LOSSES[one], {field: fields[field] for field in TAKES[one] if field in fields})
+        for one in names_in(name)
+    ]
+
+    def loss(coarse_logits, labels, upsample=None):
+        return sum(
+            part(
+                coarse_logits,
+                labels,
+                upsample,
+                ignore_label=ignore_label,
+                class_weights=class_weights,
+                **own,
+            )
+            for part, own in parts
+        )
+
+    return loss

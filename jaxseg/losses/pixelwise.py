@@ -1,0 +1,209 @@
+"""Losses that are sums over pixels: cross-entropy and focal, walking the image in strips.
+
+Full-resolution logits are upsampled, reduced and dropped strip by strip, and the gradient with
+respect to the coarse logits is made in the same walk, so memory grows with a strip, not the image.
+"""
+
+import functools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.losses.inputs import Inputs, Upsample, checked, ratio
+from jaxseg.ops.strips import Strips
+from jaxseg.ops.upsampling import Upsampling
+
+
+def cross_entropy(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsample: Upsample = None,
+    *,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+    smoothing: float = 0.0,
+    reduction: str = "mean",
+    strip_rows: int = 16,
+) -> jax.Array:
+    """Softmax cross-entropy of upsampled logits against a label map.
+
+    Args:
+      coarse_logits: [N, h, w, C] floating point; the sums are float32.
+      labels: [N, H, W] integers, 0..C-1 or `ignore_label`.
+      upsample: how [h, w] becomes [H, W]: (H, W) for align-corners bilinear, an `Upsampling` (a
+        network's own, see `Head.upsampling`), or None where the logits are at label resolution.
+      ignore_label: the label of pixels that count nothing.
+      class_weights: what a pixel of each class counts, C values of 0 or more; None: 1 each. The
+        mean is then weighted: the sum of weighted losses over the sum of weights, as in PyTorch.
+      smoothing: share of the target that is spread evenly over all classes, in 0..1; with class
+        weights each class's part counts its own weight, as in PyTorch.
+      reduction: "mean" over the labelled pixels of the whole batch (0 where there is none), or
+        "sum" over them divided by N (the unnormalised loss of the released FCN: Caffe's `normalize:
+        false`).
+      strip_rows: rows of the full-resolution map that exist at a time.
+
+    Returns:
+      float32 scalar; it and its gradient are exactly 0 for a batch that is all `ignore_label`.
+
+    Raises:
+      InputError: shapes that do not belong together, or labels out of range (the latter only where
+        the labels' values are known, that is outside `jit`; inside, such pixels count nothing).
+
+    >>> logits = jnp.zeros([1, 2, 2, 4])
+    >>> labels = jnp.array([[[0, 1, 2], [3, 255, 255]]])
+    >>> round(float(cross_entropy(logits, labels, upsample=(2, 3))), 4)  # ln 4
+    1.3863
+    """
+    if not 0 <= smoothing <= 1:
+        raise InputError(f"smoothing is {smoothing}.", "Give a share of the target, in 0..1.")
+    inputs = checked(coarse_logits, labels, upsample, ignore_label, class_weights)
+    return _reduced(inputs, reduction, _Form(strip_rows, smoothing=smoothing))
+
+
+def focal(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsample: Upsample = None,
+    *,
+    gamma: float = 2.0,
+    ignore_label: int = 255,
+    class_weights: Sequence[float] | None = None,
+    reduction: str = "mean",
+    strip_rows: int = 16,
+) -> jax.Array:
+    """Focal loss (Lin et al. 2017, section 3): (1 - p)^gamma * -log p, p that of the true class.
+
+    Args:
+      gamma: how much less a pixel counts the better it is known, 0 or more; 0 is `cross_entropy`.
+      class_weights: the paper's alpha. The mean is over labelled pixels and their weights as in
+        `cross_entropy`, and not over objects as in detection.
+      coarse_logits, labels, upsample, ignore_label, reduction, strip_rows: as in `cross_entropy`.
+
+    Returns:
+      float32 scalar; it and its gradient are exactly 0 for a batch that is all `ignore_label`.
+
+    Raises:
+      InputError: as `cross_entropy`, or a gamma below 0.
+
+    >>> logits = jnp.zeros([1, 2, 2, 4])
+    >>> round(float(focal(logits, jnp.zeros([1, 2, 2], int), gamma=1.0)), 4)  # 3/4 of ln 4
+    1.0397
+    """
+    if not gamma >= 0:
+        raise InputError(f"gamma is {gamma}.", "Give 0 or more.")
+    inputs = checked(coarse_logits, labels, upsample, ignore_label, class_weights)
+    return _reduced(inputs, reduction, _Form(strip_rows, gamma=gamma))
+
+
+class _Form(NamedTuple):
+    """Which loss, and in which strips."""
+
+    strip_rows: int
+    smoothing: float = 0.0
+    gamma: float = 0.0
+
+
+def _reduced(inputs: Inputs, reduction: str, form: _Form) -> jax.Array:
+    if reduction not in ("mean", "sum"):
+        raise InputError(f"reduction is '{reduction}'.", nearest(reduction, ("mean", "sum")))
+    sums = _sums(inputs.logits, inputs.labels, inputs.weights, inputs.upsampling, form)
+    if reduction == "sum":
+        return sums.sum() / inputs.labels.shape[0]
+    return ratio(sums.sum(), inputs.weights[inputs.labels].sum())
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
+def _sums(
+    logits: jax.Array, labels: jax.Array, weights: jax.Array, upsampling: Upsampling, form: _Form
+) -> jax.Array:
+    """Each image's weighted sum of losses, [N] float32.
+
+    Takes logits [N, h, w, C] float32, labels [N, H, W] int32 (C: ignored) and the weights [C + 1]
+    of labels.
+    """
+    return _walk(logits, labels, weights, upsampling, form, with_gradient=False)[0]
+
+
+def _forward(logits, labels, weights, upsampling, form):
+    return _walk(logits, labels, weights, upsampling, form, with_gradient=True)
+
+
+def _backward(upsampling, form, gradient, cotangent):
+    return gradient * cotangent[:, None, None, None], None, None
+
+
+_sums.defvjp(_forward, _backward)
+
+
+def _walk(logits, labels, weights, upsampling, form, *, with_gradient):
+    strips = Strips(upsampling, form.strip_rows)
+    of_pixels = _smoothed if form.smoothing else _focused if form.gamma else _plain
+
+    def body(carry, start, rows, strip_labels):
+        sums, gradient = carry
+        x = strips.read(logits, start, rows)  # [N, rows, W, C]
+        loss, dx = of_pixels(x, strip_labels, weights, form)
+        sums = sums + loss.sum(axis=(1, 2))
+        if with_gradient:
+            gradient = strips.add_transposed(gradient, dx, start, rows)
+        return (sums, gradient), None
+
+    init = (
+        jnp.zeros(logits.shape[0], jnp.float32),
+        jnp.zeros_like(logits) if with_gradient else None,
+    )
+    (sums, gradient), _ = strips.scan(body, init, strips.split(labels, logits.shape[-1]))
+    return sums, gradient
+
+
+# Each of these gives a strip's weighted losses [N, rows, W] and their gradient [N, rows, W, C].
+# What counts nothing is chosen away, and not multiplied by 0: it may be infinite.
+
+
+def _plain(x, labels, weights, form):
+    weight = weights[labels]
+    chosen = labels[..., None] == jnp.arange(x.shape[-1])
+    log_z, p = _softmax(x)
+    loss = log_z - jnp.where(chosen, x, 0).sum(axis=-1)
+    dx = weight[..., None] * (p - chosen)
+    return jnp.where(weight > 0, weight * loss, 0), jnp.where(weight[..., None] > 0, dx, 0)
+
+
+def _focused(x, labels, weights, form):
+    weight = weights[labels]
+    chosen = labels[..., None] == jnp.arange(x.shape[-1])
+    log_z, p = _softmax(x)
+    loss = jnp.maximum(log_z - jnp.where(chosen, x, 0).sum(axis=-1), 0)
+    missing = -jnp.expm1(-loss)  # 1 - p of the true class
+    rest = jnp.where(missing > 0, missing, 1)
+    factor = jnp.where(missing > 0, rest**form.gamma, 0)
+    slope = jnp.where(missing > 0, form.gamma * rest ** (form.gamma - 1) * loss * (1 - missing), 0)
+    dx = (weight * (factor + slope))[..., None] * (p - chosen)
+    counts = weight > 0
+    return jnp.where(counts, weight * factor * loss, 0), jnp.where(counts[..., None], dx, 0)
+
+
+def _smoothed(x, labels, weights, form):
+    classes = x.shape[-1]
+    labelled = labels < classes
+    chosen = labels[..., None] == jnp.arange(classes)
+    target = form.smoothing / classes * weights[:classes] + (1 - form.smoothing) * jnp.where(
+        chosen, weights[labels][..., None], 0
+    )
+    log_z, p = _softmax(x)
+    total = target.sum(axis=-1)
+    # differences to log z are what is summed: x alone may be large
+    loss = (target * (log_z[..., None] - x)).sum(axis=-1)
+    dx = total[..., None] * p - target
+    return jnp.where(labelled, loss, 0), jnp.where(labelled[..., None], dx, 0)
+
+
+def _softmax(x):
+    """The logarithm of the softmax's denominator [N, rows, W], and the softmax."""
+    top = x.max(axis=-1, keepdims=True)
+    e = jnp.exp(x - top)
+    z = e.sum(axis=-1, keepdims=True)
+    return (jnp.log(z) + top)[..., 0], e / z
