@@ -1,7 +1,8 @@
 """Image files to arrays: photos become RGB, masks stay the indices that they store.
 
 Pixels are taken as they are stored: an EXIF orientation turns neither photo nor mask, so the two
-stay aligned. A file that cannot be decoded to its last pixel is an error that names it.
+stay aligned; a photo without a mask may be asked for `upright`. A file that cannot be decoded to
+its last pixel is an error that names it.
 """
 
 import io
@@ -19,7 +20,17 @@ from jaxseg.data.source import IGNORE
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
+_MOST_PIXELS = 178_956_970  # that PIL decodes, lest a small file fill the memory
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
+_UPRIGHT = {  # what turns an image of each orientation
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
     OSError,
@@ -30,11 +41,10 @@ _BROKEN = (  # what PIL raises for files that are no images, or not whole ones
     zlib.error,
     MemoryError,  # of a header that claims a gigantic size
     OverflowError,
-    Image.DecompressionBombError,
 )
 
 
-def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
+def read_image(path: str | Path, data: bytes | None = None, *, upright: bool = False) -> np.ndarray:
     """The photo in `path`: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK photos are converted; an alpha channel is dropped.
@@ -42,6 +52,7 @@ def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
     Args:
       path: the file.
       data: what is in it, where it was read already; then `path` only serves in messages.
+      upright: whether to turn it as its EXIF orientation says.
 
     Raises:
       InputError: the file cannot be decoded to its end, or has more than 8 bits a channel.
@@ -52,8 +63,11 @@ def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
                 f"Photo {path} has more than 8 bits a channel (mode {image.mode}).",
                 "Convert it to 8 bits: only you know which range of its values matters.",
             )
+        turn = _UPRIGHT.get(_orientation(image)) if upright else None
         if "transparency" in image.info:
             image = image.convert("RGBA")
+        if turn is not None:
+            image = image.transpose(turn)
         return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
 
 
@@ -147,7 +161,7 @@ def size_mismatch(
 ) -> InputError:
     """The error for an image and a mask of different sizes; it says so where EXIF explains it."""
     with _decoded(image_path, header_only=True) as file:
-        turned = file.getexif().get(_ORIENTATION, 1) >= 5
+        turned = _orientation(file) >= 5
     problem = (
         f"Image {image_path} is {image.shape[1]} wide and {image.shape[0]} high, but its mask "
         f"{mask_path} is {mask.shape[1]} wide and {mask.shape[0]} high."
@@ -158,6 +172,15 @@ def size_mismatch(
             "Turn the image's pixels as its EXIF says and save it without the EXIF orientation.",
         )
     return InputError(problem, "Make both the same size, or take the id out of the list.")
+
+
+def _orientation(image: Image.Image) -> int:
+    """As EXIF says, 1..8; 1 (upright) where it says nothing, or nothing that can be read."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION, 1)
+    except _BROKEN:
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, str]:
@@ -227,6 +250,11 @@ def _decoded(
         except BaseException:
             image.close()
             raise
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"{path} claims to have more than {_MOST_PIXELS:,} pixels.",
+            "Scale it down, or cut it into parts.",
+        ) from error
     except _BROKEN as error:
         reason = (str(error) or type(error).__name__).rstrip(".")
         raise InputError(

@@ -27,7 +27,8 @@ def predict(
     Args:
       model: the network.
       variables: its parameters and statistics.
-      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph.
+      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph; its EXIF orientation
+        is respected.
       probabilities: whether to give each class's probability as well.
 
     Returns:
@@ -45,7 +46,7 @@ def predict(
     (40, 60)
     """
     if isinstance(image, str | os.PathLike):
-        image = read_image(pathlib.Path(image))
+        image = read_image(pathlib.Path(image), upright=True)
     if image.ndim != 3:
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:

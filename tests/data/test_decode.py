@@ -71,6 +71,30 @@ def test_exif_orientation_turns_nothing(tmp_path):
     assert read_size(tmp_path / "a.png") == (7, 11)
 
 
+@pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
+@pytest.mark.parametrize("mode", ["RGB", "P"])
+def test_a_photo_may_be_turned_upright(tmp_path, orientation, mode):
+    """As the EXIF standard has it: where row 0 and column 0 of what is stored belong."""
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image = Image.fromarray(RGB).convert(mode)
+    image.save(tmp_path / "a.png", exif=exif)
+    sides = {1: "top left", 2: "top right", 3: "bottom right", 4: "bottom left"}
+    sides |= {5: "left top", 6: "right top", 7: "right bottom", 8: "left bottom"}
+    row, column = sides.get(orientation, "top left").split()
+    want = np.asarray(image.convert("RGB"))
+    if row in ("left", "right"):
+        want, row, column = want.swapaxes(0, 1), column, row
+    want = want[:: -1 if row == "bottom" else 1, :: -1 if column == "right" else 1]
+    np.testing.assert_array_equal(read_image(tmp_path / "a.png", upright=True), want)
+
+
+def test_exif_that_cannot_be_read_turns_nothing(tmp_path):
+    Image.fromarray(RGB).save(tmp_path / "a.png", exif=b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01")
+    with pytest.warns(UserWarning, match="Corrupt EXIF"):
+        np.testing.assert_array_equal(read_image(tmp_path / "a.png", upright=True), RGB)
+
+
 def test_mask_gives_indices_not_colours(tmp_path):
     indices = np.array([[0, 1, 255], [20, 3, 255]], np.uint8)
     image = Image.fromarray(indices)
