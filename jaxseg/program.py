@@ -123,6 +123,7 @@ class Program:
             augment=self._augment,
             sampling=config.data.sampling,
             pad_to=self.pad_to,
+            fill=self._augment.fill,
             skipped=skipped,
             start_step=start,
             process_index=jax.process_index(),

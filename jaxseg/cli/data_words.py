@@ -9,8 +9,15 @@ from jaxseg.cli.config_args import read_config, split_overrides
 from jaxseg.cli.parser import Parser
 
 
-def add_data_words(parser: Parser) -> None:
-    """Adds --dataset, --root, --config and, for --help, the fields."""
+def add_data_words(parser: Parser, first: bool = False) -> None:
+    """Adds --dataset, --root, --config and, for --help, the fields.
+
+    Args:
+      parser: of the verb.
+      first: whether the data set's name may also stand first, without an option.
+    """
+    if first:
+        parser.add_argument("name", nargs="?", metavar="DATASET", help="as --dataset NAME")
     parser.add_argument("--dataset", metavar="NAME", help="data set, as config.data.name")
     parser.add_argument("--root", metavar="DIR", help="its folder, as config.data.root")
     parser.add_argument(
@@ -29,8 +36,9 @@ def parse_data_words(
     """
     words, overrides = split_overrides(argv)
     args = parser.parse_args(words)
-    if args.dataset is not None:
-        overrides.append(("data.name", args.dataset))
+    for name in (getattr(args, "name", None), args.dataset):
+        if name is not None:
+            overrides.append(("data.name", name))
     if args.root is not None:
         overrides.append(("data.root", args.root))
     return args, read_config(args.config, overrides)

@@ -7,9 +7,9 @@ from jaxseg.cli.data_words import add_data_words, parse_data_words
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
-    "python -m jaxseg prepare --dataset voc2012 --data-dir data",
-    "python -m jaxseg prepare --dataset cityscapes --root cityscapes --data-dir data",
-    "python -m jaxseg prepare --dataset folder --root photos --data-dir data",
+    "python -m jaxseg prepare voc2012",
+    "python -m jaxseg prepare cityscapes --root cityscapes --data-dir data",
+    "python -m jaxseg prepare folder --root photos --data-dir data",
 )
 
 
@@ -21,9 +21,13 @@ def main(argv: Sequence[str]) -> None:
         "writes one ArrayRecord file for each split. Run again, it goes on where it stopped.",
         _EXAMPLES,
     )
-    add_data_words(parser)
+    add_data_words(parser, first=True)
     parser.add_argument(
-        "--data-dir", type=pathlib.Path, required=True, metavar="DIR", help="folder of data sets"
+        "--data-dir",
+        type=pathlib.Path,
+        default=pathlib.Path("~/jaxseg_data"),
+        metavar="DIR",
+        help="folder of data sets (default: ~/jaxseg_data)",
     )
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME", help="splits (default: the usual ones)"
@@ -32,6 +36,7 @@ def main(argv: Sequence[str]) -> None:
 
     import tqdm
 
+    from jaxseg.data.catalogue import PUBLISHED_NAMES
     from jaxseg.data.prepare import prepare_data
 
     folder = prepare_data(
@@ -41,3 +46,5 @@ def main(argv: Sequence[str]) -> None:
         progress=lambda items: tqdm.tqdm(items, unit="image", disable=None),
     )
     print(f"--config.data.name={config.data.name} --config.data.root={folder}")
+    if config.data.name in PUBLISHED_NAMES:
+        print(f"--config.data.name={config.data.name} alone finds it on this machine, too.")

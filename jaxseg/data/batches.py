@@ -33,6 +33,7 @@ class TrainBatches:
       part: the slots of a batch that are this process's.
       start_step: number of the first batch.
       pad_to: None, or the number of which the height and width of a batch are multiples.
+      fill: the colour (r, g, b) beside an image that is smaller than its batch.
       skip: whether an example that cannot be read is replaced by the one that stands a billion
         positions later.
     """
@@ -47,9 +48,11 @@ class TrainBatches:
         part: slice,
         start_step: int,
         pad_to: int | None,
+        fill: tuple[int, int, int],
         skip: bool,
     ):
         self._source, self._order, self._examples = source, order, examples
+        self._fill = fill
         self._batch_size, self._part, self._start = batch_size, part, start_step
         self._pad_to, self._skip = pad_to, skip
 
@@ -69,7 +72,8 @@ class TrainBatches:
             images = np.stack([e.image for e in examples])
             labels = np.stack([e.label for e in examples])
         else:
-            images = np.zeros((len(examples), *size, 3), np.uint8)
+            images = np.empty((len(examples), *size, 3), np.uint8)
+            images[:] = self._fill
             labels = np.full((len(examples), *size), self._source.info.ignore_label, np.uint8)
             for slot, (image, label, _) in enumerate(examples):
                 images[slot, : image.shape[0], : image.shape[1]] = image

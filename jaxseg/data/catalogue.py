@@ -44,6 +44,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     if split not in ("train", "eval"):
         raise InputError(f"There is no split '{split}'.", "Choose 'train' or 'eval'.")
     name = config.train_split if split == "train" else config.eval_split
+    config = prepared.located(config, PUBLISHED_NAMES)
     source: Source
     if config.name == "scenes":
         if split == "train":
@@ -160,8 +161,8 @@ def _crops(config, source: Source, seed: int) -> Source:
 def _prepared(config, split: str) -> Source:
     """What `prepare_data` made of a data set."""
     source = Records(config.root, split)
-    own = config.name in ("folder", "voc_folder")
-    if config.name in _FOLDERS and (own or source.info.name == config.name):
+    own = config.name in _FOLDERS and config.name not in PUBLISHED_NAMES
+    if own or source.info.name == config.name:
         return source
     raise InputError(
         f"{config.root} holds the prepared data set '{source.info.name}', not '{config.name}'.",
@@ -222,3 +223,5 @@ _FOLDERS = {
 }
 IN_FOLDERS = tuple(_FOLDERS)
 """The data sets that `list_data` lists."""
+PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in ("folder", "voc_folder"))
+"""Those of them that are the same for everyone."""

@@ -9,10 +9,17 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from jaxseg.data.catalogue import IN_FOLDERS, is_prepared, list_data, open_data
+from jaxseg.data.catalogue import (
+    IN_FOLDERS,
+    PUBLISHED_NAMES,
+    is_prepared,
+    list_data,
+    open_data,
+)
 from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.prepared import located
 from jaxseg.data.source import DataInfo, Source
 from jaxseg.errors import InputError
 
@@ -150,6 +157,7 @@ def _default_splits(config) -> tuple[str, ...]:
 
 def _open(config, split: str, seed: int) -> tuple[Source, list[Problem]]:
     """The split, without what is incomplete, and the problems of its listing."""
+    config = located(config, PUBLISHED_NAMES)
     if config.name in IN_FOLDERS and not is_prepared(config):
         listing = list_data(config, split)
         return Pairs(listing, strict=False), list(listing.problems)

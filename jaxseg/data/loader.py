@@ -31,6 +31,7 @@ def train_batches(
     augment: Callable[[Example, np.random.Generator], Example],
     sampling: str = "shuffle",
     pad_to: int | None = None,
+    fill: tuple[int, int, int] = (0, 0, 0),
     skipped: Skipped | None = None,
     start_step: int = 0,
     process_index: int = 0,
@@ -55,8 +56,9 @@ def train_batches(
         with `pad_to` of the size of what they are given.
       sampling: "shuffle" (epochs) or "replacement".
       pad_to: images of several sizes share a batch: they stand in its upper left corner, and its
-        height and width are the least multiples of this that hold them. What they leave is black
+        height and width are the least multiples of this that hold them. What they leave is `fill`
         and ignored. `batch_shapes` tells how many shapes there can be.
+      fill: (r, g, b), 0..255.
       skipped: receives the examples whose files are bad, and ends the run where they are too many;
         the example a billion positions later takes the place. None: the first ends the run.
       start_step: number of the first batch.
@@ -102,6 +104,7 @@ def train_batches(
         part=part,
         start_step=start_step,
         pad_to=pad_to,
+        fill=fill,
         skip=skipped is not None,
     )
     return _ahead(batches, threads, workers, prefetch, skipped)

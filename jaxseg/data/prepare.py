@@ -5,8 +5,9 @@ from pathlib import Path
 
 import ml_collections
 
+from jaxseg.data import prepared
 from jaxseg.data.archives import Archive, fetch, unpack
-from jaxseg.data.catalogue import IN_FOLDERS, list_data
+from jaxseg.data.catalogue import IN_FOLDERS, PUBLISHED_NAMES, list_data
 from jaxseg.data.listing import Pairs
 from jaxseg.data.records import write_records
 from jaxseg.errors import InputError, nearest
@@ -35,7 +36,7 @@ _PUBLISHED: dict[str, tuple[tuple[Archive, ...], str, tuple[str, ...]]] = {
         (
             Archive(
                 "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip",
-                None,
+                "7328b3957e407ddae1d3cbf487f149ef",
                 "ADEChallengeData2016",
             ),
         ),
@@ -63,7 +64,8 @@ def prepare_data(
       progress: is given the examples of a split as they are converted, and yields them.
 
     Returns:
-      The folder to pass as `config.data.root`.
+      The folder to pass as `config.data.root`; that of a published data set is remembered, so that
+      its name alone finds it.
 
     Raises:
       InputError: the data set has no archives and no root, or something of it is missing or bad.
@@ -72,23 +74,48 @@ def prepare_data(
     if name not in IN_FOLDERS:
         raise InputError(f"'{name}' cannot be prepared.", nearest(name, IN_FOLDERS))
     config = config.copy_and_resolve_references()
-    archives, root, usual = _PUBLISHED.get(name, ((), "", ()))
+    if config.root is None and name not in _PUBLISHED:
+        # without a root this raises, and says where the data set comes from
+        list_data(config, config.train_split)
     if config.root is None:
-        if not archives:
-            # without a root this raises, and says where the data set comes from
-            list_data(config, config.train_split)
-        unpacked = data_dir / "unpacked"
-        for archive in archives:
-            if not (unpacked / archive.makes).is_dir():
-                path = fetch(archive, data_dir / "archives", say)
-                say(f"unpacking {path}")
-                unpack(path, unpacked)
-        config.root = str(unpacked / root)
+        config.root = str(unpacked(name, data_dir / "archives", data_dir / "unpacked", say))
     folder = data_dir / name
-    for split in splits or usual or dict.fromkeys((config.train_split, config.eval_split)):
+    for split in splits or usual_splits(name) or (config.train_split, config.eval_split):
         source = Pairs(list_data(config, split))
         if write_records(source, folder, split, progress):
             say(f"{split}: {len(source):,} examples written")
         else:
             say(f"{split}: {len(source):,} examples are there already")
+    if name in PUBLISHED_NAMES:
+        prepared.remember(name, folder)
     return folder
+
+
+def unpacked(name: str, archives: Path, folder: Path, say: Callable[[str], None] = print) -> Path:
+    """The root of a published data set in `folder`, unpacked from its archives where it is not yet.
+
+    Args:
+      name: "voc2012" or "ade20k".
+      archives: where the archives are, or are downloaded to.
+      folder: what they are unpacked in.
+      say: is given a line for each step.
+
+    Raises:
+      InputError: an archive cannot be fetched, is not the published one, or cannot be unpacked.
+    """
+    needed, root, _ = _PUBLISHED[name]
+    for archive in needed:
+        if not (folder / archive.makes).is_dir():
+            path = fetch(archive, archives, say)
+            say(f"unpacking {path}")
+            unpack(path, folder)
+    return folder / root
+
+
+def usual_splits(name: str) -> tuple[str, ...]:
+    """The splits of a data set that papers train and score on; () where it has no archives.
+
+    >>> usual_splits("ade20k")
+    ('train', 'val')
+    """
+    return _PUBLISHED[name][2] if name in _PUBLISHED else ()

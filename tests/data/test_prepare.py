@@ -255,6 +255,7 @@ def test_the_command_converts_a_folder(devkit, tmp_path, capsys):
 
 
 def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "home"))
     devkit.list("val", ["p1"])
     folder = tmp_path / "data/archives"
     folder.mkdir(parents=True)
@@ -264,6 +265,18 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
     voc = Archive("http://127.0.0.1:9/voc.tar", md5, "VOCdevkit/VOC2012")
     published = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
     monkeypatch.setattr(prepare, "_PUBLISHED", published)
-    assert run(["prepare", "--dataset", "voc2012", "--data-dir", str(tmp_path / "data")]) == 0
+    assert run(["prepare", "voc2012", "--data-dir", str(tmp_path / "data")]) == 0
     source = open_data(data(tmp_path / "data/voc2012", name="voc2012"), "train")
     assert (len(source), source.info.name, source.info.splits["train"]) == (5, "voc2012", 1464)
+    # afterwards the name alone will do
+    by_name = default_config().data
+    by_name.name = "voc2012"
+    assert isinstance(open_data(by_name, "train"), Records)
+    assert len(open_data(by_name, "eval")) == 1
+    assert {s: f.images for s, f in check_data(by_name).splits.items()} == {"train": 5, "val": 1}
+    # but what is asked for goes first, and a folder that is gone is not looked for
+    with pytest.raises(InputError, match="nowhere does not hold it"):
+        open_data(data(tmp_path / "nowhere", name="voc2012"), "train")
+    (tmp_path / "data/voc2012").rename(tmp_path / "moved")
+    with pytest.raises(InputError, match="config.data.root is not set"):
+        open_data(by_name, "train")

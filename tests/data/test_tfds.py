@@ -1,15 +1,17 @@
 """Data sets of tensorflow-datasets, where it is installed; one is built here, offline."""
 
+import hashlib
 import io
 import pickle
 import sys
+import tarfile
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxseg.config import default_config
-from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.data import Augment, archives, open_data, prepare, train_batches
 from jaxseg.errors import InputError
 
 tfds = pytest.importorskip("tensorflow_datasets", reason="needs pip install '.[tfds]'")
@@ -128,3 +130,55 @@ def test_pets_need_no_classes(prepared, tmp_path):
     c = data(tmp_path, tmp_path, tfds_name="oxford_iiit_pet", classes=None, mask_key=None)
     with pytest.raises(InputError, match="'oxford_iiit_pet' cannot be read"):
         open_data(c, "train")
+
+
+def voc_archives(devkit, folder, monkeypatch):
+    """VOC's archive, as `prepare` knows it, from a devkit of the tests."""
+    devkit.list("val", ["p1", "p2"])
+    folder.mkdir(parents=True)
+    with tarfile.open(folder / "voc.tar", "w") as file:
+        file.add(devkit.root, "VOCdevkit/VOC2012")
+    md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
+    voc = archives.Archive("http://127.0.0.1:9/voc.tar", md5, "VOCdevkit/VOC2012")
+    published = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
+    monkeypatch.setattr(prepare, "_PUBLISHED", published)
+
+
+def test_our_builder_holds_what_the_folder_holds(devkit, tmp_path, monkeypatch):
+    voc_archives(devkit, tmp_path / "downloads/manual", monkeypatch)
+    config = default_config().data
+    config.update({"name": "tfds", "tfds_name": "voc2012_segmentation", "root": str(tmp_path)})
+    source = open_data(config, "train")
+    assert len(open_data(config, "eval")) == 2
+    assert source.info.class_names[:2] == ("background", "aeroplane")
+    folder = devkit.open()
+    by_size = {folder.size(i): folder[i] for i in range(len(folder))}  # written in another order
+    assert sorted(source.size(i) for i in range(len(source))) == sorted(
+        folder.size(i) for i in range(len(folder))
+    )
+    for i in range(len(source)):
+        if list(map(folder.size, range(len(folder)))).count(source.size(i)) == 1:
+            np.testing.assert_array_equal(source[i].image, by_size[source.size(i)].image)
+            np.testing.assert_array_equal(source[i].label, by_size[source.size(i)].label)
+    assert "tensorflow" not in sys.modules
+
+
+def test_our_builder_refuses_another_archive(devkit, tmp_path, monkeypatch):
+    voc_archives(devkit, tmp_path / "downloads/manual", monkeypatch)
+    with (tmp_path / "downloads/manual/voc.tar").open("ab") as file:
+        file.write(b"more")
+    config = default_config().data
+    config.update({"name": "tfds", "tfds_name": "voc2012_segmentation", "root": str(tmp_path)})
+    with pytest.raises(InputError, match="voc.tar has the MD5 sum"):
+        open_data(config, "train")
+
+
+@pytest.mark.slow
+def test_our_builder_takes_camvid(shared_data, tmp_path):
+    (tmp_path / "downloads/manual").mkdir(parents=True)
+    (tmp_path / "downloads/manual/CamVid").symlink_to(shared_data / "camvid")
+    config = default_config().data
+    config.update({"name": "tfds", "tfds_name": "camvid_segmentation", "root": str(tmp_path)})
+    assert len(open_data(config, "train")) == 367
+    source = open_data(config, "eval")
+    assert (len(source), source.info.num_classes, source[7].label.shape) == (101, 11, (360, 480))

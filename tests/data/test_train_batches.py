@@ -82,11 +82,10 @@ def test_seeking_far_reads_nothing_else():
     assert_same([batch], take(1, start_step=10**9))
 
 
-@pytest.mark.parametrize("processes", [2, 4])
+@pytest.mark.parametrize("processes", [2, 4, 8])
 def test_processes_get_the_parts_of_the_batch_of_one(processes):
-    parts = [
-        take(6, process_index=p, process_count=processes, start_step=2) for p in range(processes)
-    ]
+    options = {"start_step": 2, "batch_size": 8}
+    parts = [take(6, process_index=p, process_count=processes, **options) for p in range(processes)]
     whole = [
         {
             "image": np.concatenate([b["image"] for b in batch]),
@@ -95,7 +94,7 @@ def test_processes_get_the_parts_of_the_batch_of_one(processes):
         }
         for batch in zip(*parts, strict=True)
     ]
-    assert_same(whole, take(6, start_step=2))
+    assert_same(whole, take(6, **options))
 
 
 def test_a_cache_changes_nothing():
@@ -182,7 +181,7 @@ def test_sampling_with_replacement_is_a_function_of_the_position():
 
 def test_sizes_share_a_batch_when_padded(devkit):
     source = devkit.open()  # 13×17 twice, 1×5, 32×9, 21×21
-    options = {"augment": Augment(), "pad_to": 8}
+    options = {"augment": Augment(), "pad_to": 8, "fill": (7, 8, 9)}
     batches = take(12, source, batch_size=2, **options)
     by_name = {source.name(i): source[i] for i in range(5)}
     shapes = set()
@@ -199,7 +198,7 @@ def test_sizes_share_a_batch_when_padded(devkit):
             np.testing.assert_array_equal(image[:h, :w], by_name[name].image)
             np.testing.assert_array_equal(label[:h, :w], by_name[name].label)
             assert (label[h:] == 255).all() and (label[:, w:] == 255).all()
-            assert not image[h:].any() and not image[:, w:].any()
+            assert (image[h:] == (7, 8, 9)).all() and (image[:, w:] == (7, 8, 9)).all()
     assert 1 < len(shapes) <= batch_shapes(source, 8, batch_size=2)
     assert batch_shapes(source, 8) == 4 and batch_shapes(source, None) == 4
     assert batch_shapes(source, 64) == batch_shapes(source, 64, batch_size=2) == 1

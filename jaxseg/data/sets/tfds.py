@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxseg.data.decode import read_image, read_mask, read_size
-from jaxseg.data.sets import cityscapes
+from jaxseg.data.sets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
@@ -37,6 +37,10 @@ KNOWN = {
         {1: 0, 2: 1, 3: 2},
     ),
     "cityscapes": Known(cityscapes.INFO, "image_left", "segmentation_label", cityscapes.VALUES),
+    # built by sets/tfds_builders.py
+    "voc2012_segmentation": Known(voc2012.INFO, "image", "segmentation_mask", None),
+    "ade20k_segmentation": Known(ade20k.INFO, "image", "segmentation_mask", None),
+    "camvid_segmentation": Known(camvid.INFO, "image", "segmentation_mask", None),
 }
 
 
@@ -103,6 +107,8 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
         raise InputError(
             f"Data set '{name}' needs tensorflow-datasets ({error}).", "pip install 'jaxseg[tfds]'"
         ) from error
+    import jaxseg.data.sets.tfds_builders  # noqa: F401  tensorflow-datasets then knows them
+
     try:
         builder = tfds.builder(name, data_dir=data_dir)
     except (tfds.core.DatasetNotFoundError, ValueError, RuntimeError) as error:

@@ -1,0 +1,52 @@
+"""Where prepared data sets are: what `prepare` made is found by its name afterwards."""
+
+import json
+import os
+from collections.abc import Container
+from pathlib import Path
+
+import ml_collections
+
+
+def remember(name: str, folder: Path) -> None:
+    """Notes that the data set `name` is in `folder`; a home that cannot be written to is let be."""
+    places = _places() | {name: str(folder.expanduser().absolute())}
+    path = _file()
+    temporary = path.with_suffix(".unfinished")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
+        temporary.replace(path)
+    except OSError:
+        pass  # the folder still works as config.data.root
+
+
+def located(config: ml_collections.ConfigDict, names: Container[str]) -> ml_collections.ConfigDict:
+    """`config` (a run's `config.data`), with the remembered folder as root where it has none.
+
+    Args:
+      config: its `name` and `root` are looked at.
+      names: the data sets that are remembered.
+    """
+    if config.root is not None or config.name not in names:
+        return config
+    folder = _places().get(config.name)
+    if folder is None or not Path(folder).is_dir():
+        return config
+    config = config.copy_and_resolve_references()
+    config.root = folder
+    return config
+
+
+def _file() -> Path:
+    """$XDG_CONFIG_HOME/jaxseg/data.json, ~/.config where that is not set."""
+    home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
+    return Path(home) / "jaxseg" / "data.json"
+
+
+def _places() -> dict[str, str]:
+    try:
+        places = json.loads(_file().read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # there is none, or it is not ours
+        return {}
+    return places if isinstance(places, dict) else {}
