@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import numpy as np
 
-from jaxseg.data import Example, resize_image
+from jaxseg.data import DataInfo, Example, resize_image
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.whole_image import label_images
 from jaxseg.models import features, normalize
@@ -80,16 +80,31 @@ def _page(run: Trained, index: int, class_name: str | None):
             f"Give a number from 0 to {len(run.source) - 1}.",
         )
     example = run.source[index]
-    chosen = _class(run, example, class_name)
-    mask = example.label == chosen
+    *rows, layers = activations(run, example, _class(run, example, class_name))
+    stretched = [(caption, _stretch(maps, example.image.shape)) for caption, maps in layers]
+    rows += _wrapped(stretched)
+    return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
+
+
+def activations(run: Trained, example: Example, chosen: int) -> list[list[tuple[str, np.ndarray]]]:
+    """A photograph on its way through a network, in rows of captioned pictures.
+
+    Args:
+      run: the network.
+      example: the photograph and its truth.
+      chosen: class that chooses the channels.
+
+    Returns:
+      Photograph, truth, prediction and where the class is; FCN's predictions without finer scores;
+      last the layers as heat maps, each of its own size. Pictures are uint8 [H, W, 3].
+    """
     first = [
         ("photo", example.image),
         ("truth", colorize(example.label, run.source.info)),
         ("prediction", _prediction(run, run.variables, example)),
-        (f"where {run.source.info.class_names[chosen]} is", heat(mask)),
+        (f"where {run.source.info.class_names[chosen]} is", heat(example.label == chosen)),
     ]
-    rows = [first, *_stages(run, example), *_wrapped(_layers(run, example, chosen))]
-    return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
+    return [first, *_stages(run, example), _layers(run, example, chosen)]
 
 
 def _side_by_side(runs: dict[str, Trained], index: int):
@@ -112,14 +127,19 @@ def _wrapped(tiles: list) -> list[list]:
     return [tiles[i : i + _COLUMNS] for i in range(0, len(tiles), _COLUMNS)]
 
 
-def _class(run: Trained, example: Example, name: str | None) -> int:
-    names = list(run.source.info.class_names)
-    if name is None:
-        counts = np.bincount(example.label.ravel(), minlength=256)[: len(names)]
-        return int(np.argsort(-counts, kind="stable")[1])
+def find_class(info: DataInfo, name: str) -> int:
+    """The index of a class; raises InputError where there is none of that name."""
+    names = list(info.class_names)
     if name not in names:
-        raise InputError(f"{run.source.info.name} has no class '{name}'.", nearest(name, names))
+        raise InputError(f"{info.name} has no class '{name}'.", nearest(name, names))
     return names.index(name)
+
+
+def _class(run: Trained, example: Example, name: str | None) -> int:
+    if name is not None:
+        return find_class(run.source.info, name)
+    counts = np.bincount(example.label.ravel(), minlength=256)[: run.source.info.num_classes]
+    return int(np.argsort(-counts, kind="stable")[1])
 
 
 def _prediction(run: Trained, variables, example: Example) -> np.ndarray:
@@ -162,7 +182,7 @@ def _layers(run: Trained, example: Example, chosen: int):
             alike = found[layer.replace("_pooled", "_upsampled")]
             channel = choose_channel(alike, example.label == chosen)
         caption = f"{layer.removeprefix('backbone/')} {maps.shape[0]}x{maps.shape[1]}"
-        tiles.append((caption, _stretch(heat(maps[..., channel]), example.image.shape)))
+        tiles.append((caption, heat(maps[..., channel])))
     return tiles
 
 

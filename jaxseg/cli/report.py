@@ -1,0 +1,71 @@
+"""`python -m jaxseg report`: runs side by side, on one page."""
+
+import pathlib
+from collections.abc import Sequence
+
+from jaxseg.cli.parser import Parser
+from jaxseg.cli.step_word import add_step, parse_step
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg report --workdir runs/camvid --out report.html",
+    "python -m jaxseg report --workdir runs/fcn runs/deconvnet runs/pspnet --out report.html",
+    "python -m jaxseg report --workdir runs/deconvnet --out report.html --activations --class car",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, writes the page, prints its path."""
+    parser = Parser(
+        "report",
+        "Scores runs and sets them side by side on one HTML page that needs no other file:\n"
+        "scores, classes, confusions, learning curves, the best and the worst images, configs.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "--workdir",
+        type=pathlib.Path,
+        nargs="+",
+        required=True,
+        metavar="DIR",
+        help="workdirs of runs that are scored on the same images",
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"
+    )
+    add_step(parser)
+    parser.add_argument(
+        "--images",
+        type=int,
+        default=3,
+        metavar="N",
+        help="how many of the best images, and of the worst (default: 3)",
+    )
+    parser.add_argument(
+        "--activations", action="store_true", help="what the layers make of a photograph, as well"
+    )
+    parser.add_argument(
+        "--class",
+        dest="class_name",
+        metavar="NAME",
+        help="with --activations: class that chooses photograph and channels "
+        "(default: the most frequent one but one)",
+    )
+    args = parser.parse_args(argv)
+    step = parse_step(args.step)
+    if args.images < 1:
+        raise InputError(f"--images is {args.images}.", "Give 1 or more.")
+    if args.class_name is not None and not args.activations:
+        raise InputError("--class goes with --activations.", "Give both, or neither.")
+
+    from jaxseg.report.page import write_report
+
+    write_report(
+        args.workdir,
+        args.out,
+        step=step,
+        images=args.images,
+        layers=args.activations,
+        class_name=args.class_name,
+    )
+    print(args.out)

@@ -1,0 +1,155 @@
+"""The best and the worst images: photo, truth, prediction and errors under one slider."""
+
+import html
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.report.document import data_url, in_colours
+from jaxseg.report.measure import Measured
+
+_WIDEST = 800  # pixels of an embedded picture
+_SMALL = 240  # narrower pictures show their pixels
+_WRONG, _IGNORED = (214, 40, 40, 235), (128, 128, 128, 170)
+_STOPS = ("photo", "truth", "prediction", "errors")
+
+
+def choose_images(image_iou: np.ndarray, count: int) -> dict[str, list[int]]:
+    """Which images to show, by the mean over the runs of each image's own mean IoU.
+
+    Args:
+      image_iou: [R, N] of R runs; NaN where nothing is labelled.
+      count: how many of each kind, where there are as many.
+
+    Returns:
+      Indices by title: the best, the worst (worst first) and, of several runs, those of the rest
+      where the runs differ most. No image is in two of them.
+
+    >>> choose_images(np.array([[0.2, 0.9, 0.5, 0.6], [0.3, 0.8, 0.5, 0.1]]), 1)
+    {'Best': [1], 'Worst': [0], 'Where the runs differ most': [3]}
+    """
+    known = ~np.isnan(image_iou).any(axis=0)
+    means, spread = image_iou.mean(axis=0), np.ptp(image_iou, axis=0)
+    order = [int(i) for i in np.argsort(-means, kind="stable") if known[i]]
+    worst = order[::-1][: min(count, len(order) // 2)]
+    best = [i for i in order if i not in worst][:count]
+    chosen = {"Best": best, "Worst": worst}
+    if len(image_iou) > 1:
+        rest = [i for i in order if i not in best + worst and spread[i] > 0]
+        chosen["Where the runs differ most"] = sorted(rest, key=lambda i: -spread[i])[:count]
+    return {title: indices for title, indices in chosen.items() if indices}
+
+
+def gallery(runs: Sequence[Measured], count: int) -> str:
+    """The section's HTML.
+
+    Args:
+      runs: scored on the same images.
+      count: of the best and the worst images.
+    """
+    source = runs[0].source
+    parts, seen = [], np.zeros(256, bool)
+    for title, indices in choose_images(np.array([r.image_iou for r in runs]), count).items():
+        parts.append(f"<h3>{title}</h3>")
+        for index in indices:
+            example = source[index]
+            seen[np.unique(example.label)] = True
+            for run in runs:
+                seen[np.unique(run.prediction(index))] = True
+            parts.append(_image(runs, index, example, source.info))
+    single = " single" if len(runs) == 1 else ""
+    return f'{_classes(source.info, seen)}<div class="gallery{single}">{"".join(parts)}</div>'
+
+
+def _image(runs: Sequence[Measured], index: int, example: Example, info: DataInfo) -> str:
+    height, width = example.label.shape
+    name = html.escape(example.name)
+    views = "".join(_view(k, run, index, example, info) for k, run in enumerate(runs))
+    stops = "".join(
+        f'<button type="button" data-stop="{k}">{stop}</button>' for k, stop in enumerate(_STOPS)
+    )
+    return (
+        f'<article class="image"><h4>{name} <small>{width}×{height}</small></h4>'
+        f'<div class="slider"><input type="range" min="0" max="3" step="0.05" value="2" '
+        f'aria-label="{name}: from photo over truth and prediction to errors" '
+        f'aria-valuetext="prediction"><div class="stops">{stops}</div></div>'
+        f'<div class="views">{views}</div></article>'
+    )
+
+
+def _view(k: int, run: Measured, index: int, example: Example, info: DataInfo) -> str:
+    prediction = run.prediction(index)
+    height, width = example.label.shape
+    known = example.label != info.ignore_label
+    wrong = known & (prediction != example.label)
+    share = wrong.sum() / max(known.sum(), 1)
+    errors = np.zeros((height, width, 4), np.uint8)
+    errors[wrong], errors[~known] = _WRONG, _IGNORED
+    name, run_name = html.escape(example.name), html.escape(run.name)
+    layers = (
+        ("photo", _photo(example.image), f"Photograph {name}"),
+        (
+            "truth",
+            _flat(in_colours(example.label, info)),
+            f"Truth: {_contents(example.label, info)}",
+        ),
+        (
+            "prediction",
+            _flat(in_colours(prediction, info)),
+            f"Prediction of {run_name}: {_contents(prediction, info)}",
+        ),
+        (
+            "errors",
+            _flat(Image.fromarray(errors)),
+            f"Errors of {run_name}: {share:.1%} of the labelled pixels are wrong",
+        ),
+    )
+    images = "".join(
+        f'<img class="{layer}" src="{url}" alt="{alt}" width="{width}" height="{height}">'
+        for layer, url, alt in layers
+    )
+    small = " pixels" if width < _SMALL else ""
+    return (
+        f'<figure class="run{k % 8}"><div class="view{small}">{images}<i class="edge"></i></div>'
+        f'<figcaption><i class="key"></i>{run_name} <span>mean IoU {run.image_iou[index]:.3f}, '
+        f"{share:.1%} wrong</span></figcaption></figure>"
+    )
+
+
+def _classes(info: DataInfo, seen: np.ndarray) -> str:
+    """The colours of the classes that some picture shows."""
+    entries = [
+        (name, f"rgb{colour}")
+        for c, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
+        if seen[c]
+    ]
+    entries.append(("wrong, among the errors", f"rgb{_WRONG[:3]}"))
+    items = "".join(
+        f'<li><i class="swatch" style="background: {colour}"></i>{html.escape(name)}</li>'
+        for name, colour in entries
+    )
+    return f'<ul class="legend classes">{items}</ul>'
+
+
+def _contents(labels: np.ndarray, info: DataInfo) -> str:
+    """The largest classes of a label map, for those who do not see it."""
+    counts = np.bincount(labels.ravel(), minlength=256)[: info.num_classes]
+    order = np.argsort(-counts, kind="stable")[:4].tolist()
+    shares = [(info.class_names[c], counts[c] / labels.size) for c in order if counts[c]]
+    return html.escape(", ".join(f"{name} {share:.0%}" for name, share in shares))
+
+
+def _photo(image: np.ndarray) -> str:
+    return data_url(_limited(Image.fromarray(image), Image.Resampling.LANCZOS), "JPEG", 85)
+
+
+def _flat(image: Image.Image) -> str:
+    return data_url(_limited(image, Image.Resampling.NEAREST), "PNG")
+
+
+def _limited(image: Image.Image, resampling: Image.Resampling) -> Image.Image:
+    if image.width <= _WIDEST:
+        return image
+    return image.resize((_WIDEST, round(image.height * _WIDEST / image.width)), resampling)

@@ -1,0 +1,165 @@
+"""One run, measured: its scores, what it predicts for each image, its size and its speed."""
+
+import dataclasses
+import functools
+import json
+import pathlib
+import statistics
+import time
+import zlib
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from jaxseg import metrics
+from jaxseg.data import Source, resize_image
+from jaxseg.errors import InputError
+from jaxseg.evaluate import Evaluator
+from jaxseg.inference.whole_image import label_images
+from jaxseg.trained import Trained
+
+_TIMED = 3  # batches
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """What a report tells of a run.
+
+    Attributes:
+      name: of its workdir.
+      config: as run.
+      source: the evaluation split.
+      step: of the checkpoint.
+      scores: `metrics.scores` over the split.
+      confusion: [C, C] int64 over the split, row = truth.
+      image_iou: [N] mean IoU of each image by itself; NaN where nothing in it is labelled.
+      image_pixels: [N, C] int64, each image's pixels of each class.
+      log: the entries of `metrics.jsonl`.
+      parameters: how many there are.
+      flops: of the network for one image, a multiplication and an addition counted as two.
+      input_size: (height, width) of that image.
+      batch_size: of the batches that were timed.
+      images_per_second: through network, upsampling and argmax on one device.
+    """
+
+    name: str
+    config: ml_collections.ConfigDict
+    source: Source
+    step: int
+    scores: dict[str, Any]
+    confusion: np.ndarray
+    image_iou: np.ndarray
+    image_pixels: np.ndarray
+    log: list[dict[str, Any]]
+    parameters: int
+    flops: float
+    input_size: tuple[int, int]
+    batch_size: int
+    images_per_second: float
+    _predictions: list[bytes]
+
+    def prediction(self, index: int) -> np.ndarray:
+        """The classes of image `index`, uint8 [H, W], at its labels' size."""
+        flat = np.frombuffer(zlib.decompress(self._predictions[index]), np.uint8)
+        return flat.reshape(self.source.size(index))
+
+    @property
+    def finished(self) -> bool:
+        """Whether the checkpoint is of the run's last step."""
+        return self.step >= self.config.train.steps
+
+
+def measure(name: str, run: Trained, log: pathlib.Path) -> Measured:
+    """Scores a run's checkpoint image by image, and measures its network.
+
+    Args:
+      name: how the report calls the run.
+      run: its network and its evaluation split.
+      log: its `metrics.jsonl`.
+
+    Raises:
+      InputError: the data set is damaged, or not one of its pixels is labelled.
+    """
+    count, classes = len(run.source), run.source.info.num_classes
+    image_iou, image_pixels = np.full(count, np.nan), np.zeros((count, classes), np.int64)
+    total, predictions = np.zeros((classes, classes), np.int64), [b""] * count
+    for index, truth, prediction in Evaluator(run.model, run.source, run.config).label_maps(
+        run.variables
+    ):
+        confusion = _confusion(truth, prediction, classes, run.source.info.ignore_label)
+        total += confusion
+        image_iou[index] = metrics.scores(confusion)["mean_iou"]
+        image_pixels[index] = confusion.sum(axis=1)
+        predictions[index] = zlib.compress(prediction.tobytes(), level=1)
+    if not total.sum():
+        raise InputError(
+            f"No pixel of '{run.source.info.name}' is labelled, so there is nothing to score.",
+            "Give an evaluation split with labels.",
+        )
+    size = run.config.eval.input_size or run.source.size(0)
+    batch_size = run.config.eval.batch_size or run.config.train.batch_size
+    return Measured(
+        name=name,
+        config=run.config,
+        source=run.source,
+        step=run.step,
+        scores=metrics.scores(total),
+        confusion=total,
+        image_iou=image_iou,
+        image_pixels=image_pixels,
+        log=read_log(log),
+        parameters=sum(a.size for a in jax.tree.leaves(run.variables["params"])),
+        flops=count_flops(run.model, run.variables, size),
+        input_size=size,
+        batch_size=batch_size,
+        images_per_second=_speed(run, size, batch_size),
+        _predictions=predictions,
+    )
+
+
+def count_flops(model, variables, size: tuple[int, int]) -> float:
+    """Floating point operations of the coarse scores of one image, as XLA counts its program's.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      size: (height, width) of the image.
+    """
+    heads = jax.jit(functools.partial(model.apply, method="heads"))
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    return float(heads.lower(variables, image).cost_analysis()["flops"])
+
+
+def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
+    """The entries of a `metrics.jsonl`; a line that a killed run cut off is left out."""
+    entries = []
+    for line in path.read_bytes().splitlines() if path.is_file() else []:
+        try:
+            entries.append(json.loads(line))
+        except ValueError:
+            continue
+    return entries
+
+
+def _confusion(
+    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_label: int
+) -> np.ndarray:
+    """`metrics.confusion_matrix` of checked labels, quickly for one image after the other."""
+    known = truth != ignore_label
+    cells = truth[known].astype(np.int64) * classes + prediction[known]
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
+def _speed(run: Trained, size: tuple[int, int], batch_size: int) -> float:
+    """Images per second of the median batch, after one that compiles; no file is read."""
+    image, (height, width) = run.source[0].image, run.source.size(0)
+    images = jnp.asarray(np.stack([resize_image(image, size)] * batch_size))
+    seconds = []
+    for _ in range(1 + _TIMED):
+        begun = time.perf_counter()
+        label_images(run.model, run.variables, images, (height, width)).block_until_ready()
+        seconds.append(time.perf_counter() - begun)
+    return batch_size / statistics.median(seconds[1:])

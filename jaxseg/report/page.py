@@ -1,0 +1,197 @@
+"""The report: one HTML page that sets runs side by side, told top to bottom."""
+
+import html
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+from PIL import Image
+
+import jaxseg
+from jaxseg.report.charts import Series, line_chart
+from jaxseg.report.document import check_place, data_url, document, write_page
+from jaxseg.report.explain import activations, find_class
+from jaxseg.report.gallery import gallery
+from jaxseg.report.matrix import confusion_chart, worst_confusions
+from jaxseg.report.measure import Measured, measure
+from jaxseg.report.runs import check_same_images, open_runs
+from jaxseg.report.tables import class_bars, config_tables, legend, score_table
+from jaxseg.trained import Trained
+from jaxseg.workdir import Workdir
+
+_HERE = pathlib.Path(__file__).parent
+
+
+def write_report(
+    workdirs: Sequence[str | pathlib.Path],
+    out: str | pathlib.Path,
+    *,
+    step: str | int = "last",
+    images: int = 3,
+    layers: bool = False,
+    class_name: str | None = None,
+) -> None:
+    """Scores runs and writes a page of scores, charts, pictures and configs, all in one file.
+
+    Args:
+      workdirs: of runs that are scored on the same images. A run that has not reached its end is
+        shown as far as its checkpoint, and the page says so.
+      out: the file to write.
+      step: which checkpoint of each run: "last", "best" or a step's number.
+      images: how many of the best images, and of the worst, the page shows.
+      layers: whether it shows what the layers make of a photograph (DeconvNet, figure 4).
+      class_name: with `layers`, the class that chooses channels and photograph; None: the most
+        frequent but one.
+
+    Raises:
+      InputError: no run or no such checkpoint in a workdir, runs that do not compare, no such
+        class, or the page cannot be written there.
+    """
+    path = pathlib.Path(out)
+    check_place(path)
+    trained = open_runs(workdirs, step)
+    check_same_images(trained)
+    info = next(iter(trained.values())).source.info
+    chosen = None if class_name is None else find_class(info, class_name)
+    runs = [
+        measure(name, run, Workdir(workdir).log)
+        for (name, run), workdir in zip(trained.items(), workdirs, strict=True)
+    ]
+    inside = _layers(trained, runs[0], chosen) if layers else ""
+    write_page(path, _page(runs, _sections(runs, images, inside)))
+
+
+def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:
+    """What there is to tell of runs, by its title."""
+    sections = {
+        "Scores": score_table(runs),
+        "Classes": _classes(runs),
+        "Confusion": _confusion(runs),
+        "Learning": _learning(runs),
+        "Images": _images(runs, images),
+        "Layers": layers,
+        "Config": config_tables(runs),
+    }
+    return {title: part for title, part in sections.items() if part}
+
+
+def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
+    first = runs[0]
+    info, config = first.source.info, first.config
+    names = [run.name for run in runs]
+    title = f"{_listed(names)} on {info.name}"
+    split = f"the split {config.data.eval_split}: {len(first.source)} images, "
+    split += f"{info.num_classes} classes"
+    links = "".join(f'<a href="#{title.lower()}">{title}</a>' for title in sections)
+    parts = "".join(
+        f'<section aria-labelledby="{title.lower()}"><h2 id="{title.lower()}">{title}</h2>{part}'
+        "</section>"
+        for title, part in sections.items()
+    )
+    devices = f"{jax.device_count()} device{'s' if jax.device_count() > 1 else ''}"
+    body = (
+        f'<header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(split)}</p>'
+        f'<nav aria-label="Sections">{links}</nav></header><main>{parts}</main>'
+        f"<footer>jaxseg {jaxseg.__version__}, jax {jax.__version__}, {devices} of kind "
+        f"{html.escape(jax.devices()[0].device_kind)}</footer>"
+    )
+    style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    return document(title, style, body, script)
+
+
+def _classes(runs: Sequence[Measured]) -> str:
+    note = (
+        '<p class="note">IoU of each class, the best first; beside its name, its share of the '
+        "labelled pixels.</p>"
+    )
+    return legend(runs) + class_bars(runs) + note
+
+
+def _confusion(runs: Sequence[Measured]) -> str:
+    names = runs[0].source.info.class_names
+    figures = []
+    for k, run in enumerate(runs):
+        mistakes = ", ".join(
+            f"{a} as {b} {share:.0%}" for a, b, share in worst_confusions(run.confusion, names)
+        )
+        figures.append(
+            f'<figure class="run{k % 8}"><figcaption><i class="key"></i>{html.escape(run.name)} '
+            f"<span>{html.escape(mistakes)}</span></figcaption>"
+            f"{confusion_chart(run.confusion, names)}</figure>"
+        )
+    note = (
+        '<p class="note">Rows are the truth, columns the prediction; numbers are per cent of the '
+        "row's pixels. Beside each name, its largest confusions.</p>"
+    )
+    return f'<div class="charts matrices">{"".join(figures)}</div>{note}'
+
+
+def _learning(runs: Sequence[Measured]) -> str:
+    def series(kind: str, key: str) -> list[Series]:
+        found = []
+        for k, run in enumerate(runs):
+            entries = [e for e in run.log if e.get("kind") == kind and key in e]
+            found.append(
+                Series(run.name, k % 8, [e["step"] for e in entries], [e[key] for e in entries])
+            )
+        return found
+
+    charts = "".join(
+        [
+            line_chart("Loss in training", series("train", "loss"), "step", smooth=True),
+            line_chart("Mean IoU in evaluation", series("eval", "mean_iou"), "step", unit=True),
+            line_chart("Learning rate", series("train", "learning_rate"), "step"),
+        ]
+    )
+    if not charts:
+        return '<p class="note">Nothing was logged yet.</p>'
+    return f'{legend(runs)}<div class="charts">{charts}</div>'
+
+
+def _images(runs: Sequence[Measured], count: int) -> str:
+    series = []
+    for k, run in enumerate(runs):
+        values = np.sort(run.image_iou[~np.isnan(run.image_iou)])
+        shares = np.linspace(0, 100, len(values)) if len(values) > 1 else [50.0]
+        series.append(Series(run.name, k % 8, list(shares), values.tolist()))
+    chart = line_chart("Mean IoU of each image", series, "images, the worst first, %", unit=True)
+    note = (
+        '<p class="note">Each image by its own mean IoU'
+        + (", averaged over the runs" if len(runs) > 1 else "")
+        + ". The slider goes from the photograph over truth and prediction to the errors: red is "
+        "wrong, grey is not labelled.</p>"
+    )
+    return f'{legend(runs)}<div class="charts">{chart}</div>{note}{gallery(runs, count)}'
+
+
+def _layers(trained: dict[str, Trained], first: Measured, chosen: int | None) -> str:
+    """The image with most of a class, on its way through each network."""
+    if chosen is None:
+        chosen = int(np.argsort(-first.image_pixels.sum(axis=0), kind="stable")[1])
+    index = int(first.image_pixels[:, chosen].argmax())
+    name, example = first.source.info.class_names[chosen], first.source[index]
+    what = f"{example.name}. Of a layer's channels, the one that follows {name} best; of scores, "
+    what += f"that of {name}. Dark is the least value, bright the largest."
+    parts = [f'<p class="note">{html.escape(what)}</p>']
+    for run_name, run in trained.items():
+        tiles = [tile for row in activations(run, example, chosen) for tile in row]
+        parts.append(f'<h3>{html.escape(run_name)}</h3><div class="layers">')
+        for caption, picture in tiles:
+            kind = "JPEG" if caption == "photo" else "PNG"
+            alt = html.escape(f"{run_name}: {caption}")
+            parts.append(
+                f'<figure><img src="{data_url(Image.fromarray(picture), kind)}" alt="{alt}" '
+                f'style="aspect-ratio: {example.label.shape[1]} / {example.label.shape[0]}">'
+                f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+            )
+        parts.append("</div>")
+    return "".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """
+    >>> _listed(["a"]), _listed(["a", "b", "c"])
+    ('a', 'a, b and c')
+    """
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
