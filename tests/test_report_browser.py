@@ -53,6 +53,7 @@ const told = {
   ink: getComputedStyle(document.body).color,
 };
 """
+TELL = "parent.document.body.append(JSON.stringify(told))"
 
 
 @pytest.fixture(scope="module")
@@ -92,8 +93,9 @@ def left_and_right(clip):
 
 def probed(browser, folder, report, scheme, width):
     """What `PROBE` tells of the page in a frame of `width` pixels, and the browser's messages."""
-    tell = "parent.document.body.append(JSON.stringify(told))"
-    framed = html.escape(report.replace("</body>", f"<script>{PROBE}{tell}</script></body>"))
+    # once everything has come that the page may have asked for
+    later = f"addEventListener('load', () => setTimeout(() => {{ {PROBE} {TELL} }}, 300))"
+    framed = html.escape(report.replace("</body>", f"<script>{later}</script></body>"))
     outer = folder / "outer.html"
     outer.write_text(
         f'<body><iframe width="{width}" height="3000" srcdoc="{framed}"></iframe></body>',
