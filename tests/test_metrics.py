@@ -131,8 +131,12 @@ def test_scores_computed_by_hand():
     assert s["iou"] == pytest.approx([5 / 9, 2 / 4, 1 / 3])
     assert s["mean_iou"] == pytest.approx((5 / 9 + 2 / 4 + 1 / 3) / 3)
     assert s["frequency_weighted_iou"] == pytest.approx((7 * 5 / 9 + 3 * 2 / 4 + 2 * 1 / 3) / 12)
+    assert s["accuracy"] == pytest.approx([5 / 7, 2 / 3, 1 / 2])
+    assert s["dice"] == pytest.approx([10 / 14, 4 / 6, 2 / 4])
+    assert s["mean_dice"] == pytest.approx((10 / 14 + 4 / 6 + 2 / 4) / 3)
+    assert s["share"] == pytest.approx([7 / 12, 3 / 12, 2 / 12])
     assert s["absent"] == "nan"
-    assert all(type(v) is float for k, v in s.items() if k not in ("iou", "absent"))
+    assert all(type(v) is float for v in s.values() if not isinstance(v, list | str))
 
 
 @pytest.mark.parametrize(
@@ -149,6 +153,9 @@ def test_the_three_conventions_for_an_absent_class(absent, mean_iou, mean_accura
     assert s["frequency_weighted_iou"] == pytest.approx(0.5)
     filled = {"nan": np.nan, "one": 1.0, "zero": 0.0}[absent]
     assert s["iou"] == pytest.approx([0.5, 0.5, 0.5, filled], nan_ok=True)
+    assert s["dice"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, filled], nan_ok=True)
+    assert s["accuracy"] == pytest.approx([2 / 3, 2 / 3, 2 / 3, filled], nan_ok=True)
+    assert s["share"] == pytest.approx([1 / 3, 1 / 3, 1 / 3, 0])
 
 
 def test_a_class_that_is_only_predicted_has_an_iou_of_0():
@@ -166,8 +173,9 @@ def test_counts_beyond_32_bits():
 @pytest.mark.parametrize("absent", ["nan", "zero", "one"])
 def test_nothing_labelled(absent):
     s = scores(np.zeros((3, 3), int), absent=absent)
-    for key in ("pixel_accuracy", "mean_accuracy", "mean_iou", "frequency_weighted_iou"):
-        assert np.isnan(s[key]), key
+    for key, value in s.items():
+        if isinstance(value, float):
+            assert np.isnan(value), key
 
 
 @pytest.mark.parametrize("confusion", [np.zeros((2, 3), int), np.zeros(4, int), np.zeros((2, 2))])

@@ -1,7 +1,7 @@
 """Scores as a table for the terminal."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _SUMMARY = {
@@ -9,41 +9,59 @@ _SUMMARY = {
     "mean_accuracy": "mean accuracy",
     "mean_iou": "mean IoU",
     "frequency_weighted_iou": "frequency-weighted IoU",
+    "mean_dice": "mean Dice",
+    "mean_boundary_iou": "mean boundary IoU",
+}
+_COLUMNS = {
+    "accuracy": "accuracy",
+    "iou": "IoU",
+    "dice": "Dice",
+    "boundary_iou": "boundary",
+    "share": "pixels",
+}
+_ABSENT = {
+    "nan": "left out of the means (nan)",
+    "zero": "counted 0 in the means (zero)",
+    "one": "counted 1 in the means (one)",
 }
 
 
 def score_table(scores: Mapping[str, Any]) -> str:
-    """Lays out what `jaxseg.metrics.scores` returns, one line a score and one a class.
+    """Lays out what `jaxseg.metrics.scores` returns: a line for each mean, a row for each class.
 
     Args:
-      scores: the four means, `iou` per class (NaN or None: the class is absent from truth and
-        prediction) and, if known, `class_names` in the same order.
+      scores: the means, the lists of each class (NaN or None: the class is absent), `absent` and,
+        if known, `class_names` in the same order and the `protocol` of the evaluation.
 
-    >>> means = dict(pixel_accuracy=0.9, mean_accuracy=0.8, mean_iou=0.75)
-    >>> scores = dict(
-    ...     means, frequency_weighted_iou=0.85, iou=[0.75, None], class_names=["sky", "car"]
-    ... )
-    >>> print(score_table(scores))
-    pixel accuracy          0.9000
-    mean accuracy           0.8000
+    >>> scores = {"mean_iou": 0.75, "iou": [0.75, None], "share": [1.0, 0.0], "absent": "nan"}
+    >>> print(score_table(scores | {"class_names": ["sky", "car"], "protocol": "whole"}))
     mean IoU                0.7500
-    frequency-weighted IoU  0.8500
     <BLANKLINE>
-    IoU of each class
-      sky                   0.7500
-      car                   absent
-    absent classes (1 of 2) are left out of the means
+    class                    IoU    pixels
+      sky                 0.7500   100.00%
+      car                 absent     0.00%
+    absent classes: left out of the means (nan)
+    protocol: whole
     """
-    lines = [f"{title:<22}  {_number(scores[key])}" for key, title in _SUMMARY.items()]
-    iou = [_number(value) for value in scores["iou"]]
-    names = scores.get("class_names") or [f"class {k}" for k in range(len(iou))]
-    lines += ["", "IoU of each class"]
-    lines += [f"  {name:<20}  {value}" for name, value in zip(names, iou, strict=True)]
-    if "absent" in iou:
-        count = f"{iou.count('absent')} of {len(iou)}"
-        lines.append(f"absent classes ({count}) are left out of the means")
+    lines = [f"{title:<22}  {scores[key]:.4f}" for key, title in _SUMMARY.items() if key in scores]
+    columns = {title: scores[key] for key, title in _COLUMNS.items() if key in scores}
+    names = scores.get("class_names") or [f"class {k}" for k in range(len(scores["iou"]))]
+    width = max(16, *map(len, names))
+    lines += ["", _row(f"{'class':<{width + 2}}", columns)]
+    for i, name in enumerate(names):
+        values = [_number(title, column[i]) for title, column in columns.items()]
+        lines.append(_row(f"  {name:<{width}}", values))
+    lines.append(f"absent classes: {_ABSENT[scores['absent']]}")
+    if "protocol" in scores:
+        lines.append(f"protocol: {scores['protocol']}")
     return "\n".join(lines)
 
 
-def _number(value: float | None) -> str:
-    return "absent" if value is None or math.isnan(value) else f"{value:.4f}"
+def _row(name: str, cells: Sequence[str] | Mapping[str, Any]) -> str:
+    return name + "".join(f"  {cell:>8}" for cell in cells)
+
+
+def _number(title: str, value: float | None) -> str:
+    if value is None or math.isnan(value):
+        return "absent"
+    return f"{value:.2%}" if title == "pixels" else f"{value:.4f}"

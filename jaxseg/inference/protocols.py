@@ -1,14 +1,19 @@
 """How a trained network is asked for an image's classes: the protocol that `config.eval` names."""
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import flax.linen as nn
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
 from jaxseg.data import resize_image
+from jaxseg.data.batches import round_up
+from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.whole_image import label_images, likely_images
+
+
+_RESIZED = 64  # what is resized is compiled for results of multiples of this size
 
 
 class Inference(Protocol):
@@ -18,14 +23,12 @@ class Inference(Protocol):
     result, which is the photograph's own where it is None.
     """
 
-    def labels(
-        self, variables: Any, image: np.ndarray, size: tuple[int, int] | None = None
-    ) -> np.ndarray:
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]."""
         ...
 
     def probabilities(
-        self, variables: Any, image: np.ndarray, size: tuple[int, int] | None = None
+        self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
         """The probability of each class at each pixel: float32 [height, width, C]."""
         ...
@@ -41,12 +44,24 @@ def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
     >>> import jax, jaxseg
     >>> from jaxseg.config import default_config
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
-    >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros([1, 40, 60, 3]))
+    >>> variables = jax.jit(model.init)(jax.random.key(0), jax.numpy.zeros([1, 40, 60, 3]))
     >>> inference = protocol(model, default_config().eval)
     >>> inference.labels(variables, np.zeros([40, 60, 3], np.uint8)).shape
     (40, 60)
     """
-    return WholeImage(model, config.input_size)
+    return WholeImage(model, config.input_size, config.pad_to)
+
+
+def describe(config: ml_collections.ConfigDict) -> str:
+    """The protocol of a run's `config.eval` in words, as it stands beside scores.
+
+    >>> from jaxseg.config import default_config
+    >>> describe(default_config().eval)
+    'whole images'
+    """
+    if config.input_size:
+        return f"whole images, resized to {_times(config.input_size)}"
+    return "whole images"
 
 
 class WholeImage:
@@ -55,19 +70,40 @@ class WholeImage:
     Args:
       model: the network.
       input_size: (height, width) the image is resized to first; None: as it is.
+      pad_to: the network is compiled for multiples of this only, and images of other sizes are
+        filled up, which it does not see; None: it is compiled for each size that comes.
     """
 
-    def __init__(self, model: nn.Module, input_size: tuple[int, int] | None = None):
-        self._model, self._input_size = model, input_size
+    def __init__(self, model: nn.Module, input_size: Size | None = None, pad_to: int | None = None):
+        self._model, self._input_size, self._pad_to = model, input_size, pad_to
+        self._layouts = Layouts(model)
 
-    def labels(
-        self, variables: Any, image: np.ndarray, size: tuple[int, int] | None = None
-    ) -> np.ndarray:
-        inputs = jnp.asarray(resize_image(image, self._input_size))[None]
-        return np.asarray(label_images(self._model, variables, inputs, size or image.shape[:2]))[0]
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        return self._run(label_images, variables, image, size)
 
     def probabilities(
-        self, variables: Any, image: np.ndarray, size: tuple[int, int] | None = None
+        self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
-        inputs = jnp.asarray(resize_image(image, self._input_size))[None]
-        return np.asarray(likely_images(self._model, variables, inputs, size or image.shape[:2]))[0]
+        return self._run(likely_images, variables, image, size)
+
+    def _run(self, function: Callable, variables, image, size):
+        own = image.shape[:2]
+        inputs = resize_image(image, self._input_size)
+        if self._input_size is not None:
+            height, width = size or own
+            canvas = round_up((height, width), _RESIZED)
+            layout = self._layouts.resized(variables, self._input_size, (height, width), canvas)
+            result = function(self._model, variables, inputs[None], canvas, layout)
+            return np.asarray(result)[0, :height, :width]
+        canvas = round_up(own, self._pad_to)
+        if self._pad_to is None or size not in (None, own):
+            return np.asarray(function(self._model, variables, inputs[None], size or own))[0]
+        inputs = np.zeros((1, *canvas, 3), np.uint8)
+        inputs[0, : own[0], : own[1]] = image
+        layout = self._layouts(variables, canvas, [own])
+        result = function(self._model, variables, inputs, canvas, layout)
+        return np.asarray(result)[0, : own[0], : own[1]]
+
+
+def _times(size: Size) -> str:
+    return f"{size[0]}×{size[1]}"

@@ -11,8 +11,10 @@ import numpy as np
 
 from jaxseg.data.decode import read_image
 from jaxseg.errors import InputError
+from jaxseg.inference.padding import Layout, Size, padded_heads
 from jaxseg.metrics import predict_labels
 from jaxseg.models import normalize
+from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
 
 def predict(
@@ -59,17 +61,31 @@ def predict(
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def label_images(
-    model: nn.Module, variables, images: jax.Array, size: tuple[int, int]
+    model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
     """The classes of uint8 images [N, H, W, 3] at another size: uint8 [N, *size]."""
-    head = model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
-    return predict_labels(head.logits, head.upsampling.resized(size))
+    return predict_labels(*coarse_scores(model, variables, images, size, layout))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
 def likely_images(
-    model: nn.Module, variables, images: jax.Array, size: tuple[int, int]
+    model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
     """Their classes' probabilities: float32 [N, *size, C]."""
-    head = model.apply(variables, normalize(images, model.preprocessing), method="heads")[0]
-    return jax.nn.softmax(head.upsampling.resized(size)(head.logits))
+    logits, upsampling = coarse_scores(model, variables, images, size, layout)
+    return jax.nn.softmax(upsampling(logits))
+
+
+def coarse_scores(
+    model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None
+) -> tuple[jax.Array, Upsampling | UpsamplingOfEach]:
+    """Scores [N, h, w, C] of uint8 images [N, H, W, 3], and the map that brings them to `size`.
+
+    With `layout` (of `jaxseg.inference.padding`) the images are those in the upper left corners,
+    and `size` is (H, W).
+    """
+    images = normalize(images, model.preprocessing)
+    if layout is not None:
+        return padded_heads(model, variables, images, layout)
+    head = model.apply(variables, images, method="heads")[0]
+    return head.logits, head.upsampling.resized(size)

@@ -196,10 +196,34 @@ class ScoreHead(nn.Module):
 
 
 def tap(module: nn.Module, name: str, x: jax.Array) -> jax.Array:
-    """Offers an intermediate array under `name` to whoever asks for it; returns it unchanged."""
+    """Offers an intermediate array under `name` to whoever asks for it; returns it unchanged.
+
+    Unless the variables say which part of it belongs to each image: then the rest becomes zero.
+    """
     if not module.is_initializing():  # it is no variable of the network
+        x = within(x, extent(module, name))
         module.sow("features", name, x, reduce_fn=lambda _, new: new, init_fn=lambda: None)
     return x
+
+
+def extent(module: nn.Module, name: str) -> jax.Array | None:
+    """[N, 2] int32: rows and columns of each image in what is tapped as `name`; None: all of it.
+
+    Images of several sizes share a batch where the collection "extents" has such an array for every
+    tap (see `jaxseg.inference.padding`). The next layer then sees zeros beyond an image, as it does
+    at the border of one that is alone. Max pooling would see minus infinity there, but what is
+    pooled has been through a ReLU.
+    """
+    return module.get_variable("extents", name) if module.has_variable("extents", name) else None
+
+
+def within(x: jax.Array, extent: jax.Array | None) -> jax.Array:
+    """[N, h, w, C] with zeros outside of each image's rows and columns, `extent` [N, 2]."""
+    if extent is None:
+        return x
+    rows = jnp.arange(x.shape[1])[None, :, None, None] < extent[:, 0, None, None, None]
+    columns = jnp.arange(x.shape[2])[None, None, :, None] < extent[:, 1, None, None, None]
+    return jnp.where(rows & columns, x, 0)
 
 
 def scaled(features: int, width: float) -> int:

@@ -13,6 +13,7 @@ from jaxseg.models.layers import (
     ScoreHead,
     check_choice,
     check_images,
+    extent,
     scaled,
     tap,
 )
@@ -136,9 +137,10 @@ class PSPNet(nn.Module):
         if any(bins < 1 for bins in self.bins) or len(set(self.bins)) < len(self.bins):
             raise InputError(f"bins is {self.bins}.", "Give different numbers of 1 or more.")
         pool = adaptive_avg_pool if self.pooling == "avg" else adaptive_max_pool
+        part = extent(self, "pyramid")  # the pyramid's maps have the size of the features
         levels = [x]
         for bins in self.bins:
-            level = pool(x, bins)
+            level = pool(x, bins, part)
             if self.reduce:
                 self._check_batch(level, train)
                 level = ConvNorm(
@@ -149,7 +151,9 @@ class PSPNet(nn.Module):
                     name=f"level{bins}",
                 )(level, train=train)
             level = tap(self, f"level{bins}_pooled", level)
-            level = resize_bilinear(level, x.shape[1:3], align_corners=self.align_corners)
+            level = resize_bilinear(
+                level, x.shape[1:3], align_corners=self.align_corners, extent=part
+            )
             levels.append(tap(self, f"level{bins}_upsampled", level))
         return jnp.concatenate(levels, axis=-1)
 

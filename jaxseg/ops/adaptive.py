@@ -1,6 +1,7 @@
 """Adaptive pooling: any map into a given number of windows, PSPNet's pyramid (section 3.2)."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,9 @@ from jaxseg.errors import InputError
 from jaxseg.ops.upsampling import apply_axis
 
 
-def adaptive_avg_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
+def adaptive_avg_pool(
+    x: jax.Array, size: int | tuple[int, int], extent: jax.Array | None = None
+) -> jax.Array:
     """Mean over each of `size` windows, whatever the size of the map.
 
     Window i of b reads rows floor(i * H / b) to ceil((i + 1) * H / b), the last one excluded:
@@ -21,6 +24,7 @@ def adaptive_avg_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
     Args:
       x: [N, H, W, C], floating point; what is infinite or NaN spoils the windows around it too.
       size: how many windows along height and width, one number for both or a pair.
+      extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
 
     Returns:
       [N, *size, C] in the dtype of `x`; sums are float32, rounded once at the end.
@@ -32,10 +36,12 @@ def adaptive_avg_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
     >>> adaptive_avg_pool(x, 2).ravel().tolist()
     [2.0, 3.0, 5.0, 6.0]
     """
-    return _over_windows(_mean, x, size)
+    return _over_windows(_mean, x, size, extent)
 
 
-def adaptive_max_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
+def adaptive_max_pool(
+    x: jax.Array, size: int | tuple[int, int], extent: jax.Array | None = None
+) -> jax.Array:
     """Maximum over each of `size` windows, which are those of `adaptive_avg_pool`.
 
     Equal to PyTorch's `AdaptiveMaxPool2d`.
@@ -43,6 +49,7 @@ def adaptive_max_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
     Args:
       x: [N, H, W, C], floating point.
       size: how many windows along height and width, one number for both or a pair.
+      extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
 
     Returns:
       [N, *size, C] in the dtype of `x`. The gradient goes to the first largest value of a window in
@@ -55,7 +62,7 @@ def adaptive_max_pool(x: jax.Array, size: int | tuple[int, int]) -> jax.Array:
     >>> adaptive_max_pool(x, (1, 2)).ravel().tolist()
     [7.0, 8.0]
     """
-    return _over_windows(_max, x, size)
+    return _over_windows(_max, x, size, extent)
 
 
 def _windows(length: int, count: int) -> list[tuple[int, int]]:
@@ -64,9 +71,10 @@ def _windows(length: int, count: int) -> list[tuple[int, int]]:
 
 
 def _over_windows(
-    reduce: Callable[[jax.Array, int, list[tuple[int, int]]], jax.Array],
+    reduce: Callable[[jax.Array, int, Any], jax.Array],
     x: jax.Array,
     size: int | tuple[int, int],
+    extent: jax.Array | None,
 ) -> jax.Array:
     rows, columns = (size, size) if isinstance(size, int) else size
     if x.ndim != 4 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating):
@@ -77,6 +85,13 @@ def _over_windows(
         raise InputError(
             f"Pooling into {rows}×{columns} windows.", "Give 1 or more along each axis."
         )
+    if extent is None and not all(isinstance(n, int) for n in x.shape[1:3]):
+        # an exported program is yet to be told the map's size (`jax.export.symbolic_shape`)
+        extent = jnp.broadcast_to(jnp.array(x.shape[1:3]), (x.shape[0], 2))
+    if extent is not None:
+        each = _mean_of_each if reduce is _mean else _max_of_each
+        y = each(x, 2, _windows_of_each(extent[:, 1], columns))
+        return each(y, 1, _windows_of_each(extent[:, 0], rows)).astype(x.dtype)
     # Columns first: with ties, the first column of each row, then the first row, is row order.
     y = reduce(x, 2, _windows(x.shape[2], columns))
     return reduce(y, 1, _windows(x.shape[1], rows)).astype(x.dtype)
@@ -103,3 +118,31 @@ def _max(x, axis, windows):
     values = jnp.take(x, place, axis=axis, mode="clip")
     first = jnp.argmax(values, axis=axis + 1, keepdims=True)  # where the gradient goes
     return jnp.take_along_axis(values, first, axis=axis + 1).squeeze(axis + 1)
+
+
+def _windows_of_each(lengths: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
+    """`_windows` of lengths [N]: first and last + 1, both [N, count]."""
+    i = jnp.arange(count)
+    return i * lengths[:, None] // count, -(-(i + 1) * lengths[:, None] // count)
+
+
+def _mean_of_each(x, axis, windows):
+    """`_mean` where each image has windows of its own."""
+    start, stop = (edge[:, :, None] for edge in windows)
+    place = jnp.arange(x.shape[axis])
+    inside = ((place >= start) & (place < stop)).astype(jnp.float32)  # [N, count, length]
+    spec = {1: "nbh,nhwc->nbwc", 2: "nbw,nhwc->nhbc"}[axis]
+    total = jnp.einsum(spec, inside, x.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+    return total / jnp.expand_dims(inside.sum(axis=-1), (3 - axis, 3))
+
+
+def _max_of_each(x, axis, windows):
+    """`_max` where each image has windows of its own."""
+    place = jnp.expand_dims(jnp.arange(x.shape[axis]), (0, 3 - axis, 3))
+
+    def window(i):
+        start, stop = (edge[:, i, None, None, None] for edge in windows)
+        inside = (place >= start) & (place < stop)
+        return jnp.where(inside, x, -jnp.inf).max(axis=axis)
+
+    return jnp.stack([window(i) for i in range(windows[0].shape[1])], axis=axis)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg.ops.upsampling import Upsampling, apply_axis
+from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
 
 
 class Strips:
@@ -75,3 +75,26 @@ class Strips:
             return body(carry, *xs)
 
         return jax.lax.scan(step, init, (self.starts, self.weights, *per_strip))
+
+
+class StripsOfEach(Strips):
+    """The same where each image has an upsampling of its own: a strip reads all input rows."""
+
+    def __init__(self, upsampling: UpsamplingOfEach, rows: int = 16):
+        matrices, self.columns = upsampling
+        images, self.out_rows, in_rows = matrices.shape
+        self.rows = min(rows, self.out_rows)
+        self.count = -(-self.out_rows // self.rows)
+        matrices = jnp.pad(matrices, ((0, 0), (0, self.count * self.rows - self.out_rows), (0, 0)))
+        self.band = in_rows
+        self.starts = np.zeros(self.count, np.int32)
+        self.weights = matrices.reshape(images, self.count, self.rows, in_rows).swapaxes(0, 1)
+
+    def read(self, coarse: jax.Array, start: jax.Array, weights: jax.Array) -> jax.Array:
+        return UpsamplingOfEach(weights, self.columns)(coarse)
+
+
+def make_strips(upsampling: Upsampling | UpsamplingOfEach, rows: int) -> Strips:
+    """The strips of one upsampling for all images, or of one for each."""
+    each = isinstance(upsampling, UpsamplingOfEach)
+    return StripsOfEach(upsampling, rows) if each else Strips(upsampling, rows)

@@ -5,6 +5,7 @@ resize and the half-pixel resize of image libraries differ only in where an outp
 """
 
 import dataclasses
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,12 +29,19 @@ class Axis:
     unit: int
     clamp: bool
 
-    def matrix(self) -> np.ndarray:
-        """The map as a matrix: [out_size, in_size] float64, at most two weights in each row."""
-        position = (self.step * np.arange(self.out_size) + self.offset) / self.unit
+    def matrix(self) -> np.ndarray | jax.Array:
+        """The map as a matrix: [out_size, in_size] float64, at most two weights in each row.
+
+        Of sizes that an exported program is yet to be told (`jax.export.symbolic_shape`), it is an
+        array, float32, which that program computes.
+        """
+        known = isinstance(self.in_size, int) and isinstance(self.out_size, int)
+        xp: Any = np if known else jnp
+        position = self.step * xp.arange(self.out_size) + self.offset  # times `unit`: integers
         if self.clamp:
-            position = position.clip(0, self.in_size - 1)
-        return np.maximum(0, 1 - np.abs(position[:, None] - np.arange(self.in_size)))
+            position = xp.clip(position, 0, (self.in_size - 1) * self.unit)
+        distance = abs(position[:, None] - self.unit * xp.arange(self.in_size))
+        return xp.maximum(0, self.unit - distance) / self.unit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +98,35 @@ class Upsampling:
             )
         rows, columns = self.matrices()
         return apply_axis(rows, apply_axis(columns, x, axis=2), axis=1)
+
+
+class UpsamplingOfEach(NamedTuple):
+    """An `Upsampling` of its own for each image of a batch, as arrays.
+
+    Attributes:
+      rows: [N, H, h] float32.
+      columns: [N, W, w] float32.
+    """
+
+    rows: jax.Array
+    columns: jax.Array
+
+    @property
+    def out_size(self) -> tuple[int, int]:
+        """(H, W) of what it gives."""
+        return self.rows.shape[1], self.columns.shape[1]
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
+        for spec, weights in (("nWw,nhwc->nhWc", self.columns), ("nHh,nhwc->nHwc", self.rows)):
+            x = jnp.einsum(
+                spec,
+                weights.astype(x.dtype),
+                x,
+                precision=jax.lax.Precision.HIGHEST,
+                preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
+            ).astype(x.dtype)
+        return x
 
 
 def apply_axis(
@@ -177,7 +214,13 @@ def bilinear_deconv(
     return _two(axis, in_size, out_size)
 
 
-def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool) -> jax.Array:
+def resize_bilinear(
+    x: jax.Array,
+    size: tuple[int, int],
+    *,
+    align_corners: bool,
+    extent: jax.Array | None = None,
+) -> jax.Array:
     """Bilinear resize of [N, h, w, C] to [N, H, W, C], without antialiasing.
 
     Args:
@@ -185,11 +228,18 @@ def resize_bilinear(x: jax.Array, size: tuple[int, int], *, align_corners: bool)
       size: (H, W).
       align_corners: whether corner pixels map to corner pixels (PSPNet), or pixels are squares (the
         default of image libraries). `jax.image.resize` offers only the second.
+      extent: [N, 2] integers, the (rows, columns) that each map is resized to; they lie in the
+        upper left corner of [H, W], and what is beyond them is undefined. None: all of it.
 
     >>> x = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
     >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()
     [0.0, 0.5, 1.0]
     """
+    if extent is not None:
+        weights = [
+            _resize_weights(x.shape[1 + i], size[i], extent[:, i], align_corners) for i in (0, 1)
+        ]
+        return UpsamplingOfEach(*weights)(x)
     make = _align_corners if align_corners else half_pixel
     return make((x.shape[1], x.shape[2]), (size[0], size[1]))(x)
 
@@ -207,3 +257,14 @@ def _product(axes: tuple[Axis, ...]) -> np.ndarray:
     for axis in axes[1:]:
         matrix = axis.matrix() @ matrix
     return matrix.astype(np.float32)
+
+
+def _resize_weights(n: int, size: int, lengths: jax.Array, align_corners: bool) -> jax.Array:
+    """The matrices [N, size, n] of resizes from `n` to each of `lengths` [N]."""
+    i, m = jnp.arange(size), lengths[:, None]
+    if align_corners:
+        position = i * (n - 1) / jnp.maximum(m - 1, 1)
+    else:
+        position = (2 * n * i + n - m) / (2 * m)
+    position = position.clip(0, n - 1)[:, :, None]
+    return jnp.maximum(0, 1 - jnp.abs(position - jnp.arange(n))).astype(jnp.float32)
