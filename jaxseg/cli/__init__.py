@@ -18,6 +18,7 @@ VERBS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
+    "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
     "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),
     "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
     "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),

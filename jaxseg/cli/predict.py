@@ -1,0 +1,167 @@
+"""`python -m jaxseg predict`: photographs in, label maps out."""
+
+import dataclasses
+import pathlib
+import sys
+import warnings
+from collections.abc import Sequence
+
+from jaxseg.cli.config_args import read_config, split_overrides
+from jaxseg.cli.parser import Parser
+from jaxseg.cli.step_word import add_step, parse_step
+from jaxseg.config import default_config, validate
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg predict --workdir runs/camvid street.jpg --out predictions",
+    "python -m jaxseg predict --workdir runs/camvid photos 'more/**/*.png' --out predictions "
+    "--overlay",
+    "python -m jaxseg predict --weights networks/fcn8s street.jpg --out predictions "
+    "--probabilities '--config.eval.input_size=(480, 640)'",
+    "find photos -name '*.jpg' | python -m jaxseg predict --workdir runs/camvid --list - --out out",
+    "cat street.jpg | python -m jaxseg predict --workdir runs/camvid - --out predictions",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, predicts, prints how many photographs were labelled."""
+    parser = Parser(
+        "predict",
+        "Labels photographs with a trained network, which sees them as in the run's evaluation.\n"
+        "Writes NAME.png (class indices, with a palette) for each, and classes.png: what they\n"
+        "mean. Run again, it goes on where it stopped. One bad file does not stop the rest.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "photographs",
+        nargs="*",
+        metavar="PHOTO",
+        help="file, folder (with its subfolders), pattern in quotes, or - for a photograph on "
+        "standard input",
+    )
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, metavar="DIR", help="workdir of the run whose network it is"
+    )
+    parser.add_argument(
+        "--weights",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="or the folder of a network, as `python -m jaxseg convert` writes it",
+    )
+    add_step(parser)
+    parser.add_argument(
+        "--list", metavar="FILE", help="text file with more photographs, one a line; - for stdin"
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the results"
+    )
+    parser.add_argument(
+        "--overlay", action="store_true", help="also NAME.overlay.jpg: the photograph, coloured"
+    )
+    parser.add_argument(
+        "--probabilities",
+        action="store_true",
+        help="also NAME.npz: probabilities, float32 [height, width, classes]",
+    )
+    parser.add_argument("--overwrite", action="store_true", help="make again what is there already")
+    parser.add_argument(
+        "--max-pixels",
+        type=int,
+        metavar="N",
+        help="largest photograph that the network sees whole (default: 8388608)",
+    )
+    parser.add_argument(
+        "--config.eval.FIELD", metavar="VALUE", help="another protocol than the run's evaluation"
+    )
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    step = parse_step(args.step)
+    if args.max_pixels is not None and args.max_pixels < 1:
+        raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
+    wanted = _words(args)
+
+    import tqdm
+
+    from jaxseg.inference.network import open_exported, open_run
+    from jaxseg.photographs import STDIN, Photograph, find_photographs
+    from jaxseg.predictions import DESCRIPTION, MAX_PIXELS, UNUSED, predict_photographs
+
+    # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
+    warnings.filterwarnings("ignore", module="PIL")
+    photographs = find_photographs([w for w in wanted if w != "-"], args.out, [DESCRIPTION])
+    if "-" in wanted:
+        data = sys.stdin.buffer.read()
+        photographs.append(Photograph(STDIN, pathlib.Path("standard input"), data))
+    network = open_exported(args.weights) if args.weights else open_run(args.workdir, step)
+    network = _changed(network, overrides, UNUSED)
+    done = predict_photographs(
+        network,
+        photographs,
+        args.out,
+        overlay=args.overlay,
+        probabilities=args.probabilities,
+        overwrite=args.overwrite,
+        max_pixels=args.max_pixels or MAX_PIXELS,
+        progress=lambda items, total: tqdm.tqdm(items, total=total, unit="photo", disable=None),
+        say=lambda line: tqdm.tqdm.write(line, file=sys.stdout),
+    )
+    there = f", {done.kept} there already" if done.kept else ""
+    print(f"{args.out}: {done.written} photographs labelled{there}")
+    if len(done.bad) == 1:
+        raise done.bad[0]
+    if done.bad:
+        raise InputError(
+            f"{len(done.bad)} of {len(photographs)} photographs have no prediction, as listed "
+            f"above; the first: {done.bad[0].problem}",
+            f"{done.bad[0].remedy} Then run the same command again: it goes on where it stopped.",
+        )
+
+
+def _words(args) -> list[str]:
+    """What was given as photographs, on the command line and in the list."""
+    if (args.workdir is None) == (args.weights is None):
+        raise InputError(
+            "The network is named by --workdir or by --weights, one of them.",
+            "Give --workdir with the workdir of a run, or --weights with a folder of convert.",
+        )
+    if args.weights is not None and args.step != "last":
+        raise InputError("--step is for --workdir.", "Leave it out.")
+    words = list(args.photographs)
+    if args.list == "-" and "-" in words:
+        raise InputError(
+            "Standard input cannot be both a photograph and a list of them.", "Give one - only."
+        )
+    if args.list is not None:
+        words += _listed(args.list)
+    if not words:
+        raise InputError(
+            "No photograph is given.", "Give files, folders, patterns, - or a --list of them."
+        )
+    return words
+
+
+def _listed(path: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text()
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"The list {path} cannot be read: {error}.", "Give a text file, one path a line."
+        ) from None
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def _changed(network, overrides, unused: Sequence[str]):
+    """The network, with the fields of `config.eval` that the command line gives."""
+    given = read_config(None, overrides)
+    config = default_config()
+    config.eval = network.eval.copy_and_resolve_references()
+    for name, _ in overrides:
+        group, _, field = name.partition(".")
+        if group != "eval" or field in unused:
+            raise InputError(
+                f"--config.{name} changes nothing here.",
+                "Give fields of config.eval that are about the images, such as eval.input_size.",
+            )
+        config.eval[field] = given.eval[field]
+    validate(config)
+    return dataclasses.replace(network, eval=config.eval)
