@@ -11,18 +11,21 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jaxseg.cli.compiled import keep_compiled_programs
 from jaxseg.errors import InputError, Stopped, nearest
 
 # verb: (module with main(argv), one line of help)
 VERBS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
-    "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
+    "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),
     "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
     "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),
     "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),
+    "benchmark": ("jaxseg.cli.benchmark", "measure how fast this machine trains and evaluates"),
+    "report": ("jaxseg.cli.report", "set finished runs side by side on one page"),
 }
 
 
@@ -41,8 +44,7 @@ def run(argv: Sequence[str]) -> int:
         if verb not in VERBS:
             raise InputError(f"There is no command {verb!r}.", nearest(verb, VERBS))
         if not {"-h", "--help"} & set(words):
-            _quiet_libraries()
-            _fast_cpu_convolutions()
+            settle_process()
         return importlib.import_module(VERBS[verb][0]).main(words) or 0
     except InputError as e:
         print(f"error: {e.problem}\nfix: {e.remedy}", file=sys.stderr)
@@ -53,6 +55,16 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+
+
+def settle_process() -> None:
+    """Libraries quiet, jax as fast as it can be, compiled programs kept: before every command.
+
+    For one's own programs, too, that are to run as commands do; before jax uses a device.
+    """
+    _quiet_libraries()
+    _fast_cpu_convolutions()
+    keep_compiled_programs()
 
 
 def _help() -> str:

@@ -1,0 +1,83 @@
+"""Clocks, compilations and memory."""
+
+import contextlib
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.monitoring
+
+_COMPILED = "/jax/core/compile/backend_compile_duration"
+_MEMORY = ("temporary", "temp"), ("argument", "argument"), ("output", "output")
+
+
+def milliseconds(run: Callable[[], Any], repeats: int) -> list[float]:
+    """How long `run` takes, each time until all that it returns is computed."""
+    times = []
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        jax.block_until_ready(run())
+        times.append((time.perf_counter() - begun) * 1000)
+    return times
+
+
+def spread(times: list[float]) -> dict[str, float]:
+    """The middle of several times, and the two ends.
+
+    >>> spread([3.0, 1.0, 8.0])
+    {'median': 3.0, 'lowest': 1.0, 'highest': 8.0}
+    """
+    return {"median": statistics.median(times), "lowest": min(times), "highest": max(times)}
+
+
+@contextlib.contextmanager
+def compilations() -> Iterator[list[float]]:
+    """Inside of it, the seconds that each compilation took are appended to the list it gives.
+
+    One that is read from the cache of compiled programs counts, with the time of reading.
+    """
+    seconds: list[float] = []
+
+    def listen(event: str, duration: float, **_: Any) -> None:
+        if event == _COMPILED:
+            seconds.append(duration)
+
+    jax.monitoring.register_event_duration_secs_listener(listen)
+    try:
+        yield seconds
+    finally:
+        jax.monitoring.unregister_event_duration_listener(listen)
+
+
+def program_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Bytes of a compiled program on one device: of its temporaries, arguments and results.
+
+    What it writes its results over (a donated state) counts as an argument alone.
+    """
+    found = compiled.memory_analysis()
+    if found is None:  # not every platform has it
+        return {}
+    bytes_of = {ours: int(getattr(found, f"{theirs}_size_in_bytes")) for ours, theirs in _MEMORY}
+    bytes_of["output"] -= int(found.alias_size_in_bytes)
+    return bytes_of
+
+
+def peak_memory() -> dict[str, int]:
+    """The most bytes that this process has had at a time: on the host, and on its first device.
+
+    On the CPU, where they are the same memory, and where a device does not tell, only the former.
+    """
+    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    statistics_of_device = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics_of_device:
+        peak["device"] = int(statistics_of_device["peak_bytes_in_use"])
+    return peak
+
+
+def processor_seconds() -> float:
+    """Time that the processors have worked for this process and its children that have ended."""
+    usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in usage)

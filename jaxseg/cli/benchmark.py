@@ -1,0 +1,52 @@
+"""`python -m jaxseg benchmark`: how fast this machine trains, evaluates, reads or compiles."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+
+from jaxseg.cli.config_args import read_config, split_overrides
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg benchmark --config configs/quickstart.py",
+    "python -m jaxseg benchmark --config configs/quickstart.py --what eval --json eval.json",
+    "python -m jaxseg benchmark --config configs/camvid_pspnet.py --config.model.dtype=bfloat16",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, measures, prints the table."""
+    parser = Parser(
+        "benchmark",
+        "Measures a run's programs on this machine: time, memory, operations. Nothing is trained.",
+        _EXAMPLES,
+    )
+    parser.add_argument(
+        "--config", required=True, metavar="PATH[:ARG]", help="config file, and its argument"
+    )
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument(
+        "--what",
+        default="train",
+        metavar="train|eval|loader|compile",
+        help="a train step, an evaluation, the training data, or compiling (default: train)",
+    )
+    parser.add_argument(
+        "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
+    )
+    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the numbers too")
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    config = read_config(args.config, overrides)
+    if args.json is not None and not args.json.absolute().parent.is_dir():
+        raise InputError(
+            f"--json is {args.json}, whose folder does not exist.", "Make it, or give another path."
+        )
+
+    from jaxseg.benchmark import benchmark, benchmark_table
+
+    result = benchmark(config, args.what, repeats=args.repeats)
+    print(benchmark_table(result))
+    if args.json is not None:
+        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
