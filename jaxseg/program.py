@@ -3,7 +3,7 @@
 `jaxseg.train` runs it, `jaxseg.benchmark` measures it: the same programs, made in one place.
 """
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -107,13 +107,17 @@ class Program:
         return batch_shapes(self.source, self.pad_to, self._config.train.batch_size)
 
     def batches(
-        self, start: int = 0, skipped: Skipped | None = None
+        self,
+        start: int = 0,
+        skipped: Skipped | None = None,
+        names: dict[int, Sequence[str]] | None = None,
     ) -> Generator[tuple[jax.Array, jax.Array]]:
         """Images and labels of the steps after `start`, on the devices, without end.
 
         Args:
           start: steps taken before.
           skipped: receives the bad files that are skipped; None: the first ends the run.
+          names: receives what the images of each step are called.
         """
         config = self._config
         batches = train_batches(
@@ -132,7 +136,21 @@ class Program:
             workers=config.data.workers,
             prefetch=config.data.prefetch,
         )
+        if names is not None:
+            batches = _remembered(batches, start, names)
         return _on_devices(batches, self.mesh, ahead=2)
+
+
+def _remembered(
+    batches: Generator[dict], start: int, names: dict[int, Sequence[str]]
+) -> Generator[dict]:
+    """The same batches; `names` receives the names of each, by its step."""
+    try:
+        for step, batch in enumerate(batches, start + 1):
+            names[step] = batch["names"]
+            yield batch
+    finally:
+        batches.close()
 
 
 def _on_devices(batches: Generator[dict], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:

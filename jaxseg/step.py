@@ -1,5 +1,6 @@
 """The state of a run and the one jitted step that advances it."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -94,7 +95,9 @@ def make_train_step(
 
     Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and
     the step alone. Over a mesh, with the batch split and the state replicated, batch norm and loss
-    are those of the whole batch.
+    are those of the whole batch. The metrics, float32 scalars, are `loss`, `gradient_norm` (before
+    it is clipped) and `guessing`, what a cross-entropy is where every class has the same
+    probability, by which a loss is judged that does not fall; NaN for other losses.
 
     Args:
       model: the network.
@@ -119,6 +122,12 @@ def make_train_step(
     """
     loss_of = named_loss(**loss, ignore_label=ignore_label)
 
+    def count(labels):
+        """The labelled pixels of each image, or their weight."""
+        return labelled_weight(
+            labels, model.num_classes, ignore_label=ignore_label, class_weights=loss.class_weights
+        )
+
     def objective(params, batch_stats, images, labels, dropout_key):
         if frozen is not None:
             params = jax.tree_util.tree_map_with_path(
@@ -134,19 +143,15 @@ def make_train_step(
             rngs={"dropout": dropout_key},
         )
         losses = [h.weight * loss_of(h.logits, labels, h.upsampling) for h in heads]
-        return sum(losses), changed.get("batch_stats", {})
+        weight = jnp.float32(sum(h.weight for h in heads))
+        return sum(losses), (changed.get("batch_stats", {}), weight)
 
     differentiate = jax.value_and_grad(objective, has_aux=True)
 
     def in_parts(params, batch_stats, images, labels, dropout_key):
         images, labels = _parts(images, accumulate), _parts(labels, accumulate)
         if loss.reduction == "mean":
-            counts = labelled_weight(
-                labels,
-                model.num_classes,
-                ignore_label=ignore_label,
-                class_weights=loss.class_weights,
-            ).sum(axis=1)
+            counts = count(labels).sum(axis=1)
             shares = counts / jnp.maximum(counts.sum(), jnp.finfo(jnp.float32).tiny)
         else:
             shares = jnp.full(accumulate, 1 / accumulate)
@@ -155,18 +160,25 @@ def make_train_step(
             value, gradient, batch_stats = carry
             images, labels, share, number = part
             key = jax.random.fold_in(dropout_key, number)
-            (v, batch_stats), g = differentiate(params, batch_stats, images, labels, key)
+            (v, (batch_stats, weight)), g = differentiate(params, batch_stats, images, labels, key)
             gradient = jax.tree.map(lambda total, g: total + share * g, gradient, g)
-            return (value + share * v, gradient, batch_stats), None
+            return (value + share * v, gradient, batch_stats), weight
 
         start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params), batch_stats)
         parts = (images, labels, shares, jnp.arange(accumulate))
-        (value, gradient, batch_stats), _ = jax.lax.scan(add_part, start, parts)
-        return (value, batch_stats), gradient
+        (value, gradient, batch_stats), weights = jax.lax.scan(add_part, start, parts)
+        return (value, (batch_stats, weights[0])), gradient
+
+    def guessing(labels):
+        """The loss of a head that gives each class the same probability."""
+        if loss.name != "cross_entropy":
+            return jnp.nan
+        per_image = count(labels).sum() / labels.shape[0] if loss.reduction == "sum" else 1.0
+        return math.log(model.num_classes) * per_image
 
     def train_step(state, images, labels):
         dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (value, batch_stats), gradient = (in_parts if accumulate > 1 else differentiate)(
+        (value, (batch_stats, weight)), gradient = (in_parts if accumulate > 1 else differentiate)(
             state.params, state.batch_stats, images, labels, dropout_key
         )
         norm = optax.tree.norm(gradient)
@@ -189,7 +201,7 @@ def make_train_step(
             first_bad_step=jnp.where(bad, step, state.first_bad_step),
             average=average,
         )
-        return state, {"loss": value, "gradient_norm": norm}
+        return state, {"loss": value, "gradient_norm": norm, "guessing": weight * guessing(labels)}
 
     return train_step
 

@@ -21,8 +21,8 @@ from jaxseg.program import Program
 from jaxseg.progress import Progress
 from jaxseg.report.panel import comparison
 from jaxseg.sharding import gather
-from jaxseg.step import TrainState
 from jaxseg.stop import StopRequest
+from jaxseg.watch import Watch
 from jaxseg.workdir import Workdir
 
 
@@ -105,7 +105,10 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     of_this_process = functools.partial(print, f"process {jax.process_index()}:", flush=True)
     tell = progress.say if first else of_this_process
     skipped = Skipped(config.data.skip_limit, tell)
-    batches = program.batches(start, skipped if config.data.on_error == "skip" else None)
+    watch = Watch(checkpoints, progress.say)
+    batches = program.batches(
+        start, skipped if config.data.on_error == "skip" else None, watch.names
+    )
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores = None
     try:
@@ -114,18 +117,20 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                 begun = time.perf_counter()
                 images, labels = next(batches)
                 progress.waited(time.perf_counter() - begun)
-                state, metrics = program.step(state, images, labels)
+                with jax.transfer_guard("disallow"):  # nothing but the batches goes either way
+                    state, metrics = program.step(state, images, labels)
                 progress.advance()
                 if step % config.log.every_steps == 0 or step == steps:
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-                    _stop_if_not_finite(state, checkpoints)
+                    watch.stop_if_not_finite(state)
+                    watch.hint_if_guessing(step, loss, float(metrics["guessing"]))
                     progress.training(step, loss, float(schedule(step - 1)), norm)
                 begun = time.perf_counter()
                 scores = None
                 if step == steps or (
                     config.eval.every_steps and step % config.eval.every_steps == 0
                 ):
-                    _stop_if_not_finite(state, checkpoints)
+                    watch.stop_if_not_finite(state)
                     try:
                         scores = evaluator.scores(gather(mesh, state.variables))
                     except InputError:  # a bad file, say: the training up to here is worth keeping
@@ -135,7 +140,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                     progress.evaluation(step, scores)
                 stopped = step < steps and request.made(step)
                 if scores or stopped or step % save_every == 0:
-                    _stop_if_not_finite(state, checkpoints)
+                    watch.stop_if_not_finite(state)
                     checkpoints.save(step, state, where | {"step": step}, scores)
                 if stopped:
                     checkpoints.wait()
@@ -164,24 +169,6 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         batches.close()
         progress.close()
         checkpoints.close()
-
-
-def _stop_if_not_finite(state: TrainState, checkpoints: Checkpoints) -> None:
-    """Raises InputError where a step's loss or gradient was not finite; nothing of it is saved."""
-    bad = int(state.first_bad_step)
-    if bad < 0:
-        return
-    checkpoints.wait()
-    kept = checkpoints.latest()
-    raise InputError(
-        f"The loss or its gradient became NaN or infinite at step {bad}.",
-        "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
-        + (
-            f"the checkpoint of step {kept} is intact; another config needs another workdir."
-            if kept
-            else "no checkpoint was saved before it."
-        ),
-    )
 
 
 def _picture(model, variables, evaluator: Evaluator, config):

@@ -12,7 +12,7 @@ from PIL import Image
 
 from jaxseg.checkpoint import whole_steps
 from jaxseg.cli import run
-from jaxseg.data import Scenes
+from jaxseg.data import Augment, Scenes, open_data, train_batches
 from jaxseg.workdir import Workdir
 
 FOLDER = {"data.name": "voc_folder", "train.steps": 4, "eval.every_steps": None}
@@ -347,7 +347,7 @@ def test_evaluate_without_such_a_checkpoint(finished, copied, refused):
 
 
 def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
-    """Stops, names the step, and the checkpoint before it is whole and finite."""
+    """Stops, names the step and its images; the checkpoint before it is whole and finite."""
     workdir = Workdir(tmp_path / "run")
     fields = {
         "model.norm": None,
@@ -358,7 +358,14 @@ def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
         "eval.every_steps": None,
     }
     err = refused(words(workdir.path, fields), "NaN or infinite at step", "fix: Lower", "optim.lr")
-    step = int(re.search(r"at step (\d+)\.", err)[1])
+    found = re.search(r"at step (\d+), with the images (.+?)\.$", err, re.MULTILINE)
+    step = int(found[1])
+    source = open_data(tiny().data, "train", tiny().seed)
+    batches = train_batches(
+        source, seed=tiny().seed, batch_size=8, augment=Augment(), start_step=step - 1
+    )
+    assert found[2].split(", ") == next(batches)["names"]
+    batches.close()
     assert step > 1 and f"the checkpoint of step {step - 1} is intact" in err
     assert whole_steps(workdir.checkpoints) == [step - 1]
     assert_nothing_half_written(workdir.path)

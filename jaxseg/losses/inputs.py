@@ -103,4 +103,4 @@ def weighted(
 
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
     """`part / whole`, and 0 where the whole is 0."""
-    return jnp.where(whole > 0, part / jnp.where(whole > 0, whole, 1), 0)
+    return jnp.where(whole == 0, 0, part / jnp.where(whole == 0, 1, whole))
