@@ -35,8 +35,8 @@ def joined(distributed: bool = True) -> Iterator[bool]:
 
     The environment variables JAXSEG_COORDINATOR (HOST:PORT of the first process), JAXSEG_PROCESSES
     (how many) and JAXSEG_PROCESS (which one, from 0) say who belongs together; without them JAX
-    asks SLURM, Open MPI, Kubernetes or the TPU's metadata. An exception in the body ends this
-    process and all others.
+    asks SLURM, Open MPI, Kubernetes or the TPU's metadata. Where the others do not come within five
+    minutes this process ends. An exception in the body ends it and all others.
 
     Args:
       distributed: False does nothing: a process that is alone never waits for another.
@@ -45,7 +45,7 @@ def joined(distributed: bool = True) -> Iterator[bool]:
       Whether this is the first process, the one that prints.
 
     Raises:
-      InputError: nothing says who belongs together, or the others did not come.
+      InputError: nothing says who belongs together.
     """
     global _watch
     if not distributed:
@@ -92,10 +92,13 @@ def wait_for_others(name: str) -> None:
 
 def _meet() -> None:
     """Calls `jax.distributed.initialize`."""
+    late = threading.Timer(_MEETING_SECONDS, _end, [_notice(_not_met(), process=None)])
+    late.daemon = True
+    late.start()  # JAX, when its own time is up, aborts the process and dumps its stack
     given = {name: os.environ[name] for name in (COORDINATOR, COUNT, INDEX) if name in os.environ}
     try:
         if not given:
-            jax.distributed.initialize(initialization_timeout=_MEETING_SECONDS)
+            jax.distributed.initialize(initialization_timeout=2 * _MEETING_SECONDS)
             return
         count, index = int(given[COUNT]), int(given[INDEX])
         if not 0 <= index < count or ":" not in given[COORDINATOR]:
@@ -105,7 +108,7 @@ def _meet() -> None:
             count,
             index,
             cluster_detection_method="deactivate",
-            initialization_timeout=_MEETING_SECONDS,
+            initialization_timeout=2 * _MEETING_SECONDS,
         )
     except (KeyError, ValueError):
         problem = "--distributed: nothing says which processes belong together"
@@ -116,11 +119,15 @@ def _meet() -> None:
             f"Start it on SLURM, on a TPU or by launch/local.py, or set {COORDINATOR}=HOST:PORT, "
             f"{COUNT} and {INDEX} (from 0).",
         ) from None
-    except RuntimeError as error:
-        raise InputError(
-            f"The processes did not meet within {_MEETING_SECONDS} s: {error}",
-            "Start all of them, with one address of the first that the others can reach.",
-        ) from None
+    finally:
+        late.cancel()
+
+
+def _not_met() -> InputError:
+    return InputError(
+        f"--distributed: the processes did not meet within {_MEETING_SECONDS} s.",
+        "Start all of them, with an address of the first that the others can reach.",
+    )
 
 
 def _part() -> None:
@@ -145,7 +152,7 @@ class _Watch:
 
     def fail(self, error: BaseException) -> None:
         """Tells the others, and ends this process."""
-        notice = _notice(error)
+        notice = _notice(error, jax.process_index())
         try:
             self._board.key_value_set(_FAILURE, json.dumps(notice))
         except Exception:  # another was first, and the watch ends this process; or it is gone
@@ -186,7 +193,7 @@ class _Watch:
         return jax.process_count() - 1 - len(seen)
 
 
-def _notice(error: BaseException) -> dict:
+def _notice(error: BaseException, process: int | None) -> dict:
     """What the others are told of an exception: two lines and an exit code, as the command line."""
     if isinstance(error, InputError):
         lines, code = f"{error.problem}\nfix: {error.remedy}", 2
@@ -194,7 +201,7 @@ def _notice(error: BaseException) -> dict:
         lines, code = "interrupted", 130
     else:
         lines, code = f"{type(error).__name__}: {error}", 1
-    return {"process": jax.process_index(), "lines": lines, "code": code}
+    return {"process": process, "lines": lines, "code": code}
 
 
 def _end(notice: dict, who: str = "") -> None:

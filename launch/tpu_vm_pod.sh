@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# One run on all hosts of a TPU VM pod: one process for each host.
+#
+# Copy these, from the root of a checkout, with the pod's name and zone (`gcloud` is set up, and
+# /mnt/runs is a disk that is mounted on all hosts, such as Filestore):
+#
+#     launch/tpu_vm_pod.sh my-pod us-central2-b install
+#     launch/tpu_vm_pod.sh my-pod us-central2-b start --config configs/pspnet_ade20k.py \
+#       --config.data.root=/mnt/ADE20K --workdir /mnt/runs/pspnet
+#     launch/tpu_vm_pod.sh my-pod us-central2-b log      # of the first host, as it grows
+#     launch/tpu_vm_pod.sh my-pod us-central2-b stop     # saves; the same start goes on
+#
+# `install` copies the last commit of this checkout to every host and installs it with jax[tpu].
+# The words after `start` are those of `python -m jaxseg train`. --dry-run as the first word prints
+# the commands and starts nothing.
+set -euo pipefail
+
+dry_run=
+if [[ ${1:-} == --dry-run ]]; then
+  dry_run=1
+  shift
+fi
+if (($# < 3)); then
+  echo "usage: launch/tpu_vm_pod.sh [--dry-run] POD ZONE install|start|log|stop [WORD...]" >&2
+  exit 2
+fi
+pod=$1 zone=$2 verb=$3
+shift 3
+
+run() {
+  if [[ -n $dry_run ]]; then
+    printf '%q ' "$@"
+    echo
+  else
+    "$@"
+  fi
+}
+on() { # on WORKERS COMMAND
+  run gcloud compute tpus tpu-vm ssh "$pod" --zone="$zone" --worker="$1" --command="$2"
+}
+
+case $verb in
+  install)
+    archive=${TMPDIR:-/tmp}/jaxseg.tar.gz
+    run git archive --format=tar.gz --output="$archive" HEAD
+    run gcloud compute tpus tpu-vm scp "$archive" "$pod:" --zone="$zone" --worker=all
+    on all "mkdir -p jaxseg && tar -xzf jaxseg.tar.gz -C jaxseg && cd jaxseg && \
+      python3 -m venv venv && venv/bin/pip install --quiet -e '.[tpu]'"
+    ;;
+  start)
+    if (($# == 0)); then
+      echo "start wants the words of \`python -m jaxseg train\`, --config and --workdir first" >&2
+      exit 2
+    fi
+    words=$(printf '%q ' "$@")
+    # It outlives the connection. The process's number is kept for `stop`.
+    on all "cd jaxseg && { nohup venv/bin/python -m jaxseg train --distributed $words \
+      >run.log 2>&1 </dev/null & echo \$! >run.pid; }"
+    ;;
+  log) on 0 "tail -n 100 -F jaxseg/run.log" ;;
+  stop) on 0 "kill -TERM \$(cat jaxseg/run.pid)" ;; # JAX passes it on to the others
+  *)
+    echo "there is no command '$verb': install, start, log or stop" >&2
+    exit 2
+    ;;
+esac
