@@ -26,8 +26,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 # Where prepared data sets are is remembered here, and not in the home of whoever runs the tests.
-os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="jaxseg-tests-")
-atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
+for _home in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
+    os.environ[_home] = tempfile.mkdtemp(prefix="jaxseg-tests-")
+    atexit.register(shutil.rmtree, os.environ[_home], ignore_errors=True)
 
 REPOSITORY = pathlib.Path(__file__).resolve().parents[1]
 _paths = [str(REPOSITORY), os.environ.get("PYTHONPATH", "")]

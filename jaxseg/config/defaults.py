@@ -86,9 +86,10 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.scenes_eval = 64  # scenes only: how many to score on
     c.data.scenes_size = (96, 96)  # scenes only: (height, width) in pixels
     # training on cut-outs, as DeconvNet does: its stage 1, "objects" (numbered by the masks of VOC
-    # and SBD), or stage 2, "boxes" of a file; None: whole photographs
+    # and SBD), or stage 2, "boxes" with objects in them; None: whole photographs
     c.data.crops = placeholder(str)
-    # the file: NAME left top right bottom a line; scenes need none (boxes about their shapes)
+    # a file of boxes, NAME left top right bottom a line; None: proposed by Selective Search, which
+    # needs the extra opencv (of scenes: about their shapes)
     c.data.boxes = placeholder(str)
     c.data.sampling = "shuffle"  # training: epochs ("shuffle"), or drawn from all ("replacement")
     c.data.pad_to = placeholder(int)  # whole images: pad batches to multiples of this; None: never

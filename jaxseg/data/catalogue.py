@@ -8,13 +8,8 @@ from typing import NamedTuple
 import ml_collections
 
 from jaxseg.data import prepared
-from jaxseg.data.crops import (
-    Crops,
-    box_crops,
-    boxes_about_objects,
-    object_crops,
-    read_boxes,
-)
+from jaxseg.data.crops import Crops
+from jaxseg.data.find_crops import find_crops
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
@@ -144,18 +139,8 @@ def _crops(config, source: Source, seed: int) -> Source:
             f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
             "Set config.data.root to the folder as it was unpacked.",
         )
-    if config.crops == "objects":
-        return Crops(source, object_crops(source))
-    if config.boxes is not None:
-        boxes = read_boxes(Path(config.boxes).expanduser())
-    elif isinstance(source, Scenes):
-        boxes = boxes_about_objects(source, seed)
-    else:
-        raise InputError(
-            "config.data.crops is 'boxes', but config.data.boxes is not set.",
-            "Set it to a text file with one box a line: NAME left top right bottom.",
-        )
-    return Crops(source, box_crops(source, boxes))
+    boxes = Path(config.boxes).expanduser() if config.boxes else None
+    return Crops(source, find_crops(source, config.crops, boxes, seed))
 
 
 def _prepared(config, split: str) -> Source:

@@ -8,12 +8,10 @@ photo, the photo goes on in black and the label is ignored. Both are resized and
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.data.listing import read_lines
 from jaxseg.data.source import DataInfo, Example, Source
 from jaxseg.errors import InputError
 
@@ -161,30 +159,6 @@ def boxes_about_objects(source: WithObjects, seed: int) -> dict[str, list[Box]]:
             _moved(box, rng.uniform(-0.2, 0.2, 4).tolist()) for box in boxes
         ]
     return found
-
-
-def read_boxes(path: Path) -> dict[str, list[Box]]:
-    """Boxes from a text file, `NAME left top right bottom` a line, in pixels from 0.
-
-    `right` and `bottom` are the first column and row that are no longer inside.
-
-    Raises:
-      InputError: a line is none of these, or a box is empty; it names the line.
-    """
-    boxes: dict[str, list[Box]] = {}
-    for row, line in enumerate(read_lines(path)):
-        words = line.rsplit(maxsplit=4)
-        try:
-            left, top, right, bottom = (int(word) for word in words[1:])
-        except ValueError:
-            left = right = 0
-        if len(words) != 5 or left >= right or top >= bottom:
-            raise InputError(
-                f"Line {row + 1} of {path} is '{line}'.",
-                "Write `NAME left top right bottom`, with left < right and top < bottom.",
-            )
-        boxes.setdefault(words[0], []).append((top, left, bottom, right))
-    return boxes
 
 
 def enlarged(box: Box, factor: float = 1.2) -> Box:

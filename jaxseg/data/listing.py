@@ -94,9 +94,7 @@ class Pairs:
         Raises:
           InputError: such a file is missing, bad or of another size than the photo.
         """
-        mask = self.pairs[index].mask
-        folder = SBD_OBJECTS if mask.suffix == ".mat" else VOC_OBJECTS
-        path = mask.parent.parent / folder / mask.name
+        path = self.object_file(index)
         numbers, size = read_stored(path), self.size(index)
         if numbers.shape != size:
             raise InputError(
@@ -105,6 +103,12 @@ class Pairs:
                 "Make both the same size, or take the id out of the list.",
             )
         return numbers
+
+    def object_file(self, index: int) -> Path:
+        """Where `objects` looks for them."""
+        mask = self.pairs[index].mask
+        folder = SBD_OBJECTS if mask.suffix == ".mat" else VOC_OBJECTS
+        return mask.parent.parent / folder / mask.name
 
 
 def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, list[Path]]:

@@ -1,0 +1,57 @@
+"""Boxes that somebody proposed, from a text file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from jaxseg.data.crops import Box
+from jaxseg.data.listing import read_lines
+from jaxseg.errors import InputError
+
+_FORMAT = (
+    "Write `NAME left top right bottom`, in pixels from 0, right and bottom being the first column "
+    "and row outside; boxes lie in their image and are enlarged afterwards."
+)
+
+
+def read_boxes(path: Path, size: Callable[[str], tuple[int, int] | None]) -> dict[str, list[Box]]:
+    """Boxes from a text file, `NAME left top right bottom` a line, in pixels from 0.
+
+    `right` and `bottom` are the first column and row that are no longer inside. The order of an
+    image's boxes is that of the file.
+
+    Args:
+      path: the file.
+      size: the (height, width) of an image by its name, None for an image that is not in the data
+        set: its boxes are left out.
+
+    Returns:
+      For each name, its boxes as (top, left, bottom, right).
+
+    Raises:
+      InputError: a line has other columns, or a box is empty, inverted or not all in its image; it
+        names the line.
+    """
+    boxes: dict[str, list[Box]] = {}
+    sizes: dict[str, tuple[int, int] | None] = {}
+    for row, line in enumerate(read_lines(path)):
+        words = line.rsplit(maxsplit=4)
+        try:
+            left, top, right, bottom = (int(word) for word in words[1:])
+        except ValueError:
+            raise _bad(path, row, line, "no name with four whole numbers") from None
+        if left >= right or top >= bottom:
+            raise _bad(path, row, line, "a box without a pixel")
+        name = words[0]
+        if name not in sizes:
+            sizes[name] = size(name)
+        shape = sizes[name]
+        if shape is None:
+            continue
+        if left < 0 or top < 0 or right > shape[1] or bottom > shape[0]:
+            raise _bad(path, row, line, f"but the image is {shape[1]} wide and {shape[0]} high")
+        boxes.setdefault(name, []).append((top, left, bottom, right))
+    return boxes
+
+
+def _bad(path: Path, row: int, line: str, problem: str) -> InputError:
+    return InputError(f"Line {row + 1} of {path} is '{line}', {problem}.", _FORMAT)

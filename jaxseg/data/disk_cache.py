@@ -1,0 +1,50 @@
+"""Results that take long, kept on disk from one start to the next."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def digest(*parts: Any) -> str:
+    """A name for what a result was made from (arrays, bytes, plain values): 40 hexadecimal digits.
+
+    >>> digest("a", [1, 2]) == digest("a", [1, 2]) != digest("a", [1, 3])
+    True
+    """
+    total = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, np.ndarray):
+            part = f"{part.dtype}{part.shape}".encode() + part.tobytes()
+        data = part if isinstance(part, bytes) else repr(part).encode()
+        total.update(len(data).to_bytes(8, "big") + data)
+    return total.hexdigest()[:40]
+
+
+def cached(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """What `make` gives, or gave for the same `kind` and `key` before.
+
+    It is kept in $XDG_CACHE_HOME/jaxseg, or ~/.cache/jaxseg where that is not set; the folder may
+    be deleted at any time. Where it cannot be written to, nothing is kept; a damaged file is made
+    anew.
+    """
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    path = Path(home) / "jaxseg" / kind / f"{key}.npy"
+    try:
+        return np.load(path, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        result = make()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            dir=path.parent, suffix=".unfinished", delete=False
+        ) as file:
+            np.save(file, result)
+        os.replace(file.name, path)  # other processes see all of it, or nothing
+    except OSError:
+        pass
+    return result

@@ -1,0 +1,85 @@
+"""Which crops a run trains on: found once, then read from disk."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from jaxseg.data.boxes_file import read_boxes
+from jaxseg.data.crops import Crop, box_crops, boxes_about_objects, object_crops
+from jaxseg.data.disk_cache import cached, digest
+from jaxseg.data.listing import Pairs
+from jaxseg.data.proposals import METHOD, propose_for_all
+from jaxseg.data.scenes import Scenes
+
+_RULES = 1  # changes with what `object_crops` and `box_crops` choose
+
+
+def find_crops(source: Pairs | Scenes, kind: str, boxes: Path | None, seed: int) -> list[Crop]:
+    """The crops of DeconvNet's stage 1 ("objects") or 2 ("boxes").
+
+    For files they are kept on disk (`jaxseg.data.disk_cache`) for as long as no file of the data
+    set changes its size or time: finding them reads every mask.
+
+    Args:
+      source: the data set.
+      kind: "objects" or "boxes".
+      boxes: a file of boxes; None: those that `propose` finds, or about the shapes of scenes.
+      seed: of the boxes about shapes.
+
+    Raises:
+      InputError: a file of the data set or of boxes is missing or wrong, or there is no OpenCV to
+        propose boxes.
+    """
+    if isinstance(source, Scenes):
+        return _find(source, kind, boxes, seed)
+    origin = "" if kind == "objects" else METHOD if boxes is None else _bytes(boxes)
+    info, values = source.info, sorted((source.values or {}).items())
+    key = digest(_RULES, kind, origin, info.num_classes, info.ignore_label, values, _files(source))
+    rows = cached("crops", key, lambda: _rows(_find(source, kind, boxes, seed)))
+    return [
+        Crop(example, tuple(box), None if number < 0 else number)
+        for example, *box, number in rows.tolist()
+    ]
+
+
+def _find(source: Pairs | Scenes, kind: str, boxes: Path | None, seed: int) -> list[Crop]:
+    if kind == "objects":
+        return object_crops(source)
+    if boxes is not None:
+        index = {source.name(i): i for i in range(len(source))}
+        size = lambda name: source.size(index[name]) if name in index else None  # noqa: E731
+        return box_crops(source, read_boxes(boxes, size))
+    if isinstance(source, Scenes):
+        return box_crops(source, boxes_about_objects(source, seed))
+    return box_crops(source, propose_for_all(source))
+
+
+def _rows(crops: list[Crop]) -> np.ndarray:
+    rows = [(c.example, *c.box, -1 if c.instance is None else c.instance) for c in crops]
+    return np.array(rows, np.int32).reshape(-1, 6)
+
+
+def _files(source: Pairs) -> list[tuple]:
+    """What tells that a file of the data set is not what it was."""
+    paths = [
+        path
+        for index, (_, photo, mask) in enumerate(source.pairs)
+        for path in (photo, mask, source.object_file(index))
+    ]
+    return [(str(path), _state(path)) for path in paths]
+
+
+def _state(path: Path) -> tuple[int, int] | None:
+    try:
+        state = os.stat(path)
+    except OSError:
+        return None
+    return state.st_size, state.st_mtime_ns
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # `read_boxes` says what is wrong
