@@ -40,6 +40,11 @@ class Workdir:
     """
 
     def __init__(self, path: str | pathlib.Path):
+        if re.match(r"[a-z][a-z0-9]+:/", str(path)):  # pathlib makes one slash of two
+            raise InputError(
+                f"The workdir {path} is the address of a bucket, not a folder.",
+                "Give a folder; a bucket can be mounted as one, gs:// by gcsfuse.",
+            )
         self.path = pathlib.Path(path).expanduser()
         self.config = self.path / "config.json"
         self.classes = self.path / "classes.json"

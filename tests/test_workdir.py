@@ -1,5 +1,7 @@
 """When a run may go on in a folder."""
 
+import pathlib
+
 import pytest
 
 from jaxseg.config import load_config, save_config
@@ -99,6 +101,17 @@ def test_folder_that_cannot_be_written(tmp_path, tiny, where):
         Workdir(tmp_path / where).open(tiny())
     assert "--workdir" in caught.value.remedy
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+@pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run"])
+@pytest.mark.parametrize("kind", [str, pathlib.Path])
+def test_bucket_is_refused(monkeypatch, tmp_path, address, kind):
+    """Not made into a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match="address of a bucket.*mounted"):
+        Workdir(kind(address))
+    assert not list(tmp_path.iterdir())
+    assert Workdir(kind("c:/run")).path.name == "run"
 
 
 @pytest.mark.parametrize("where", ["missing", ".", "x" * 300])
