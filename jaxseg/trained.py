@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -9,7 +10,7 @@ import jax
 import ml_collections
 
 from jaxseg.checkpoint import Checkpoints, check_fits, restore_variables
-from jaxseg.config import load_config
+from jaxseg.config import load_config, set_field, validate
 from jaxseg.data import Source, open_data
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer
@@ -38,19 +39,25 @@ class Trained:
     step: int
 
 
-def load_trained(workdir: str | pathlib.Path, step: str | int = "last") -> Trained:
+def load_trained(
+    workdir: str | pathlib.Path, step: str | int = "last", fields: Mapping[str, Any] | None = None
+) -> Trained:
     """Opens what `train` left.
 
     Args:
       workdir: of the run.
       step: "last", "best" or a step's number.
+      fields: config fields that are to differ from the run's, by dotted name.
 
     Raises:
-      InputError: no run, no such checkpoint or one of another network, or the data set is missing,
-        damaged or of other classes.
+      InputError: no run, no such field, no such checkpoint or one of another network, or the data
+        set is missing, damaged or of other classes.
     """
     folder = Workdir.existing(workdir)
     config = load_config(folder.config)
+    for name, value in (fields or {}).items():
+        set_field(config, name, value)
+    validate(config)
     source = open_data(config.data, "eval", config.seed)
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best

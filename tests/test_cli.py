@@ -18,6 +18,7 @@ SCORES = {
     "mean_iou": 0.75,
     "frequency_weighted_iou": 0.85,
     "iou": [0.75, float("nan")],
+    "absent": "nan",
 }
 
 
@@ -37,8 +38,8 @@ def calls(monkeypatch):
         calls.append((config, workdir))
         return SCORES
 
-    def evaluate_workdir(workdir, step="last"):
-        calls.append((workdir, step))
+    def evaluate_workdir(workdir, step="last", fields=None):
+        calls.append((workdir, step, fields))
         return SCORES
 
     fakes = {"train": train, "evaluate_workdir": evaluate_workdir}
@@ -82,7 +83,16 @@ def test_train_chooses_a_new_workdir(calls, config_path, tmp_path, monkeypatch, 
 @pytest.mark.parametrize("word, step", [("last", "last"), ("best", "best"), ("200", 200)])
 def test_evaluate_passes_step(calls, tmp_path, word, step):
     assert main(["evaluate", "--workdir", str(tmp_path), "--step", word]) == 0
-    assert calls == [(tmp_path, step)]
+    assert calls == [(tmp_path, step, {})]
+
+
+def test_evaluate_passes_fields(calls, tmp_path, capsys):
+    words = ["--config.eval.protocol=sliding", "--config.eval.crop=(9, 7)", "--config.eval.flip"]
+    assert main(["evaluate", "--workdir", str(tmp_path), *words]) == 0
+    fields = {"eval.protocol": "sliding", "eval.crop": (9, 7), "eval.flip": True}
+    assert calls == [(tmp_path, "last", fields)]
+    out = capsys.readouterr().out
+    assert "eval.protocol = 'sliding'\neval.crop = (9, 7)\neval.flip = True\n" in out
 
 
 @pytest.mark.parametrize(
@@ -102,6 +112,8 @@ def test_evaluate_passes_step(calls, tmp_path, word, step):
         (["evaluate"], "--workdir"),
         (["evaluate", "--workdir", "w", "--step", "first"], "'first'"),
         (["evaluate", "--workdir", "w", "--stp", "last"], "'--step'"),
+        (["evaluate", "--workdir", "w", "--config.eval.flop=true"], "'eval.flip'"),
+        (["evaluate", "--workdir", "w", "--config.optim.lr=1"], "optim.lr is not for this"),
     ],
 )
 def test_refusals(calls, config_path, capsys, words, part):

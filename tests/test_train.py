@@ -15,6 +15,7 @@ from jaxseg import evaluate as evaluation
 from jaxseg import metrics
 from jaxseg.config import load_config
 from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, evaluate_workdir, write_scores
 from jaxseg.models import model_from_config
 from jaxseg.optim import make_optimizer
@@ -24,7 +25,7 @@ from jaxseg.step import create_state, make_train_step
 from jaxseg.train import train
 from jaxseg.trained import load_trained
 
-KEYS = {*metrics.scores(np.eye(2, dtype=int)), "class_names", "step"}
+KEYS = {*metrics.scores(np.eye(2, dtype=int)), "class_names", "protocol", "step"}
 
 
 def lines(workdir):
@@ -43,7 +44,10 @@ def test_scores_file(finished):
     saved = json.loads(workdir.scores.read_text(), parse_constant=pytest.fail)
     assert set(saved) == set(scores) == KEYS
     assert saved["step"] == 40 and len(saved["iou"]) == len(saved["class_names"]) == 6
-    assert saved == scores | {"iou": [None if math.isnan(v) else v for v in scores["iou"]]}
+    each = {
+        k: [None if math.isnan(v) else v for v in scores[k]] for k in ("accuracy", "iou", "dice")
+    }
+    assert saved == scores | each and saved["absent"] == "nan"
     assert np.nanmax(scores["iou"][1:]) > 0  # not just ground: otherwise equal scores say little
 
 
@@ -127,7 +131,8 @@ def test_the_command_evaluate_repeats_the_scores(finished_command, process):
     assert out.startswith("pixel accuracy") and out in printed
     scores = json.loads(workdir.scores.read_text())
     for name, iou in zip(scores["class_names"], scores["iou"], strict=True):
-        assert f"  {name:<20}  {'absent' if iou is None else f'{iou:.4f}'}\n" in out
+        (row,) = (line.split() for line in out.splitlines() if line.startswith(f"  {name} "))
+        assert row[2] == ("absent" if iou is None else f"{iou:.4f}")
 
 
 def test_quiet_in_a_pipe(finished_command):
@@ -176,6 +181,32 @@ def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
     reference = evaluated(monkeypatch, 8, 8)[0]
     monkeypatch.setattr(evaluation, "_FLUSH", 1)  # after every batch
     np.testing.assert_array_equal(evaluated(monkeypatch, 8, 8)[0], reference)
+
+
+def test_counts_beyond_32_bits_are_exact():
+    """Twelve batches of up to a thousand million pixels in one cell, and an odd few in another."""
+    counts, want = evaluation.Counts(2), np.zeros((2, 2), np.int64)
+    for i in range(12):
+        batch = np.array([[10**9 - i, 0], [7 * i, 1]], np.int32)
+        counts.add(lambda total, batch=batch: total + batch, int(batch.sum()))
+        want += batch
+    assert want[0, 0] > 2**33
+    assert counts.total().dtype == np.int64
+    np.testing.assert_array_equal(counts.total(), want)
+
+
+@pytest.mark.slow
+def test_fields_that_differ_from_the_runs(finished):
+    """Boundaries are scored from label maps, whose counts are those of the devices."""
+    workdir, scores = finished
+    fields = {"eval.boundary": True, "eval.absent": "zero", "eval.batch_size": 8}
+    other = evaluate_workdir(workdir.path, fields=fields)
+    assert set(other) == KEYS | {"boundary_iou", "mean_boundary_iou"} and other["absent"] == "zero"
+    assert 0 < other["mean_boundary_iou"] < 1
+    np.testing.assert_array_equal(np.nan_to_num(scores["iou"]), other["iou"])
+    assert other["pixel_accuracy"] == scores["pixel_accuracy"]
+    with pytest.raises(InputError, match="eval.crop is None"):
+        evaluate_workdir(workdir.path, fields={"eval.protocol": "sliding"})
 
 
 # ---- going on

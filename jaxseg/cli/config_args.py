@@ -48,6 +48,22 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
     return others, overrides
 
 
+def override_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
+    """What overrides change in a config that is elsewhere: values by dotted name, of right types.
+
+    Raises:
+      InputError: there is no such field, or its value is of another type.
+
+    >>> override_values([("eval.flip", "true"), ("eval.crop", "(473, 473)")])
+    {'eval.flip': True, 'eval.crop': (473, 473)}
+    """
+    config = config_lib.default_config()
+    for name, text in overrides:
+        config_lib.set_field(config, name, _parse(name, text))
+    flat = config_lib.flatten(config)
+    return {name: flat[name] for name, _ in overrides}
+
+
 def read_config(
     spec: str | None, overrides: Sequence[tuple[str, str | None]] = ()
 ) -> ml_collections.ConfigDict:

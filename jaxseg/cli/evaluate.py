@@ -3,14 +3,19 @@
 import pathlib
 from collections.abc import Sequence
 
+from jaxseg.cli.config_args import override_values, split_overrides
 from jaxseg.cli.parser import Parser, add_distributed
 from jaxseg.cli.score_table import score_table
+from jaxseg.cli.step_word import add_step, parse_step
 from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg evaluate --workdir runs/camvid",
     "python -m jaxseg evaluate --workdir runs/camvid --step best",
-    "python -m jaxseg evaluate --workdir runs/camvid --step 2000",
+    "python -m jaxseg evaluate --workdir runs/camvid --step 2000 --config.eval.boundary",
+    "python -m jaxseg evaluate --workdir runs/psp --config.eval.protocol=sliding "
+    "'--config.eval.crop=(473, 473)' --config.eval.flip "
+    "'--config.eval.scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)'",
 )
 
 
@@ -20,25 +25,31 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--workdir", type=pathlib.Path, required=True, metavar="DIR", help="workdir of the run"
     )
-    parser.add_argument(
-        "--step",
-        default="last",
-        metavar="last|best|N",
-        help="newest checkpoint, best by mean IoU, or a step that was kept (default: last)",
-    )
+    add_step(parser)
     add_distributed(parser)
-    args = parser.parse_args(argv)
-    if args.step not in ("last", "best") and not args.step.isdecimal():
-        raise InputError(
-            f"--step is {args.step!r}.", "Give 'last', 'best' or the number of a step."
-        )
-    step = int(args.step) if args.step.isdecimal() else args.step
+    parser.add_argument(
+        "--config.FIELD",
+        metavar="VALUE",
+        help="set a field of eval or data that is to differ from the run's, as often as needed",
+    )
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    step = parse_step(args.step)
+    fields = override_values(overrides)
+    for name in fields:
+        if name.partition(".")[0] not in ("eval", "data"):
+            raise InputError(
+                f"--config.{name} is not for this command: the network is trained.",
+                "Give fields of config.eval or config.data.",
+            )
 
     from jaxseg.processes import joined
 
     with joined(args.distributed) as first:
         from jaxseg.evaluate import evaluate_workdir
 
-        scores = evaluate_workdir(args.workdir, step=step)
+        scores = evaluate_workdir(args.workdir, step, fields)
         if first:
+            for name, value in fields.items():
+                print(f"{name} = {value!r}")
             print(score_table(scores))
