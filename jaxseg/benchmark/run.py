@@ -30,7 +30,11 @@ _WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
 
 
 def benchmark(
-    config: ml_collections.ConfigDict, what: str = "train", *, repeats: int = 10
+    config: ml_collections.ConfigDict,
+    what: str = "train",
+    *,
+    repeats: int = 10,
+    source: Source | None = None,
 ) -> dict[str, Any]:
     """Measures the very programs that `jaxseg.train` and `jaxseg.evaluate` run.
 
@@ -40,7 +44,8 @@ def benchmark(
       config: of a run.
       what: "train": a step alone, then steps with their data; "eval": images with their scores;
         "loader": training data alone; "compile": how long the programs of a run take to compile.
-      repeats: how many steps, batches or evaluations are timed.
+      repeats: how many steps or batches are timed.
+      source: what is read instead of the data set that the config names.
 
     Returns:
       Numbers by name, as JSON takes them; the names say the units. Where "peak_flops" is None, the
@@ -67,11 +72,13 @@ def benchmark(
         "processors": len(os.sched_getaffinity(0)),
         "jax": jax.__version__,
     }
-    return about | _KINDS[what](config, repeats) | {"peak_bytes": peak_memory()}
+    split = "eval" if what == "eval" else "train"
+    source = source or open_data(config.data, split, config.seed)
+    return about | _KINDS[what](config, source, repeats) | {"peak_bytes": peak_memory()}
 
 
-def _train(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
-    program = Program(config, open_data(config.data, "train", config.seed))
+def _train(config: ml_collections.ConfigDict, source: Source, repeats: int) -> dict[str, Any]:
+    program = Program(config, source)
     batches = program.batches()
     try:
         batch = next(batches)
@@ -140,8 +147,7 @@ def _flops_per_image(config: ml_collections.ConfigDict, program: Program, batch)
     return count_flops(program.step, program.like, *batch) / config.train.batch_size
 
 
-def _eval(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
-    source = open_data(config.data, "eval", config.seed)
+def _eval(config: ml_collections.ConfigDict, source: Source, repeats: int) -> dict[str, Any]:
     program = Program(config, source)
     variables = gather(program.mesh, program.initial_state().variables)
     images = min(len(source), repeats * (config.eval.batch_size or config.train.batch_size))
@@ -180,8 +186,8 @@ class _First:
         return self._source[index]
 
 
-def _loader(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
-    program = Program(config, open_data(config.data, "train", config.seed))
+def _loader(config: ml_collections.ConfigDict, source: Source, repeats: int) -> dict[str, Any]:
+    program = Program(config, source)
     batch_size = config.train.batch_size
     batches, begun = program.batches(), time.perf_counter()
     next(batches)
@@ -205,7 +211,7 @@ def _loader(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
     }
 
 
-def _compile(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
+def _compile(config: ml_collections.ConfigDict, source: Source, repeats: int) -> dict[str, Any]:
     """Without the cache of compiled programs, as on a machine that has never seen this run."""
     del repeats  # each program is compiled once
     from jax.experimental.compilation_cache import compilation_cache
@@ -214,15 +220,15 @@ def _compile(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
     jax.config.update("jax_enable_compilation_cache", False)
     compilation_cache.reset_cache()
     try:
-        program = Program(config, open_data(config.data, "train", config.seed))
+        program = Program(config, source)
         batches = program.batches()
         batch = next(batches)
         batches.close()
         _, step = _compiled(program, batch)
         with compilations() as initial:
             state = jax.block_until_ready(program.initial_state())
-        source = open_data(config.data, "eval", config.seed)
-        evaluator = Evaluator(program.model, _First(source, 1), config)
+        evaluated = open_data(config.data, "eval", config.seed)
+        evaluator = Evaluator(program.model, _First(evaluated, 1), config)
         with compilations() as evaluation:
             evaluator.confusion(gather(program.mesh, state.variables))
     finally:
@@ -235,7 +241,7 @@ def _compile(config: ml_collections.ConfigDict, repeats: int) -> dict[str, Any]:
     }
 
 
-_KINDS: dict[str, Callable[[ml_collections.ConfigDict, int], dict[str, Any]]] = {
+_KINDS: dict[str, Callable[[ml_collections.ConfigDict, Source, int], dict[str, Any]]] = {
     "train": _train,
     "eval": _eval,
     "loader": _loader,

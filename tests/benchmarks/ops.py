@@ -108,7 +108,7 @@ def unpool(shape: tuple[int, int, int, int], rounds: int) -> None:
     def channels_first(a):  # a view: the memory stays channels last
         return torch.tensor(np.asarray(a)).permute(0, 3, 1, 2)
 
-    x, where, grad = map(channels_first, (values, indices.astype(jnp.int64), dy))
+    x, where, grad = map(channels_first, (values, np.asarray(indices).astype(np.int64), dy))
 
     def theirs(x, where, grad):
         x = x.detach().requires_grad_()
