@@ -6,16 +6,21 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from jaxseg.cli.config_args import read_config
-from jaxseg.config import validate
+from jaxseg.cli.config_args import read_config, read_stages
 from jaxseg.errors import InputError
 from jaxseg.models import list_models, model_from_config
 
 SPECS = [
     *(f"quickstart.py{v}" for v in ("", ":fcn16s", ":fcn32s", ":deconvnet", ":pspnet")),
     *(f"camvid_{n}.py{v}" for n in ("fcn8s", "deconvnet", "pspnet") for v in ("", ":full")),
-    "fcn8s.py",
-]
+    *(f"{n}.py{v}" for n in ("fcn32s", "fcn16s") for v in ("", ":mean", ":cvpr")),
+    *(f"fcn8s.py{v}" for v in ("", ":mean", ":cvpr", ":staged", ":staged_mean", ":staged_cvpr")),
+    *(f"fcn8s_atonce.py{v}" for v in ("", ":mean")),
+    *(f"fcn_alexnet.py{v}" for v in ("", ":cvpr")),
+    "fcn_googlenet.py",
+    *(f"deconvnet.py{v}" for v in ("", ":stage_1", ":stage_2")),
+    *(f"pspnet_{n}.py{v}" for n in ("ade20k", "voc2012", "cityscapes") for v in ("", ":semseg")),
+]  # and each has its `:smoke`, which tests/test_recipes.py runs
 
 
 def test_none_is_forgotten(repository):
@@ -24,11 +29,15 @@ def test_none_is_forgotten(repository):
 
 @pytest.mark.parametrize("spec", SPECS)
 def test_recipe(spec, repository):
-    config = read_config(str(repository / "configs" / spec), ())
-    validate(config)
-    assert config.model.name in list_models()
-    sizes = [config.augment.crop, config.eval.input_size]
-    sizes += [config.data.scenes_size] if config.data.name == "scenes" else []
+    for _, config in read_stages(str(repository / "configs" / spec)):
+        assert config.model.name in list_models()
+        check_sizes(config)
+
+
+def check_sizes(config):
+    """The network takes the images that the recipe gives it, and gives scores of their size."""
+    sizes = {config.augment.crop, config.eval.input_size, config.eval.crop}
+    sizes |= {config.data.scenes_size} if config.data.name == "scenes" else set()
     model = model_from_config(config.model, 11)
     variables = None
     for size in filter(None, sizes):
@@ -37,11 +46,11 @@ def test_recipe(spec, repository):
             variables = jax.eval_shape(model.init, jax.random.key(0), x)
         heads = jax.eval_shape(functools.partial(model.apply, method="heads"), variables, x)
         assert heads[0].upsampling.out_size == size
-    assert variables or spec == "fcn8s.py"  # which takes photographs as they are
 
 
 @pytest.mark.parametrize(
-    "name", ["quickstart", "camvid_fcn8s", "camvid_deconvnet", "camvid_pspnet"]
+    "name",
+    ["quickstart", "camvid_fcn8s", "camvid_deconvnet", "camvid_pspnet", "fcn8s", "deconvnet"],
 )
 def test_a_variant_that_is_none(name, repository):
     with pytest.raises(InputError, match="no variant 'ful'"):

@@ -1,0 +1,38 @@
+"""Variants of a recipe by name, and toy sizes."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import ml_collections
+
+from jaxseg.errors import InputError, nearest
+
+T = TypeVar("T")
+
+
+def chosen(variant: str, variants: Mapping[str, Callable[[], T]]) -> T:
+    """What `variants` makes under the name `variant`.
+
+    Raises:
+      InputError: there is no such variant.
+
+    >>> chosen("b", {"a": lambda: 1, "b": lambda: 2})
+    2
+    """
+    if variant not in variants:
+        raise InputError(f"There is no variant '{variant}'.", nearest(variant, variants))
+    return variants[variant]()
+
+
+def on_scenes(
+    c: ml_collections.ConfigDict, steps: int, size: tuple[int, int]
+) -> ml_collections.ConfigDict:
+    """`c` on a few generated scenes of (height, width) `size`, for so many steps."""
+    c.data.name = "scenes"
+    c.data.train_split, c.data.eval_split = "train", "val"
+    c.data.scenes_train, c.data.scenes_eval, c.data.scenes_size = 64, 8, size
+    c.train.steps = steps
+    c.eval.every_steps = c.checkpoint.every_steps = None
+    c.log.every_steps = 1
+    c.log.pictures = 2
+    return c
