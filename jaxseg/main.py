@@ -4,11 +4,15 @@ import sys
 from collections.abc import Sequence
 
 from jaxseg.cli import run
+from jaxseg.cli.huge_pages import restart_with_huge_pages
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command `train` and returns its exit code."""
-    return run(["train", *(sys.argv[1:] if argv is None else argv)])
+    if argv is None:
+        argv = sys.argv[1:]
+        restart_with_huge_pages(["train", *argv])
+    return run(["train", *argv])
 
 
 if __name__ == "__main__":

@@ -25,6 +25,9 @@ if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
+# Processes that train would start themselves again with it: see jaxseg/cli/huge_pages.py.
+os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
+
 # Where prepared data sets are is remembered here, and not in the home of whoever runs the tests.
 for _home in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
     os.environ[_home] = tempfile.mkdtemp(prefix="jaxseg-tests-")

@@ -1,5 +1,6 @@
 """The command line: dispatch, exit codes, the words of each verb. Training itself is a fake."""
 
+import os
 import re
 import subprocess
 import sys
@@ -186,3 +187,30 @@ def test_parsing_imports_no_jax(repository):
         assert "jax" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
+@pytest.mark.parametrize("module", ["jaxseg.main", "jaxseg train"])
+@pytest.mark.parametrize("before", [None, "glibc.malloc.tcache_count=7", "glibc.malloc.hugetlb=0"])
+def test_training_restarts_itself_once_for_huge_pages(tmp_path, module, before):
+    config = tmp_path / "c.py"
+    config.write_text(
+        "import os, sys\n"
+        "from jaxseg.errors import InputError\n"
+        "def get_config():\n"
+        "    raise InputError(os.environ['GLIBC_TUNABLES'], ' '.join(sys.argv[1:]))\n"
+    )
+    env = os.environ | {"GLIBC_TUNABLES": before} if before else dict(os.environ)
+    if before is None:
+        env.pop("GLIBC_TUNABLES", None)
+    words = [*module.split(), "--config", str(config)]
+    done = subprocess.run([sys.executable, "-m", *words], capture_output=True, text=True, env=env)
+    problem, remedy = done.stderr.splitlines()
+    expected = {
+        None: "glibc.malloc.hugetlb=1",
+        "glibc.malloc.tcache_count=7": "glibc.malloc.tcache_count=7:glibc.malloc.hugetlb=1",
+        "glibc.malloc.hugetlb=0": "glibc.malloc.hugetlb=0",
+    }
+    assert problem == f"error: {expected[before]}"
+    assert remedy == f"fix: {' '.join(words[1:])}"
+    assert done.returncode == 2
