@@ -27,7 +27,8 @@ from jaxseg.data.voc_folder import voc_palette
 from jaxseg.data.warp import BACKENDS
 from jaxseg.errors import InputError
 
-CROP, BATCH, MEAN = 473, 16, (124, 116, 104)
+CROP, BATCH, MEAN, WARM_UP = 473, 16, (124, 116, 104), 8
+THEIRS = "torch + albumentations"
 RECIPE = Augment((CROP, CROP), (0.5, 2.0), 0.5, rotation=10, blur=0.5, padding="centre", fill=MEAN)
 
 
@@ -36,6 +37,7 @@ def main() -> None:
     parser.add_argument("--root", type=pathlib.Path, help="folder in VOC layout, with train.txt")
     parser.add_argument("--images", type=int, default=1000, help="images that each loader reads")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes of each")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured in turn")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.root or write_scenes(pathlib.Path(folder))
@@ -55,9 +57,8 @@ def main() -> None:
             ):
                 name = f"jaxseg, {backend}, {args.workers} {what}"
                 loaders[name] = functools.partial(ours, source, recipe, **options)
-        loaders["torch + albumentations"] = functools.partial(theirs, source, args.workers)
-        for name, loader in loaders.items():
-            measure(name, loader, -(-args.images // BATCH))
+        loaders[THEIRS] = functools.partial(theirs, source, args.workers)
+        compare(loaders, -(-args.images // BATCH), args.rounds)
         for step in (10, 1_000_000):
             begun = time.perf_counter()
             batches = ours(source, RECIPE, start_step=step, threads=args.workers)
@@ -147,20 +148,30 @@ def theirs(source: VocFolder, workers: int):
     yield from DataLoader(data, BATCH, sampler=sampler, num_workers=workers)
 
 
-def measure(name: str, loader, batches: int, warm_up: int = 4) -> None:
-    """Images per second of processor time and of the clock.
+def compare(loaders: dict, batches: int, rounds: int) -> None:
+    """Images per second of processor time and of the clock: medians of rounds in turn.
 
     What a long run takes beyond a short one is what its further batches cost: the start of worker
-    processes, which import this and that, cancels.
+    processes, which import this and that, cancels, and so do the batches that are made ahead.
     """
-    try:
-        short, long = (run(loader, count) for count in (warm_up, warm_up + batches))
-    except ImportError as error:
-        print(f"{name:<30}not measured: {error}")
-        return
-    processor, clock = (b - a for a, b in zip(short, long, strict=True))
-    print(f"{name:<30}{batches * BATCH / processor:7.1f} images/s per core, "
-          f"{batches * BATCH / clock:7.1f} images/s")  # fmt: skip
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
+    for measured in range(rounds + 1):
+        for name, loader in loaders.items():
+            try:
+                if not measured:  # what is imported for the first time is no one's cost
+                    run(loader, 1)
+                    continue
+                short, long = (run(loader, count) for count in (WARM_UP, WARM_UP + batches))
+            except ImportError as error:
+                print(f"{name:<30}not measured: {error}")
+                continue
+            processor, clock = (b - a for a, b in zip(short, long, strict=True))
+            found[name].append((batches * BATCH / processor, batches * BATCH / clock))
+    medians = {name: np.median(values, axis=0) for name, values in found.items() if values}
+    theirs = medians.get(THEIRS)
+    for name, (per_core, per_second) in medians.items():
+        ratio = "" if theirs is None else f"{per_core / theirs[0]:7.2f} of theirs"
+        print(f"{name:<30}{per_core:7.1f} images/s per core, {per_second:7.1f} images/s{ratio}")
 
 
 def run(loader, batches: int) -> tuple[float, float]:
