@@ -46,7 +46,7 @@ def _made_up(name, source, noise, seed):
         config=config,
         source=source,
         step=7,
-        scores=metrics.scores(total),
+        scores=metrics.scores(total) | {"protocol": "whole images"},
         confusion=total,
         image_iou=np.array(iou),
         image_pixels=np.array(pixels),

@@ -267,7 +267,7 @@ def test_the_command(finished, tmp_path, capsys):
     config = json.loads((other / "config.json").read_text()) | {"train.steps": 60}
     (other / "config.json").write_text(json.dumps(config))
     out = tmp_path / "page.html"
-    more = ["--images", "1", "--activations", "--class", "disc"]
+    more = ["--images", "1", "--activations", "--class", "disc", "--config.eval.boundary"]
     assert run([*words(out, finished[0].path, other), *more]) == 0
     assert capsys.readouterr().out == f"{out}\n"
     text = out.read_text()
@@ -275,6 +275,7 @@ def test_the_command(finished, tmp_path, capsys):
     checker.feed(text)
     assert checker.open == []
     assert f"{finished[1]['mean_iou']:.3f}" in text and "40 of 60" in text
+    assert 'data-label="boundary IoU">0.' in text and "Protocol: whole images." in text
     assert {"scores", "classes", "confusion", "learning", "images", "layers", "config"} == set(
         checker.ids
     )
@@ -291,6 +292,8 @@ def test_the_command(finished, tmp_path, capsys):
         (["--activations", "--class", "disk"], "'disc'"),
         (["--step", "7"], "no checkpoint '7'"),
         (["--step", "x"], "--step is 'x'"),
+        (["--config.optim.lr=1"], "the network is trained"),
+        (["--config.eval.input_size=(0, 5)"], "eval.input_size"),
     ],
 )
 def test_refusals(finished, tmp_path, capsys, more, part):

@@ -48,18 +48,24 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
     return others, overrides
 
 
-def override_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """What overrides change in a config that is elsewhere: values by dotted name, of right types.
+def scoring_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
+    """What overrides change in how a trained network is scored, by dotted name, of right types.
 
     Raises:
-      InputError: there is no such field, or its value is of another type.
+      InputError: there is no such field, its value is of another type, or it is not one of `eval`
+        or `data`.
 
-    >>> override_values([("eval.flip", "true"), ("eval.crop", "(473, 473)")])
+    >>> scoring_values([("eval.flip", "true"), ("eval.crop", "(473, 473)")])
     {'eval.flip': True, 'eval.crop': (473, 473)}
     """
     config = config_lib.default_config()
     for name, text in overrides:
         config_lib.set_field(config, name, _parse(name, text))
+        if name.partition(".")[0] not in ("eval", "data"):
+            raise InputError(
+                f"--config.{name} is not for this command: the network is trained.",
+                "Give fields of config.eval or config.data.",
+            )
     flat = config_lib.flatten(config)
     return {name: flat[name] for name, _ in overrides}
 

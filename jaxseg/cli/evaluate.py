@@ -3,11 +3,10 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import override_values, split_overrides
+from jaxseg.cli.config_args import scoring_values, split_overrides
 from jaxseg.cli.parser import Parser, add_distributed
 from jaxseg.cli.score_table import score_table
 from jaxseg.cli.step_word import add_step, parse_step
-from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg evaluate --workdir runs/camvid",
@@ -35,13 +34,7 @@ def main(argv: Sequence[str]) -> None:
     words, overrides = split_overrides(argv)
     args = parser.parse_args(words)
     step = parse_step(args.step)
-    fields = override_values(overrides)
-    for name in fields:
-        if name.partition(".")[0] not in ("eval", "data"):
-            raise InputError(
-                f"--config.{name} is not for this command: the network is trained.",
-                "Give fields of config.eval or config.data.",
-            )
+    fields = scoring_values(overrides)
 
     from jaxseg.processes import joined
 

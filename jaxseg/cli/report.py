@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from jaxseg.cli.config_args import scoring_values, split_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.step_word import add_step, parse_step
 from jaxseg.errors import InputError
@@ -51,8 +52,14 @@ def main(argv: Sequence[str]) -> None:
         help="with --activations: class that chooses photograph and channels "
         "(default: the most frequent one but one)",
     )
-    args = parser.parse_args(argv)
-    step = parse_step(args.step)
+    parser.add_argument(
+        "--config.FIELD",
+        metavar="VALUE",
+        help="set a field of eval or data that is to differ from the runs', as often as needed",
+    )
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    step, fields = parse_step(args.step), scoring_values(overrides)
     if args.images < 1:
         raise InputError(f"--images is {args.images}.", "Give 1 or more.")
     if args.class_name is not None and not args.activations:
@@ -64,6 +71,7 @@ def main(argv: Sequence[str]) -> None:
         args.workdir,
         args.out,
         step=step,
+        fields=fields,
         images=args.images,
         layers=args.activations,
         class_name=args.class_name,

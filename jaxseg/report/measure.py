@@ -18,6 +18,7 @@ from jaxseg import metrics
 from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator
+from jaxseg.inference.protocols import describe
 from jaxseg.inference.whole_image import label_images
 from jaxseg.trained import Trained
 
@@ -33,14 +34,14 @@ class Measured:
       config: as run.
       source: the evaluation split.
       step: of the checkpoint.
-      scores: `metrics.scores` over the split.
+      scores: `metrics.scores` over the split, and the `protocol` in words.
       confusion: [C, C] int64 over the split, row = truth.
       image_iou: [N] mean IoU of each image by itself; NaN where nothing in it is labelled.
       image_pixels: [N, C] int64, each image's pixels of each class.
       log: the entries of `metrics.jsonl`.
       parameters: how many there are.
       flops: of the network for one image, a multiplication and an addition counted as two.
-      input_size: (height, width) of that image.
+      input_size: (height, width) of that image, or of a window where images are cut into such.
       batch_size: of the batches that were timed.
       images_per_second: through network, upsampling and argmax on one device.
     """
@@ -83,30 +84,37 @@ def measure(name: str, run: Trained, log: pathlib.Path) -> Measured:
     Raises:
       InputError: the data set is damaged, or not one of its pixels is labelled.
     """
-    count, classes = len(run.source), run.source.info.num_classes
+    config, info = run.config, run.source.info
+    count, classes = len(run.source), info.num_classes
     image_iou, image_pixels = np.full(count, np.nan), np.zeros((count, classes), np.int64)
     total, predictions = np.zeros((classes, classes), np.int64), [b""] * count
-    for index, truth, prediction in Evaluator(run.model, run.source, run.config).label_maps(
-        run.variables
-    ):
-        confusion = _confusion(truth, prediction, classes, run.source.info.ignore_label)
+    boundary = np.zeros((classes, 3), np.int64) if config.eval.boundary else None
+    evaluator = Evaluator(run.model, run.source, config)
+    for index, truth, prediction in evaluator.label_maps(run.variables):
+        confusion = _confusion(truth, prediction, classes, info.ignore_label)
         total += confusion
         image_iou[index] = metrics.scores(confusion)["mean_iou"]
         image_pixels[index] = confusion.sum(axis=1)
+        if boundary is not None:
+            boundary += metrics.boundary_counts(
+                truth, prediction, classes, ignore_label=info.ignore_label
+            )
         predictions[index] = zlib.compress(prediction.tobytes(), level=1)
     if not total.sum():
         raise InputError(
-            f"No pixel of '{run.source.info.name}' is labelled, so there is nothing to score.",
+            f"No pixel of '{info.name}' is labelled, so there is nothing to score.",
             "Give an evaluation split with labels.",
         )
-    size = run.config.eval.input_size or run.source.size(0)
-    batch_size = run.config.eval.batch_size or run.config.train.batch_size
+    whole = config.eval.protocol == "whole"
+    size = (config.eval.input_size or run.source.size(0)) if whole else config.eval.crop
+    batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
+    scores = metrics.scores(total, absent=config.eval.absent, boundary=boundary)
     return Measured(
         name=name,
-        config=run.config,
+        config=config,
         source=run.source,
         step=run.step,
-        scores=metrics.scores(total),
+        scores=scores | {"protocol": describe(config.eval)},
         confusion=total,
         image_iou=image_iou,
         image_pixels=image_pixels,
@@ -115,7 +123,7 @@ def measure(name: str, run: Trained, log: pathlib.Path) -> Measured:
         flops=count_flops(run.model, run.variables, size),
         input_size=size,
         batch_size=batch_size,
-        images_per_second=_speed(run, size, batch_size),
+        images_per_second=_speed(run, size, run.source.size(0) if whole else size, batch_size),
         _predictions=predictions,
     )
 
@@ -153,13 +161,19 @@ def _confusion(
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def _speed(run: Trained, size: tuple[int, int], batch_size: int) -> float:
-    """Images per second of the median batch, after one that compiles; no file is read."""
-    image, (height, width) = run.source[0].image, run.source.size(0)
-    images = jnp.asarray(np.stack([resize_image(image, size)] * batch_size))
+def _speed(run: Trained, size: tuple[int, int], labels: tuple[int, int], batch_size: int) -> float:
+    """Images per second of the median batch, after one that compiles; no file is read.
+
+    Args:
+      run: the network and its images.
+      size: (height, width) of what the network sees.
+      labels: (height, width) of what it gives.
+      batch_size: images in a batch.
+    """
+    images = jnp.asarray(np.stack([resize_image(run.source[0].image, size)] * batch_size))
     seconds = []
     for _ in range(1 + _TIMED):
         begun = time.perf_counter()
-        label_images(run.model, run.variables, images, (height, width)).block_until_ready()
+        label_images(run.model, run.variables, images, labels).block_until_ready()
         seconds.append(time.perf_counter() - begun)
     return batch_size / statistics.median(seconds[1:])

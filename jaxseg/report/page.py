@@ -2,7 +2,8 @@
 
 import html
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -28,6 +29,7 @@ def write_report(
     out: str | pathlib.Path,
     *,
     step: str | int = "last",
+    fields: Mapping[str, Any] | None = None,
     images: int = 3,
     layers: bool = False,
     class_name: str | None = None,
@@ -39,6 +41,7 @@ def write_report(
         shown as far as its checkpoint, and the page says so.
       out: the file to write.
       step: which checkpoint of each run: "last", "best" or a step's number.
+      fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
       images: how many of the best images, and of the worst, the page shows.
       layers: whether it shows what the layers make of a photograph (DeconvNet, figure 4).
       class_name: with `layers`, the class that chooses channels and photograph; None: the most
@@ -50,12 +53,12 @@ def write_report(
     """
     path = pathlib.Path(out)
     check_place(path)
-    trained = open_runs(workdirs, step)
+    trained = open_runs(workdirs, step, fields)
     check_same_images(trained)
     info = next(iter(trained.values())).source.info
     chosen = None if class_name is None else find_class(info, class_name)
     runs = [
-        measure(name, run, Workdir(workdir).log)
+        measure(name, run, Workdir.existing(workdir).log)
         for (name, run), workdir in zip(trained.items(), workdirs, strict=True)
     ]
     inside = _layers(trained, runs[0], chosen) if layers else ""

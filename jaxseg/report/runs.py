@@ -1,30 +1,34 @@
 """Several runs at once, by the names of their workdirs."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from jaxseg.errors import InputError
 from jaxseg.trained import Trained, load_trained
 
 
 def open_runs(
-    workdirs: Sequence[str | pathlib.Path], step: str | int = "last"
+    workdirs: Sequence[str | pathlib.Path],
+    step: str | int = "last",
+    fields: Mapping[str, Any] | None = None,
 ) -> dict[str, Trained]:
     """The runs by name, in the order given.
 
     Args:
       workdirs: what `train` left.
       step: "last", "best" or a step's number.
+      fields: config fields that are to differ from the runs', by dotted name.
 
     Raises:
-      InputError: no run or no such checkpoint in a workdir, or two have one name.
+      InputError: no run or no such checkpoint in a workdir, no such field, or two have one name.
     """
     runs: dict[str, Trained] = {}
     for workdir in workdirs:
         name = pathlib.Path(workdir).expanduser().resolve().name
         if name in runs:
             raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
-        runs[name] = load_trained(workdir, step)
+        runs[name] = load_trained(workdir, step, fields)
     return runs
 
 

@@ -15,6 +15,8 @@ _TITLES = {
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
     "frequency_weighted_iou": "frequency-weighted IoU",
+    "mean_dice": "mean Dice",
+    "mean_boundary_iou": "boundary IoU",
 }
 _ABSENT = {
     "nan": "left out of the means",
@@ -25,15 +27,14 @@ _ABSENT = {
 
 def score_table(runs: Sequence[Measured]) -> str:
     """A row for each run: its scores, the best of each in bold, its size and its speed."""
-    scores = [t for t in _TITLES if t in runs[0].scores]
+    scores = [key for key in _TITLES if any(key in run.scores for run in runs)]
     heads = ["run", *map(_TITLES.get, scores), "parameters", "GFLOPs", "images/s", "input", "step"]
-    best = {key: max(r.scores[key] for r in runs) for key in scores}
+    best = {key: max(run.scores.get(key, 0) for run in runs) for key in scores}
     rows = []
     for k, run in enumerate(runs):
         last = run.config.train.steps
         cells = [
-            (_TITLES[key], f"{run.scores[key]:.3f}", len(runs) > 1 and run.scores[key] == best[key])
-            for key in scores
+            (_TITLES[key], *_score(run.scores.get(key), best[key], len(runs) > 1)) for key in scores
         ]
         cells += [
             ("parameters", _millions(run.parameters), False),
@@ -65,17 +66,32 @@ def _score_notes(runs: Sequence[Measured]) -> str:
         for run in runs
         if not run.finished
     ]
-    absent = _ABSENT[runs[0].scores["absent"]]
     batches = " or ".join(str(b) for b in sorted({r.batch_size for r in runs}))
+    protocols = _same_or_each(runs, [run.scores["protocol"] for run in runs])
+    absent = _same_or_each(runs, [_ABSENT[run.scores["absent"]] for run in runs])
     notes += [
-        "One confusion matrix over all images, at the labels' full size. A class that neither "
-        f"truth nor prediction contains is {absent}.",
+        f"Protocol: {protocols}. One confusion matrix over all images, at the labels' full size. A "
+        f"class that neither truth nor prediction contains is {absent}.",
         "GFLOPs: the network's, for one image of the input size (width×height), as XLA counts its "
         "program; a multiplication and an addition are two. images/s: measured when this page was "
         f"made, in batches of {batches} through network, upsampling and argmax on one device; "
         "reading files does not count.",
     ]
     return "".join(f'<p class="note">{note}</p>' for note in notes)
+
+
+def _score(value: float | None, best: float, several: bool) -> tuple[str, bool]:
+    """A score as text, and whether it is the best of several."""
+    return ("–", False) if value is None else (f"{value:.3f}", several and value == best)
+
+
+def _same_or_each(runs: Sequence[Measured], texts: Sequence[str]) -> str:
+    """What holds of all runs, or of each."""
+    if len(set(texts)) == 1:
+        return html.escape(texts[0])
+    return html.escape(
+        "; ".join(f"{run.name}: {text}" for run, text in zip(runs, texts, strict=True))
+    )
 
 
 def class_bars(runs: Sequence[Measured]) -> str:
