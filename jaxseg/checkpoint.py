@@ -19,14 +19,16 @@ from jaxseg.processes import wait_for_others
 State = TypeVar("State")
 
 
-class _NoScores(logging.Filter):
-    """Drops Orbax's warning about a checkpoint without scores: most of ours have none."""
+class _Quiet(logging.Filter):
+    """Drops Orbax's warnings about checkpoints without scores, as most of ours are, and about ones
+    that come soon after each other, which a busy disk is enough for."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return "did not provide metrics" not in record.getMessage()
+        text = record.getMessage()
+        return "did not provide metrics" not in text and "Waiting for previous save" not in text
 
 
-logging.getLogger("absl").addFilter(_NoScores())
+logging.getLogger("absl").addFilter(_Quiet())
 
 
 class Checkpoints:

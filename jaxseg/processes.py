@@ -23,7 +23,7 @@ from jaxseg.errors import InputError, Stopped
 
 COORDINATOR, COUNT, INDEX = "JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS"
 _MEETING_SECONDS = 300
-_TELLING_SECONDS = 10  # how long the one that fails waits until the others know
+_TELLING_SECONDS = 10  # how long one that ends waits for the others
 _FAILURE = "jaxseg/failure"
 
 _watch: "_Watch | None" = None
@@ -140,7 +140,10 @@ def _part() -> None:
 
 
 class _Watch:
-    """Learns from the processes' common notice board, once a second, whether one has failed."""
+    """Learns from the processes' common notice board, once a second, whether one has failed.
+
+    The board is in the first process, which therefore ends last: without it JAX aborts the others.
+    """
 
     def __init__(self):
         from jax._src.distributed import global_state  # there is no public way to the board
@@ -156,15 +159,13 @@ class _Watch:
         try:
             self._board.key_value_set(_FAILURE, json.dumps(notice))
         except Exception:  # another was first, and the watch ends this process; or it is gone
-            self._thread.join(_TELLING_SECONDS)
+            self._thread.join(2 * _TELLING_SECONDS)
         else:
             self._closed.set()
-            until = time.monotonic() + _TELLING_SECONDS
-            while self._unaware() and time.monotonic() < until:
-                time.sleep(0.1)
+            self._wait_for_others_to("see")
         if not isinstance(error, InputError | KeyboardInterrupt):
             traceback.print_exception(error)
-        _end(notice)
+        self._leave(notice)
 
     def close(self) -> None:
         """Looks no more."""
@@ -174,23 +175,34 @@ class _Watch:
     def _run(self) -> None:
         while not self._closed.wait(1):
             try:
-                text = self._board.key_value_try_get(_FAILURE)
+                notice = json.loads(self._board.key_value_try_get(_FAILURE))
             except Exception:  # there is no such notice
                 continue
             if self._closed.is_set():
                 return
-            with contextlib.suppress(Exception):
-                self._board.key_value_set(f"{_FAILURE}/seen/{jax.process_index()}", "")
-            notice = json.loads(text)
-            _end(notice, f"process {notice['process']}: ")
+            self._post("see")
+            self._leave(notice, f"process {notice['process']}: ")
 
-    def _unaware(self) -> int:
-        """How many processes have not seen the notice."""
-        try:
-            seen = self._board.key_value_dir_get(f"{_FAILURE}/seen/")
-        except Exception:
-            return 0
-        return jax.process_count() - 1 - len(seen)
+    def _leave(self, notice: dict, who: str = "") -> None:
+        if jax.process_index() == 0:
+            self._wait_for_others_to("leave")
+            time.sleep(1)
+        else:
+            self._post("leave")
+        _end(notice, who)
+
+    def _post(self, what: str) -> None:
+        with contextlib.suppress(Exception):
+            self._board.key_value_set(f"{_FAILURE}/{what}/{jax.process_index()}", "")
+
+    def _wait_for_others_to(self, what: str) -> None:
+        until = time.monotonic() + _TELLING_SECONDS
+        while time.monotonic() < until:
+            with contextlib.suppress(Exception):
+                posts = self._board.key_value_dir_get(f"{_FAILURE}/{what}/")
+                if len(posts) >= jax.process_count() - 1:
+                    return
+            time.sleep(0.1)
 
 
 def _notice(error: BaseException, process: int | None) -> dict:

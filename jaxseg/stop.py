@@ -15,8 +15,8 @@ class StopRequest:
 
     Outside of it, and from the second signal on, signals do what they did before: SIGINT raises
     KeyboardInterrupt, SIGTERM ends the process. Of several processes a SIGTERM to any of them stops
-    all, at one step; JAX passes it on. Signals reach only a program's main thread: `train` in
-    another thread is not stopped by them.
+    all, at one step; JAX passes it on. An evaluation that has begun is finished first. Signals
+    reach only a program's main thread: `train` in another thread is not stopped by them.
 
     >>> with StopRequest() as request:
     ...     before = request.made(step=1)

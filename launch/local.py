@@ -91,8 +91,8 @@ def _wait(running: list[subprocess.Popen]) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, pass_on)
     code, until = 0, float("inf")
-    while any(process.poll() is None for process in running):
-        failed = [p.returncode for p in running if p.returncode not in (None, 0)]
+    while None in (codes := [process.poll() for process in running]):
+        failed = [c for c in codes if c]
         if failed and not code:
             code, until = failed[0], time.monotonic() + _PATIENCE
         if time.monotonic() > until:

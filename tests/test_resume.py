@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import time
 
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxseg.checkpoint import whole_steps
 from jaxseg.workdir import Workdir
 
 
@@ -19,7 +21,7 @@ def entries(workdir):
     for line in workdir.log.read_text().splitlines():
         entry = json.loads(line)
         assert (entry["kind"], entry["step"]) not in log
-        drop = ("images_per_second", "data_wait_share")
+        drop = ("images_per_second", "data_wait_share", "memory_gib")
         log[entry["kind"], entry["step"]] = {k: v for k, v in entry.items() if k not in drop}
     return log
 
@@ -37,9 +39,9 @@ def kill_when(run, condition):
     return False
 
 
-def assert_same_run(killed, finished, tiny, restored):
-    expected, _ = restored(finished.path, tiny())
-    got, position = restored(killed.path, tiny())
+def assert_same_run(killed, finished, config, restored):
+    expected, _ = restored(finished.path, config)
+    got, position = restored(killed.path, config)
     assert position["step"] == 40
     jax.tree.map(np.testing.assert_array_equal, got, expected)
     assert entries(killed) == entries(finished)
@@ -65,36 +67,87 @@ def test_killed_and_started_again(finished_command, words, process, tiny, restor
     assert (run.returncode, err) == (0, "")
     assert "going on from step " in out
     assert len(out.splitlines()) < 20 and "\r" not in out  # quiet in a pipe
-    assert_same_run(killed, finished_command[0], tiny, restored)
+    assert_same_run(killed, finished_command[0], tiny(), restored)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", range(2))
-def test_killed_again_and_again(finished_command, words, process, tiny, restored, tmp_path, seed):
-    """At random moments, and half of the time in the middle of saving."""
-    killed = Workdir(tmp_path / "run")
-    rng = random.Random(seed)
-    kills = 0
-    for attempt in range(8):
-        saving, wait = attempt % 2, rng.uniform(0, 3)
-        after, steps = rng.randint(1, 8), set()
-        began = []
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_path, number):
+    """It takes the step to its end, saves it, says so, and ends within seconds with code 75."""
+    asked = Workdir(tmp_path / "run")
+    run = process(*words(asked.path, {"checkpoint.every_steps": 40}))
+    while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
+        assert run.poll() is None
+        time.sleep(0.01)
+    began = time.monotonic()
+    run.send_signal(number)
+    _, err = run.communicate(timeout=300)
+    assert time.monotonic() - began < 30
+    assert run.returncode == 75
+    step = int(re.fullmatch(r"stopped at step (\d+) of 40: .*\n", err)[1])
+    assert 12 <= step < 40
+    assert step == whole_steps(asked.checkpoints)[-1] == max(s for _, s in entries(asked))
 
-        def now(saving=saving, wait=wait, after=after, steps=steps, began=began):
-            if saving:
-                steps.update(p.name for p in killed.checkpoints.glob("*tmp*"))
-                return len(steps) >= after
-            if killed.log.exists() and not began:
-                began.append(time.monotonic())
-            return bool(began) and time.monotonic() > began[0] + wait
+    run = process(*words(asked.path))
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    assert f"going on from step {step} of 40" in out
+    assert_same_run(asked, finished_command[0], tiny(), restored)
 
-        run = process(*words(killed.path), start_new_session=True)
-        if not kill_when(run, now):
-            break
-        kills += 1
-    else:
-        run = process(*words(killed.path))
-        _, err = run.communicate(timeout=300)
-        assert run.returncode == 0, err
-    assert kills
-    assert_same_run(killed, finished_command[0], tiny, restored)
+
+# Everything that a step may depend on or carry with it.
+FULL = {
+    "train.accumulate": 2,
+    "optim.ema": 0.9,
+    "augment.crop": (32, 32),
+    "augment.scale": (0.7, 1.4),
+    "augment.rotation": 10.0,
+    "augment.blur": 0.3,
+    "checkpoint.every_steps": 2,
+}
+
+
+def unfinished(workdir):
+    """Names of checkpoints that are not, or not yet, whole."""
+    whole = map(str, whole_steps(workdir.checkpoints))
+    return {p.name for p in workdir.checkpoints.glob("*")} - set(whole)
+
+
+def a_moment(workdir, rng, saving):
+    """A condition for `kill_when`: so many seconds after the start, or in one of the next saves."""
+    wait, saves = rng.uniform(0, 1.5), rng.randint(1, 4)
+    left, seen, began = unfinished(workdir), set(), []
+
+    def come():
+        if saving:
+            seen.update(unfinished(workdir) - left)
+            return len(seen) >= saves
+        if workdir.log.exists() and not began:
+            began.append(time.monotonic())
+        return bool(began) and time.monotonic() > began[0] + wait
+
+    return come
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(words, process, tiny, restored, tmp_path):
+    """At any time from the start of the log on, and every other time while it saves."""
+    finished = Workdir(tmp_path / "finished")
+    run = process(*words(finished.path, FULL), devices=2)
+    assert (run.communicate(timeout=300)[1], run.returncode) == ("", 0)
+
+    rng, runs, kills, in_a_save = random.Random(0), 0, 0, 0
+    while kills < 20:
+        killed = Workdir(tmp_path / f"killed{runs}")
+        while True:
+            moment = a_moment(killed, rng, saving=kills % 2)
+            run = process(*words(killed.path, FULL), devices=2, start_new_session=True)
+            if not kill_when(run, moment if kills < 20 else lambda: False):
+                break
+            kills += 1
+            in_a_save += bool(unfinished(killed))
+        assert run.returncode == 0
+        assert_same_run(killed, finished, tiny(FULL), restored)
+        runs += 1
+    print(f"{kills} kills, {in_a_save} of them while a checkpoint was being written, {runs} runs")
+    assert in_a_save >= 5
