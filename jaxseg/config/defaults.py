@@ -94,7 +94,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.sampling = "shuffle"  # training: epochs ("shuffle"), or drawn from all ("replacement")
     c.data.pad_to = placeholder(int)  # whole images: pad batches to multiples of this; None: never
     c.data.on_error = "raise"  # a training file that is bad: "raise" ends the run, "skip" does not
-    c.data.skip_limit = 10  # how many bad files a run survives
+    c.data.skip_limit = 10  # how many bad files a run survives; each process counts its own
     c.data.cache = False  # keep decoded images in memory (3 + 1 bytes a pixel)
     c.data.threads = 2  # threads that decode and augment, in each process that does
     c.data.workers = 0  # worker processes; 0: the threads run in this process
