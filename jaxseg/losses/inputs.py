@@ -1,7 +1,7 @@
 """What all losses take: logits, labels and an upsampling that belong together."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ class Inputs(NamedTuple):
     """A loss's arguments, checked."""
 
     logits: jax.Array  # [N, h, w, C] float32
-    labels: jax.Array  # [N, H, W] int32, 0..C-1, and C for pixels that count nothing
+    labels: jax.Array  # [N, H, W] integers, 0..C-1, and C for pixels that count nothing
     weights: jax.Array  # [C + 1] float32, what a pixel of each label counts; the last is 0
     upsampling: Upsampling
 
@@ -88,7 +88,7 @@ def labelled_weight(
 def weighted(
     labels: jax.Array, num_classes: int, ignore_label: int, class_weights: Sequence[float] | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Labels as int32 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
+    """Labels 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
     if len(weights) != num_classes or min(weights) < 0:
         raise InputError(
@@ -98,7 +98,13 @@ def weighted(
         )
     labels = labels.astype(jnp.int32)
     ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)
-    return jnp.where(ignored, num_classes, labels), jnp.asarray((*weights, 0.0), jnp.float32)
+    # A byte a pixel where that is enough: with few classes the labels are what takes most memory.
+    kept = jnp.where(ignored, num_classes, labels).astype(_label_dtype(num_classes))
+    return kept, jnp.asarray((*weights, 0.0), jnp.float32)
+
+
+def _label_dtype(num_classes: int) -> Any:
+    return jnp.uint8 if num_classes <= 255 else jnp.int32
 
 
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:

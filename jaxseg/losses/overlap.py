@@ -58,7 +58,7 @@ def _sums(
 ) -> tuple[jax.Array, jax.Array]:
     """For each class, [C] float32: the probability on its own pixels, and on all labelled ones.
 
-    Takes logits [N, h, w, C] float32 and labels [N, H, W] int32 (C: ignored).
+    Takes logits [N, h, w, C] float32 and labels [N, H, W] (C: ignored).
     """
     strips, classes = Strips(upsampling, strip_rows), logits.shape[-1]
 

@@ -121,7 +121,7 @@ def _sums(
 ) -> jax.Array:
     """Each image's weighted sum of losses, [N] float32.
 
-    Takes logits [N, h, w, C] float32, labels [N, H, W] int32 (C: ignored) and the weights [C + 1]
+    Takes logits [N, h, w, C] float32, labels [N, H, W] (C: ignored) and the weights [C + 1]
     of labels.
     """
     return _walk(logits, labels, weights, upsampling, form, with_gradient=False)[0]
