@@ -45,7 +45,7 @@ def steps(home, **changes):
         [sys.executable, "-c", STEPS], env=environment, capture_output=True, text=True, check=True
     )
     (digest, hits, misses), folder = (line.split() for line in done.stdout.splitlines())
-    assert not done.stderr
+    assert "machine" not in done.stderr.lower()  # what XLA says of programs for another processor
     return digest, int(hits), int(misses), folder[0]
 
 

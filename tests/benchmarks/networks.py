@@ -71,7 +71,7 @@ def main() -> None:
 
         settle_process()
         if args.peak:
-            print(json.dumps(peak(Pair(CASES[args.networks[0]], args), args.peak)))
+            print(json.dumps(peak(CASES[args.networks[0]], args)))
             return
         for name in args.networks:
             compare(name, args)
@@ -303,10 +303,20 @@ def memory(name: str, args: argparse.Namespace) -> None:
         print(f"  jaxseg's {kind}: {share:.2f} of torch's")
 
 
-def peak(pair: Pair, side: str) -> dict[str, int]:
-    """Bytes in use at most during three steps, beyond the weights' other copy and the libraries."""
+def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
+    """Bytes in use at most during three steps: of the process and of its device's memory.
+
+    "steps" is what they take beyond the libraries, the network's other copy let go.
+    """
     import gc
 
+    import jax
+    import torch
+    from base import randomized  # noqa: F401  (imports the rest)
+
+    jax.block_until_ready(jax.numpy.zeros(1) + 1)
+    side, libraries = args.peak, status("VmRSS")
+    pair = Pair(case, args)
     run = pair.step() if side == "jaxseg" else pair.torch_run("step", compiled=False)
     pair.variables = None
     if side == "jaxseg":
@@ -316,17 +326,13 @@ def peak(pair: Pair, side: str) -> dict[str, int]:
         for _ in range(3):
             run()
         if side == "torch":
-            import torch
-
             return {"device": torch.cuda.max_memory_allocated()}
-        import jax
-
         return {"device": jax.devices()[0].memory_stats()["peak_bytes_in_use"]}
     run()
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
     for _ in range(3):
         run()
-    return {"process": status("VmHWM")}
+    return {"process": status("VmHWM"), "steps": status("VmHWM") - libraries}
 
 
 def status(field: str) -> int:
