@@ -7,12 +7,12 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import DataInfo, Example
-from jaxseg.report.document import data_url, in_colours
+from jaxseg.report.document import IGNORED, data_url, in_colours
 from jaxseg.report.measure import Measured
 
 _WIDEST = 800  # pixels of an embedded picture
 _SMALL = 240  # narrower pictures show their pixels
-_WRONG, _IGNORED = (214, 40, 40, 235), (128, 128, 128, 170)
+_WRONG, _UNKNOWN = (214, 40, 40, 235), (128, 128, 128, 170)
 _STOPS = ("photo", "truth", "prediction", "errors")
 
 
@@ -86,7 +86,7 @@ def _view(k: int, run: Measured, index: int, example: Example, info: DataInfo) -
     wrong = known & (prediction != example.label)
     share = wrong.sum() / max(known.sum(), 1)
     errors = np.zeros((height, width, 4), np.uint8)
-    errors[wrong], errors[~known] = _WRONG, _IGNORED
+    errors[wrong], errors[~known] = _WRONG, _UNKNOWN
     name, run_name = html.escape(example.name), html.escape(run.name)
     layers = (
         ("photo", _photo(example.image), f"Photograph {name}"),
@@ -125,6 +125,8 @@ def _classes(info: DataInfo, seen: np.ndarray) -> str:
         for c, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
         if seen[c]
     ]
+    if seen[info.ignore_label]:
+        entries.append(("not labelled", f"rgb{IGNORED}"))
     entries.append(("wrong, among the errors", f"rgb{_WRONG[:3]}"))
     items = "".join(
         f'<li><i class="swatch" style="background: {colour}"></i>{html.escape(name)}</li>'

@@ -162,8 +162,7 @@ def _images(runs: Sequence[Measured], count: int) -> str:
     note = (
         '<p class="note">Each image by its own mean IoU'
         + (", averaged over the runs" if len(runs) > 1 else "")
-        + ". The slider goes from the photograph over truth and prediction to the errors: red is "
-        "wrong, grey is not labelled.</p>"
+        + ". The slider goes from the photograph over truth and prediction to the errors.</p>"
     )
     return f'{legend(runs)}<div class="charts">{chart}</div>{note}{gallery(runs, count)}'
 
