@@ -18,7 +18,8 @@ def keep_compiled_programs() -> None:
     """
     import jax
 
-    if jax.config.jax_compilation_cache_dir is not None:
+    wanted = jax.config.jax_enable_compilation_cache
+    if not wanted or jax.config.jax_compilation_cache_dir is not None:
         return
     try:
         folder = compiled_folder()
