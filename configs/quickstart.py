@@ -31,7 +31,7 @@ def get_config(variant: str = "fcn8s"):
         c.model.fc_channels = 2048
         c.model.fc_kernel = 1  # 7 would ask for images of 224 at least
         c.model.bn_epsilon = 1e-5
-        c.model.decoder_init = "he"
+        c.model.decoder_init = "smoothing"
     elif variant != "pspnet":
         c.model.fc_channels = 1024
         c.model.norm = "batch"
@@ -57,6 +57,6 @@ def get_config(variant: str = "fcn8s"):
         c.augment.scale = (5 / 3, 5 / 3)
         c.augment.crop = c.eval.input_size = (160, 160)
         c.optim.lr = 6e-3
-        c.train.steps = 1100
-        c.eval.every_steps = 550
+        c.train.steps = 1000
+        c.eval.every_steps = 500
     return c

@@ -25,9 +25,28 @@ from jaxseg.ops.unpooling import max_unpool
 from jaxseg.ops.upsampling import identity
 
 _STRIDE = 32  # of pool5
+
+
+def _smoothing(key, shape, dtype=jnp.float32):
+    """Kernels [3, 3, in, out] that hand channels on, blurred, with some noise; others are He's.
+
+    Unpooling leaves three of four positions empty. From random kernels the decoder has to learn
+    first to fill them; these do so from the start, as FCN's bilinear deconvolutions do.
+    """
+    noise = nn.initializers.he_normal()(key, shape, dtype)
+    if shape[:2] != (3, 3):
+        return noise
+    inputs, outputs = shape[2:]
+    each = jnp.arange(max(inputs, outputs))
+    same = jnp.zeros((inputs, outputs), dtype).at[each % inputs, each % outputs].set(1)
+    hat = jnp.array([0.5, 1.0, 0.5], dtype)
+    return hat[:, None, None, None] * hat[:, None, None] * same + 0.3 * noise
+
+
 _DECODER_INITS = {  # the decoder's first kernels
     "gaussian": nn.initializers.normal(0.01),
     "he": nn.initializers.he_normal(),
+    "smoothing": _smoothing,
 }
 
 
@@ -56,8 +75,10 @@ class DeconvNet(nn.Module):
         but constant, gradients included, up to 30,000 times larger; 1e-5 is the safer choice for
         training from random weights.
       decoder_init: the first kernels of fc6-deconv and all after it: "gaussian" of deviation 0.01
-        as published, or "he". An optimiser such as Adam, whose steps do not shrink with a kernel,
-        shakes the small published ones: from random weights it does better with "he".
+        as published; "he"; or "smoothing", which hands each channel on with a bilinear kernel, and
+        has 0.3 of "he" besides. An optimiser such as Adam, whose steps do not shrink with a kernel,
+        shakes the small published ones: from random weights it does better with "he", and much
+        better with "smoothing", which fills what unpooling leaves empty from the first step.
       bn_momentum: what batch norm keeps of its running statistics at each step. The authors keep
         none, and average over 501 batches once training has ended.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;

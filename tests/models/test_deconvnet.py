@@ -11,6 +11,7 @@ from jaxseg.errors import InputError
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.layers import ConvBlock
 from jaxseg.ops import max_unpool
+from jaxseg.ops.deconvolution import deconv2d
 
 pytestmark = pytest.mark.slow
 
@@ -70,6 +71,36 @@ def test_start(decoder_init):
         fan_in = np.prod(layer["kernel"].shape[:-1])
         std = 0.01 if decoder and decoder_init == "gaussian" else np.sqrt(2 / fan_in)
         assert float(layer["kernel"].std()) == pytest.approx(std, rel=0.25), name
+
+
+def test_smoothing_kernels_fill_what_unpooling_leaves_empty():
+    """Before training, and without batch norm's help, a blurred copy of what was unpooled."""
+    params = jax.jit(narrow(width=0.2, decoder_init="smoothing").init)(
+        jax.random.key(0), images(1, (64, 64))
+    )["params"]
+    pooled = np.random.default_rng(0).uniform(1, 2, (1, 5, 6, 1)).astype(np.float32)
+    corner = 2 * np.arange(5)[:, None] * 12 + 2 * np.arange(6)  # the upper left of each window
+    unpooled = max_unpool(pooled, corner.astype(np.int32)[None, :, :, None], (10, 12))
+    for name, layer in params.items():
+        kernel = layer["kernel"]
+        if "deconv" not in name or name == "fc6_deconv":
+            continue
+        inputs, outputs = kernel.shape[2:]
+        handed_on = np.array([[c % outputs == d % inputs or c % inputs == d % outputs
+                               for d in range(outputs)] for c in range(inputs)])  # fmt: skip
+        noise = float(kernel[:, :, ~handed_on].std())
+        assert noise == pytest.approx(0.3 * np.sqrt(2 / (9 * inputs)), rel=0.1), name
+        assert handed_on.sum() == max(inputs, outputs)
+        mean = kernel[:, :, handed_on].mean(axis=-1)
+        hat = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])
+        np.testing.assert_allclose(mean, hat, atol=5 * noise / np.sqrt(max(inputs, outputs)))
+        # as a deconvolution of one channel it is bilinear: the values, and their means between them
+        wide = deconv2d(unpooled, jnp.asarray(hat, jnp.float32)[:, :, None, None], padding=1)
+        full = wide[0, :, :, 0]
+        np.testing.assert_allclose(full[::2, ::2], pooled[0, :, :, 0], rtol=1e-6)
+        np.testing.assert_allclose(
+            full[1:-1:2, ::2] * 2, pooled[0, 1:, :, 0] + pooled[0, :-1, :, 0], rtol=1e-6
+        )
 
 
 def test_epsilon_is_added_to_the_variance():
