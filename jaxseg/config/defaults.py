@@ -47,7 +47,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
     c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
     c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9
-    c.model.decoder_init = placeholder(str)  # DeconvNet: "gaussian" (None, as published) or "he"
+    c.model.decoder_init = placeholder(str)  # DeconvNet: "gaussian" (None), "he", "smoothing"
     c.model.bins = placeholder(tuple)  # PSPNet: windows of each level; None: (1, 2, 3, 6)
     c.model.pooling = placeholder(str)  # PSPNet: "avg" (None) or "max"
     c.model.reduce = placeholder(bool)  # PSPNet: 1×1 reduction of each level; None: true

@@ -296,7 +296,7 @@ _CHOICES = {
     "model.stem": ("deep", "v1c", "7x7"),
     "model.stride_on": ("1x1", "3x3"),
     "model.pooling": ("avg", "max"),
-    "model.decoder_init": ("gaussian", "he"),
+    "model.decoder_init": ("gaussian", "he", "smoothing"),
     "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
     "data.mask_values": ("indices", "zero_is_void", "binary"),
