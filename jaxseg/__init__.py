@@ -13,16 +13,20 @@ from jaxseg.inference import predict
 from jaxseg.inference.network import load_run
 from jaxseg.models import create_model, features, list_models, normalize, transplant
 from jaxseg.pretrained import load_pretrained
+from jaxseg.step import create_state, make_eval_step, make_train_step
 
 __version__ = "0.1.0"
 
 __all__ = [
     "create_model",
+    "create_state",
     "features",
     "list_models",
     "load_pretrained",
     "load_run",
     "losses",
+    "make_eval_step",
+    "make_train_step",
     "metrics",
     "normalize",
     "ops",

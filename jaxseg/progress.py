@@ -1,13 +1,17 @@
-"""What a run tells while it goes: a bar, a line of JSON for each logged step, TensorBoard."""
+"""What a run tells while it goes: a bar, a line of JSON for each logged step, boards."""
 
 import json
 import pathlib
+import resource
 import sys
 import time
+from collections.abc import Sequence
 
+import jax
 import numpy as np
 import tqdm
 
+from jaxseg.boards import Board
 from jaxseg.workdir import Workdir
 
 
@@ -21,24 +25,27 @@ class Progress:
       step: steps taken so far.
       steps: steps of the whole run.
       batch_size: images in a step.
+      boards: what draws curves and pictures; closed with it.
       enabled: whether this process logs.
     """
 
     def __init__(
-        self, workdir: Workdir, step: int, steps: int, batch_size: int, enabled: bool = True
+        self,
+        workdir: Workdir,
+        step: int,
+        steps: int,
+        batch_size: int,
+        boards: Sequence[Board] = (),
+        enabled: bool = True,
     ):
+        self._boards = boards
         self._enabled = enabled
         self._batch_size = batch_size
         self._step, self._time = step, time.perf_counter()
         self._waited = self._paused = 0.0
         if enabled:
-            import tensorboardX  # takes a second where PyTorch is installed, which it imports
-
             _forget_after(workdir.log, step)
             self._log = workdir.log.open("a")
-            self._board = tensorboardX.SummaryWriter(
-                str(workdir.path / "tensorboard"), purge_step=step + 1
-            )
             self._bar = tqdm.tqdm(
                 total=steps,
                 initial=step,
@@ -80,12 +87,14 @@ class Progress:
             "gradient_norm": gradient_norm,
             "images_per_second": (step - self._step) * self._batch_size / seconds,
             "data_wait_share": min(self._waited / seconds, 1.0),
+            "memory_gib": peak_memory() / 2**30,
         }
         self._step, self._time = step, now
         self._waited = self._paused = 0.0
         self._write("train", entry)
         self._bar.set_postfix_str(
-            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s",
+            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s, "
+            f"data wait {entry['data_wait_share']:.0%}, {entry['memory_gib']:.1f} GiB",
             refresh=False,
         )
 
@@ -101,23 +110,32 @@ class Progress:
         )
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Puts a picture, uint8 [H, W, 3], on TensorBoard."""
-        if self._enabled:
-            self._board.add_image("predictions", image, step, dataformats="HWC")
+        """Puts a picture, uint8 [H, W, 3], on the boards."""
+        for board in self._boards if self._enabled else ():
+            board.picture(step, image)
 
     def close(self) -> None:
         """Ends the bar and closes the files."""
         if self._enabled:
             self._bar.close()
-            self._board.close()
             self._log.close()
+            for board in self._boards:
+                board.close()
 
     def _write(self, kind: str, entry: dict) -> None:
         self._log.write(json.dumps({"kind": kind} | entry) + "\n")
         self._log.flush()
-        for key, value in entry.items():
-            if key != "step":
-                self._board.add_scalar(f"{kind}/{key}", value, entry["step"])
+        values = {f"{kind}/{key}": value for key, value in entry.items() if key != "step"}
+        for board in self._boards:
+            board.scalars(entry["step"], values)
+
+
+def peak_memory() -> int:
+    """The most bytes that the first device has held so far; of a CPU, that this process has."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return statistics.get("peak_bytes_in_use", of_process)
 
 
 def _forget_after(log: pathlib.Path, step: int) -> None:

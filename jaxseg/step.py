@@ -1,7 +1,7 @@
 """The state of a run and the one jitted step that advances it."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -12,6 +12,7 @@ import ml_collections
 import optax
 
 from jaxseg.losses import labelled_weight, named_loss
+from jaxseg.metrics import coarse_confusion
 from jaxseg.models import normalize
 from jaxseg.optim import parameter_name
 
@@ -83,8 +84,8 @@ def state_at_start(
 def make_train_step(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
-    loss: ml_collections.ConfigDict,
-    seed: int,
+    loss: Mapping[str, Any] | ml_collections.ConfigDict | None = None,
+    seed: int = 0,
     ignore_label: int = 255,
     *,
     accumulate: int = 1,
@@ -102,7 +103,7 @@ def make_train_step(
     Args:
       model: the network.
       optimizer: the optimiser.
-      loss: a run's `config.loss`.
+      loss: a run's `config.loss`, or some of its fields; None: the mean cross-entropy.
       seed: of dropout.
       ignore_label: the label of pixels that count nothing.
       accumulate: how many parts the batch is worked through in, one after the other, for a gradient
@@ -120,12 +121,18 @@ def make_train_step(
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.optim.frozen`): its gradient is not computed and does not count in the norm.
     """
-    loss_of = named_loss(**loss, ignore_label=ignore_label)
+    fields = {"name": "cross_entropy", "reduction": "mean", "class_weights": None} | dict(
+        loss or {}
+    )
+    loss_of = named_loss(**fields, ignore_label=ignore_label)
 
     def count(labels):
         """The labelled pixels of each image, or their weight."""
         return labelled_weight(
-            labels, model.num_classes, ignore_label=ignore_label, class_weights=loss.class_weights
+            labels,
+            model.num_classes,
+            ignore_label=ignore_label,
+            class_weights=fields["class_weights"],
         )
 
     def objective(params, batch_stats, images, labels, dropout_key):
@@ -150,7 +157,7 @@ def make_train_step(
 
     def in_parts(params, batch_stats, images, labels, dropout_key):
         images, labels = _parts(images, accumulate), _parts(labels, accumulate)
-        if loss.reduction == "mean":
+        if fields["reduction"] == "mean":
             counts = count(labels).sum(axis=1)
             shares = counts / jnp.maximum(counts.sum(), jnp.finfo(jnp.float32).tiny)
         else:
@@ -171,9 +178,9 @@ def make_train_step(
 
     def guessing(labels):
         """The loss of a head that gives each class the same probability."""
-        if loss.name != "cross_entropy":
+        if fields["name"] != "cross_entropy":
             return jnp.nan
-        per_image = count(labels).sum() / labels.shape[0] if loss.reduction == "sum" else 1.0
+        per_image = count(labels).sum() / labels.shape[0] if fields["reduction"] == "sum" else 1.0
         return math.log(model.num_classes) * per_image
 
     def train_step(state, images, labels):
@@ -204,6 +211,32 @@ def make_train_step(
         return state, {"loss": value, "gradient_norm": norm, "guessing": weight * guessing(labels)}
 
     return train_step
+
+
+def make_eval_step(
+    model: nn.Module, ignore_label: int = 255
+) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
+    """A pure function (variables, images, labels, confusion) -> confusion, to be jitted.
+
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H', W'], of another size where images
+    were resized. The matrix is [C, C] integers, row = truth, as `jaxseg.metrics.scores` takes it;
+    begin with zeros. In int32 it counts 2,147,483,647 pixels of a class; add further ones up in
+    NumPy.
+
+    Args:
+      model: the network.
+      ignore_label: the label of pixels that are not counted.
+    """
+
+    def eval_step(variables, images, labels, confusion):
+        images = normalize(images, model.preprocessing)
+        head = model.apply(variables, images, method="heads")[0]
+        upsampling = head.upsampling.resized(labels.shape[1:3])
+        return confusion + coarse_confusion(
+            head.logits, labels, upsampling, ignore_label=ignore_label
+        )
+
+    return eval_step
 
 
 def _parts(batch: jax.Array, count: int) -> jax.Array:

@@ -8,12 +8,13 @@ import jax
 import ml_collections
 import numpy as np
 
+from jaxseg.boards import Board, TensorBoard, WeightsAndBiases, check_boards
 from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
 from jaxseg.config import save_config, validate
-from jaxseg.data import Skipped, check_position, open_data, position, resize_image, save_classes
+from jaxseg.data import Skipped, check_position, open_data, position, save_classes
+from jaxseg.environment import record
 from jaxseg.errors import InputError, Stopped
 from jaxseg.evaluate import Evaluator, write_scores
-from jaxseg.inference.whole_image import label_images
 from jaxseg.optim import make_schedule
 from jaxseg.pretrained.start import starting_variables
 from jaxseg.processes import agree, failing_together, wait_for_others
@@ -47,6 +48,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     """
     # ---- what goes in
     validate(config)
+    check_boards(config.log)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
     program = Program(config, source)
@@ -81,15 +83,23 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     if first:
         save_config(config, folder.config)
         save_classes(source.info, folder.classes)
+        record(folder.environment, start)
 
     # ---- the loop
-    progress = Progress(folder, start, steps, batch_size, enabled=first)
+    boards: list[Board] = []
+    if first and config.log.wandb is not None:
+        boards.append(WeightsAndBiases(folder, start, config.log.wandb, config))
+    if first:
+        boards.append(TensorBoard(folder, start))
+    progress = Progress(folder, start, steps, batch_size, boards, enabled=first)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
         f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
         f"{len(eval_source)} evaluation images, "
         f"{jax.device_count()} device(s) of kind {jax.default_backend()}"
     )
+    if jax.config.jax_compilation_cache_dir:
+        progress.say(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
     if checkpoints.removed:
         progress.say(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
     if start:
@@ -131,13 +141,18 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                     config.eval.every_steps and step % config.eval.every_steps == 0
                 ):
                     watch.stop_if_not_finite(state)
+                    variables = gather(mesh, state.variables)
                     try:
-                        scores = evaluator.scores(gather(mesh, state.variables))
+                        scores = evaluator.scores(variables)
                     except InputError:  # a bad file, say: the training up to here is worth keeping
                         if jax.process_count() == 1:  # the others may not have met it
                             checkpoints.save(step, state, where | {"step": step})
                         raise
                     progress.evaluation(step, scores)
+                    if first and step < steps:
+                        picture = _picture(variables, evaluator, config.log.pictures)
+                        if picture is not None:
+                            progress.picture(step, np.asarray(picture))
                 stopped = step < steps and request.made(step)
                 if scores or stopped or step % save_every == 0:
                     watch.stop_if_not_finite(state)
@@ -157,8 +172,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             variables = gather(mesh, state.variables)
             if first:
                 write_scores(folder.scores, scores)
-                here = jax.tree.map(lambda a: a.addressable_data(0), variables)
-                picture = _picture(model, here, evaluator, config)
+                picture = _picture(variables, evaluator, config.log.pictures)
                 if picture is not None:
                     picture.save(folder.picture)
                     progress.picture(steps, np.asarray(picture))
@@ -171,16 +185,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         checkpoints.close()
 
 
-def _picture(model, variables, evaluator: Evaluator, config):
+def _picture(variables, evaluator: Evaluator, pictures: int):
     """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
     source = evaluator.source
-    count = min(config.log.pictures, len(source))
+    count = min(pictures, len(source))
     if not count:
         return None
     rows = []
     for index in np.linspace(0, len(source) - 1, count).round().astype(int):
         example = source[int(index)]
-        inputs = resize_image(example.image, config.eval.input_size)[None]
-        prediction = label_images(model, variables, inputs, example.label.shape)
-        rows.append((example.image, example.label, np.asarray(prediction)[0]))
+        rows.append((example.image, example.label, evaluator.labels(variables, example.image)))
     return comparison(rows, source.info)

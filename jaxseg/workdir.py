@@ -37,6 +37,7 @@ class Workdir:
       log: one JSON line for each logged step.
       picture: photo, truth, prediction and error of some evaluation images.
       pretrained: where every parameter came from, of a run that started from published weights.
+      environment: versions, devices, commit and command of each part of the run (JSON).
     """
 
     def __init__(self, path: str | pathlib.Path):
@@ -53,6 +54,7 @@ class Workdir:
         self.log = self.path / "metrics.jsonl"
         self.picture = self.path / "predictions.png"
         self.pretrained = self.path / "pretrained.txt"
+        self.environment = self.path / "environment.json"
 
     @classmethod
     def existing(cls, path: str | pathlib.Path) -> "Workdir":

@@ -15,6 +15,9 @@ import time
 import numpy as np
 import pytest
 
+from jaxseg.boards import TensorBoard, WeightsAndBiases, check_boards
+from jaxseg.config import default_config
+from jaxseg.errors import InputError
 from jaxseg.progress import Progress
 from jaxseg.workdir import Workdir
 
@@ -39,7 +42,7 @@ def logged(workdir):
 
 
 def test_lines(workdir, capsys):
-    progress = Progress(workdir, 0, 10, batch_size=4)
+    progress = Progress(workdir, 0, 10, batch_size=4, boards=[TensorBoard(workdir, 0)])
     time.sleep(0.05)
     progress.waited(0.01)
     progress.training(2, 0.25, 0.1, 2.0)
@@ -50,6 +53,7 @@ def test_lines(workdir, capsys):
     train, evaluation = logged(workdir)
     assert 0 < train.pop("images_per_second") <= 2 * 4 / 0.05
     assert 0 < train.pop("data_wait_share") <= 0.2
+    assert 0.01 < train.pop("memory_gib") < 1000
     assert train == {
         "kind": "train",
         "step": 2,
@@ -148,5 +152,69 @@ def test_bar_on_a_terminal(tmp_path):
     assert run.wait(timeout=60) == 0
     text = shown.decode()
     assert re.search(r"\b4/10 \[\d\d:\d\d<\d\d:\d\d, ", text), text  # time so far < time left
-    assert re.search(r"loss 0\.1250, lr 0\.003, \d+\.\d images/s", text), text
+    assert re.search(r"loss 0\.1250, lr 0\.003, \d+\.\d images/s, data wait 0%, ", text), text
+    assert re.search(r" \d+\.\d GiB", text), text
     assert "a line above the bar\r\n" in text
+
+
+class FakeWandb:
+    """The part of the package that is used, writing down what it is told."""
+
+    Error = type("Error", (Exception,), {})
+
+    def __init__(self, refuses=False):
+        self.refuses, self.said = refuses, []
+
+    def init(self, **fields):
+        if self.refuses:
+            raise self.Error("api_key not configured (no-tty).\nmore")
+        self.said.append(("init", fields))
+        return self
+
+    def log(self, values, step):
+        self.said.append((step, values))
+
+    def Image(self, array):
+        return array.shape
+
+    def finish(self):
+        self.said.append(("finish", {}))
+
+
+def test_weights_and_biases(workdir, monkeypatch):
+    """What it is sent, and that a run which goes on is the same one there."""
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    config = default_config()
+    for start in (0, 2, 0):
+        board = WeightsAndBiases(workdir, start, "streets", config)
+        progress = Progress(workdir, start, 10, batch_size=4, boards=[board])
+        progress.training(start + 1, 0.25, 0.1, 2.0)
+        progress.evaluation(start + 1, SCORES)
+        progress.picture(start + 1, np.zeros((4, 6, 3), np.uint8))
+        progress.close()
+    (_, first), (step, train), (_, scores), (_, picture), (end, _), *later = wandb.said
+    assert (first["project"], first["name"], first["resume"]) == (
+        "streets",
+        workdir.path.name,
+        "allow",
+    )
+    assert first["config"]["optim.lr"] == config.optim.lr
+    assert step == 1 and train["train/loss"] == 0.25
+    assert scores == {"eval/mean_iou": 0.5, "eval/pixel_accuracy": 0.75}
+    assert (picture, end) == ({"predictions": (4, 6, 3)}, "finish")
+    again, anew = (fields["id"] for what, fields in later if what == "init")
+    assert again == first["id"] != anew
+
+
+def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb(refuses=True))
+    with pytest.raises(InputError, match=r"start: api_key not configured \(no-tty\)\. Log in"):
+        WeightsAndBiases(workdir, 0, "streets", default_config())
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    log = default_config().log
+    check_boards(log)
+    log.wandb = "streets"
+    with pytest.raises(InputError, match=r"pip install 'jaxseg\[wandb\]'"):
+        check_boards(log)

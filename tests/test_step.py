@@ -1,5 +1,7 @@
 """The train step as a pure function, with a network of two layers: quick to compile."""
 
+import runpy
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -8,11 +10,12 @@ import optax
 import pytest
 
 from jaxseg.config import default_config
+from jaxseg.models import normalize
 from jaxseg.models.layers import Head
 from jaxseg.models.preprocessing import IMAGENET
 from jaxseg.ops import align_corners
 from jaxseg.optim import frozen, make_optimizer
-from jaxseg.step import create_state, make_train_step, state_at_start
+from jaxseg.step import create_state, make_eval_step, make_train_step, state_at_start
 
 SIZE, C = (13, 17), 4
 
@@ -234,13 +237,40 @@ def test_frozen_parameters_stay_to_the_bit(name, how):
 
 
 def test_optimizers_are_optax():
-    """Any other of Optax's serves as well."""
+    """Any other of Optax's serves as well; the loss of a config is the default's."""
     model = Toy()
     optimizer = optax.adam(1e-2)
     state = create_state(model, optimizer, 0, SIZE)
-    step = jax.jit(make_train_step(model, optimizer, default_config().loss, 0))
-    losses = []
+    step = jax.jit(make_train_step(model, optimizer))
+    losses = [make_train_step(model, optimizer, default_config().loss)(state, *batch())[1]["loss"]]
+    np.testing.assert_allclose(step(state, *batch())[1]["loss"], losses.pop(), rtol=1e-6)
     for _ in range(8):
         state, numbers = step(state, *batch())
         losses.append(float(numbers["loss"]))
     assert losses[-1] < losses[0] - 0.01 and jnp.isfinite(losses[-1])
+
+
+def test_evaluation_step_counts():
+    """Labels of twice the size of the images; as counted by hand."""
+    model = Toy(norm=True)
+    state = create_state(model, optax.sgd(0.1), 0, SIZE)
+    images, labels = batch()
+    labels = np.repeat(np.repeat(labels, 2, axis=1), 2, axis=2)
+    step = jax.jit(make_eval_step(model))
+    confusion = step(state.variables, images, labels, np.ones((C, C), np.int32))
+    head = model.apply(state.variables, normalize(images, IMAGENET), method="heads")[0]
+    guess = np.asarray(head.upsampling.resized(labels.shape[1:])(head.logits).argmax(-1))
+    for truth, predicted in np.ndindex(C, C):
+        count = ((labels == truth) & (guess == predicted)).sum()
+        assert confusion[truth, predicted] == 1 + count
+    assert confusion.dtype == jnp.int32 and len(np.unique(guess)) > 1
+
+
+@pytest.mark.slow
+def test_a_loop_of_ones_own(repository, capsys):
+    """The example learns what it says; it is short."""
+    example = repository / "docs" / "train_loop.py"
+    assert len(example.read_text().splitlines()) <= 48
+    names = runpy.run_path(str(example))
+    assert names["scores"]["mean_iou"] > 0.35
+    assert "step 120: loss" in capsys.readouterr().out

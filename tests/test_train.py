@@ -3,6 +3,8 @@
 import json
 import logging
 import math
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +17,7 @@ from jaxseg import evaluate as evaluation
 from jaxseg import metrics
 from jaxseg.config import load_config
 from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.environment import _git
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator, evaluate_workdir, write_scores
 from jaxseg.models import model_from_config
@@ -67,7 +70,8 @@ def test_log(finished):
     entries = lines(finished[0])
     steps = [e["step"] for e in entries if e["kind"] == "train"]
     assert steps == list(range(1, 41))
-    numbers = {"loss", "learning_rate", "gradient_norm", "images_per_second", "data_wait_share"}
+    numbers = {"loss", "learning_rate", "gradient_norm"}
+    numbers |= {"images_per_second", "data_wait_share", "memory_gib"}
     for entry in entries:
         if entry["kind"] == "train":
             assert set(entry) == {"kind", "step"} | numbers
@@ -95,7 +99,35 @@ def test_tensorboard(finished):
             data = data[16 + size :]
     for step, tag in [(1, "train/loss"), (40, "train/learning_rate"), (20, "eval/mean_iou")]:
         assert (step, tag) in tags
-    assert (40, "predictions") in tags
+    assert {step for step, tag in tags if tag == "predictions"} == {20, 40}
+
+
+def test_environment(finished, tiny):
+    """Each start of a run is recorded; a finished one that is started again has a second entry."""
+    workdir, _ = finished
+    first, *later = json.loads(workdir.environment.read_text())
+    assert (first["step"], first["devices"], first["processes"]) == (0, {"cpu": 8}, 1)
+    assert first["packages"]["jax"] == jax.__version__ and first["packages"]["flax"]
+    assert "device_count=8" in first["variables"]["XLA_FLAGS"]
+    assert all(name.startswith(("XLA_FLAGS", "JAX", "CUDA_V")) for name in first["variables"])
+    assert first["command"][0] == sys.executable
+    assert [entry["step"] for entry in later] in ([], [40])
+
+
+def test_the_commit_and_what_differs_from_it(tmp_path):
+    def git(*words):
+        quiet = {"stdout": subprocess.DEVNULL, "check": True}
+        who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
+        subprocess.run(["git", "-C", str(tmp_path), *who, *words], **quiet)
+
+    assert _git(tmp_path) is None
+    git("init", "-q")
+    (tmp_path / "a.py").write_text("1")
+    git("add", "a.py")
+    git("commit", "-qm", "a")
+    assert _git(tmp_path)["changed"] == [] and len(_git(tmp_path)["commit"]) == 40
+    (tmp_path / "a.py").write_text("2")
+    assert _git(tmp_path)["changed"] == ["a.py"]
 
 
 def test_picture(finished):
@@ -171,7 +203,7 @@ def test_every_image_counts_once(evaluated, monkeypatch):
     truth = [(labels == k).sum() for k in range(6)]
     np.testing.assert_array_equal(reference.sum(axis=1), truth)
     assert (reference.sum(axis=0) > 0).sum() > 1  # more than one class is predicted
-    for batch_size, devices in [(3, 1), (8, 1), (8, 8)]:
+    for batch_size, devices in [(3, 1), (4, 2), (8, 8)]:
         counts = evaluated(monkeypatch, batch_size, devices)[0]
         assert counts.dtype == np.int64
         np.testing.assert_array_equal(counts, reference)
@@ -205,6 +237,11 @@ def test_fields_that_differ_from_the_runs(finished):
     assert 0 < other["mean_boundary_iou"] < 1
     np.testing.assert_array_equal(np.nan_to_num(scores["iou"]), other["iou"])
     assert other["pixel_accuracy"] == scores["pixel_accuracy"]
+    # a window of the image's size is the image
+    fields = {"eval.protocol": "sliding", "eval.crop": (32, 32)}
+    other = evaluate_workdir(workdir.path, fields=fields)
+    np.testing.assert_equal(other["iou"], scores["iou"])
+    assert other["protocol"] == "sliding windows of 32×32, scales 1, as in semseg"
     with pytest.raises(InputError, match="eval.crop is None"):
         evaluate_workdir(workdir.path, fields={"eval.protocol": "sliding"})
 

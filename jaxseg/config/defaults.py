@@ -179,6 +179,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.checkpoint.keep_best = 1  # best by mean IoU kept, besides
 
     c.log = ml_collections.ConfigDict()
-    c.log.every_steps = 20  # a line in metrics.jsonl and TensorBoard this often
-    c.log.pictures = 4  # evaluation images in the picture at the end
+    c.log.every_steps = 20  # a line in metrics.jsonl and a point on the boards this often
+    c.log.pictures = 4  # evaluation images in the picture at each evaluation
+    c.log.wandb = placeholder(str)  # project at Weights & Biases (extra "wandb"); None: not there
     return c.lock()
