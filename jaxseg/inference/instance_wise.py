@@ -1,0 +1,181 @@
+"""DeconvNet's inference (Noh et al. 2015, section 4.3): a window about each proposed object."""
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.data.augment import resize_image
+from jaxseg.data.batches import round_up
+from jaxseg.data.crops import Box, cut, enlarged
+from jaxseg.data.proposals import propose
+from jaxseg.errors import InputError, nearest
+from jaxseg.models import normalize
+
+OVERLAPS = ("max", "mean")
+_BATCH = 10  # windows that the network sees at once
+_ROWS = 64  # of the image that are put together at once
+_COLUMNS = 64  # the image's width is rounded up to these, so that few are compiled
+
+Size = tuple[int, int]
+
+
+class InstanceWise:
+    """The network on windows about proposed objects, whose scores are put together.
+
+    Each proposal is enlarged 1.2 times, as in training, and resized to the network's size; black
+    where it leaves the image. Windows whose shorter side is too small are skipped, and of the
+    others the first `count` are taken. Their scores are resized back and laid over each other: at
+    each pixel and class the largest counts (the paper's equation 1), or their mean. Pixels outside
+    of all windows have scores of 0. The softmax comes after.
+
+    With "max", scores below 0 count as 0, as in the authors' code and wherever, in the paper's
+    formula, a window does not reach. The paper's equation 2 is a sum: it gives the same labels as
+    the mean of the windows that hold a pixel, whose probabilities do not depend on their number.
+    An image without any window is one window itself.
+
+    The windows' scores are kept, `count` maps of the network's size; of the image only 64 rows at
+    a time are on the device.
+
+    Args:
+      model: the network.
+      window: (height, width) that it sees, 224×224 as published.
+      count: windows of an image at most, 50 as published.
+      min_side: pixels that the shorter side of an enlarged proposal has at least; the code's 112.
+      overlap: "max" or "mean".
+      find: gives an image's proposals, best first.
+
+    Raises:
+      InputError: an unknown overlap.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        window: Size = (224, 224),
+        count: int = 50,
+        min_side: int = 112,
+        overlap: str = "max",
+        find: Callable[[np.ndarray], Sequence[Box]] = propose,
+    ):
+        if overlap not in OVERLAPS:
+            raise InputError(f"overlap is {overlap!r}.", nearest(str(overlap), OVERLAPS))
+        self._model, self._window, self._overlap = model, (window[0], window[1]), overlap
+        self._count, self._min_side, self._find = count, min_side, find
+
+    def windows(self, image: np.ndarray) -> list[Box]:
+        """The windows of an image, uint8 [H, W, 3]; they may leave it."""
+        boxes = (enlarged(box) for box in self._find(image))
+        large = (b for b in boxes if min(b[2] - b[0], b[3] - b[1]) >= self._min_side)
+        return list(itertools.islice(large, self._count)) or [(0, 0, *image.shape[:2])]
+
+    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The scores of each class, before the softmax: float32 [height, width, C].
+
+        Args:
+          variables: the network's parameters and statistics.
+          image: uint8 [H, W, 3].
+          size: (height, width) of the result; None: the image's own.
+        """
+        return np.concatenate([np.asarray(s) for s in self._strips(variables, image, size)])
+
+    def probabilities(
+        self, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """The probability of each class at each pixel: float32 [height, width, C]."""
+        strips = self._strips(variables, image, size)
+        return np.concatenate([np.asarray(jax.nn.softmax(strip)) for strip in strips])
+
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        strips = self._strips(variables, image, size)
+        return np.concatenate([np.asarray(s.argmax(-1).astype(jnp.uint8)) for s in strips])
+
+    def _strips(self, variables: Any, image: np.ndarray, size: Size | None) -> Iterator[jax.Array]:
+        """`scores`, some rows at a time."""
+        boxes = self.windows(image)
+        maps = self._maps(variables, image, boxes)
+        height, width = image.shape[:2] if size is None else size
+        placed = np.array(boxes, np.float32) * np.tile(
+            [height / image.shape[0], width / image.shape[1]], 2
+        ).astype(np.float32)
+        shape = min(_ROWS, height), round_up((1, width), _COLUMNS)[1]
+        for top in range(0, height, _ROWS):
+            strip = _laid(maps, jnp.asarray(placed), top, shape, self._overlap)
+            yield strip[: height - top, :width]
+
+    def _maps(self, variables: Any, image: np.ndarray, boxes: list[Box]) -> list[jax.Array]:
+        """The scores of all windows, [b, *window, C] a batch; the last is filled up with black."""
+        batches = []
+        for first in range(0, len(boxes), _BATCH):
+            pixels = np.zeros((_BATCH, *self._window, 3), np.uint8)
+            for slot, box in enumerate(boxes[first : first + _BATCH]):
+                pixels[slot] = resize_image(cut(image, box, 0), self._window)
+            batches.append(_scores(self._model, variables, pixels))
+        return batches
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _scores(model: nn.Module, variables, images: jax.Array) -> jax.Array:
+    return model.apply(variables, normalize(images, model.preprocessing)).astype(jnp.float32)
+
+
+def _laid(
+    batches: list[jax.Array], boxes: jax.Array, top: int, shape: Size, overlap: str
+) -> jax.Array:
+    """Rows `top`, `top + 1`, ... of all windows' scores: [*shape, C]."""
+    total, count = jnp.zeros((*shape, batches[0].shape[-1])), jnp.zeros((*shape, 1))
+    for batch, first in zip(batches, range(0, len(boxes), _BATCH), strict=True):
+        nowhere = jnp.zeros((_BATCH - len(boxes[first : first + _BATCH]), 4))
+        where = jnp.concatenate([boxes[first : first + _BATCH], nowhere])
+        total, count = _add(total, count, batch, where, top, overlap)
+    return total if overlap == "max" else total / jnp.maximum(count, 1)
+
+
+@functools.partial(jax.jit, static_argnums=5, donate_argnums=(0, 1))
+def _add(total, count, maps, boxes, top, overlap: str):
+    """Lays a batch of windows over what is there already."""
+    rows, columns = total.shape[:2]
+
+    def add(carry, window):
+        above, _, below, _ = window[1]
+        reaches = (below > top) & (above < top + rows)
+        return jax.lax.cond(reaches, reaching, lambda carry, *_: carry, carry, *window), None
+
+    def reaching(carry, scores, box):
+        total, count = carry
+        above, left, below, right = box
+        down, in_rows = _resizing(scores.shape[0], top + jnp.arange(rows), above, below)
+        across, in_columns = _resizing(scores.shape[1], jnp.arange(columns), left, right)
+        inside = in_rows[:, None, None] & in_columns[:, None]
+        laid = jnp.einsum(
+            "Hh,hwc,Ww->HWc", down, scores, across, precision=jax.lax.Precision.HIGHEST
+        )
+        if overlap == "max":
+            return jnp.maximum(total, jnp.where(inside, laid, 0)), count
+        return total + jnp.where(inside, laid, 0), count + inside
+
+    return jax.lax.scan(add, (total, count), (maps, boxes))[0]
+
+
+def _resizing(
+    size: int, pixels: jax.Array, start: jax.Array, end: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The bilinear map of `size` values to the pixels from `start` to `end`, at some of them.
+
+    Where it shrinks it averages, as image libraries do.
+
+    Returns:
+      Weights [n, size] for n `pixels`, and which of these lie between `start` and `end`, [n].
+    """
+    scale = size / jnp.maximum(end - start, 1e-6)
+    position = (pixels + 0.5 - start) * scale
+    distance = jnp.abs(position[:, None] - jnp.arange(size) - 0.5) / jnp.maximum(scale, 1)
+    weights = jnp.maximum(0, 1 - distance)
+    weights /= jnp.maximum(weights.sum(1, keepdims=True), 1e-6)
+    return weights, (pixels + 0.5 > start) & (pixels + 0.5 < end)
