@@ -104,6 +104,13 @@ class Evaluator:
         names = list(self.source.info.class_names)
         return result | {"class_names": names, "protocol": self._protocol()}
 
+    def labels(self, variables, image: np.ndarray) -> np.ndarray:
+        """The classes of one photograph, uint8 [H, W, 3], by the protocol: uint8 [H, W].
+
+        Each process works alone, so that one may ask by itself.
+        """
+        return self._inference.labels(_of_this_process(variables), image)
+
     def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Index, truth and prediction (uint8 [H, W]) of every image of this process, once."""
         if not self._whole:
@@ -242,10 +249,12 @@ def _over_processes(counts: np.ndarray) -> np.ndarray:
 
 
 def _of_this_process(variables: Any) -> Any:
-    """Variables that are whole on every device, as this process's own arrays."""
-    if jax.process_count() == 1:
-        return variables
-    return jax.tree.map(lambda a: a.addressable_data(0), variables)
+    """Variables that are whole on every device, on one of this process's devices."""
+
+    def own(a):
+        return a.addressable_data(0) if isinstance(a, jax.Array) else a
+
+    return jax.tree.map(own, variables)
 
 
 def write_scores(path: pathlib.Path, scores: dict) -> None:

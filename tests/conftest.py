@@ -68,6 +68,31 @@ def other_platforms_form(monkeypatch):
 
 
 @pytest.fixture(scope="session")
+def random_network():
+    """`random_network(name, classes, **fields)`: a network and variables that are all random."""
+    import jax
+    import numpy as np
+
+    import jaxseg
+
+    def make(name, classes, **fields):
+        model = jaxseg.create_model(name, num_classes=classes, **fields)
+        images = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
+        like = jax.eval_shape(model.init, jax.random.key(0), images)
+        rng = np.random.default_rng(0)
+
+        def value(a):
+            kernel = len(a.shape) == 4
+            deviation = (2 / np.prod(a.shape[:3])) ** 0.5 if kernel else 0
+            drawn = rng.normal(0, deviation, a.shape) if kernel else rng.uniform(0.5, 1.5, a.shape)
+            return drawn.astype(np.float32)
+
+        return model, jax.tree.map(value, like)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def mesh():
     """Eight devices along one axis, "data"."""
     from jaxseg.sharding import make_mesh

@@ -10,6 +10,7 @@ import numpy as np
 from jaxseg.data import resize_image
 from jaxseg.data.batches import round_up
 from jaxseg.inference.padding import Layouts, Size
+from jaxseg.inference.sliding import Sliding
 from jaxseg.inference.whole_image import label_images, likely_images
 
 
@@ -49,6 +50,16 @@ def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
     >>> inference.labels(variables, np.zeros([40, 60, 3], np.uint8)).shape
     (40, 60)
     """
+    if config.protocol == "sliding":
+        return Sliding(
+            model,
+            config.crop,
+            base_size=config.base_size,
+            scales=config.scales,
+            flip=config.flip,
+            fusion=config.fusion,
+            batch_size=config.batch_size,
+        )
     return WholeImage(model, config.input_size, config.pad_to)
 
 
@@ -59,6 +70,15 @@ def describe(config: ml_collections.ConfigDict) -> str:
     >>> describe(default_config().eval)
     'whole images'
     """
+    if config.protocol == "sliding":
+        parts = [
+            f"sliding windows of {_times(config.crop)}",
+            f"scales {', '.join(f'{scale:g}' for scale in config.scales)}",
+            *([f"of a long side of {config.base_size}"] if config.base_size else []),
+            *(["mirrored too"] if config.flip else []),
+            f"as in {config.fusion}",
+        ]
+        return ", ".join(parts)
     if config.input_size:
         return f"whole images, resized to {_times(config.input_size)}"
     return "whole images"

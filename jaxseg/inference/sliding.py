@@ -1,0 +1,261 @@
+"""PSPNet's protocol: windows that slide over an image at several scales, and over its mirror."""
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxseg.data.batches import round_up
+from jaxseg.errors import InputError
+from jaxseg.inference.padding import Size
+from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
+from jaxseg.sharding import replicated, split_batch
+
+_STRIP_BYTES = 2**28  # of the probabilities that exist at a time
+_WINDOWS = 4  # in a batch, if nobody says how many
+
+
+class Sliding:
+    """Averages the probabilities of overlapping windows, of scales and of mirror images.
+
+    As PSPNet's authors evaluate (section 5 of the paper): windows of the training crops' size, two
+    thirds of it apart, at each scale; where windows overlap, probabilities are averaged; then they
+    are resized to the image, and averaged over the scales.
+
+    The network sees windows of one shape only, so it is compiled once whatever the images' sizes.
+    The result is made in strips of rows: scores are kept at the network's own resolution, and only
+    while a strip needs them. So memory grows with the image's width, not with its area.
+
+    Args:
+      model: the network.
+      crop: (height, width) of the windows.
+      base_size: the long side of an image at scale 1; None: its own.
+      scales: the scales.
+      flip: whether each window is seen in a mirror, too.
+      fusion: details in which the authors' two releases differ. "semseg": the mean of a window's
+        probabilities and its mirror's; small images padded on both sides; plain bilinear resizes.
+        "caffe": the softmax of the sum of both scores; padded after the image; antialiased resizes,
+        and a long side of one pixel more. Padding has the network's mean colour in both.
+      batch_size: windows at a time, a multiple of this process's number of devices; None: 4 or that
+        many.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        crop: Size,
+        *,
+        base_size: int | None = None,
+        scales: Sequence[float] = (1.0,),
+        flip: bool = False,
+        fusion: str = "semseg",
+        batch_size: int | None = None,
+    ):
+        self._model, self._crop, self._base_size = model, tuple(crop), base_size
+        self._scales, self._caffe = tuple(scales), fusion == "caffe"
+        devices = jax.local_device_count()
+        self._batch_size = batch_size or max(_WINDOWS // devices, 1) * devices
+        if self._batch_size % devices:
+            raise InputError(
+                f"eval.batch_size is {batch_size}, which {devices} devices cannot share evenly.",
+                f"Give a multiple of {devices}.",
+            )
+        mesh = Mesh(np.array(jax.local_devices()), ("data",))
+        self._everywhere = replicated(mesh)
+        self._scores = jax.jit(
+            functools.partial(_window_scores, model, flip),
+            in_shardings=(self._everywhere, split_batch(mesh)),
+            out_shardings=self._everywhere,
+        )
+        self._add = jax.jit(functools.partial(_add_window, self._caffe), donate_argnums=0)
+        self._given = self._placed = None  # the variables of the image before
+        self._up: tuple[np.ndarray, np.ndarray] | None = None
+
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]."""
+        result = np.empty(size or image.shape[:2], np.uint8)
+        self._run(variables, image, result, _strip_labels)
+        return result
+
+    def probabilities(
+        self, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """The probability of each class at each pixel: float32 [height, width, C]."""
+        shape = (*(size or image.shape[:2]), self._model.num_classes)
+        result = np.empty(shape, np.float32)
+        self._run(variables, image, result, lambda strip: strip)
+        return result
+
+    def _run(self, variables: Any, image: np.ndarray, result: np.ndarray, reduce: Callable) -> None:
+        """Fills `result` with what `reduce` makes of the probabilities, strip by strip."""
+        height, width = result.shape[:2]
+        classes = self._model.num_classes
+        if variables is not self._given:
+            self._given, self._placed = variables, jax.device_put(variables, self._everywhere)
+        variables = self._placed
+        padded_width = round_up((1, width), 128)[1]
+        rows = 64
+        while rows > 8 and 4 * rows * padded_width * classes > _STRIP_BYTES:
+            rows //= 2
+        plans = [
+            self._plan(image.shape[:2], (height, width), padded_width, rows, scale)
+            for scale in self._scales
+        ]
+        pending = self._window_batches(variables, image, plans, height, rows)
+        scores: dict[tuple[int, int, int], tuple[jax.Array, int]] = {}
+        up = self._upsampling(variables)
+        previous = None
+        for first in range(0, height, rows):
+            strip = jnp.zeros((rows, padded_width, classes), jnp.float32)
+            last = min(first + rows, height)
+            for number, plan in enumerate(plans):
+                touched = plan.rows.touched(first, last)
+                for stale in [k for k in scores if k[0] == number and k[1] < touched[0]]:
+                    del scores[stale]
+                for i in touched:
+                    begin, above = plan.rows.part(i, first, last, plan.reach)
+                    above = np.pad(above, ((0, rows - len(above)), (0, 0))) / len(plans)
+                    for j, (left, across) in enumerate(plan.across):
+                        while (number, i, j) not in scores:
+                            scores.update(next(pending))
+                        batch, slot = scores[number, i, j]
+                        down = (begin, above)
+                        strip = self._add(strip, batch, slot, *up, *down, left, across)
+            if previous is not None:  # while it is read, this strip is computed
+                _write(result, *previous)
+            previous = first, last, reduce(strip)
+        if previous is not None:
+            _write(result, *previous)
+
+    def _plan(
+        self, image: Size, result: Size, padded_width: int, rows: int, scale: float
+    ) -> "_Plan":
+        scaled = scaled_size(image, scale, self._base_size, self._caffe)
+        down, across = (
+            make_axis(image[i], scaled[i], result[i], self._crop[i], caffe=self._caffe)
+            for i in (0, 1)
+        )
+        # Lengths are rounded up, so that images of almost the same size share compiled programs.
+        reach = min(round_up((down.reach(rows, result[0]), 1), 16)[0], self._crop[0])
+        spans = [across.results(j) for j in range(len(across.starts))]
+        length = max(stop - start for start, stop in spans)
+        length = min(round_up((length, 1), 64)[0], padded_width)
+        parts = []
+        for j, (start, stop) in enumerate(spans):
+            left = min(start, padded_width - length)
+            matrix = np.zeros((length, self._crop[1]), np.float32)
+            matrix[start - left : stop - left] = across.part(j, start, stop, self._crop[1])[1]
+            parts.append((left, jnp.asarray(matrix)))
+        return _Plan(down, across, reach, parts)
+
+    def _window_batches(
+        self, variables: Any, image: np.ndarray, plans: Sequence["_Plan"], height: int, rows: int
+    ) -> Iterator[dict[tuple[int, int, int], tuple[jax.Array, int]]]:
+        """The scores of all windows in the order in which strips ask for them, batch by batch.
+
+        Yields:
+          For each (scale, row, column) of a window a batch of scores, and its place in it.
+        """
+        fill = np.asarray(self._model.preprocessing.mean, np.float32)
+        batch = np.zeros((self._batch_size, *self._crop, 3), np.float32)
+        keys: list[tuple[int, int, int]] = []
+        done = [0] * len(plans)
+        for first in range(0, height, rows):
+            for number, plan in enumerate(plans):
+                stop = plan.rows.touched(first, min(first + rows, height)).stop
+                for i in range(done[number], stop):
+                    windows = cut_windows(image, plan.rows, plan.columns, i, fill, self._caffe)
+                    for j, window in enumerate(windows):
+                        batch[len(keys)] = window
+                        keys.append((number, i, j))
+                        if len(keys) == self._batch_size:
+                            yield self._scored(variables, batch, keys)
+                            batch, keys = np.zeros_like(batch), []
+                done[number] = max(done[number], stop)
+        if keys:
+            yield self._scored(variables, batch, keys)
+
+    def _scored(self, variables, batch, keys):
+        scores = self._scores(variables, batch).addressable_data(0)  # one device adds them up
+        return {key: (scores, slot) for slot, key in enumerate(keys)}
+
+    def _upsampling(self, variables: Any) -> tuple[np.ndarray, np.ndarray]:
+        """The matrices from a window's scores to its pixels."""
+        if self._up is None:
+            images = jax.ShapeDtypeStruct((1, *self._crop, 3), jnp.float32)
+            run = functools.partial(self._model.apply, method="heads")
+            head = jax.eval_shape(run, variables, images)[0]
+            rows, columns = head.upsampling.matrices()
+            self._up = jnp.asarray(rows), jnp.asarray(columns)
+        return self._up
+
+
+class _Plan(NamedTuple):
+    """How an image is worked through at one scale."""
+
+    rows: Axis
+    columns: Axis
+    reach: int  # rows of a window that a strip reads at most
+    across: list[tuple[int, jax.Array]]  # each column of windows: first result, [results, width]
+
+
+def _window_scores(model: nn.Module, flip: bool, variables, windows: jax.Array) -> jax.Array:
+    """Coarse scores [N, 1 or 2, h, w, C] of windows [N, H, W, 3], RGB in 0..255; then mirrored."""
+    mean, std = (jnp.asarray(v) for v in (model.preprocessing.mean, model.preprocessing.std))
+    images = (windows - mean) / std
+    if flip:
+        images = jnp.stack([images, images[:, :, ::-1]], axis=1).reshape(-1, *images.shape[1:])
+    head = model.apply(variables, images, method="heads")[0]
+    return head.logits.reshape(len(windows), -1, *head.logits.shape[1:])
+
+
+def _add_window(
+    sum_scores: bool,
+    strip: jax.Array,
+    scores: jax.Array,
+    slot: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    begin: jax.Array,
+    above: jax.Array,
+    left: jax.Array,
+    across: jax.Array,
+) -> jax.Array:
+    """Adds a window's probabilities to a strip of the result.
+
+    Args:
+      sum_scores: whether to add the scores of a window and its mirror, or average probabilities.
+      strip: [R, W, C] float32.
+      scores: [N, 1 or 2, h, w, C], of which window `slot` is added.
+      rows, columns: its upsampling, [height, h] and [width, w].
+      begin, above: the first row of the window that is read, and the [R, rows read] matrix to the
+        strip's rows.
+      left, across: the first column of the strip that is added to, and the [columns, width] matrix.
+    """
+    dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
+    window = jax.lax.dynamic_index_in_dim(scores, slot, keepdims=False)
+    rows = jax.lax.dynamic_slice_in_dim(rows, begin, above.shape[1])
+    columns = jnp.stack([columns, columns[::-1]][: len(window)])
+    window = dot("fxw,fywc->fyxc", columns, dot("yh,fhwc->fywc", rows, window))
+    if sum_scores:
+        likely = jax.nn.softmax(window.sum(axis=0))
+    else:
+        likely = jax.nn.softmax(window).mean(axis=0)
+    part = dot("qx,rxc->rqc", across, dot("ry,yxc->rxc", above, likely))
+    place = (jnp.int32(0), left, jnp.int32(0))
+    old = jax.lax.dynamic_slice(strip, place, part.shape)
+    return jax.lax.dynamic_update_slice(strip, old + part, place)
+
+
+@jax.jit
+def _strip_labels(strip: jax.Array) -> jax.Array:
+    return strip.argmax(axis=-1).astype(jnp.uint8)
+
+
+def _write(result: np.ndarray, first: int, last: int, strip: jax.Array) -> None:
+    result[first:last] = np.asarray(strip)[: last - first, : result.shape[1]]

@@ -1,0 +1,147 @@
+"""The sliding windows against the loops of semseg's and Caffe's evaluation, in plain NumPy."""
+
+import math
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseg.inference.sliding import Sliding
+
+C = 5
+SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+CROP = (33, 41)
+
+
+@pytest.fixture(scope="module")
+def network(random_network):
+    """A PSPNet with a few channels, its variables, and what it makes of a batch."""
+    model, variables = random_network("pspnet_resnet50", C, depth=14, width=0.06)
+    return model, variables, jax.jit(model.apply)
+
+
+def photograph(size, seed=0):
+    """Coloured patches with noise, so that interpolation and antialiasing matter."""
+    rng = np.random.default_rng(seed)
+    coarse = rng.integers(0, 256, (-(-size[0] // 6), -(-size[1] // 5), 3))
+    image = np.kron(coarse, np.ones((6, 5, 1)))[: size[0], : size[1]]
+    return (image + rng.normal(0, 20, image.shape)).clip(0, 255).astype(np.uint8)
+
+
+def opencv_resize(x, size):
+    """Plain bilinear, pixels as squares, one output at a time; [H, W, C] float64."""
+    for axis, m in enumerate(size):
+        n = x.shape[axis]
+        rows = []
+        for i in range(m):
+            at = min(max((i + 0.5) * n / m - 0.5, 0), n - 1)
+            low = min(int(at), n - 1)
+            high = min(low + 1, n - 1)
+            t = at - low
+            rows.append((1 - t) * np.take(x, low, axis) + t * np.take(x, high, axis))
+        x = np.stack(rows, axis)
+    return x
+
+
+def matlab_resize(x, size):
+    """`imresize(x, size, 'bilinear')`: the triangle widens where it shrinks, edges are mirrored."""
+    for axis, m in enumerate(size):
+        n = x.shape[axis]
+        scale = m / n
+        h = min(scale, 1)
+        rows = []
+        for i in range(1, m + 1):
+            u = i / scale + 0.5 * (1 - 1 / scale)
+            left = math.floor(u - 1 / h)
+            places = range(left, left + math.ceil(2 / h) + 2)
+            weights = np.array([h * max(0, 1 - abs(h * (u - p))) for p in places])
+            mirror = [*range(n), *range(n - 1, -1, -1)]
+            total = 0
+            for p, w in zip(places, weights / weights.sum(), strict=True):
+                total = total + w * np.take(x, mirror[(p - 1) % (2 * n)], axis)
+            rows.append(total)
+        x = np.stack(rows, axis)
+    return x
+
+
+def softmax(scores):
+    powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return powers / powers.sum(axis=-1, keepdims=True)
+
+
+def brute_force(network, image, scales, base_size, flip, fusion):
+    """The authors' loop over scales, rows and columns of windows, in float64."""
+    model, variables, apply = network
+    mean, std = (np.array(v) for v in (model.preprocessing.mean, model.preprocessing.std))
+    caffe = fusion == "caffe"
+    resize = matlab_resize if caffe else opencv_resize
+    height, width = image.shape[:2]
+
+    def process(window):
+        x = ((window - mean) / std).astype(np.float32)
+        mirrored = [x, x[:, ::-1]] if flip else [x]
+        scores = [np.float64(apply(variables, v[None])[0]) for v in mirrored]
+        if flip:
+            scores[1] = scores[1][:, ::-1]
+        return softmax(sum(scores)) if caffe else sum(map(softmax, scores)) / len(scores)
+
+    total = np.zeros((height, width, C))
+    for scale in scales:
+        long = round(base_size * scale) + caffe
+        size = [long, long]
+        if height > width:
+            size[1] = round(long / height * width)
+        else:
+            size[0] = round(long / width * height)
+        scaled = resize(np.float64(image), size)
+        if caffe:
+            scaled = np.floor(scaled + 0.5)
+        pads = [max(c - n, 0) for c, n in zip(CROP, size, strict=True)]
+        before = [0, 0] if caffe else [p // 2 for p in pads]
+        padded = np.tile(mean, (size[0] + pads[0], size[1] + pads[1], 1))
+        inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
+        padded[inner] = scaled
+        maps, visits = np.zeros((*padded.shape[:2], C)), np.zeros(padded.shape[:2])
+        strides = [math.ceil(c * 2 / 3) for c in CROP]
+        grid = [
+            math.ceil((n - c) / s) + 1
+            for n, c, s in zip(padded.shape[:2], CROP, strides, strict=True)
+        ]
+        for i in range(grid[0]):
+            for j in range(grid[1]):
+                bottom = min(i * strides[0] + CROP[0], padded.shape[0])
+                right = min(j * strides[1] + CROP[1], padded.shape[1])
+                place = slice(bottom - CROP[0], bottom), slice(right - CROP[1], right)
+                maps[place] += process(padded[place])
+                visits[place] += 1
+        result = resize((maps / visits[..., None])[inner], (height, width))
+        total += result / result.sum(-1, keepdims=True) if caffe else result
+    return total / len(scales)
+
+
+@pytest.mark.parametrize(
+    ("fusion", "flip", "scales", "size", "base_size"),
+    [
+        ("semseg", True, SCALES, (87, 61), 70),
+        ("caffe", True, SCALES, (87, 61), 70),
+        pytest.param("semseg", False, (1.0,), (20, 75), None, marks=pytest.mark.slow),
+        pytest.param("caffe", False, (0.8, 1.7), (50, 131), 90, marks=pytest.mark.slow),
+    ],
+)
+def test_probabilities_are_those_of_the_authors_loops(
+    network, fusion, flip, scales, size, base_size
+):
+    model, variables, _ = network
+    image = photograph(size)
+    sliding = Sliding(
+        model, CROP, base_size=base_size, scales=scales, flip=flip, fusion=fusion, batch_size=8
+    )
+    got = sliding.probabilities(variables, image)
+    want = brute_force(network, image, scales, base_size or max(size), flip, fusion)
+    assert got.dtype == np.float32
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-5)
+    clear = np.sort(want, axis=-1)
+    clear = clear[..., -1] - clear[..., -2] > 1e-4
+    labels = sliding.labels(variables, image)
+    assert labels.dtype == np.uint8 and clear.mean() > 0.99 and len(np.unique(labels)) > 1
+    np.testing.assert_array_equal(labels[clear], want.argmax(-1)[clear])
