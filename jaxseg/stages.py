@@ -10,7 +10,6 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
-import jax
 import ml_collections
 
 from jaxseg.checkpoint import whole_steps
@@ -19,10 +18,9 @@ from jaxseg.data import open_data
 from jaxseg.errors import InputError
 from jaxseg.evaluate import Evaluator
 from jaxseg.models import model_from_config
-from jaxseg.optim import make_optimizer
 from jaxseg.pretrained.jaxseg_dir import JaxsegFile
 from jaxseg.pretrained.load import suggest
-from jaxseg.step import create_state
+from jaxseg.program import Program
 from jaxseg.train import train
 from jaxseg.workdir import Workdir, stage_folders
 
@@ -115,14 +113,10 @@ def _started_from(
 def _network(config: ml_collections.ConfigDict) -> nn.Module:
     """The network of a run, once all that `train` needs has been found to be there."""
     validate(config)
-    source = open_data(config.data, "train", config.seed)
+    program = Program(config, open_data(config.data, "train", config.seed))
     evaluation = open_data(config.data, "eval", config.seed)
-    model = model_from_config(config.model, source.info.num_classes)
-    optimizer = make_optimizer(config.optim, config.train.steps)
-    size = config.augment.crop or config.augment.resize or source.size(0)
-    state = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, size))
-    Evaluator(model, evaluation, config).check(state.variables)
-    return model
+    Evaluator(program.model, evaluation, config).check(program.like.variables)
+    return program.model
 
 
 def _check_start(
