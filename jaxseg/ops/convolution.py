@@ -139,5 +139,15 @@ def _kernel_gradient(x, dy, k, padding, dilation):
         ]
         return total + jnp.stack(products), None
 
-    total, _ = lax.scan(image, jnp.zeros((k * k, inputs, outputs), jnp.float32), (x, dy))
+    def images(x, dy):
+        return lax.scan(image, jnp.zeros((k * k, inputs, outputs), jnp.float32), (x, dy))[0]
+
+    devices = jax.device_count()
+    if devices > 1 and n % devices == 0:
+        # Where devices share a batch each adds up its own images: a scan over all of them would
+        # make every device fetch and work through the whole batch.
+        shares = (a.reshape(devices, n // devices, *a.shape[1:]) for a in (x, dy))
+        total = jax.vmap(images)(*shares).sum(axis=0)
+    else:
+        total = images(x, dy)
     return total.reshape(k, k, inputs, outputs).astype(dy.dtype)
