@@ -11,15 +11,21 @@ import numpy as np
 from jaxseg.cli.config_args import read_config
 from jaxseg.processes import COORDINATOR, joined
 
-with joined(COORDINATOR in os.environ) as first:
-    from jaxseg.evaluate import Evaluator
-    from jaxseg.train import train
-    from jaxseg.trained import load_trained
 
-    spec, workdir, *fields = sys.argv[1:]
-    overrides = [tuple(field.split("=", 1)) for field in fields]
-    train(read_config(spec, overrides), workdir)
-    run = load_trained(workdir)
-    confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
-    if first:
-        np.save(f"{workdir}/confusion.npy", confusion)
+def main():
+    with joined(COORDINATOR in os.environ) as first:
+        from jaxseg.evaluate import Evaluator
+        from jaxseg.train import train
+        from jaxseg.trained import load_trained
+
+        spec, workdir, *fields = sys.argv[1:]
+        overrides = [tuple(field.split("=", 1)) for field in fields]
+        train(read_config(spec, overrides), workdir)
+        run = load_trained(workdir)
+        confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
+        if first:
+            np.save(f"{workdir}/confusion.npy", confusion)
+
+
+if __name__ == "__main__":
+    main()
