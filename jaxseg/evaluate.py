@@ -17,7 +17,7 @@ from jaxseg import metrics
 from jaxseg.data import Source, batch_shapes, eval_batches
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layouts
-from jaxseg.inference.protocols import describe, protocol
+from jaxseg.inference.protocols import describe, on_devices, protocol
 from jaxseg.inference.whole_image import coarse_scores
 from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
 from jaxseg.trained import load_trained
@@ -43,7 +43,7 @@ class Evaluator:
         self.source = source
         self._model = model
         self._config = config
-        self._whole = config.eval.protocol == "whole"
+        self._whole = on_devices(config.eval)
         self._inference = protocol(model, config.eval)
         batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
         self._mesh = make_mesh(batch_size, "eval.batch_size")
@@ -72,14 +72,15 @@ class Evaluator:
     def check(self, variables) -> None:
         """Raises InputError where the network cannot take the data set's images (the first one)."""
         config = self._config.eval
+        whole = config.protocol == "whole"
         size, field = config.input_size or self.source.size(0), "input_size"
-        if not self._whole:
+        if not whole:
             size, field = config.crop, "crop"
         images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
         try:
             jax.eval_shape(functools.partial(self._model.apply, method="heads"), variables, images)
         except InputError as error:
-            what = "resizes to" if self._whole else "cuts images into"
+            what = "resizes to" if whole else "cuts images into"
             raise InputError(
                 f"Evaluation: {error.problem}",
                 f"{error.remedy} config.eval.{field} is the size that evaluation {what}.",
@@ -190,7 +191,7 @@ class Evaluator:
         """In words; for whole images of several sizes with the number of compilations they took."""
         config = self._config.eval
         text = describe(config)
-        if not self._whole or config.input_size:
+        if config.protocol != "whole" or config.input_size:
             return text
         if config.pad_to:
             text += f", filled up to multiples of {config.pad_to}"
@@ -202,8 +203,8 @@ class Evaluator:
         return eval_batches(
             self.source,
             batch_size=self._batch_size if self._whole else processes,
-            input_size=self._config.eval.input_size,
-            pad_to=self._config.eval.pad_to,
+            input_size=self._config.eval.input_size if self._whole else None,
+            pad_to=self._config.eval.pad_to if self._whole else None,
             process_index=jax.process_index(),
             process_count=processes,
             threads=data.threads,

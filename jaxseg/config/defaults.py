@@ -161,13 +161,26 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.pad_to = placeholder(int)  # multiples that images are filled up to, so that few
     # shapes are compiled; no logit changes; None: each image's own size
     # scores always count the labels' own pixels, whatever size the network sees
-    c.eval.protocol = "whole"  # the network on the "whole" image, or "sliding" over it (PSPNet)
-    c.eval.crop = placeholder(tuple)  # sliding: (height, width) of the windows, as in training
+    # the network on the "whole" image, "sliding" over it (PSPNet), or on windows about proposed
+    # objects ("instances": DeconvNet; needs the extra opencv)
+    c.eval.protocol = "whole"
+    # sliding, instances: (height, width) of the windows, as in training
+    c.eval.crop = placeholder(tuple)
     c.eval.base_size = placeholder(int)  # sliding: long side at scale 1; None: the image's own
     c.eval.scales = (1.0,)  # sliding: over whose results probabilities are averaged
     c.eval.flip = False  # sliding: each window is seen in a mirror, too
     c.eval.fusion = "semseg"  # sliding: details as in PSPNet's "semseg" release, or its "caffe" one
     # what a class counts that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
+    c.eval.windows = 50  # instances: so many at most
+    c.eval.min_side = 112  # instances: pixels of the shorter side that a window has at least
+    c.eval.overlap = "max"  # instances: of the windows' scores, "max" or "mean"
+    # another network, whose predictions are joined with this one's: a run's workdir, or a folder
+    # that `python -m jaxseg convert` wrote. It sees images as in its own run, or whole
+    c.eval.ensemble = placeholder(str)
+    c.eval.ensemble_rule = "mean"  # ensemble: "mean" of probabilities, or "product" of scores
+    # a dense CRF at the end, with the parameters of "deconvnet" or "densecrf" (its authors' own);
+    # it takes seconds an image, on the CPU
+    c.eval.crf = placeholder(str)
     c.eval.absent = "nan"
     c.eval.boundary = False  # boundary IoU as well
 

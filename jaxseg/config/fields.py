@@ -166,10 +166,17 @@ def _check_protocol(flat: dict[str, Any]) -> None:
                 f"Set eval.protocol to {' or '.join(others)}, or leave {name} at "
                 f"{defaults[name]!r}.",
             )
-    if protocol == "sliding" and flat["eval.crop"] is None:
+    if protocol != "whole" and flat["eval.crop"] is None:
         raise InputError(
-            "Config field eval.protocol is 'sliding', but eval.crop is None.",
+            f"Config field eval.protocol is {protocol!r}, but eval.crop is None.",
             "Give eval.crop, the size of the windows: that of the training crops.",
+        )
+    rule = flat["eval.ensemble_rule"]
+    if rule != "mean" and (flat["eval.ensemble"] is None or protocol == "sliding"):
+        raise InputError(
+            f"Config field eval.ensemble_rule is {rule!r}, which needs a second network "
+            "(eval.ensemble) and an eval.protocol that has scores: 'whole' or 'instances'.",
+            "Set those, or leave it at 'mean'.",
         )
 
 
@@ -286,10 +293,14 @@ def _is_rules(value: tuple) -> bool:
 _PROTOCOLS = {  # of evaluation, and the fields that only some of them have
     "whole": ("eval.input_size", "eval.pad_to"),
     "sliding": ("eval.crop", "eval.base_size", "eval.scales", "eval.flip", "eval.fusion"),
+    "instances": ("eval.crop", "eval.windows", "eval.min_side", "eval.overlap"),
 }
 
 _CHOICES = {
     "eval.protocol": tuple(_PROTOCOLS),
+    "eval.overlap": ("max", "mean"),
+    "eval.ensemble_rule": ("mean", "product"),
+    "eval.crf": ("deconvnet", "densecrf"),
     "model.norm": ("batch",),
     "model.upsampling": ("fixed", "learned"),
     "model.dropout_mode": ("element", "channel"),
@@ -390,6 +401,8 @@ _CHECKS: dict[str, _Check] = {
     "eval.batch_size": _POSITIVE,
     "eval.input_size": _SIZE,
     "eval.pad_to": _POSITIVE,
+    "eval.windows": _POSITIVE,
+    "eval.min_side": _NOT_NEGATIVE,
     "eval.crop": _SIZE,
     "eval.base_size": _POSITIVE,
     "eval.scales": (

@@ -9,10 +9,12 @@ import numpy as np
 
 from jaxseg.data import resize_image
 from jaxseg.data.batches import round_up
+from jaxseg.inference.dense_crf import CRFS
+from jaxseg.inference.ensemble import Ensemble, WithCRF, open_network
+from jaxseg.inference.instance_wise import InstanceWise
 from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.sliding import Sliding
-from jaxseg.inference.whole_image import label_images, likely_images
-
+from jaxseg.inference.whole_image import label_images, likely_images, scored_images
 
 _RESIZED = 64  # what is resized is compiled for results of multiples of this size
 
@@ -42,6 +44,9 @@ def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
       model: the network.
       config: the group `eval` of a run's config.
 
+    Raises:
+      InputError: `config.ensemble` has no network that goes with this one.
+
     >>> import jax, jaxseg
     >>> from jaxseg.config import default_config
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
@@ -50,6 +55,23 @@ def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
     >>> inference.labels(variables, np.zeros([40, 60, 3], np.uint8)).shape
     (40, 60)
     """
+    inference = _alone(model, config)
+    if config.ensemble is not None:
+        other = open_network(config.ensemble, model.num_classes)
+        second = _alone(other.model, other.eval)
+        inference = Ensemble(inference, second, other.variables, config.ensemble_rule)
+    return inference if config.crf is None else WithCRF(inference, CRFS[config.crf])
+
+
+def on_devices(config: ml_collections.ConfigDict) -> bool:
+    """Whether labels are a whole image's best scores, and no map of all scores need be read."""
+    return config.protocol == "whole" and config.ensemble is None and config.crf is None
+
+
+def _alone(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
+    """The network with its protocol, but without another network and a CRF."""
+    if config.protocol == "instances":
+        return InstanceWise(model, config.crop, config.windows, config.min_side, config.overlap)
     if config.protocol == "sliding":
         return Sliding(
             model,
@@ -70,6 +92,18 @@ def describe(config: ml_collections.ConfigDict) -> str:
     >>> describe(default_config().eval)
     'whole images'
     """
+    text = _describe_alone(config)
+    if config.ensemble is not None:
+        text += f", {config.ensemble_rule} with {config.ensemble}"
+    return text if config.crf is None else f"{text}, dense CRF as {config.crf}"
+
+
+def _describe_alone(config: ml_collections.ConfigDict) -> str:
+    if config.protocol == "instances":
+        return (
+            f"windows of {_times(config.crop)} about the first {config.windows} proposals of "
+            f"{config.min_side} pixels or more, {config.overlap} of their scores"
+        )
     if config.protocol == "sliding":
         parts = [
             f"sliding windows of {_times(config.crop)}",
@@ -105,6 +139,10 @@ class WholeImage:
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
         return self._run(likely_images, variables, image, size)
+
+    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The scores of each class before the softmax: float32 [height, width, C]."""
+        return self._run(scored_images, variables, image, size)
 
     def _run(self, function: Callable, variables, image, size):
         own = image.shape[:2]

@@ -76,6 +76,15 @@ def likely_images(
     return jax.nn.softmax(upsampling(logits))
 
 
+@functools.partial(jax.jit, static_argnums=(0, 3))
+def scored_images(
+    model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
+) -> jax.Array:
+    """Their classes' scores before the softmax: float32 [N, *size, C]."""
+    logits, upsampling = coarse_scores(model, variables, images, size, layout)
+    return upsampling(logits)
+
+
 def coarse_scores(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None
 ) -> tuple[jax.Array, Upsampling | UpsamplingOfEach]:

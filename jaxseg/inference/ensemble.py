@@ -1,0 +1,135 @@
+"""Two networks, or a network and the dense CRF, asked as one."""
+
+import os
+import pathlib
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+
+from jaxseg.data.augment import resize_image
+from jaxseg.errors import InputError, nearest
+from jaxseg.inference.dense_crf import CRF, dense_crf
+from jaxseg.inference.network import Network, open_exported, open_run
+from jaxseg.inference.padding import Size
+from jaxseg.pretrained.jaxseg_dir import MODEL_FILE
+
+RULES = ("mean", "product")
+_MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 100 bytes each
+
+
+class Likely(Protocol):
+    """What gives probabilities, as every `jaxseg.inference.protocols.Inference`."""
+
+    def probabilities(
+        self, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """The probability of each class at each pixel: float32 [height, width, C]."""
+        ...
+
+
+@runtime_checkable
+class Scored(Likely, Protocol):
+    """What gives the scores before the softmax, too."""
+
+    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The scores of each class: float32 [height, width, C]."""
+        ...
+
+
+class Ensemble:
+    """Two networks as DeconvNet's authors join theirs with an FCN-8s (EDeconvNet, section 4.4).
+
+    Args:
+      first: the one whose `variables` are given when it is asked.
+      second: the other one.
+      variables: the other one's parameters and statistics.
+      rule: "mean" of the probabilities, as in the paper; or, as in the authors' code, the softmax
+        of the "product" of both networks' scores, where those below 0 count as 0. It needs networks
+        that have scores: on whole images, or instance-wise.
+
+    Raises:
+      InputError: an unknown rule, or a product of what has no scores.
+    """
+
+    def __init__(self, first: Likely, second: Likely, variables: Any, rule: str = "mean"):
+        if rule not in RULES:
+            raise InputError(f"rule is {rule!r}.", nearest(str(rule), RULES))
+        if rule == "product" and not (isinstance(first, Scored) and isinstance(second, Scored)):
+            raise InputError(
+                "A product of scores is asked of networks of which one gives probabilities only.",
+                "Use the mean, or have both see whole images or instances.",
+            )
+        self._first, self._second, self._variables = first, second, variables
+        self._rule = rule
+
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+
+    def probabilities(
+        self, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """The probability of each class at each pixel: float32 [height, width, C]."""
+        first, second = self._first, self._second
+        if self._rule == "product" and isinstance(first, Scored) and isinstance(second, Scored):
+            scores = np.maximum(first.scores(variables, image, size), 0)
+            return _softmax(scores * np.maximum(second.scores(self._variables, image, size), 0))
+        one = first.probabilities(variables, image, size)
+        return (one + second.probabilities(self._variables, image, size)) / 2
+
+
+class WithCRF:
+    """A network, and a dense CRF that sharpens its probabilities at the photograph's edges.
+
+    Args:
+      inference: the network.
+      crf: the parameters.
+    """
+
+    def __init__(self, inference: Likely, crf: CRF):
+        self._inference, self._crf = inference, crf
+
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+
+    def probabilities(
+        self, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """As `dense_crf` gives them; of a result of another size, for the resized photograph.
+
+        Raises:
+          InputError: the result is so large that the CRF would need more than some 7 GB.
+        """
+        height, width = size or image.shape[:2]
+        likely = self._inference.probabilities(variables, image, size)
+        if height * width * (likely.shape[-1] + 10) > _MOST_VALUES:
+            most = _MOST_VALUES // (likely.shape[-1] + 10)
+            raise InputError(
+                f"The dense CRF cannot take {width}×{height} pixels: for {likely.shape[-1]} "
+                f"classes it takes {most:,} at most.",
+                "Scale the photograph down, or leave config.eval.crf unset.",
+            )
+        return dense_crf(resize_image(image, size), likely, self._crf)
+
+
+def open_network(folder: str | os.PathLike, classes: int) -> Network:
+    """The network of a run's workdir (its newest checkpoint), or of a folder of `convert`.
+
+    Raises:
+      InputError: it is neither, or has another number of classes.
+    """
+    path = pathlib.Path(folder).expanduser()
+    network = open_exported(path) if (path / MODEL_FILE).is_file() else open_run(path)
+    if network.info.num_classes != classes:
+        raise InputError(
+            f"The network in {folder} has {network.info.num_classes} classes, the one that it is "
+            f"to be joined with {classes}.",
+            "Give one that was trained on the same classes.",
+        )
+    return network
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -1,0 +1,206 @@
+"""Two networks as one, the dense CRF behind a network, and how a config asks for both."""
+
+import json
+
+import numpy as np
+import pytest
+
+from jaxseg.config import default_config, set_field, validate
+from jaxseg.errors import InputError
+from jaxseg.inference import ensemble, protocol
+from jaxseg.inference.dense_crf import CRF, dense_crf
+from jaxseg.inference.ensemble import Ensemble, WithCRF
+from jaxseg.inference.protocols import describe
+
+IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
+
+
+class Likely:
+    """Knows the probabilities of each size by heart, and whose variables they are."""
+
+    def __init__(self, seed, variables):
+        self._seed, self._variables = seed, variables
+
+    def probabilities(self, variables, image, size=None):
+        e = np.exp(self._values(variables, image, size))
+        return e / e.sum(-1, keepdims=True)
+
+    def _values(self, variables, image, size):
+        assert variables == self._variables and image is IMAGE
+        shape = size or image.shape[:2]
+        return np.random.default_rng(self._seed).normal(0, 2, (*shape, 3)).astype(np.float32)
+
+
+class Scored(Likely):
+    scores = Likely._values
+
+
+@pytest.mark.parametrize("size", [None, (4, 11)])
+def test_mean_of_probabilities(size):
+    one, other = Likely(1, "mine"), Scored(2, "its")
+    both = Ensemble(one, other, "its")
+    expected = (
+        one.probabilities("mine", IMAGE, size) / 2 + other.probabilities("its", IMAGE, size) / 2
+    )
+    found = both.probabilities("mine", IMAGE, size)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    labels = both.labels("mine", IMAGE, size)
+    assert labels.dtype == np.uint8 and labels.shape == (size or (6, 8))
+    np.testing.assert_array_equal(labels, expected.argmax(-1))
+    assert (labels != one.probabilities("mine", IMAGE, size).argmax(-1)).any()
+
+
+def test_product_of_scores_that_are_not_negative():
+    one, other = Scored(1, "mine"), Scored(2, "its")
+    a, b = one.scores("mine", IMAGE), other.scores("its", IMAGE)
+    assert (a < 0).any() and ((a < 0) & (b < 0)).any()
+    scores = np.where(a > 0, a, 0) * np.where(b > 0, b, 0)
+    expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
+    both = Ensemble(one, other, "its", "product")
+    np.testing.assert_allclose(both.probabilities("mine", IMAGE), expected, rtol=1e-5)
+    np.testing.assert_array_equal(both.labels("mine", IMAGE), expected.argmax(-1))
+    large = Scored(1, "mine")
+    large.scores = lambda *_: 1e3 * a  # whose exponentials are no numbers
+    assert np.isfinite(Ensemble(large, other, "its", "product").probabilities("mine", IMAGE)).all()
+
+
+def test_bad_ensembles():
+    with pytest.raises(InputError, match="rule is 'sum'"):
+        Ensemble(Scored(1, 0), Scored(2, 0), 0, "sum")
+    for pair in ((Likely(1, 0), Scored(2, 0)), (Scored(1, 0), Likely(2, 0))):
+        with pytest.raises(InputError, match="one gives probabilities only"):
+            Ensemble(*pair, 0, "product")
+
+
+def test_crf_behind_a_network(monkeypatch):
+    network, crf = Likely(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric")
+    refined = WithCRF(network, crf)
+    expected = dense_crf(IMAGE, network.probabilities("mine", IMAGE), crf)
+    np.testing.assert_array_equal(refined.probabilities("mine", IMAGE), expected)
+    np.testing.assert_array_equal(refined.labels("mine", IMAGE), expected.argmax(-1))
+    assert refined.probabilities("mine", IMAGE, (3, 5)).shape == (3, 5, 3)
+    monkeypatch.setattr(ensemble, "_MOST_VALUES", 6 * 8 * (3 + 10) - 1)
+    with pytest.raises(InputError, match="The dense CRF cannot take 8×6 pixels.* takes 47 at most"):
+        refined.labels("mine", IMAGE)
+
+
+def fields(**changes):
+    config = default_config()
+    for name, value in changes.items():
+        set_field(config, f"eval.{name}", value)
+    return config
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"protocol": "instances"}, "eval.protocol is 'instances', but eval.crop is None"),
+        ({"windows": 20}, "eval.windows is 20, which changes nothing while eval.protocol"),
+        ({"overlap": "mean"}, "eval.overlap is 'mean', which changes nothing"),
+        ({"min_side": 3, "protocol": "sliding", "crop": (9, 9)}, "eval.min_side is 3, which"),
+        ({"scales": (2.0,), "protocol": "instances", "crop": (9, 9)}, "eval.scales is"),
+        ({"overlap": "sum", "protocol": "instances", "crop": (9, 9)}, "eval.overlap is 'sum'"),
+        ({"windows": 0, "protocol": "instances", "crop": (9, 9)}, "eval.windows is 0"),
+        ({"ensemble_rule": "product"}, "ensemble_rule is 'product', which needs a second"),
+        (
+            {"ensemble_rule": "product", "ensemble": "x", "protocol": "sliding", "crop": (9, 9)},
+            "ensemble_rule is 'product', which needs a second",
+        ),
+        ({"ensemble_rule": "sum", "ensemble": "x"}, "eval.ensemble_rule is 'sum'"),
+        ({"crf": "bilateral"}, "eval.crf is 'bilateral'"),
+    ],
+)
+def test_fields_that_do_not_go_together(changes, problem):
+    with pytest.raises(InputError, match=problem):
+        validate(fields(**changes))
+
+
+def test_protocol_in_words():
+    config = fields(
+        protocol="instances", crop=(224, 224), ensemble="runs/fcn8s", crf="deconvnet", windows=30
+    )
+    validate(config)
+    assert describe(config.eval) == (
+        "windows of 224×224 about the first 30 proposals of 112 pixels or more, max of their "
+        "scores, mean with runs/fcn8s, dense CRF as deconvnet"
+    )
+
+
+def test_a_folder_that_is_no_network(tmp_path):
+    config = fields(ensemble=str(tmp_path / "nothing"))
+    with pytest.raises(InputError, match="nothing is not a run's workdir"):
+        protocol(_Model(), config.eval)
+
+
+class _Model:
+    num_classes = 6
+
+
+@pytest.mark.slow
+def test_a_run_joined_with_itself_and_refined(finished, monkeypatch):
+    from jaxseg.evaluate import evaluate_workdir
+    from jaxseg.inference.network import open_run
+
+    workdir = finished[0].path
+    alone = evaluate_workdir(workdir)
+    joined = evaluate_workdir(workdir, fields={"eval.ensemble": str(workdir)})
+    assert joined["iou"] == alone["iou"]
+    assert joined["protocol"] == f"whole images, mean with {workdir}"
+    for changes in (
+        {"eval.ensemble": str(workdir), "eval.ensemble_rule": "product", "eval.crf": "densecrf"},
+        {"eval.crf": "deconvnet", "eval.input_size": (64, 64)},
+    ):
+        refined = evaluate_workdir(workdir, fields=changes)
+        assert 0.2 < refined["mean_iou"] and refined["iou"] != alone["iou"]
+
+    network = open_run(workdir)
+    one = protocol(network.model, network.eval)
+    network.eval.ensemble, network.eval.ensemble_rule = str(workdir), "product"
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
+    scores = np.maximum(one.scores(network.variables, image), 0) ** 2
+    found = protocol(network.model, network.eval).probabilities(network.variables, image)
+    expected = np.exp(scores - scores.max(-1, keepdims=True))
+    np.testing.assert_allclose(found, expected / expected.sum(-1, keepdims=True), atol=1e-4)
+
+
+@pytest.mark.slow
+def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
+    finished, tiny, tmp_path, shared_data
+):
+    from jaxseg.train import train
+
+    config = tiny({"eval.ensemble": str(finished[0].path), "data.name": "camvid"})
+    config.data.root = str(shared_data / "camvid")
+    config.eval.input_size = config.augment.crop = (32, 32)
+    config.loss.class_weights = None
+    with pytest.raises(InputError, match="has 6 classes, the one that it is to be joined with 11"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    classes = json.loads(finished[0].classes.read_text())
+    assert classes  # the other run is as it was
+
+
+@pytest.mark.slow
+def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
+    """From training to prediction by the command line's functions, with proposals in the cache."""
+    from jaxseg.data import proposals
+    from jaxseg.evaluate import evaluate_workdir
+    from jaxseg.train import train
+
+    def halves(image):
+        height, width = image.shape[:2]
+        return np.array([[0, 0, height, width // 2], [0, width // 2, height, width]], np.int32)
+
+    monkeypatch.setattr(proposals, "_search", halves)
+    changes = {
+        "model.name": "deconvnet_vgg16", "model.width": 0.02, "model.fc_kernel": 1,
+        "model.norm": None, "model.padding": None, "model.dropout": None,
+        "model.fc_channels": 64, "eval.protocol": "instances", "eval.crop": (32, 32),
+        "eval.min_side": 8, "train.steps": 2, "eval.every_steps": None,
+    }  # fmt: skip
+    scores = train(tiny(changes), tmp_path / "run")
+    assert scores["protocol"].startswith("windows of 32×32 about the first 50 proposals of 8")
+    again = evaluate_workdir(tmp_path / "run")
+    assert again["iou"] == scores["iou"] or np.isnan(again["iou"]).any()
+    mean = evaluate_workdir(tmp_path / "run", fields={"eval.overlap": "mean"})
+    assert mean["protocol"].endswith("mean of their scores")
