@@ -170,7 +170,6 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.scales = (1.0,)  # sliding: over whose results probabilities are averaged
     c.eval.flip = False  # sliding: each window is seen in a mirror, too
     c.eval.fusion = "semseg"  # sliding: details as in PSPNet's "semseg" release, or its "caffe" one
-    # what a class counts that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
     c.eval.windows = 50  # instances: so many at most
     c.eval.min_side = 112  # instances: pixels of the shorter side that a window has at least
     c.eval.overlap = "max"  # instances: of the windows' scores, "max" or "mean"
@@ -181,6 +180,7 @@ def default_config() -> ml_collections.ConfigDict:
     # a dense CRF at the end, with the parameters of "deconvnet" or "densecrf" (its authors' own);
     # it takes seconds an image, on the CPU
     c.eval.crf = placeholder(str)
+    # what a class counts that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
     c.eval.absent = "nan"
     c.eval.boundary = False  # boundary IoU as well
 
