@@ -2,16 +2,17 @@
 
 import os
 import pathlib
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError, nearest
-from jaxseg.inference.dense_crf import CRF, dense_crf
-from jaxseg.inference.network import Network, open_exported, open_run
+from jaxseg.inference.dense_crf import CRF, mean_field
 from jaxseg.inference.padding import Size
-from jaxseg.pretrained.jaxseg_dir import MODEL_FILE
+
+if TYPE_CHECKING:
+    from jaxseg.inference.network import Network
 
 RULES = ("mean", "product")
 _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 100 bytes each
@@ -96,7 +97,7 @@ class WithCRF:
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
-        """As `dense_crf` gives them; of a result of another size, for the resized photograph.
+        """As `mean_field` gives them; of a result of another size, for the resized photograph.
 
         Raises:
           InputError: the result is so large that the CRF would need more than some 7 GB.
@@ -110,15 +111,18 @@ class WithCRF:
                 f"classes it takes {most:,} at most.",
                 "Scale the photograph down, or leave config.eval.crf unset.",
             )
-        return dense_crf(resize_image(image, size), likely, self._crf)
+        return mean_field(resize_image(image, size), likely, self._crf)
 
 
-def open_network(folder: str | os.PathLike, classes: int) -> Network:
+def open_network(folder: str | os.PathLike, classes: int) -> "Network":
     """The network of a run's workdir (its newest checkpoint), or of a folder of `convert`.
 
     Raises:
       InputError: it is neither, or has another number of classes.
     """
+    from jaxseg.inference.network import open_exported, open_run  # loads Orbax: a second
+    from jaxseg.pretrained.jaxseg_dir import MODEL_FILE
+
     path = pathlib.Path(folder).expanduser()
     network = open_exported(path) if (path / MODEL_FILE).is_file() else open_run(path)
     if network.info.num_classes != classes:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxseg.errors import InputError
-from jaxseg.inference.dense_crf import CRF, CRFS, _position_filter, dense_crf
+from jaxseg.inference.dense_crf import CRF, CRFS, _position_filter, mean_field
 from jaxseg.inference.permutohedral import Lattice, _simplices, _spread
 
 
@@ -17,7 +17,7 @@ def gaussian(features):
 
 
 def all_pairs(image, probabilities, crf):
-    """Mean field as `dense_crf` describes it, with every pair of pixels in float64."""
+    """Mean field as `mean_field` describes it, with every pair of pixels in float64."""
     height, width, classes = probabilities.shape
     places = np.array([[y, x] for y in range(height) for x in range(width)], float)
     colours = image.reshape(-1, 3).astype(float)
@@ -107,7 +107,7 @@ def test_sums_over_positions_are_exact():
 )
 def test_mean_field_against_all_pairs(scene, crf):
     image, probabilities, truth = scene
-    found, expected = dense_crf(image, probabilities, crf), all_pairs(image, probabilities, crf)
+    found, expected = mean_field(image, probabilities, crf), all_pairs(image, probabilities, crf)
     assert found.dtype == np.float32
     np.testing.assert_allclose(found.sum(-1), 1, rtol=1e-5)
     assert (found.argmax(-1) == expected.argmax(-1)).mean() > 0.98
@@ -125,7 +125,7 @@ def test_normalizations_and_weights_differ_by_more_than_the_lattice_errs(scene):
         CRF(1.5, 0.3, 8.0, 25.0, 0.6, 1, "after"),
         CRF(1.5, 0.3, 8.0, 25.0, 0.6, 1, "symmetric"),
     ):
-        found = dense_crf(image, probabilities, crf)
+        found = mean_field(image, probabilities, crf)
         changes = [{}, {"position_weight": 2 * crf.position_weight}]
         changes += [{"bilateral_weight": 1.5 * crf.bilateral_weight}, {"iterations": 2}]
         changes += [{"normalization": n} for n in ("none", "after", "symmetric")]
@@ -138,7 +138,7 @@ def test_normalizations_and_weights_differ_by_more_than_the_lattice_errs(scene):
 def test_labels_go_to_the_edges_of_the_photograph(scene):
     image, probabilities, truth = scene
     crf = CRF(1.5, 0.5, 8.0, 25.0, 0.3, 4)
-    before, after = (p.argmax(-1) == truth for p in (probabilities, dense_crf(*scene[:2], crf)))
+    before, after = (p.argmax(-1) == truth for p in (probabilities, mean_field(*scene[:2], crf)))
     assert before.mean() < 0.95 and after.mean() > 0.99
 
 
@@ -147,41 +147,41 @@ def test_what_is_certain_stays_and_a_speck_goes():
     sure = np.full((15, 20, 3), 0.01, np.float32)
     sure[..., 1] = 0.98
     for crf in CRFS.values():
-        assert (dense_crf(image, sure, crf).argmax(-1) == 1).all()
+        assert (mean_field(image, sure, crf).argmax(-1) == 1).all()
         speck = sure.copy()
         speck[7, 9] = 0.6, 0.2, 0.2
-        assert (dense_crf(image, speck, crf).argmax(-1) == 1).all()
+        assert (mean_field(image, speck, crf).argmax(-1) == 1).all()
     even = np.full((15, 20, 3), 1 / 3, np.float32)
-    np.testing.assert_allclose(dense_crf(image, even), even, atol=1e-5)
+    np.testing.assert_allclose(mean_field(image, even), even, atol=1e-5)
 
 
 def test_without_weights_or_iterations_nothing_changes(scene):
     image, probabilities, _ = scene
     for crf in (CRF(iterations=0), CRF(position_weight=0.0, bilateral_weight=0.0)):
-        np.testing.assert_allclose(dense_crf(image, probabilities, crf), probabilities, rtol=2e-6)
+        np.testing.assert_allclose(mean_field(image, probabilities, crf), probabilities, rtol=2e-6)
 
 
 def test_classes_are_equal(scene):
     image, probabilities, _ = scene
     crf, order = CRFS["densecrf"], [2, 0, 3, 1]
-    shuffled = dense_crf(image, probabilities[..., order], crf)
+    shuffled = mean_field(image, probabilities[..., order], crf)
     np.testing.assert_allclose(
-        shuffled, dense_crf(image, probabilities, crf)[..., order], atol=1e-5
+        shuffled, mean_field(image, probabilities, crf)[..., order], atol=1e-5
     )
 
 
 def test_zero_probabilities_and_one_pixel():
     image, certain = np.zeros((1, 1, 3), np.uint8), np.array([[[0.0, 1.0]]])
-    np.testing.assert_allclose(dense_crf(image, certain), certain, atol=1e-20)
+    np.testing.assert_allclose(mean_field(image, certain), certain, atol=1e-20)
 
 
 def test_bad_input():
     image, even = np.zeros((4, 5, 3), np.uint8), np.full((4, 5, 2), 0.5)
     for wrong in (image.astype(float), image[..., 0]):
         with pytest.raises(InputError, match="The image is .* of shape"):
-            dense_crf(wrong, even)
+            mean_field(wrong, even)
     with pytest.raises(InputError, match=r"of shape \(4, 4, 2\) for an image of 4×5"):
-        dense_crf(image, even[:, :4])
+        mean_field(image, even[:, :4])
     for field, value in {
         "position_std": 0.0,
         "colour_std": -1.0,
@@ -195,7 +195,7 @@ def test_bad_input():
     far = np.zeros((2, 2, 3), np.uint8)
     far[0, 0] = 255
     with pytest.raises(InputError, match="too far apart"):
-        dense_crf(far, even[:2, :2], CRF(bilateral_std=1e-3, colour_std=1e-3))
+        mean_field(far, even[:2, :2], CRF(bilateral_std=1e-3, colour_std=1e-3))
 
 
 @pytest.mark.slow
@@ -220,7 +220,7 @@ def test_against_the_authors_code(real_photograph):
             crf.bilateral_std, crf.colour_std, image, crf.bilateral_weight, **shared
         )
         expected = np.array(peer.inference(crf.iterations)).reshape(classes, height, width)
-        found = dense_crf(image, probabilities, crf)
+        found = mean_field(image, probabilities, crf)
         assert (found.argmax(-1) == expected.argmax(0)).mean() > 0.99
         assert np.abs(found - expected.transpose(1, 2, 0)).mean() < 1e-3
 
@@ -231,7 +231,7 @@ def test_a_photograph_takes_seconds(real_photograph):
     assert probabilities.shape == (500, 334, 21)
     for crf in (CRFS["deconvnet"], dataclasses.replace(CRFS["densecrf"], iterations=10)):
         began = time.process_time()
-        dense_crf(image, probabilities, crf)
+        mean_field(image, probabilities, crf)
         assert time.process_time() - began < 30
 
 

@@ -8,7 +8,7 @@ import pytest
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.inference import ensemble, protocol
-from jaxseg.inference.dense_crf import CRF, dense_crf
+from jaxseg.inference.dense_crf import CRF, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF
 from jaxseg.inference.protocols import describe
 
@@ -75,7 +75,7 @@ def test_bad_ensembles():
 def test_crf_behind_a_network(monkeypatch):
     network, crf = Likely(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric")
     refined = WithCRF(network, crf)
-    expected = dense_crf(IMAGE, network.probabilities("mine", IMAGE), crf)
+    expected = mean_field(IMAGE, network.probabilities("mine", IMAGE), crf)
     np.testing.assert_array_equal(refined.probabilities("mine", IMAGE), expected)
     np.testing.assert_array_equal(refined.labels("mine", IMAGE), expected.argmax(-1))
     assert refined.probabilities("mine", IMAGE, (3, 5)).shape == (3, 5, 3)
