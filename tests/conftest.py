@@ -82,10 +82,11 @@ def random_network():
         rng = np.random.default_rng(0)
 
         def value(a):
-            kernel = len(a.shape) == 4
-            deviation = (2 / np.prod(a.shape[:3])) ** 0.5 if kernel else 0
-            drawn = rng.normal(0, deviation, a.shape) if kernel else rng.uniform(0.5, 1.5, a.shape)
-            return drawn.astype(np.float32)
+            if len(a.shape) < 4:
+                return rng.uniform(0.5, 1.5, a.shape).astype(np.float32)
+            kernel = rng.normal(0, (2 / np.prod(a.shape[:3])) ** 0.5, a.shape)
+            kernel -= kernel.mean(axis=(0, 1, 2))  # or one class would win everywhere
+            return kernel.astype(np.float32)
 
         return model, jax.tree.map(value, like)
 

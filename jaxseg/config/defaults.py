@@ -156,7 +156,8 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.eval = ml_collections.ConfigDict()
     c.eval.every_steps = placeholder(int)  # steps between evaluations; None: only at the end
-    c.eval.batch_size = placeholder(int)  # None: train.batch_size / train.accumulate
+    # images (of sliding: windows) at a time; None: train.batch_size / train.accumulate (4)
+    c.eval.batch_size = placeholder(int)
     c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
     c.eval.pad_to = placeholder(int)  # multiples that images are filled up to, so that few
     # shapes are compiled; no logit changes; None: each image's own size

@@ -158,7 +158,7 @@ def cut_windows(
     scaled = _resized(image, rows.image.index[band], rows.image.weights[band], 0)
     scaled = _resized(scaled, *columns.image, 1)
     if rounded:
-        scaled = np.floor(scaled + 0.5)
+        scaled = np.floor(scaled + 0.5 + 1e-6)  # halves go up, whatever their last bit is
     width = max(columns.size, columns.window)
     block = np.tile(fill.astype(np.float32), (rows.window, width, 1))
     top = band.start - start

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from jaxseg.inference.sliding import Sliding
+from jaxseg.inference.windows import cut_windows, make_axis, scaled_size
 
 C = 5
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
@@ -64,6 +65,31 @@ def matlab_resize(x, size):
     return x
 
 
+def scaled_and_padded(image, size, fill, caffe):
+    """An image at another size, filled up to a window's; and where in the result it lies."""
+    scaled = (matlab_resize if caffe else opencv_resize)(np.float64(image), size)
+    if caffe:
+        scaled = np.floor(scaled + 0.5 + 1e-6)  # halves go up, whatever their last bit is
+    pads = [max(c - n, 0) for c, n in zip(CROP, size, strict=True)]
+    before = [0, 0] if caffe else [p // 2 for p in pads]
+    padded = np.tile(fill, (size[0] + pads[0], size[1] + pads[1], 1))
+    inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
+    padded[inner] = scaled
+    return padded, inner
+
+
+def places(size):
+    """The windows of the authors' loops, by row and column: a pair of slices each."""
+    strides = [math.ceil(c * 2 / 3) for c in CROP]
+    grid = [math.ceil((n - c) / s) + 1 for n, c, s in zip(size, CROP, strides, strict=True)]
+    found = {}
+    for i, j in np.ndindex(*grid):
+        bottom = min(i * strides[0] + CROP[0], size[0])
+        right = min(j * strides[1] + CROP[1], size[1])
+        found[i, j] = slice(bottom - CROP[0], bottom), slice(right - CROP[1], right)
+    return found
+
+
 def softmax(scores):
     powers = np.exp(scores - scores.max(axis=-1, keepdims=True))
     return powers / powers.sum(axis=-1, keepdims=True)
@@ -93,37 +119,58 @@ def brute_force(network, image, scales, base_size, flip, fusion):
             size[1] = round(long / height * width)
         else:
             size[0] = round(long / width * height)
-        scaled = resize(np.float64(image), size)
-        if caffe:
-            scaled = np.floor(scaled + 0.5)
-        pads = [max(c - n, 0) for c, n in zip(CROP, size, strict=True)]
-        before = [0, 0] if caffe else [p // 2 for p in pads]
-        padded = np.tile(mean, (size[0] + pads[0], size[1] + pads[1], 1))
-        inner = tuple(slice(b, b + n) for b, n in zip(before, size, strict=True))
-        padded[inner] = scaled
+        padded, inner = scaled_and_padded(image, size, mean, caffe)
         maps, visits = np.zeros((*padded.shape[:2], C)), np.zeros(padded.shape[:2])
-        strides = [math.ceil(c * 2 / 3) for c in CROP]
-        grid = [
-            math.ceil((n - c) / s) + 1
-            for n, c, s in zip(padded.shape[:2], CROP, strides, strict=True)
-        ]
-        for i in range(grid[0]):
-            for j in range(grid[1]):
-                bottom = min(i * strides[0] + CROP[0], padded.shape[0])
-                right = min(j * strides[1] + CROP[1], padded.shape[1])
-                place = slice(bottom - CROP[0], bottom), slice(right - CROP[1], right)
-                maps[place] += process(padded[place])
-                visits[place] += 1
+        for place in places(padded.shape[:2]).values():
+            maps[place] += process(padded[place])
+            visits[place] += 1
         result = resize((maps / visits[..., None])[inner], (height, width))
         total += result / result.sum(-1, keepdims=True) if caffe else result
     return total / len(scales)
 
 
+@pytest.mark.parametrize("caffe", [False, True], ids=["semseg", "caffe"])
+@pytest.mark.parametrize(
+    ("size", "scale", "base_size"),
+    [((87, 61), 0.5, 70), ((87, 61), 1.75, 70), ((50, 131), 0.8, 90), ((50, 131), 1.7, 90)],
+)
+def test_windows_and_how_their_maps_come_back(size, scale, base_size, caffe):
+    """Any map in each window, averaged over windows and resized to the image, strip by strip."""
+    image = photograph(size)
+    fill = np.array([120.0, 110.0, 100.0])
+    scaled = scaled_size(size, scale, base_size, caffe)
+    rows, columns = (make_axis(size[i], scaled[i], size[i], CROP[i], caffe=caffe) for i in (0, 1))
+    padded, inner = scaled_and_padded(image, scaled, fill, caffe)
+    rng = np.random.default_rng(0)
+    sums, visits, maps = np.zeros((*padded.shape[:2], 2)), np.zeros(padded.shape[:2]), {}
+    for (i, j), place in places(padded.shape[:2]).items():
+        window = list(cut_windows(image, rows, columns, i, fill, caffe))[j]
+        np.testing.assert_allclose(window, padded[place], rtol=0, atol=1e-4)
+        maps[i, j] = rng.random((*CROP, 2))
+        sums[place] += maps[i, j]
+        visits[place] += 1
+    assert max(maps) == (len(rows.starts) - 1, len(columns.starts) - 1)
+    resize = matlab_resize if caffe else opencv_resize
+    want = resize((sums / visits[..., None])[inner], size)
+    got, height, length = np.zeros_like(want), 16, min(rows.reach(16, size[0]) + 2, CROP[0])
+    for first in range(0, size[0], height):
+        last = min(first + height, size[0])
+        for i in rows.touched(first, last):
+            begin, above = rows.part(i, first, last, length)
+            for j in range(len(columns.starts)):
+                left, right = columns.results(j)
+                _, across = columns.part(j, left, right, CROP[1])
+                part = np.einsum("ry,yxc->rxc", above, maps[i, j][begin : begin + length])
+                got[first:last, left:right] += np.einsum("qx,rxc->rqc", across, part)
+    np.testing.assert_allclose(got, want, rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("fusion", "flip", "scales", "size", "base_size"),
     [
-        ("semseg", True, SCALES, (87, 61), 70),
-        ("caffe", True, SCALES, (87, 61), 70),
+        ("caffe", True, (0.75, 1.5), (59, 43), 50),
+        pytest.param("semseg", True, SCALES, (87, 61), 70, marks=pytest.mark.slow),
+        pytest.param("caffe", True, SCALES, (87, 61), 70, marks=pytest.mark.slow),
         pytest.param("semseg", False, (1.0,), (20, 75), None, marks=pytest.mark.slow),
         pytest.param("caffe", False, (0.8, 1.7), (50, 131), 90, marks=pytest.mark.slow),
     ],
