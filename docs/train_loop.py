@@ -1,6 +1,6 @@
 """A training loop of one's own: jaxseg's state and steps are pure functions, and the rest is yours.
 
-python docs/train_loop.py    (half a minute on two CPU cores)
+python docs/train_loop.py    (about a minute on two CPU cores)
 """
 
 import jax

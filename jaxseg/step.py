@@ -12,6 +12,7 @@ import ml_collections
 import optax
 
 from jaxseg.losses import labelled_weight, named_loss
+from jaxseg.losses.inputs import checked_weights
 from jaxseg.metrics import coarse_confusion
 from jaxseg.models import normalize
 from jaxseg.optim import parameter_name
@@ -120,10 +121,13 @@ def make_train_step(
         the parameters, or they would be those of another network than the one that is evaluated.
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.optim.frozen`): its gradient is not computed and does not count in the norm.
+
+    Raises:
+      InputError: an unknown loss, or not one class weight for each class.
     """
-    fields = {"name": "cross_entropy", "reduction": "mean", "class_weights": None} | dict(
-        loss or {}
-    )
+    fields: dict[str, Any] = {"name": "cross_entropy", "reduction": "mean", "class_weights": None}
+    fields |= dict(loss or {})
+    checked_weights(fields["class_weights"], model.num_classes)  # now, and not at the first step
     loss_of = named_loss(**fields, ignore_label=ignore_label)
 
     def count(labels):

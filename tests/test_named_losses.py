@@ -247,6 +247,7 @@ def test_lovasz_of_hard_predictions_is_1_minus_mean_iou():
     np.testing.assert_allclose(got, 1 - mean_iou, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_named_losses():
     """Each by its name with the fields of a config; a sum adds up."""
     logits, labels = example(PLAIN, n=1)

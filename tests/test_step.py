@@ -86,7 +86,7 @@ def close(got, want, **tolerance):
     "fields",
     [{}, {"loss.reduction": "sum", "optim.lr": 1e-4}, {"loss.class_weights": (0.5, 2.0, 0.0, 1.0)}],
 )
-@pytest.mark.parametrize("parts", [2, 3])
+@pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
     """Though they have unequal numbers of labels: the mean is over the labels of the batch."""
     whole, split = Run(fields), Run(fields, accumulate=parts)
@@ -188,7 +188,9 @@ def test_no_buffer_is_donated_twice():
     assert all(a.is_deleted() for a in old)
 
 
-@pytest.mark.parametrize(("name", "how"), [("sgd", "freeze"), ("adamw", "rules")])
+@pytest.mark.parametrize(
+    ("name", "how"), [("sgd", "freeze"), pytest.param("adamw", "rules", marks=pytest.mark.slow)]
+)
 def test_frozen_parameters_stay_to_the_bit(name, how):
     """And the others move as if those had no gradient: also in the norm that is clipped."""
     given = {"freeze": ("trunk", "norm/b"), "rules": (("trunk|norm/b", 0.0, 1.0),)}[how]

@@ -89,13 +89,7 @@ def weighted(
     labels: jax.Array, num_classes: int, ignore_label: int, class_weights: Sequence[float] | None
 ) -> tuple[jax.Array, jax.Array]:
     """Labels 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
-    weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
-    if len(weights) != num_classes or min(weights) < 0:
-        raise InputError(
-            f"There are {len(weights)} class weights, the lowest {min(weights)}, "
-            f"for {num_classes} classes.",
-            "Give one weight of 0 or more for each class.",
-        )
+    weights = checked_weights(class_weights, num_classes)
     labels = labels.astype(jnp.int32)
     ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)
     # A byte a pixel where that is enough: with few classes the labels are what takes most memory.
@@ -105,6 +99,22 @@ def weighted(
 
 def _label_dtype(num_classes: int) -> Any:
     return jnp.uint8 if num_classes <= 255 else jnp.int32
+
+
+def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> tuple[float, ...]:
+    """One weight for each class, 1 where none are given.
+
+    Raises:
+      InputError: there are more or fewer, or one is below 0.
+    """
+    weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
+    if len(weights) != num_classes or min(weights) < 0:
+        raise InputError(
+            f"There are {len(weights)} class weights, the lowest {min(weights)}, "
+            f"for {num_classes} classes.",
+            "Give one weight of 0 or more for each class.",
+        )
+    return weights
 
 
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
