@@ -11,14 +11,14 @@ from jaxseg.inference.padding import Size
 
 
 class Taps(NamedTuple):
-    """A resize along one axis: output `i` is the sum of `weights[i]` times input `index[i]`.
+    """A resize along one axis: output `i` is the sum of `weights[i]` times the pixels `read[i]`.
 
     Attributes:
-      index: [outputs, K] int64.
+      read: [outputs, K] int64.
       weights: [outputs, K] float64.
     """
 
-    index: np.ndarray
+    read: np.ndarray
     weights: np.ndarray
 
 
@@ -61,7 +61,7 @@ class Axis:
         """
         low, _ = self._read(first, last)
         begin = min(max(low - self.starts[window], 0), self.window - length)
-        column = self.result.index[first:last] - self.starts[window] - begin
+        column = self.result.read[first:last] - self.starts[window] - begin
         matrix = np.zeros((last - first, length), np.float32)
         row, tap = np.nonzero((column >= 0) & (column < length))
         np.add.at(matrix, (row, column[row, tap]), self.result.weights[first:last][row, tap])
@@ -69,12 +69,12 @@ class Axis:
 
     def results(self, window: int) -> tuple[int, int]:
         """First and last + 1 of the results that read a window."""
-        column = self.result.index - self.starts[window]
+        column = self.result.read - self.starts[window]
         reading = np.flatnonzero(((column >= 0) & (column < self.window)).any(axis=1))
         return (int(reading[0]), int(reading[-1]) + 1) if reading.size else (0, 1)
 
     def _read(self, first: int, last: int) -> tuple[int, int]:
-        index = self.result.index[first:last]
+        index = self.result.read[first:last]
         return int(index.min()), int(index.max())
 
 
@@ -155,7 +155,7 @@ def cut_windows(
     """
     start = rows.starts[window_row] - rows.offset
     band = slice(max(start, 0), min(start + rows.window, rows.size))
-    scaled = _resized(image, rows.image.index[band], rows.image.weights[band], 0)
+    scaled = _resized(image, rows.image.read[band], rows.image.weights[band], 0)
     scaled = _resized(scaled, *columns.image, 1)
     if rounded:
         scaled = np.floor(scaled + 0.5 + 1e-6)  # halves go up, whatever their last bit is

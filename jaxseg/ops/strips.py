@@ -96,5 +96,6 @@ class StripsOfEach(Strips):
 
 def make_strips(upsampling: Upsampling | UpsamplingOfEach, rows: int) -> Strips:
     """The strips of one upsampling for all images, or of one for each."""
-    each = isinstance(upsampling, UpsamplingOfEach)
-    return StripsOfEach(upsampling, rows) if each else Strips(upsampling, rows)
+    if isinstance(upsampling, UpsamplingOfEach):
+        return StripsOfEach(upsampling, rows)
+    return Strips(upsampling, rows)
