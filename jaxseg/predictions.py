@@ -26,8 +26,8 @@ from jaxseg.report.panel import colorize, legend
 
 DESCRIPTION = "classes"  # the name of the files that describe the results
 MAX_PIXELS = 2**23  # of a photograph that a network sees whole
-# Fields of `config.eval` that say nothing about a single photograph's prediction.
-UNUSED = ("every_steps", "batch_size", "pad_to", "absent", "boundary")
+UNUSED = ("every_steps", "absent", "boundary")  # fields of `config.eval` that are about scores
+_NO_MATTER = (*UNUSED, "batch_size", "pad_to")  # and those that change no prediction
 _SIZES, _PAD_TO = 8, 64  # of more sizes than that, images are filled up: see `_protocol`
 _AHEAD = 2  # photographs that are read while the network works
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of whole files
@@ -68,7 +68,8 @@ def predict_photographs(
       out: the folder.
       overlay, probabilities: what to write beside the labels.
       overwrite: whether to make again what is there already.
-      max_pixels: photographs of more are refused where the network would see them whole.
+      max_pixels: photographs of more are refused where the network would see them whole, or where
+        the scores of all their classes are kept; of four times more where it sees windows of them.
       progress: is given an iterable and its length, and gives its items on; for a progress bar.
       say: prints a line about each one that is bad.
 
@@ -83,8 +84,7 @@ def predict_photographs(
     folder.check(overwrite)
     inference = protocol(network.model, _protocol(network.eval, photographs))
     todo = [p for p in photographs if overwrite or not folder.has(p.name)]
-    whole = network.eval.protocol == "whole" and not network.eval.input_size
-    limit = max_pixels if whole or probabilities else None
+    limit = _limit(network.eval, probabilities, max_pixels)
     bad = []
     for photograph, read in progress(_read_ahead(todo, limit), len(todo)):
         try:
@@ -124,6 +124,14 @@ def _protocol(
     return config
 
 
+def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> int | None:
+    """Pixels of the largest photograph that is taken; None: as many as can be decoded."""
+    if config.protocol != "whole":
+        return 4 * pixels
+    only_labels = not (probabilities or config.get("ensemble") or config.get("crf"))
+    return None if config.input_size and only_labels else pixels
+
+
 def _read_ahead(
     photographs: Iterable[Photograph], limit: int | None
 ) -> Iterator[tuple[Photograph, Callable[[], np.ndarray]]]:
@@ -141,8 +149,8 @@ def _read(photograph: Photograph, limit: int | None) -> np.ndarray:
     height, width = read_size(photograph.path, photograph.data)
     if limit is not None and height * width > limit:
         raise InputError(
-            f"{photograph.path} is {width} wide and {height} high: {height * width:,} pixels, and "
-            f"the network is shown no more than {limit:,} at once.",
+            f"{photograph.path} is {width} wide and {height} high: {height * width:,} pixels, "
+            f"where no more than {limit:,} are taken.",
             "Scale it down, give the size that the network is to see "
             "(--config.eval.input_size='(HEIGHT, WIDTH)'), or raise --max-pixels: the published "
             "networks take about 1 KB of memory a pixel.",
@@ -174,7 +182,7 @@ class _Results:
         self._described = False
         self._about = {
             **network.origin,
-            "eval": {k: v for k, v in flatten(network.eval).items() if k not in UNUSED},
+            "eval": {k: v for k, v in flatten(network.eval).items() if k not in _NO_MATTER},
             "class_names": network.info.class_names,
             "palette": network.info.palette,
         }

@@ -4,11 +4,12 @@ import dataclasses
 import pathlib
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from jaxseg.cli.config_args import read_config, split_overrides
+from jaxseg.cli.config_args import scoring_values, split_overrides
+from jaxseg.cli.network_words import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
-from jaxseg.cli.step_word import add_step, parse_step
 from jaxseg.config import default_config, validate
 from jaxseg.errors import InputError
 
@@ -39,16 +40,7 @@ def main(argv: Sequence[str]) -> None:
         help="file, folder (with its subfolders), pattern in quotes, or - for a photograph on "
         "standard input",
     )
-    parser.add_argument(
-        "--workdir", type=pathlib.Path, metavar="DIR", help="workdir of the run whose network it is"
-    )
-    parser.add_argument(
-        "--weights",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="or the folder of a network, as `python -m jaxseg convert` writes it",
-    )
-    add_step(parser)
+    add_network(parser)
     parser.add_argument(
         "--list", metavar="FILE", help="text file with more photographs, one a line; - for stdin"
     )
@@ -75,14 +67,13 @@ def main(argv: Sequence[str]) -> None:
     )
     words, overrides = split_overrides(argv)
     args = parser.parse_args(words)
-    step = parse_step(args.step)
+    check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
-    wanted = _words(args)
+    wanted, fields = _words(args), scoring_values(overrides)
 
     import tqdm
 
-    from jaxseg.inference.network import open_exported, open_run
     from jaxseg.photographs import STDIN, Photograph, find_photographs
     from jaxseg.predictions import DESCRIPTION, MAX_PIXELS, UNUSED, predict_photographs
 
@@ -92,8 +83,7 @@ def main(argv: Sequence[str]) -> None:
     if "-" in wanted:
         data = sys.stdin.buffer.read()
         photographs.append(Photograph(STDIN, pathlib.Path("standard input"), data))
-    network = open_exported(args.weights) if args.weights else open_run(args.workdir, step)
-    network = _changed(network, overrides, UNUSED)
+    network = _changed(open_network(args), fields, UNUSED)
     done = predict_photographs(
         network,
         photographs,
@@ -119,13 +109,6 @@ def main(argv: Sequence[str]) -> None:
 
 def _words(args) -> list[str]:
     """What was given as photographs, on the command line and in the list."""
-    if (args.workdir is None) == (args.weights is None):
-        raise InputError(
-            "The network is named by --workdir or by --weights, one of them.",
-            "Give --workdir with the workdir of a run, or --weights with a folder of convert.",
-        )
-    if args.weights is not None and args.step != "last":
-        raise InputError("--step is for --workdir.", "Leave it out.")
     words = list(args.photographs)
     if args.list == "-" and "-" in words:
         raise InputError(
@@ -150,18 +133,17 @@ def _listed(path: str) -> list[str]:
     return [line.strip() for line in text.splitlines() if line.strip()]
 
 
-def _changed(network, overrides, unused: Sequence[str]):
+def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
     """The network, with the fields of `config.eval` that the command line gives."""
-    given = read_config(None, overrides)
     config = default_config()
     config.eval = network.eval.copy_and_resolve_references()
-    for name, _ in overrides:
+    for name, value in fields.items():
         group, _, field = name.partition(".")
         if group != "eval" or field in unused:
             raise InputError(
                 f"--config.{name} changes nothing here.",
                 "Give fields of config.eval that are about the images, such as eval.input_size.",
             )
-        config.eval[field] = given.eval[field]
+        config.eval[field] = value
     validate(config)
     return dataclasses.replace(network, eval=config.eval)

@@ -1,6 +1,7 @@
 """A trained network with all that predicting takes: its variables, its classes, its protocol."""
 
 import dataclasses
+import functools
 import os
 import pathlib
 from typing import Any
@@ -9,10 +10,11 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 from flax.traverse_util import flatten_dict
 
 from jaxseg.config import default_config, load_config
-from jaxseg.data import DataInfo
+from jaxseg.data import DataInfo, read_image
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
@@ -23,6 +25,8 @@ from jaxseg.workdir import Workdir
 @dataclasses.dataclass(frozen=True)
 class Network:
     """What `open_run` and `open_exported` give.
+
+    `network.predict("street.jpg")` labels a photograph as the run's evaluation would.
 
     Attributes:
       model: the network.
@@ -38,6 +42,26 @@ class Network:
     info: DataInfo
     eval: ml_collections.ConfigDict
     origin: dict[str, Any]
+
+    def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
+        """The class of each pixel, uint8 [H, W], by the protocol of `eval`.
+
+        Args:
+          image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph; its EXIF
+            orientation is respected.
+
+        Raises:
+          InputError: the file holds no photograph, or the network cannot take one of its size.
+        """
+        if isinstance(image, str | os.PathLike):
+            image = read_image(pathlib.Path(image), upright=True)
+        return self._inference.labels(self.variables, image)
+
+    @functools.cached_property
+    def _inference(self):
+        from jaxseg.inference.protocols import protocol  # which opens networks itself
+
+        return protocol(self.model, self.eval)
 
 
 def load_run(
