@@ -20,6 +20,7 @@ VERBS = {
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
     "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
+    "export": ("jaxseg.cli.export", "make a trained network a program that runs without jaxseg"),
     "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),
     "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
     "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),

@@ -102,7 +102,7 @@ class FCNVGG16(nn.Module):
             pooled[block] = x, grid
 
         padding = 0 if self.padding > 80 else 3
-        if min(x.shape[1:3]) + 2 * padding < 7:
+        if any(n + 2 * padding < 7 for n in x.shape[1:3]):
             raise InputError(
                 f"Images of {images.shape[1]}×{images.shape[2]} leave fc6 "
                 f"a map of {x.shape[1]}×{x.shape[2]}.",

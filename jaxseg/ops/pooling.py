@@ -79,7 +79,8 @@ class _Axis:
     def __init__(self, size: int, window: int, stride: int, padding: int, ceil_mode: bool):
         span = size + 2 * padding - window
         shortest = 1 - stride if ceil_mode else 0
-        if min(size, window, stride) < 1 or not 0 <= padding < window or span < shortest:
+        empty = any(n < 1 for n in (size, window, stride))
+        if empty or not 0 <= padding < window or span < shortest:
             raise InputError(
                 f"A window of {window} with stride {stride} and padding {padding} "
                 f"does not fit {size} pixels.",

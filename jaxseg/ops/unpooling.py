@@ -46,7 +46,7 @@ def max_unpool(
     >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()
     [[0.0, 0.0, 0.0], [7.0, 0.0, 0.0]]
     """
-    size = (int(size[0]), int(size[1]))
+    size = (size[0], size[1])
     _check(values, indices, size)
     indices = indices.astype(jnp.int32)
     fits = all(2 * n - 1 <= m <= 2 * n + 1 for n, m in zip(values.shape[1:3], size, strict=True))
@@ -140,6 +140,8 @@ def _select(values, indices, size):
     out = jnp.where(inside == places, values[:, :, None, :, None, :], 0)
     out = out.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
     missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]
+    if missing == [(0, 0), (0, 0)]:
+        return out
     return jnp.pad(out, [(0, 0), *missing, (0, 0)])
 
 

@@ -1,0 +1,67 @@
+"""`python -m jaxseg export`: a trained network becomes a program that runs without jaxseg."""
+
+import pathlib
+import re
+from collections.abc import Sequence
+
+from jaxseg.cli.network_words import add_network, open_network
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+
+_EXAMPLES = (
+    "python -m jaxseg export --workdir runs/camvid --out camvid.stablehlo",
+    "python -m jaxseg export --workdir runs/camvid --output labels --size 360,480 --out camvid.bin",
+    "python -m jaxseg export --weights networks/fcn8s --format onnx --size 480,640 "
+    "--out fcn8s.onnx",
+)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the words of the verb, exports, prints what goes in and what comes out."""
+    parser = Parser(
+        "export",
+        "Writes a trained network, its variables and its preprocessing as one program: uint8 RGB\n"
+        "photographs [n, height, width, 3] in, logits or labels out. FILE.json, beside it, has\n"
+        "classes, palette and sizes. docs/export.md says how such a program is run.",
+        _EXAMPLES,
+    )
+    add_network(parser)
+    parser.add_argument(
+        "--format",
+        default="stablehlo",
+        metavar="stablehlo|onnx",
+        help="what JAX runs anywhere (default), or ONNX, by the converter jax2onnx",
+    )
+    parser.add_argument(
+        "--output",
+        default="logits",
+        metavar="logits|labels",
+        help="float32 scores of each class (default), or the class of each pixel as uint8",
+    )
+    parser.add_argument(
+        "--size",
+        metavar="HEIGHT,WIDTH",
+        help="of the photographs (default, StableHLO only: any multiples of 32)",
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="file to write; a new one"
+    )
+    args = parser.parse_args(argv)
+    size = None if args.size is None else _size(args.size)
+    network = open_network(args)
+
+    from jaxseg.portable import export_program
+
+    about = export_program(network, args.out, format=args.format, output=args.output, size=size)
+    shapes = (f"{about[k]['dtype']} [{', '.join(map(str, about[k]['shape']))}]" for k in _ENDS)
+    print(f"{args.out}: {' to '.join(shapes)}")
+
+
+_ENDS = ("input", "output")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch(r"([1-9]\d*)[,x×]([1-9]\d*)", text)
+    if match is None:
+        raise InputError(f"--size is {text!r}.", "Give HEIGHT,WIDTH in pixels, such as 480,640.")
+    return int(match[1]), int(match[2])

@@ -1,0 +1,178 @@
+"""A trained network as a program that runs without jaxseg: photographs in, classes out."""
+
+import contextlib
+import json
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import export as jax_export
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.inference.network import Network
+from jaxseg.models import normalize
+
+FORMATS = ("stablehlo", "onnx")
+OUTPUTS = ("logits", "labels")
+PLATFORMS = ("cpu", "cuda", "tpu")
+_MULTIPLE = 32  # of which sizes are that a program is told only when it runs: no size rounds then
+
+
+def export_program(
+    network: Network,
+    path: str | os.PathLike,
+    *,
+    format: str = "stablehlo",
+    output: str = "logits",
+    size: tuple[int, int] | None = None,
+) -> dict[str, Any]:
+    """Writes a network, its variables and its preprocessing as one program, and beside it a text.
+
+    The program takes uint8 RGB photographs [N, H, W, 3], of any N (ONNX: 1), and gives `logits`,
+    float32 [N, H, W, C], or `labels`, uint8 [N, H, W]. Without `size`, H and W may be any multiples
+    of 32 from 64 on that the network can take. It is that network on whole photographs: what the
+    run's evaluation does besides (resize, windows) is left to the caller, and told in the text.
+
+    - "stablehlo": what `jax.export` serialises, for CPU, CUDA and TPU in one file. It runs by
+      `jax.export.deserialize(bytearray(data)).call(photographs)`, with JAX alone.
+    - "onnx": by the converter jax2onnx, in an environment of its own; `size` is required.
+
+    The text is `PATH.json`: the network, what goes in and what comes out, the names and colours of
+    the classes, the run's `config.eval`.
+
+    Returns:
+      What stands in the text.
+
+    Raises:
+      InputError: an unknown format or output, a size that the network cannot take, a file that
+        exists already or cannot be written, or a converter that is not there or gives up.
+    """
+    for value, known in ((format, FORMATS), (output, OUTPUTS)):
+        if value not in known:
+            raise InputError(f"There is no {value!r} to export.", nearest(value, known))
+    path = pathlib.Path(path)
+    text = path.with_name(path.name + ".json")
+    for file in (path, text):
+        if os.path.lexists(file):
+            raise InputError(f"There is something at {file} already.", "Choose another --out.")
+    if format == "onnx" and size is None:
+        raise InputError(
+            "ONNX programs are made for one size of photographs.", "Give it: --size HEIGHT,WIDTH."
+        )
+    check_size(network, size)
+    data = (_stablehlo if format == "stablehlo" else _onnx)(network, output, size)
+    about = _about(network, format, output, size)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for file, content in ((path, data), (text, (json.dumps(about, indent=1) + "\n").encode())):
+            _write(file, content)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror or error}.",
+            "Give an --out that you may write to, on a disk with room.",
+        ) from None
+    return about
+
+
+def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
+    """What is exported, as a function: uint8 [N, H, W, 3] to logits or labels."""
+
+    def run(photographs):
+        images = normalize(photographs, network.model.preprocessing)
+        logits = network.model.apply(network.variables, images)
+        return logits if output == "logits" else logits.argmax(axis=-1).astype(jnp.uint8)
+
+    return run
+
+
+def check_size(network: Network, size: tuple[int, int] | None) -> None:
+    """Raises InputError where the network cannot take photographs of that size."""
+    if size is not None:
+        photographs = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
+        jax.eval_shape(program(network, "logits"), photographs)
+
+
+def _stablehlo(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
+    if size is None:
+        # the smallest map of an H of 32 * h + more has h rows: no size that JAX must know is a
+        # difference, whose sign it could not tell
+        more = _MULTIPLE * _more(network)
+        shape = jax_export.symbolic_shape(f"n, {_MULTIPLE}*h + {more}, {_MULTIPLE}*w + {more}, 3")
+    else:
+        shape = jax_export.symbolic_shape(f"n, {size[0]}, {size[1]}, 3")
+    exported = jax_export.export(jax.jit(program(network, output)), platforms=PLATFORMS)(
+        jax.ShapeDtypeStruct(shape, jnp.uint8)
+    )
+    return bytes(exported.serialize())
+
+
+def _more(network: Network) -> int:
+    """How many times 32 pixels a photograph must have more than 32."""
+    return max(1, getattr(network.model, "fc_kernel", 1) - 1)
+
+
+def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
+    try:
+        import jax2onnx
+    except ImportError:
+        raise InputError(
+            "The converter to ONNX is not installed.",
+            "Install jax2onnx and onnx in an environment of their own (docs/export.md), for they "
+            "take other versions of jaxseg's dependencies.",
+        ) from None
+    photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
+    try:
+        with _cpu_forms():
+            model = jax2onnx.to_onnx(program(network, output), [photograph], model_name="jaxseg")
+    except Exception as error:  # whatever it does not know: of its many kinds of error none is said
+        what = f"{error}".partition("\n")[0] or type(error).__name__
+        raise InputError(
+            f"jax2onnx cannot convert this {type(network.model).__name__}: {what}.",
+            "Export it as stablehlo; docs/export.md says which networks can be converted.",
+        ) from error
+    return model.SerializeToString()
+
+
+@contextlib.contextmanager
+def _cpu_forms() -> Iterator[None]:
+    """Traces each operation's form for CPUs: ONNX has no choice by platform, and jax2onnx makes
+    mistakes in the other forms (windows over four axes, layouts around additions).
+    """
+    choose = jax.lax.platform_dependent
+    jax.lax.platform_dependent = lambda *arrays, default, cpu=None, **_: (cpu or default)(*arrays)
+    try:
+        yield
+    finally:
+        jax.lax.platform_dependent = choose
+
+
+def _about(network: Network, format: str, output: str, size: tuple[int, int] | None) -> dict:
+    more = _MULTIPLE * _more(network)
+    height, width = size or (f"{_MULTIPLE}*h + {more}", f"{_MULTIPLE}*w + {more}")
+    count = "n" if format == "stablehlo" else 1
+    classes = network.info.num_classes
+    after = {"logits": ["float32", [classes]], "labels": ["uint8", []]}[output]
+    about = {
+        "format": format,
+        **network.origin,
+        "input": {"dtype": "uint8", "shape": [count, height, width, 3], "channels": "RGB"},
+        "output": {"what": output, "dtype": after[0], "shape": [count, height, width, *after[1]]},
+        "class_names": list(network.info.class_names),
+        "palette": [list(colour) for colour in network.info.palette],
+        "evaluated_as": network.eval.to_dict(),
+    }
+    return json.loads(json.dumps(about))  # as it will be read
+
+
+def _write(path: pathlib.Path, content: bytes) -> None:
+    """Writes a file: whole or not at all."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
