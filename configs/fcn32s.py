@@ -13,8 +13,10 @@ others repeated it. From ImageNet's VGG16 only: from random weights this rate le
 Data: VOC 2012, and beside it SBD (benchmark_RELEASE) and VOC 2011's lists. Without those,
 --config.data.train_split=train and --config.data.eval_split=val take VOC's own.
 
-Hardware: one GPU of 12 GB (the authors': a Titan X, about three days with Caffe). Photographs keep
-their sizes, and each new size is compiled once; --config.data.pad_to=64 makes those few.
+Hardware: one GPU of 12 GB (the authors': a Titan X, about three days with Caffe); of several,
+CUDA_VISIBLE_DEVICES chooses one. Photographs keep their sizes, and each new size is compiled once;
+--config.data.pad_to=64 (the first layers then see other edges) and --config.eval.pad_to=64 make
+those few.
 
 Variants:
   :mean   the same step with a mean over pixels (see `jaxseg.recipes.fcn_mean`)

@@ -91,7 +91,7 @@ def test_first_steps(run, name, words, tmp_path):
     first, *later = run(name, *words)
     if name == "fcn32s":  # the scores start at zero, and the loss is a sum over pixels
         pixels = first[0] / GUESS
-        assert pixels > 64 * 64 * 0.8 and abs(pixels - round(pixels)) < 0.01
+        assert pixels > 64 * 64 * 0.8 and abs(pixels - round(pixels)) < 0.05
     elif name == "deconvnet":
         (second,) = later
         assert len(first) == len(second) == 3
