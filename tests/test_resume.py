@@ -95,6 +95,8 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
     assert_same_run(asked, finished_command[0], tiny(), restored)
 
 
+KILLS = 20
+
 # Everything that a step may depend on or carry with it.
 FULL = {
     "train.accumulate": 2,
@@ -113,41 +115,45 @@ def unfinished(workdir):
     return {p.name for p in workdir.checkpoints.glob("*")} - set(whole)
 
 
-def a_moment(workdir, rng, saving):
-    """A condition for `kill_when`: so many seconds after the start, or in one of the next saves."""
-    wait, saves = rng.uniform(0, 1.5), rng.randint(1, 4)
-    left, seen, began = unfinished(workdir), set(), []
+def a_moment(workdir, rng, kind):
+    """A condition for `kill_when`: in the start, in a step, or in one of the next saves."""
+    born, wait, saves = time.monotonic(), rng.uniform(0, 1), rng.randint(1, 4)
+    log = workdir.log.read_bytes() if workdir.log.exists() else b""
+    left, seen, stepped = unfinished(workdir), set(), []
 
     def come():
-        if saving:
+        if kind == "start":
+            return time.monotonic() > born + 10 * wait
+        if kind == "save":
             seen.update(unfinished(workdir) - left)
             return len(seen) >= saves
-        if workdir.log.exists() and not began:
-            began.append(time.monotonic())
-        return bool(began) and time.monotonic() > began[0] + wait
+        if not stepped and workdir.log.exists() and not log.startswith(workdir.log.read_bytes()):
+            stepped.append(time.monotonic())
+        return bool(stepped) and time.monotonic() > stepped[0] + wait
 
     return come
 
 
 @pytest.mark.slow
 def test_killed_at_twenty_random_moments(words, process, tiny, restored, tmp_path):
-    """At any time from the start of the log on, and every other time while it saves."""
+    """Half of them in a save, a quarter in steps, a quarter before the first."""
     finished = Workdir(tmp_path / "finished")
     run = process(*words(finished.path, FULL), devices=2)
     assert (run.communicate(timeout=300)[1], run.returncode) == ("", 0)
 
     rng, runs, kills, in_a_save = random.Random(0), 0, 0, 0
-    while kills < 20:
+    while kills < KILLS:
         killed = Workdir(tmp_path / f"killed{runs}")
         while True:
-            moment = a_moment(killed, rng, saving=kills % 2)
+            left = unfinished(killed)
+            moment = a_moment(killed, rng, ("step", "save", "start", "save")[kills % 4])
             run = process(*words(killed.path, FULL), devices=2, start_new_session=True)
-            if not kill_when(run, moment if kills < 20 else lambda: False):
+            if not kill_when(run, moment if kills < KILLS else lambda: False):
                 break
             kills += 1
-            in_a_save += bool(unfinished(killed))
+            in_a_save += bool(unfinished(killed) - left)
         assert run.returncode == 0
         assert_same_run(killed, finished, tiny(FULL), restored)
         runs += 1
     print(f"{kills} kills, {in_a_save} of them while a checkpoint was being written, {runs} runs")
-    assert in_a_save >= 5
+    assert in_a_save >= KILLS // 4
