@@ -88,7 +88,7 @@ def losses(workdir):
     ],
 )
 def test_first_steps(run, name, words, tmp_path):
-    first, *later = run(name, *words)
+    first, *later = run(name, *words, "--config.log.pictures=0")
     if name == "fcn32s":  # the scores start at zero, and the loss is a sum over pixels
         pixels = first[0] / GUESS
         assert pixels > 64 * 64 * 0.8 and abs(pixels - round(pixels)) < 0.05
