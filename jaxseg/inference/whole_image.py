@@ -29,8 +29,8 @@ def predict(
     Args:
       model: the network.
       variables: its parameters and statistics.
-      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph; its EXIF orientation
-        is respected.
+      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph; its EXIF
+        orientation is respected.
       probabilities: whether to give each class's probability as well.
 
     Returns:
