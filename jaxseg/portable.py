@@ -117,23 +117,26 @@ def _more(network: Network) -> int:
 def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
     try:
         import jax2onnx
+        import onnxruntime
     except ImportError:
         raise InputError(
             "The converter to ONNX is not installed.",
-            "Install jax2onnx and onnx in an environment of their own (docs/export.md), for they "
-            "take other versions of jaxseg's dependencies.",
+            "Install jax2onnx and onnxruntime in an environment of their own (docs/export.md), for "
+            "they take other versions of jaxseg's dependencies.",
         ) from None
     photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
     try:
         with _cpu_forms():
             model = jax2onnx.to_onnx(program(network, output), [photograph], model_name="jaxseg")
-    except Exception as error:  # whatever it does not know: of its many kinds of error none is said
+        data = model.SerializeToString()
+        onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])  # may refuse it
+    except Exception as error:  # whatever they do not know: of its many kinds of error none is said
         what = f"{error}".partition("\n")[0] or type(error).__name__
         raise InputError(
             f"jax2onnx cannot convert this {type(network.model).__name__}: {what}.",
             "Export it as stablehlo; docs/export.md says which networks can be converted.",
         ) from error
-    return model.SerializeToString()
+    return data
 
 
 @contextlib.contextmanager
@@ -153,13 +156,12 @@ def _about(network: Network, format: str, output: str, size: tuple[int, int] | N
     more = _MULTIPLE * _more(network)
     height, width = size or (f"{_MULTIPLE}*h + {more}", f"{_MULTIPLE}*w + {more}")
     count = "n" if format == "stablehlo" else 1
-    classes = network.info.num_classes
-    after = {"logits": ["float32", [classes]], "labels": ["uint8", []]}[output]
+    dtype, scores = ("float32", [network.info.num_classes]) if output == "logits" else ("uint8", [])
     about = {
         "format": format,
         **network.origin,
         "input": {"dtype": "uint8", "shape": [count, height, width, 3], "channels": "RGB"},
-        "output": {"what": output, "dtype": after[0], "shape": [count, height, width, *after[1]]},
+        "output": {"what": output, "dtype": dtype, "shape": [count, height, width, *scores]},
         "class_names": list(network.info.class_names),
         "palette": [list(colour) for colour in network.info.palette],
         "evaluated_as": network.eval.to_dict(),

@@ -38,7 +38,7 @@ NETWORKS = {
     ),
     "pspnet, maximum": ("pspnet_resnet50", {"depth": 14, "pooling": "max"}),
 }
-QUICK = ("fcn8s", "pspnet")
+QUICK = ("fcn8s",)
 
 
 def network(case, classes=5):

@@ -137,7 +137,7 @@ def test_a_folder(finished, predict, tmp_path):
     assert contents(out).keys() == made.keys()
 
 
-@pytest.mark.parametrize("input_size", [None, (40, 56)])
+@pytest.mark.parametrize("input_size", [pytest.param(None, marks=pytest.mark.slow), (40, 56)])
 def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_size):
     fields = json.loads(copied.config.read_text()) | {"eval.input_size": input_size}
     copied.config.write_text(json.dumps(fields))
