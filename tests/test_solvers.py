@@ -4,6 +4,7 @@ import functools
 import re
 import types
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,11 +13,14 @@ import pytest
 
 from jaxseg.cli.config_args import read_stages
 from jaxseg.models import create_model
+from jaxseg.models.layers import Head
+from jaxseg.models.preprocessing import CAFFE_VGG
+from jaxseg.ops import align_corners
 from jaxseg.optim import make_optimizer, make_schedule, multipliers, parameter_name
 from jaxseg.recipes import fcn_heavy, fcn_mean
-from jaxseg.step import create_state, make_train_step
+from jaxseg.step import make_train_step, state_at_start
 
-SIZE, C, STEPS = (40, 56), 3, 5
+SIZE, C, STEPS = (32, 40), 3, 4
 PIXELS = SIZE[0] * SIZE[1]
 
 
@@ -26,19 +30,31 @@ def photographs(shares):
     for share in shares:
         labels = rng.integers(0, C, (1, *SIZE), dtype=np.uint8)
         labels[rng.random(labels.shape) >= share] = 255
-        yield rng.integers(0, 256, (1, *SIZE, 3), dtype=np.uint8), labels
+        yield rng.integers(110, 130, (1, *SIZE, 3), dtype=np.uint8), labels
+
+
+class Toy(nn.Module):
+    """Two convolutions with biases, and bilinear upsampling: what a solver needs, soon compiled."""
+
+    num_classes: int = C
+    preprocessing = CAFFE_VGG
+
+    @nn.compact
+    def heads(self, x, train=False):
+        up = align_corners((-(-x.shape[1] // 4), -(-x.shape[2] // 4)), x.shape[1:3])
+        x = nn.relu(nn.Conv(6, (3, 3), strides=4, name="conv1")(x))
+        return [Head(nn.Conv(self.num_classes, (1, 1), name="score")(x), up)]
+
+    def __call__(self, x):
+        return self.heads(x)[0].upsampled()
 
 
 @pytest.fixture(scope="module")
 def network():
-    """FCN-32s of a few channels, without dropout: its parameters, and the loss of a step, plainly.
-
-    Scores do not start at zero here, so that all parameters move from the first step on.
-    """
-    model = create_model("fcn32s_vgg16", C, width=0.03, fc_channels=200, padding=1, dropout=0.0)
-    state = create_state(model, optax.identity(), 0, SIZE)
-    score = state.params["score_fr"]["kernel"]
-    params = state.params | {"score_fr": {**state.params["score_fr"], "kernel": score + 0.02}}
+    """A network, its parameters, and the gradient of a plain sum over pixels."""
+    model = Toy()
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *SIZE, 3)))
+    params = jax.device_get(variables["params"])
     mean = jnp.asarray(model.preprocessing.mean)
 
     @jax.jit
@@ -60,8 +76,7 @@ def trained(network, config, shares):
     """Parameters after each step by the recipe's own optimiser and loss."""
     optimizer = make_optimizer(config.optim, config.train.steps)
     step = jax.jit(make_train_step(network.model, optimizer, config.loss, seed=0))
-    state = create_state(network.model, optimizer, 0, SIZE)
-    state = state.replace(params=network.params, opt_state=optimizer.init(network.params))
+    state = state_at_start({"params": network.params}, optimizer)
     path = []
     for image, labels in photographs(shares):
         state, _ = step(state, image, labels)
@@ -107,7 +122,7 @@ def assert_same_moves(network, got, want, within=2e-4):
 
 
 LR = 2e-6
-ALL, SOME = (1.0,) * STEPS, (1.0, 0.4, 0.9, 0.1, 0.6)
+ALL, SOME = (1.0,) * STEPS, (1.0, 0.4, 0.9, 0.1)
 
 
 def test_the_heavy_solver_by_hand(network):
