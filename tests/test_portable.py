@@ -179,7 +179,7 @@ def test_words_that_are_wrong(finished, tmp_path, capsys, words, pattern):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", NETWORKS)
+@pytest.mark.parametrize("case", [c for c in NETWORKS if c != "deconvnet"])  # see docs/export.md
 def test_onnx(tmp_path, case):
     pytest.importorskip("jax2onnx", reason="in an environment of its own: see docs/export.md")
     runtime = pytest.importorskip("onnxruntime")
