@@ -30,8 +30,8 @@ def get_config(variant: str = "small"):
     if variant == "small":
         c.model.width = 0.25
         c.model.fc_channels = 2048  # 512 with this width
-        # With 1, what fc6-deconv adds up does not depend on the size of the map; from 7 on, crops of
-        # 224 would see one window where the whole image is many.
+        # With 1, what fc6-deconv adds up does not depend on the size of the map; a larger window
+        # meets more of a whole image's cells than of a crop's.
         c.model.fc_kernel = 1
         c.augment.crop = (192, 256)
         c.augment.scale = (0.7, 1.2)  # large beside the cells of 32 pixels all has to pass through

@@ -71,6 +71,8 @@ class ModelTests:
       too_small: an image it cannot take; None where there is none.
       bfloat16_outliers: share of the logits that rounding may move far (a maximum that is found
         at another place moves what is unpooled).
+      gradient_jumps: where last bits move maxima and so the gradient: how far, as a share of its
+        norm, the gradient of several devices may be from that of one; 0: each element is close.
     """
 
     make: Callable[..., nn.Module]
@@ -78,6 +80,7 @@ class ModelTests:
     other_size: tuple[int, int]
     too_small: tuple[int, int] | None = None
     bfloat16_outliers = 0.0
+    gradient_jumps = 0.0
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -214,6 +217,13 @@ class ModelTests:
         np.testing.assert_allclose(value, trained[0], rtol=1e-5)
         trees_close(changed, trained[2], 1e-5)
         assert len(value.sharding.device_set) == 8
+        if self.gradient_jumps:
+            away, all_of_it = (
+                np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(tree)))
+                for tree in (jax.tree.map(jnp.subtract, gradient, trained[1]), trained[1])
+            )
+            assert away < self.gradient_jumps * all_of_it
+            return
         norm = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(trained[1]))
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * norm),

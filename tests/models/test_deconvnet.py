@@ -29,6 +29,8 @@ class TestDeconvNet(ModelTests):
     make = functools.partial(narrow, bn_epsilon=1e-5)
     size, other_size, too_small = (64, 96), (128, 64), (32, 64)
     bfloat16_outliers = 0.1
+    # noise of 1e-7 in the images moves two thirds of the gradient's arrays further than 1e-3
+    gradient_jumps = 0.05
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fc_kernel, sizes):
     variables = randomized(shapes_of(model, sizes[0]))
     other = Reference(5, 0.05, fc_kernel).load(variables)
     layers = ["conv1_1", "fc6", "fc6_deconv", "deconv5_1", "deconv1_2", "score"]
-    assert_agrees(model, variables, other, sizes, layers)
+    assert_agrees(model, variables, other, sizes, layers, inner=2e-4)
 
 
 def test_number_of_parameters():
