@@ -25,7 +25,7 @@ class Likely:
         e = np.exp(self._values(variables, image, size))
         return e / e.sum(-1, keepdims=True)
 
-    def _values(self, variables, image, size):
+    def _values(self, variables, image, size=None):
         assert variables == self._variables and image is IMAGE
         shape = size or image.shape[:2]
         return np.random.default_rng(self._seed).normal(0, 2, (*shape, 3)).astype(np.float32)
