@@ -77,7 +77,7 @@ def mean_field(
 
     Sums over positions are exact to 1e-5, those over positions and colours come from `Lattice`. As
     in the authors' code, and unlike in the paper's formulas, a pixel hears itself as well. A
-    photograph of 500×375 with 21 classes takes 4 to 10 seconds on one core, and memory of about
+    photograph of 500×375 with 21 classes takes 4 to 10 seconds on one core, and at most some
     100 (C + 10) bytes a pixel.
 
     Args:
