@@ -170,7 +170,7 @@ def test_the_command_evaluate_repeats_the_scores(finished_command, process):
 def test_quiet_in_a_pipe(finished_command):
     lines = finished_command[1].splitlines()
     assert lines[0] == f"workdir: {finished_command[0].path}"
-    assert len(lines) < 20 and "\r" not in finished_command[1]
+    assert len(lines) < 30 and "\r" not in finished_command[1]
     assert not [line for line in lines if "it/s" in line or "step/s" in line]
 
 

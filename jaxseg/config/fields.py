@@ -11,7 +11,6 @@ import ml_collections
 
 from jaxseg.config.defaults import default_config
 from jaxseg.errors import InputError, nearest
-from jaxseg.losses import TAKES, names_in
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -141,6 +140,8 @@ def _check_needs(flat: dict[str, Any]) -> None:
 
 def _check_loss(flat: dict[str, Any]) -> None:
     """Raises InputError for an unknown loss, or a field that none of those that are named takes."""
+    from jaxseg.losses import TAKES, names_in  # imports jax: not for those who only parse words
+
     names = names_in(flat["loss.name"])
     taken = {field for name in names for field in TAKES[name]}
     defaults = flatten(default_config())
