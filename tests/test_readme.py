@@ -21,7 +21,7 @@ def _cases():
         yield pytest.param(block, id=f"block {number}", marks=[] if quick else pytest.mark.slow)
 
 
-@pytest.mark.parametrize("block", _cases())
+@pytest.mark.parametrize("block", list(_cases()))
 def test_readme(block, finished, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)
