@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 from scipy import sparse
+from scipy.special import softmax
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.permutohedral import Lattice
@@ -116,9 +117,9 @@ def mean_field(
 
     classes = probabilities.shape[2]
     unary = np.log(np.maximum(probabilities, 1e-20)).astype(np.float32).reshape(-1, classes)
-    q = _softmax(unary)
+    q = softmax(unary, axis=1)
     for _ in range(crf.iterations):
-        q = _softmax(unary + weights[0] * position(q) + weights[1] * bilateral(q))
+        q = softmax(unary + weights[0] * position(q) + weights[1] * bilateral(q), axis=1)
     return q.reshape(*size, classes)
 
 
@@ -154,8 +155,3 @@ def _normalized(sums: _Filter, size: tuple[int, int], normalization: str) -> _Fi
         return lambda values: sums(values) / total
     root = np.sqrt(total)
     return lambda values: sums(values / root) / root
-
-
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-    return exponentials / exponentials.sum(axis=1, keepdims=True)

@@ -5,6 +5,7 @@ import pathlib
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
+from scipy.special import softmax
 
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError, nearest
@@ -37,7 +38,17 @@ class Scored(Likely, Protocol):
         ...
 
 
-class Ensemble:
+class _MostLikely:
+    """Labels of what gives probabilities."""
+
+    def labels(
+        self: Likely, variables: Any, image: np.ndarray, size: Size | None = None
+    ) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+
+
+class Ensemble(_MostLikely):
     """Two networks as DeconvNet's authors join theirs with an FCN-8s (EDeconvNet, section 4.4).
 
     Args:
@@ -63,10 +74,6 @@ class Ensemble:
         self._first, self._second, self._variables = first, second, variables
         self._rule = rule
 
-    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
-        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
-
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
@@ -74,12 +81,13 @@ class Ensemble:
         first, second = self._first, self._second
         if self._rule == "product" and isinstance(first, Scored) and isinstance(second, Scored):
             scores = np.maximum(first.scores(variables, image, size), 0)
-            return _softmax(scores * np.maximum(second.scores(self._variables, image, size), 0))
+            scores *= np.maximum(second.scores(self._variables, image, size), 0)
+            return softmax(scores, axis=-1)
         one = first.probabilities(variables, image, size)
         return (one + second.probabilities(self._variables, image, size)) / 2
 
 
-class WithCRF:
+class WithCRF(_MostLikely):
     """A network, and a dense CRF that sharpens its probabilities at the photograph's edges.
 
     Args:
@@ -89,10 +97,6 @@ class WithCRF:
 
     def __init__(self, inference: Likely, crf: CRF):
         self._inference, self._crf = inference, crf
-
-    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
-        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
@@ -132,8 +136,3 @@ def open_network(folder: str | os.PathLike, classes: int) -> "Network":
             "Give one that was trained on the same classes.",
         )
     return network
-
-
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    exponentials = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return exponentials / exponentials.sum(axis=-1, keepdims=True)

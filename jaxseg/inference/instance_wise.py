@@ -15,14 +15,13 @@ from jaxseg.data.batches import round_up
 from jaxseg.data.crops import Box, cut, enlarged
 from jaxseg.data.proposals import propose
 from jaxseg.errors import InputError, nearest
+from jaxseg.inference.padding import Size
 from jaxseg.models import normalize
 
 OVERLAPS = ("max", "mean")
 _BATCH = 10  # windows that the network sees at once
 _ROWS = 64  # of the image that are put together at once
 _COLUMNS = 64  # the image's width is rounded up to these, so that few are compiled
-
-Size = tuple[int, int]
 
 
 class InstanceWise:
