@@ -12,6 +12,8 @@ from typing import Any
 
 import jax
 
+from jaxseg.whole_file import write_whole
+
 _PACKAGES = (
     "jaxseg",
     "jax",
@@ -67,9 +69,7 @@ def record(path: pathlib.Path, step: int) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         entries = []
     text = json.dumps([*entries, {"step": step} | environment()], indent=1)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    temporary.replace(path)
+    write_whole(path, text + "\n")
 
 
 def _version(package: str) -> str | None:

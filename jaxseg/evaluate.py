@@ -21,6 +21,7 @@ from jaxseg.inference.protocols import describe, on_devices, protocol
 from jaxseg.inference.whole_image import coarse_scores
 from jaxseg.sharding import make_mesh, replicated, split_batch, to_devices
 from jaxseg.trained import load_trained
+from jaxseg.whole_file import write_whole
 
 _FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
 
@@ -267,9 +268,7 @@ def write_scores(path: pathlib.Path, scores: dict) -> None:
         return None if isinstance(value, float) and np.isnan(value) else value
 
     scores = {key: plain(value) for key, value in scores.items()}
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(scores, indent=1, allow_nan=False) + "\n")
-    temporary.replace(path)
+    write_whole(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
 
 
 def evaluate_workdir(

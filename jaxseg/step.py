@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
+from jaxseg.inference.whole_image import coarse_scores
 from jaxseg.losses import labelled_weight, named_loss
 from jaxseg.losses.inputs import checked_weights
 from jaxseg.metrics import coarse_confusion
@@ -233,12 +234,9 @@ def make_eval_step(
     """
 
     def eval_step(variables, images, labels, confusion):
-        images = normalize(images, model.preprocessing)
-        head = model.apply(variables, images, method="heads")[0]
-        upsampling = head.upsampling.resized(labels.shape[1:3])
-        return confusion + coarse_confusion(
-            head.logits, labels, upsampling, ignore_label=ignore_label
-        )
+        size = labels.shape[1:3]
+        scores, upsampling = coarse_scores(model, variables, images, size, layout=None)
+        return confusion + coarse_confusion(scores, labels, upsampling, ignore_label=ignore_label)
 
     return eval_step
 

@@ -9,6 +9,7 @@ import ml_collections
 from jaxseg.config.defaults import default_config
 from jaxseg.config.fields import flatten, set_field, validate
 from jaxseg.errors import InputError
+from jaxseg.whole_file import write_whole
 
 
 def save_config(config: ml_collections.ConfigDict, path: str | os.PathLike) -> None:
@@ -19,10 +20,8 @@ def save_config(config: ml_collections.ConfigDict, path: str | os.PathLike) -> N
     """
     path = pathlib.Path(path)
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
-    unfinished = path.with_name(path.name + ".tmp")
     try:
-        unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        unfinished.replace(path)
+        write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
     except OSError as e:
         raise InputError(
             f"Cannot write {path}: {e.strerror}.", "Choose a folder that you may write to."

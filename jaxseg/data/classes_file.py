@@ -6,11 +6,11 @@ from pathlib import Path
 
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
+from jaxseg.whole_file import write_whole
 
 
 def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
     """Writes names and colours of the classes as JSON, one line a key; never leaves half a file."""
-    path = Path(path)
     about = {
         "name": info.name,
         "class_names": info.class_names,
@@ -18,9 +18,7 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
         "ignore_label": info.ignore_label,
     }
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in about.items())
-    unfinished = path.with_name(path.name + ".tmp")
-    unfinished.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-    unfinished.replace(path)
+    write_whole(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def load_classes(path: str | os.PathLike) -> DataInfo:

@@ -7,16 +7,16 @@ from pathlib import Path
 
 import ml_collections
 
+from jaxseg.whole_file import write_whole
+
 
 def remember(name: str, folder: Path) -> None:
     """Notes that the data set `name` is in `folder`; a home that cannot be written to is let be."""
     places = _places() | {name: str(folder.expanduser().absolute())}
     path = _file()
-    temporary = path.with_suffix(".unfinished")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(places, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(path)
+        write_whole(path, json.dumps(places, indent=1) + "\n")
     except OSError:
         pass  # the folder still works as config.data.root
 

@@ -17,6 +17,7 @@ from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError, nearest
+from jaxseg.whole_file import write_whole
 
 INDEX = "records.json"
 _HEAD = struct.Struct("<II")  # lengths of photo and mask
@@ -63,9 +64,7 @@ def write_records(
         index |= {"name": info.name, "class_names": info.class_names, "palette": info.palette,
                   "published_splits": dict(info.splits)}  # fmt: skip
         index["splits"][split] = entries
-        temporary = folder / (INDEX + ".unfinished")
-        temporary.write_text(json.dumps(index) + "\n", encoding="utf-8")
-        temporary.replace(folder / INDEX)
+        write_whole(folder / INDEX, json.dumps(index) + "\n")
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be written ({error}).",
