@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxseg import metrics
-from jaxseg.data import Source, batch_shapes, eval_batches
+from jaxseg.data import Example, Source, batch_shapes, eval_batches
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layouts
 from jaxseg.inference.protocols import describe, on_devices, protocol
@@ -38,6 +38,9 @@ class Evaluator:
       model: the network.
       source: the data set.
       config: a run's config; `eval` and `data` are used.
+
+    Raises:
+      InputError: as `jaxseg.inference.protocol`.
     """
 
     def __init__(self, model: nn.Module, source: Source, config: ml_collections.ConfigDict):
@@ -45,7 +48,9 @@ class Evaluator:
         self._model = model
         self._config = config
         self._whole = on_devices(config.eval)
-        self._inference = protocol(model, config.eval)
+        self._inference = protocol(
+            model, config.eval, lambda: {source.name(i): source.size(i) for i in range(len(source))}
+        )
         batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
         self._mesh = make_mesh(batch_size, "eval.batch_size")
         self._batch_size = batch_size
@@ -106,12 +111,13 @@ class Evaluator:
         names = list(self.source.info.class_names)
         return result | {"class_names": names, "protocol": self._protocol()}
 
-    def labels(self, variables, image: np.ndarray) -> np.ndarray:
-        """The classes of one photograph, uint8 [H, W, 3], by the protocol: uint8 [H, W].
+    def labels(self, variables, example: Example) -> np.ndarray:
+        """The classes of one example of the data set, by the protocol: uint8 [H, W].
 
         Each process works alone, so that one may ask by itself.
         """
-        return self._inference.labels(_of_this_process(variables), image)
+        inference = self._inference.named(example.name)
+        return inference.labels(_of_this_process(variables), example.image)
 
     def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Index, truth and prediction (uint8 [H, W]) of every image of this process, once."""
@@ -127,8 +133,8 @@ class Evaluator:
                     if self._whole:
                         yield index, truth, predictions[slot, :height, :width]
                     else:
-                        image = batch["image"][slot]
-                        yield index, truth, self._inference.labels(variables, image)
+                        inference = self._inference.named(self.source.name(index))
+                        yield index, truth, inference.labels(variables, batch["image"][slot])
 
     def _totals(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
         """The confusion matrix, and the counts of boundaries where they are wanted."""

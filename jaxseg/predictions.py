@@ -78,20 +78,23 @@ def predict_photographs(
       photograph, too large, or of a size that the network cannot take.
 
     Raises:
-      InputError: `out` cannot be written, or holds predictions of another network.
+      InputError: `out` cannot be written, or holds predictions of another network; or the
+        network's `eval` is wrong, such as a file of boxes that has none of some photograph.
     """
     folder = _Results(pathlib.Path(out), network, overlay, probabilities)
     folder.check(overwrite)
-    inference = protocol(network.model, _protocol(network.eval, photographs))
+    inference = protocol(
+        network.model, _protocol(network.eval, photographs), lambda: _sizes(photographs)
+    )
     todo = [p for p in photographs if overwrite or not folder.has(p.name)]
     limit = _limit(network.eval, probabilities, max_pixels)
     bad = []
     for photograph, read in progress(_read_ahead(todo, limit), len(todo)):
         try:
-            image = read()
-            likely = inference.probabilities(network.variables, image) if probabilities else None
+            image, ask = read(), inference.named(photograph.name)
+            likely = ask.probabilities(network.variables, image) if probabilities else None
             labels = (
-                inference.labels(network.variables, image)
+                ask.labels(network.variables, image)
                 if likely is None
                 else likely.argmax(axis=-1).astype(np.uint8)
             )
@@ -122,6 +125,15 @@ def _protocol(
             config.pad_to = _PAD_TO
             return config
     return config
+
+
+def _sizes(photographs: Iterable[Photograph]) -> dict[str, tuple[int, int]]:
+    """The (height, width) of each by name, upright; without those that cannot be read at all."""
+    sizes = {}
+    for photograph in photographs:
+        with contextlib.suppress(InputError):  # it is told when the pixels are read
+            sizes[photograph.name] = read_size(photograph.path, photograph.data, upright=True)
+    return sizes
 
 
 def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> int | None:

@@ -194,5 +194,5 @@ def _picture(variables, evaluator: Evaluator, pictures: int):
     rows = []
     for index in np.linspace(0, len(source) - 1, count).round().astype(int):
         example = source[int(index)]
-        rows.append((example.image, example.label, evaluator.labels(variables, example.image)))
+        rows.append((example.image, example.label, evaluator.labels(variables, example)))
     return comparison(rows, source.info)

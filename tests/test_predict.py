@@ -269,6 +269,31 @@ def test_a_gigantic_photograph_takes_no_memory(finished, process, tmp_path):
     assert peaks["huge"] < peaks["small"] + 50, peaks
 
 
+INSTANCES = ["--config.eval.protocol=instances", "--config.eval.crop=(32, 32)"]
+
+
+@pytest.mark.parametrize(
+    ("lines", "pattern"),
+    [
+        ("x 0 0 33 47\nx 1 0 34 5", "Line 2 of .*boxes.txt is 'x 1 0 34 5', but the image is 33"),
+        ("x 0 -1 33 47", "Line 1 of .*'x 0 -1 33 47', but the image is 33 wide and 47 high"),
+        ("x 0 0 0 47", "Line 1 of .*a box without a pixel"),
+        ("x 0 0 9", "Line 1 of .*no name with four whole numbers"),
+        ("y 0 0 33 47", "boxes.txt has no box of the image 'x'; its line 1 is 'y 0 0 33 47'"),
+        ("", "boxes.txt has no box of the image 'x': it is empty"),
+        (None, "boxes.txt cannot be read"),
+    ],
+)
+def test_boxes_that_are_wrong(refused, tmp_path, lines, pattern):
+    """The photograph is upright: 33 wide, 47 high."""
+    photograph(tmp_path / "x.jpg", exif=turned(8))
+    if lines is not None:
+        (tmp_path / "boxes.txt").write_text(lines)
+    words = [tmp_path / "x.jpg", f"--config.eval.boxes={tmp_path / 'boxes.txt'}"]
+    refused(pattern, *words, *INSTANCES)
+    refused("eval.boxes is .* which changes nothing while eval.protocol is 'whole'", *words)
+
+
 # ---- which photographs
 
 

@@ -163,7 +163,7 @@ def default_config() -> ml_collections.ConfigDict:
     # shapes are compiled; no logit changes; None: each image's own size
     # scores always count the labels' own pixels, whatever size the network sees
     # the network on the "whole" image, "sliding" over it (PSPNet), or on windows about proposed
-    # objects ("instances": DeconvNet; needs the extra opencv)
+    # objects ("instances": DeconvNet)
     c.eval.protocol = "whole"
     # sliding, instances: (height, width) of the windows, as in training
     c.eval.crop = placeholder(tuple)
@@ -174,6 +174,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.windows = 50  # instances: so many at most
     c.eval.min_side = 112  # instances: pixels of the shorter side that a window has at least
     c.eval.overlap = "max"  # instances: of the windows' scores, "max" or "mean"
+    # instances: a file of boxes, NAME left top right bottom a line, an image's best first; None:
+    # proposed by Selective Search, which needs the extra opencv
+    c.eval.boxes = placeholder(str)
     # another network, whose predictions are joined with this one's: a run's workdir, or a folder
     # that `python -m jaxseg convert` wrote. It sees images as in its own run, or whole
     c.eval.ensemble = placeholder(str)

@@ -294,7 +294,7 @@ def _is_rules(value: tuple) -> bool:
 _PROTOCOLS = {  # of evaluation, and the fields that only some of them have
     "whole": ("eval.input_size", "eval.pad_to"),
     "sliding": ("eval.crop", "eval.base_size", "eval.scales", "eval.flip", "eval.fusion"),
-    "instances": ("eval.crop", "eval.windows", "eval.min_side", "eval.overlap"),
+    "instances": ("eval.crop", "eval.windows", "eval.min_side", "eval.overlap", "eval.boxes"),
 }
 
 _CHOICES = {

@@ -1,6 +1,6 @@
 """Boxes that somebody proposed, from a text file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from jaxseg.data.crops import Box
@@ -50,6 +50,28 @@ def read_boxes(path: Path, size: Callable[[str], tuple[int, int] | None]) -> dic
         if left < 0 or top < 0 or right > shape[1] or bottom > shape[0]:
             raise _bad(path, row, line, f"but the image is {shape[1]} wide and {shape[0]} high")
         boxes.setdefault(name, []).append((top, left, bottom, right))
+    return boxes
+
+
+def read_boxes_of_all(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, list[Box]]:
+    """`read_boxes` for images that must all have a box there.
+
+    Args:
+      path: the file.
+      sizes: the (height, width) of each image by its name.
+
+    Raises:
+      InputError: as `read_boxes`, or an image has no box, as where names are written differently.
+    """
+    boxes = read_boxes(path, sizes.get)
+    if missing := [name for name in sizes if name not in boxes]:
+        first = next(iter(read_lines(path)), None)
+        others = f" (nor of {len(missing) - 1} others)" if len(missing) > 1 else ""
+        raise InputError(
+            f"{path} has no box of the image '{missing[0]}'{others}"
+            + (": it is empty." if first is None else f"; its line 1 is '{first}'."),
+            f"{_FORMAT} An image without a proposal gets one box, all of it.",
+        )
     return boxes
 
 

@@ -146,14 +146,17 @@ def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
         return stored // step if step else stored
 
 
-def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
-    """(height, width) of the image in `path`, from its header alone; `data` as in `read_image`.
+def read_size(
+    path: str | Path, data: bytes | None = None, *, upright: bool = False
+) -> tuple[int, int]:
+    """(height, width) of the image in `path`, from its header alone; all else as in `read_image`.
 
     Raises:
       InputError: the header cannot be read.
     """
     with _decoded(path, data, header_only=True) as image:
-        return image.height, image.width
+        turned = upright and _orientation(image) >= 5
+        return (image.width, image.height) if turned else (image.height, image.width)
 
 
 def size_mismatch(

@@ -104,7 +104,8 @@ def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 def _selective_search() -> Any:
     remedy = (
         "pip install 'jaxseg[opencv]', after pip uninstall opencv-python opencv-python-headless "
-        "where one of them is there; or set config.data.boxes to a file of boxes."
+        "where one of them is there; or give a file of boxes: config.data.boxes to train on, "
+        "config.eval.boxes to score with."
     )
     try:
         return opencv().ximgproc.segmentation

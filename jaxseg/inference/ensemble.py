@@ -22,6 +22,10 @@ _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 10
 class Likely(Protocol):
     """What gives probabilities, as every `jaxseg.inference.protocols.Inference`."""
 
+    def named(self, name: str) -> "Likely":
+        """The same for the image of this name."""
+        ...
+
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
@@ -74,6 +78,11 @@ class Ensemble(_MostLikely):
         self._first, self._second, self._variables = first, second, variables
         self._rule = rule
 
+    def named(self, name: str) -> "Ensemble":
+        """The same for the image of this name."""
+        first, second = self._first.named(name), self._second.named(name)
+        return Ensemble(first, second, self._variables, self._rule)
+
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
@@ -97,6 +106,10 @@ class WithCRF(_MostLikely):
 
     def __init__(self, inference: Likely, crf: CRF):
         self._inference, self._crf = inference, crf
+
+    def named(self, name: str) -> "WithCRF":
+        """The same for the image of this name."""
+        return WithCRF(self._inference.named(name), self._crf)
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None

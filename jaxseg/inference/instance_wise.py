@@ -1,8 +1,9 @@
 """DeconvNet's inference (Noh et al. 2015, section 4.3): a window about each proposed object."""
 
+import copy
 import functools
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -48,6 +49,7 @@ class InstanceWise:
       min_side: pixels that the shorter side of an enlarged proposal has at least; the code's 112.
       overlap: "max" or "mean".
       find: gives an image's proposals, best first.
+      boxes: instead of `find`, the proposals of images by name: `named` chooses one.
 
     Raises:
       InputError: an unknown overlap.
@@ -61,11 +63,20 @@ class InstanceWise:
         min_side: int = 112,
         overlap: str = "max",
         find: Callable[[np.ndarray], Sequence[Box]] = propose,
+        boxes: Mapping[str, Sequence[Box]] | None = None,
     ):
         if overlap not in OVERLAPS:
             raise InputError(f"overlap is {overlap!r}.", nearest(str(overlap), OVERLAPS))
         self._model, self._window, self._overlap = model, (window[0], window[1]), overlap
-        self._count, self._min_side, self._find = count, min_side, find
+        self._count, self._min_side, self._find, self._boxes = count, min_side, find, boxes
+
+    def named(self, name: str) -> "InstanceWise":
+        """The same for the image of this name, one of those in `boxes` where they are given."""
+        if self._boxes is None:
+            return self
+        one, boxes = copy.copy(self), self._boxes[name]
+        one._find = lambda image: boxes
+        return one
 
     def windows(self, image: np.ndarray) -> list[Box]:
         """The windows of an image, uint8 [H, W, 3]; they may leave it."""

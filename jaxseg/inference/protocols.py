@@ -1,6 +1,7 @@
 """How a trained network is asked for an image's classes: the protocol that `config.eval` names."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -9,6 +10,8 @@ import numpy as np
 
 from jaxseg.data import resize_image
 from jaxseg.data.batches import round_up
+from jaxseg.data.boxes_file import read_boxes_of_all
+from jaxseg.errors import InputError
 from jaxseg.inference.dense_crf import CRFS
 from jaxseg.inference.ensemble import Ensemble, WithCRF, open_network
 from jaxseg.inference.instance_wise import InstanceWise
@@ -22,9 +25,13 @@ _RESIZED = 64  # what is resized is compiled for results of multiples of this si
 class Inference(Protocol):
     """A network with a protocol; `variables` are its parameters and statistics.
 
-    Both methods take a photograph, uint8 [H, W, 3], and optionally the (height, width) of the
-    result, which is the photograph's own where it is None.
+    It is asked by a photograph, uint8 [H, W, 3], and optionally the (height, width) of the result,
+    which is the photograph's own where it is None.
     """
+
+    def named(self, name: str) -> "Inference":
+        """The same for the image of this name: proposals from a file are its own."""
+        ...
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]."""
@@ -37,15 +44,22 @@ class Inference(Protocol):
         ...
 
 
-def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
+def protocol(
+    model: nn.Module,
+    config: ml_collections.ConfigDict,
+    sizes: Callable[[], Mapping[str, Size]] | None = None,
+) -> Inference:
     """The network with the protocol that a run's `config.eval` describes.
 
     Args:
       model: the network.
       config: the group `eval` of a run's config.
+      sizes: gives the (height, width) of each image that will be asked about, by name; it is called
+        where there is a file of boxes, which are checked, and `named` is to be used then.
 
     Raises:
-      InputError: `config.ensemble` has no network that goes with this one.
+      InputError: `config.ensemble` has no network that goes with this one; `config.boxes` is wrong,
+        or the images have no names.
 
     >>> import jax, jaxseg
     >>> from jaxseg.config import default_config
@@ -55,10 +69,10 @@ def protocol(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
     >>> inference.labels(variables, np.zeros([40, 60, 3], np.uint8)).shape
     (40, 60)
     """
-    inference = _alone(model, config)
+    inference = _alone(model, config, sizes)
     if config.ensemble is not None:
         other = open_network(config.ensemble, model.num_classes)
-        second = _alone(other.model, other.eval)
+        second = _alone(other.model, other.eval, sizes)
         inference = Ensemble(inference, second, other.variables, config.ensemble_rule)
     return inference if config.crf is None else WithCRF(inference, CRFS[config.crf])
 
@@ -68,10 +82,25 @@ def on_devices(config: ml_collections.ConfigDict) -> bool:
     return config.protocol == "whole" and config.ensemble is None and config.crf is None
 
 
-def _alone(model: nn.Module, config: ml_collections.ConfigDict) -> Inference:
+def _alone(
+    model: nn.Module,
+    config: ml_collections.ConfigDict,
+    sizes: Callable[[], Mapping[str, Size]] | None,
+) -> Inference:
     """The network with its protocol, but without another network and a CRF."""
     if config.protocol == "instances":
-        return InstanceWise(model, config.crop, config.windows, config.min_side, config.overlap)
+        boxes = None
+        if config.boxes is not None:
+            if sizes is None:
+                raise InputError(
+                    f"config.eval.boxes is {config.boxes!r}, but photographs that are given one by "
+                    "one have no names.",
+                    "Use `python -m jaxseg predict`, or leave eval.boxes at None.",
+                )
+            boxes = read_boxes_of_all(Path(config.boxes).expanduser(), sizes())
+        return InstanceWise(
+            model, config.crop, config.windows, config.min_side, config.overlap, boxes=boxes
+        )
     if config.protocol == "sliding":
         return Sliding(
             model,
@@ -100,9 +129,10 @@ def describe(config: ml_collections.ConfigDict) -> str:
 
 def _describe_alone(config: ml_collections.ConfigDict) -> str:
     if config.protocol == "instances":
+        of_file = "" if config.boxes is None else f" in {config.boxes}"
         return (
-            f"windows of {_times(config.crop)} about the first {config.windows} proposals of "
-            f"{config.min_side} pixels or more, {config.overlap} of their scores"
+            f"windows of {_times(config.crop)} about the first {config.windows} proposals{of_file} "
+            f"of {config.min_side} pixels or more, {config.overlap} of their scores"
         )
     if config.protocol == "sliding":
         parts = [
@@ -131,6 +161,10 @@ class WholeImage:
     def __init__(self, model: nn.Module, input_size: Size | None = None, pad_to: int | None = None):
         self._model, self._input_size, self._pad_to = model, input_size, pad_to
         self._layouts = Layouts(model)
+
+    def named(self, name: str) -> "WholeImage":
+        """Itself, for an image of any name."""
+        return self
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         return self._run(label_images, variables, image, size)

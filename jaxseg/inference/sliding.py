@@ -76,6 +76,10 @@ class Sliding:
         self._given = self._placed = None  # the variables of the image before
         self._up: tuple[np.ndarray, np.ndarray] | None = None
 
+    def named(self, name: str) -> "Sliding":
+        """Itself, for an image of any name."""
+        return self
+
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]."""
         result = np.empty(size or image.shape[:2], np.uint8)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxseg.config import default_config
 from jaxseg.data import open_data, proposals
-from jaxseg.data.boxes_file import read_boxes
+from jaxseg.data.boxes_file import read_boxes, read_boxes_of_all
 from jaxseg.data.disk_cache import cached, digest
 from jaxseg.errors import InputError
 
@@ -80,6 +80,18 @@ def test_a_bad_line_is_named(voc, line, problem):
 def test_boxes_of_images_elsewhere_are_left_out(voc):
     path = voc.text("boxes.txt", "a 0 1 20 12\nold photo 0 0 9000 9000\na 2 3 4 5\n")
     assert read_boxes(path, {"a": (12, 20)}.get) == {"a": [(1, 0, 12, 20), (3, 2, 5, 4)]}
+
+
+def test_an_image_that_the_file_has_no_box_of(voc):
+    path = voc.text("boxes.txt", "a 0 1 20 12\nB 2 3 4 5\na 2 3 4 5\n")
+    found = read_boxes_of_all(path, {"a": (12, 20)})
+    assert found == {"a": [(1, 0, 12, 20), (3, 2, 5, 4)]}
+    sizes = {"a": (12, 20), "b": (12, 20), "c": (12, 20)}
+    problem = "has no box of the image 'b' .nor of 1 others.; its line 1 is 'a 0 1 20 12'."
+    with pytest.raises(InputError, match=problem):
+        read_boxes_of_all(path, sizes)
+    with pytest.raises(InputError, match="has no box of the image 'a': it is empty."):
+        read_boxes_of_all(voc.text("none.txt", "\n"), {"a": (12, 20)})
 
 
 def test_boxes_outside_their_photograph_are_refused_when_a_run_opens_its_data(voc, config):

@@ -18,6 +18,9 @@ IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 class Likely:
     """Knows the probabilities of each size by heart, and whose variables they are."""
 
+    def named(self, name):
+        return self
+
     def __init__(self, seed, variables):
         self._seed, self._variables = seed, variables
 
@@ -97,6 +100,8 @@ def fields(**changes):
         ({"protocol": "instances"}, "eval.protocol is 'instances', but eval.crop is None"),
         ({"windows": 20}, "eval.windows is 20, which changes nothing while eval.protocol"),
         ({"overlap": "mean"}, "eval.overlap is 'mean', which changes nothing"),
+        ({"boxes": "b.txt"}, "eval.boxes is 'b.txt', which changes nothing while eval.protocol"),
+        ({"boxes": "b.txt", "protocol": "sliding", "crop": (9, 9)}, "eval.boxes is 'b.txt', which"),
         ({"min_side": 3, "protocol": "sliding", "crop": (9, 9)}, "eval.min_side is 3, which"),
         ({"scales": (2.0,), "protocol": "instances", "crop": (9, 9)}, "eval.scales is"),
         ({"overlap": "sum", "protocol": "instances", "crop": (9, 9)}, "eval.overlap is 'sum'"),
@@ -187,6 +192,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     from jaxseg.data import proposals
     from jaxseg.evaluate import evaluate_workdir
     from jaxseg.train import train
+    from jaxseg.trained import load_trained
 
     def halves(image):
         height, width = image.shape[:2]
@@ -205,3 +211,27 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     assert again["iou"] == scores["iou"] or np.isnan(again["iou"]).any()
     mean = evaluate_workdir(tmp_path / "run", fields={"eval.overlap": "mean"})
     assert mean["protocol"].endswith("mean of their scores")
+
+    # the same boxes from a file, without a proposer; then one window about each photograph
+    def none(image):
+        raise AssertionError("proposals are given")
+
+    monkeypatch.setattr(proposals, "_search", none)
+    monkeypatch.setattr(proposals, "cached", lambda kind, key, make: make())
+    source, file = load_trained(tmp_path / "run").source, tmp_path / "boxes.txt"
+    names = [source.name(i) for i in range(len(source))]
+    file.write_text("".join(f"{name} 0 0 16 32\n{name} 16 0 32 32\n" for name in names))
+    given = evaluate_workdir(tmp_path / "run", fields={"eval.boxes": str(file)})
+    assert f"proposals in {file} of 8 pixels" in given["protocol"]
+    np.testing.assert_array_equal(given["iou"], again["iou"])
+    file.write_text("".join(f"{name} 0 0 32 32\n" for name in names))
+    whole = evaluate_workdir(tmp_path / "run", fields={"eval.boxes": str(file)})
+    assert not np.array_equal(whole["iou"], again["iou"], equal_nan=True)
+
+    file.write_text(f"{names[0]} 0 0 33 32\n")
+    with pytest.raises(InputError, match=r"Line 1 of .*boxes.txt is '.* 33 32', but the image is"):
+        evaluate_workdir(tmp_path / "run", fields={"eval.boxes": str(file)})
+    with pytest.raises(InputError, match=f"boxes.txt has no box of the image '{names[1]}'"):
+        file.write_text(f"{names[0]} 0 0 32 32\n")
+        train(tiny(changes | {"eval.boxes": str(file)}), tmp_path / "other")
+    assert not (tmp_path / "other").exists()

@@ -169,6 +169,21 @@ def test_another_size_of_the_result(network, image):
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
+def test_boxes_by_name_are_those_of_a_finder(network, image):
+    model, variables = network
+    boxes = {"a": BOXES, "b": BOXES[1:3]}
+    named = InstanceWise(model, WINDOW, min_side=20, boxes=boxes)
+    for name, proposals in boxes.items():
+        found = InstanceWise(model, WINDOW, min_side=20, find=lambda _, boxes=proposals: boxes)
+        assert found.named(name) is found
+        for ask in ("scores", "probabilities", "labels"):
+            expected = getattr(found, ask)(variables, image)
+            np.testing.assert_array_equal(
+                getattr(named.named(name), ask)(variables, image), expected
+            )
+    assert named.named("a").windows(image) != named.named("b").windows(image)
+
+
 def test_bad_overlap(network):
     with pytest.raises(InputError, match="overlap is 'sum'"):
         InstanceWise(network[0], overlap="sum")

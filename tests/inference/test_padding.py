@@ -44,12 +44,18 @@ def check_logits(model, variables, sizes, canvas):
         return upsampling(scores)
 
     got = np.asarray(padded(variables, images, layout))
+    filled = np.full_like(images, 100)
+    for slot, (height, width) in enumerate(sizes):
+        filled[slot, :height, :width] = images[slot, :height, :width]
+    of_filled = np.asarray(padded(variables, filled, layout))
     alone = jax.jit(model.apply)
-    for image, logits, (height, width) in zip(images, got, sizes, strict=True):
-        want = np.asarray(alone(variables, image[None, :height, :width]))[0]
+    for slot, (height, width) in enumerate(sizes):
+        logits = got[slot, :height, :width]
+        np.testing.assert_array_equal(logits, of_filled[slot, :height, :width])
+        want = np.asarray(alone(variables, images[slot : slot + 1, :height, :width]))[0]
         assert want.std() > 1e-3
-        error = np.abs(logits[:height, :width] - want).max() / np.abs(want).max()
-        assert error < 2e-6, (height, width)
+        # sums in another order: 2.6e-6 with GoogLeNet, the deepest
+        assert np.abs(logits - want).max() < 5e-6 * np.abs(want).max(), (height, width)
 
 
 @pytest.mark.parametrize(("name", "fields"), [FCN, PSPNET], ids=["fcn8s", "pspnet"])
