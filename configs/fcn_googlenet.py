@@ -26,5 +26,5 @@ def get_config(variant: str = "cvpr"):
 
     return chosen(
         variant,
-        {"cvpr": cvpr, "smoke": lambda: fcn_on_scenes(cvpr(), lr=2e-5, steps=100)},
+        {"cvpr": cvpr, "smoke": lambda: fcn_on_scenes(cvpr(), lr=5e-5, steps=100)},
     )
