@@ -1,4 +1,8 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the newest and the best kept."""
+"""Checkpoints by Orbax: asynchronous, atomic, the newest and the best kept.
+
+On a disk a checkpoint is written beside its place and renamed when it is whole. A bucket knows no
+renaming: there it is written in its place, and whole once `commit_success.txt`, the last, is there.
+"""
 
 import logging
 import pathlib
@@ -9,10 +13,10 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 from flax.traverse_util import flatten_dict
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxseg.bucket import absolute, is_bucket, reaching
 from jaxseg.errors import InputError
 from jaxseg.processes import wait_for_others
 
@@ -35,7 +39,7 @@ class Checkpoints:
     """The checkpoints of one workdir.
 
     Args:
-      folder: where they are; made if need be.
+      folder: where they are, on a disk or in a bucket; made if need be.
       keep_last: how many of the newest to keep.
       keep_best: how many of those with the highest mean IoU to keep besides.
       clean: remove what a killed process left unfinished; not while another process saves here.
@@ -47,7 +51,7 @@ class Checkpoints:
     def __init__(
         self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1, clean: bool = False
     ):
-        self._folder = folder.absolute()
+        self._folder = folder if is_bucket(folder) else folder.absolute()
         self.removed: list[str] = []
         if clean:
             if jax.process_index() == 0:
@@ -56,6 +60,7 @@ class Checkpoints:
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
+                create=not is_bucket(folder),  # or it would make the bucket itself
                 best_fn=_mean_iou,
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(
@@ -147,7 +152,7 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     Returns:
       `{"params": ..., "batch_stats": ...}` of NumPy arrays, as they were saved.
     """
-    state = epath.Path(folder.absolute()) / str(step) / "state"
+    state = absolute(folder) / str(step) / "state"
     handler = ocp.PyTreeCheckpointHandler()
     tree = handler.metadata(state).tree
     averaged = bool(tree.get("average"))
@@ -177,7 +182,7 @@ def check_fits(folder: pathlib.Path, step: int, variables: dict) -> None:
       InputError: an array is missing, or there besides, or of another shape.
     """
     handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(epath.Path(folder.absolute()) / str(step) / "state").tree
+    tree = handler.metadata(absolute(folder) / str(step) / "state").tree
     handler.close()
     kept, wanted = (
         {"/".join(p): tuple(a.shape) for p, a in flatten_dict(dict(t)).items()}
@@ -203,10 +208,17 @@ def check_fits(folder: pathlib.Path, step: int, variables: dict) -> None:
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
-    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one."""
-    parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata")
-    found = (p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name))
-    return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
+    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one.
+
+    Raises:
+      InputError: the folder is in a bucket that cannot be reached.
+    """
+    parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
+    if is_bucket(folder):
+        parts.append("commit_success.txt")
+    with reaching(folder):
+        found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
+        return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
@@ -215,7 +227,10 @@ def _remove_unfinished(folder: pathlib.Path) -> list[str]:
     found = [p for p in folder.glob("*") if re.fullmatch(r"\d+(\.orbax-checkpoint-tmp.*)?", p.name)]
     unfinished = sorted((p for p in found if p.name not in whole), key=lambda p: p.name)
     for path in unfinished:
-        shutil.rmtree(path)
+        if is_bucket(path):
+            absolute(path).rmtree()
+        else:
+            shutil.rmtree(path)
     return [p.name for p in unfinished]
 
 

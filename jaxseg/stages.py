@@ -10,8 +10,10 @@ import pathlib
 from collections.abc import Callable, Sequence
 
 import flax.linen as nn
+import jax
 import ml_collections
 
+from jaxseg.bucket import is_bucket
 from jaxseg.checkpoint import whole_steps
 from jaxseg.config import load_config, validate
 from jaxseg.data import open_data
@@ -38,7 +40,8 @@ def train_stages(
     not run again. What can be wrong about a later one is looked at before the first one begins.
 
     Args:
-      stages: the runs. `init.pretrained` of all but the first is set here, and has to be None.
+      stages: the runs. `init.pretrained` of all but the first is set here, and has to be None; a
+        stage's checkpoints, where `checkpoint.folder` is set, go into a folder of its name there.
       workdir: holds a folder for each stage, named by its number and name.
       say: gets a line whenever a stage begins or is found finished.
 
@@ -50,7 +53,13 @@ def train_stages(
         before; or the workdir holds something else.
     """
     outer = Workdir(workdir).path
-    folders = [Workdir(outer / f"{i}_{name}") for i, (name, _) in enumerate(stages, 1)]
+    stages = [
+        (name, _in_own_folder(config, f"{i}_{name}")) for i, (name, config) in enumerate(stages, 1)
+    ]
+    folders = [
+        Workdir(outer / f"{i}_{name}", config.checkpoint.folder)
+        for i, (name, config) in enumerate(stages, 1)
+    ]
     _check_workdir(outer, folders)
     configs: list[ml_collections.ConfigDict] = []
     for (name, config), folder in zip(stages, folders, strict=True):
@@ -76,6 +85,24 @@ def train_stages(
         say(f"{heading} {'is finished' if found is not None else f'in {folders[i].path}'}")
         scores[name] = train(configs[i], folders[i].path) if found is None else found
     return scores
+
+
+def _in_own_folder(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The config of a stage, with its own folder in `checkpoint.folder` where that is set."""
+    folder = config.checkpoint.folder
+    if folder is None:
+        return config
+    validate(config)
+    if jax.process_count() > 1 and is_bucket(folder):  # they read each other's workdirs
+        raise InputError(
+            f"config.checkpoint.folder is {folder}, but stages of several processes need a workdir "
+            "on a disk that all share, where the checkpoints can be, too.",
+            "Leave it at None, or train one stage after the other, each from the workdir before by "
+            "config.init.pretrained.",
+        )
+    config = config.copy_and_resolve_references()
+    config.checkpoint.folder = f"{folder.rstrip('/')}/{name}"
+    return config
 
 
 def _check_workdir(outer: pathlib.Path, folders: Sequence[Workdir]) -> None:

@@ -59,7 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     # ---- the state, new or from the newest checkpoint
     schedule = make_schedule(config.optim, steps)
     evaluator.check(program.like.variables)
-    folder = Workdir(workdir)
+    folder = Workdir(workdir, config.checkpoint.folder)
     pretrained = None  # what a new run starts from; looked at before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)
@@ -84,6 +84,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         save_config(config, folder.config)
         save_classes(source.info, folder.classes)
         record(folder.environment, start)
+    wait_for_others("the config is written")
+    if not folder.config.is_file():  # a machine with a disk of its own: `evaluate` looks there
+        folder.path.mkdir(parents=True, exist_ok=True)
+        save_config(config, folder.config)
+        save_classes(source.info, folder.classes)
 
     # ---- the loop
     boards: list[Board] = []

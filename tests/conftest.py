@@ -224,7 +224,7 @@ def restored():
         optimizer = make_optimizer(config.optim, config.train.steps)
         averaged = config.optim.ema is not None
         like = jax.eval_shape(lambda: create_state(model, optimizer, 0, (64, 64), averaged))
-        checkpoints = Checkpoints(Workdir(workdir).checkpoints)
+        checkpoints = Checkpoints(Workdir.existing(workdir).checkpoints)
         where = replicated(make_mesh(jax.device_count()))
         state, position = checkpoints.restore(checkpoints.find(step), abstract(like, where))
         checkpoints.close()

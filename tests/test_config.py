@@ -142,6 +142,11 @@ def test_set_field_refuses(name, value, words):
         ("train.accumulate", 0),
         ("eval.input_size", (480, 360, 3)),
         ("checkpoint.keep_last", 0),
+        ("checkpoint.folder", "relative/folder"),
+        ("checkpoint.folder", "s3://bucket/run"),
+        ("checkpoint.folder", "gs://bucket"),
+        ("checkpoint.folder", "gs://bucket/"),
+        ("checkpoint.folder", "gs://bucket/run*"),
         ("log.every_steps", 0),
     ],
 )

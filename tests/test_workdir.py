@@ -10,9 +10,13 @@ from jaxseg.workdir import Workdir
 
 
 def add_checkpoint(workdir, step=5):
+    add_checkpoint_to(workdir.checkpoints, step)
+
+
+def add_checkpoint_to(folder, step=5):
     """The files by which a whole checkpoint is known."""
     for part in ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"):
-        path = workdir.checkpoints / str(step) / part
+        path = folder / str(step) / part
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
@@ -108,10 +112,63 @@ def test_folder_that_cannot_be_written(tmp_path, tiny, where):
 def test_bucket_is_refused(monkeypatch, tmp_path, address, kind):
     """Not made into a folder of that name."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="address of a bucket.*mounted"):
+    with pytest.raises(InputError, match="address of a bucket.*checkpoint.folder=gs://"):
         Workdir(kind(address))
     assert not list(tmp_path.iterdir())
     assert Workdir(kind("c:/run")).path.name == "run"
+
+
+@pytest.fixture
+def elsewhere(tmp_path, tiny):
+    """A run of `tiny()` with a checkpoint in another folder: its config, workdir, that folder."""
+    folder = tmp_path / "disk" / "of checkpoints"
+    config = tiny({"checkpoint.folder": str(folder)})
+    workdir = Workdir(tmp_path / "run", str(folder))
+    workdir.open(config)
+    save_config(config, workdir.config)
+    add_checkpoint(workdir)
+    return config, workdir, folder
+
+
+def test_checkpoints_elsewhere(elsewhere, tiny):
+    config, workdir, folder = elsewhere
+    assert workdir.checkpoints == Workdir.existing(workdir.path).checkpoints == folder
+    assert load_config(folder / "config.json") == config
+    assert {p.name for p in workdir.path.iterdir()} == {"config.json"}
+    workdir.open(tiny({"checkpoint.folder": str(folder), "train.steps": 80}))
+
+
+def test_goes_on_from_a_folder_whose_workdir_is_lost(elsewhere, tmp_path, tiny):
+    config, workdir, folder = elsewhere
+    workdir.config.unlink()
+    workdir.path.rmdir()
+    workdir.open(config)
+    other = tiny({"checkpoint.folder": str(folder), "seed": 1})
+    for path in (workdir.path, tmp_path / "another"):
+        with pytest.raises(InputError, match=f"folder {folder} holds a run with seed = 0, not 1"):
+            Workdir(path, str(folder)).open(other)
+    assert not (tmp_path / "another").exists()
+    assert load_config(folder / "config.json") == config
+
+
+def test_checkpoints_that_are_left_behind_are_named(elsewhere, tmp_path, tiny):
+    """Or the run would begin again from nothing in the new folder."""
+    config, workdir, folder = elsewhere
+    moved = tmp_path / "moved"
+    for config, address in ((tiny(), None), (tiny({"checkpoint.folder": str(moved)}), str(moved))):
+        with pytest.raises(InputError, match=f"{folder}, of which the newest, 5, is not in") as e:
+            Workdir(workdir.path, address).open(config)
+        assert "checkpoint.folder" in e.value.remedy
+    assert not moved.exists()
+    add_checkpoint_to(moved)
+    Workdir(workdir.path, str(moved)).open(config)
+
+
+def test_folder_of_checkpoints_that_cannot_be_written(tmp_path, tiny):
+    (tmp_path / "file").write_text("not a folder")
+    with pytest.raises(InputError, match="cannot be written"):
+        Workdir(tmp_path / "run", str(tmp_path / "file/sub")).open(tiny())
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
 @pytest.mark.parametrize("where", ["missing", ".", "x" * 300])

@@ -189,6 +189,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.boundary = False  # boundary IoU as well
 
     c.checkpoint = ml_collections.ConfigDict()
+    # where the checkpoints and a copy of the config go: an absolute path, or gs://BUCKET/PATH
+    # (extra "gcs"); None: the workdir's checkpoints/
+    c.checkpoint.folder = placeholder(str)
     c.checkpoint.every_steps = placeholder(
         int
     )  # None: ten times a run; the last step is always saved

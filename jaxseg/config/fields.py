@@ -260,6 +260,10 @@ def _is_range(value: tuple) -> bool:
     return len(value) == 2 and all(map(_is_number, value)) and 0 < value[0] <= value[1]
 
 
+def _is_folder(value: str) -> bool:
+    return bool(re.fullmatch(r"[/~].*|gs://[a-z0-9][a-z0-9._-]+/[^*?\[\]#]*[^*?\[\]#/]/?", value))
+
+
 def _are_bins(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and len(set(value)) == len(value)
 
@@ -409,6 +413,10 @@ _CHECKS: dict[str, _Check] = {
     "eval.scales": (
         lambda v: len(v) > 0 and all(_is_number(s) and s > 0 for s in v),
         "scales above 0, such as (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)",
+    ),
+    "checkpoint.folder": (
+        _is_folder,
+        "an absolute path, or gs://BUCKET/PATH without *, ?, [, ], #",
     ),
     "checkpoint.every_steps": _POSITIVE,
     "checkpoint.keep_last": _POSITIVE,

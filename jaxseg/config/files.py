@@ -1,7 +1,6 @@
 """A config on disk: JSON, one line a field."""
 
 import json
-import os
 import pathlib
 
 import ml_collections
@@ -12,30 +11,31 @@ from jaxseg.errors import InputError
 from jaxseg.whole_file import write_whole
 
 
-def save_config(config: ml_collections.ConfigDict, path: str | os.PathLike) -> None:
+def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
     """Writes `config` as JSON, one line a field by its dotted name; never leaves half a file.
 
     Raises:
       InputError: the file cannot be written.
     """
-    path = pathlib.Path(path)
+    path = pathlib.Path(path) if isinstance(path, str) else path  # as it is: it may be in a bucket
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
     try:
         write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
     except OSError as e:
         raise InputError(
-            f"Cannot write {path}: {e.strerror}.", "Choose a folder that you may write to."
+            f"Cannot write {path}: {e.strerror or e}.", "Choose a folder that you may write to."
         ) from None
 
 
-def load_config(path: str | os.PathLike) -> ml_collections.ConfigDict:
+def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
     """Reads what `save_config` wrote; a field that the file lacks has its default.
 
     Raises:
       InputError: the file is missing or is not such JSON, or a field is unknown or out of range.
     """
+    path = pathlib.Path(path) if isinstance(path, str) else path
     try:
-        fields = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
+        fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise InputError(
             f"Cannot read the config {path}: {e.strerror}.", "Give the workdir of a run."

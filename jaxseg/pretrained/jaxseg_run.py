@@ -33,7 +33,9 @@ def read_run(path: pathlib.Path) -> JaxsegFile:
     """
     path = run_folder(path)
     run = _workdir(path)
-    config, steps = load_config(run.config), whole_steps(run.checkpoints)
+    config = load_config(run.config)
+    run = Workdir(run.path, config.checkpoint.folder)
+    steps = whole_steps(run.checkpoints)
     wanted = steps[-1:] if run.path == path else [s for s in steps if str(s) == path.name]
     if not wanted:
         there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"

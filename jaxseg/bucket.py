@@ -1,0 +1,69 @@
+"""Folders in a bucket, gs://BUCKET/PATH, beside those on a disk."""
+
+import contextlib
+import pathlib
+from collections.abc import Iterator
+from typing import cast
+
+from etils import epath
+
+from jaxseg.errors import InputError
+
+
+def is_bucket(folder: str | pathlib.Path) -> bool:
+    """Whether `folder` is in a bucket.
+
+    >>> is_bucket("gs://mine/run"), is_bucket("/data/run")
+    (True, False)
+    """
+    return str(folder).startswith("gs://")
+
+
+def folder_at(address: str) -> pathlib.Path:
+    """The folder of an absolute path or an address; of a bucket what works as a path does.
+
+    >>> folder_at("gs://mine/run") / "5"
+    PosixGPath('gs://mine/run/5')
+    """
+    if not is_bucket(address):
+        return pathlib.Path(address).expanduser()
+    import fsspec
+
+    # It remembers what it has listed, and other programs write there, too: TensorStore does.
+    fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
+    return cast(pathlib.Path, epath.Path(address))
+
+
+def absolute(folder: pathlib.Path) -> epath.Path:
+    """As Orbax wants it."""
+    return epath.Path(folder if is_bucket(folder) else folder.absolute())
+
+
+@contextlib.contextmanager
+def reaching(folder: pathlib.Path) -> Iterator[None]:
+    """The body looks into `folder`; where that is in a bucket, says what went wrong on the way.
+
+    Raises:
+      InputError: what reaches buckets is not installed, or there is no such bucket, no permission,
+        or no network.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except ImportError as error:
+        if not is_bucket(folder):
+            raise
+        raise InputError(
+            f"config.checkpoint.folder is {folder}, and what reaches it is not installed: {error}.",
+            "pip install 'jaxseg[gcs]', or give a folder on a disk.",
+        ) from None
+    except Exception as error:  # gcsfs, aiohttp and google.auth raise their own, of no common kind
+        if not is_bucket(folder):
+            raise
+        reason = (str(error).splitlines() or [""])[0] or type(error).__name__
+        raise InputError(
+            f"config.checkpoint.folder is {folder}, which cannot be reached: {reason}.",
+            "Give a bucket that exists and that you may list and write to; "
+            "`gcloud auth application-default login` makes you known to it.",
+        ) from None
