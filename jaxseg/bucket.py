@@ -35,7 +35,7 @@ def folder_at(address: str) -> pathlib.Path:
 
 
 def absolute(folder: pathlib.Path) -> epath.Path:
-    """As Orbax wants it."""
+    """The folder by its whole path, as Orbax wants it."""
     return epath.Path(folder if is_bucket(folder) else folder.absolute())
 
 

@@ -7,7 +7,6 @@ renaming: there it is written in its place, and whole once `commit_success.txt`,
 import logging
 import pathlib
 import re
-import shutil
 from typing import Any, TypeVar
 
 import jax
@@ -51,7 +50,7 @@ class Checkpoints:
     def __init__(
         self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1, clean: bool = False
     ):
-        self._folder = folder if is_bucket(folder) else folder.absolute()
+        self._folder = absolute(folder)
         self.removed: list[str] = []
         if clean:
             if jax.process_index() == 0:
@@ -227,10 +226,7 @@ def _remove_unfinished(folder: pathlib.Path) -> list[str]:
     found = [p for p in folder.glob("*") if re.fullmatch(r"\d+(\.orbax-checkpoint-tmp.*)?", p.name)]
     unfinished = sorted((p for p in found if p.name not in whole), key=lambda p: p.name)
     for path in unfinished:
-        if is_bucket(path):
-            absolute(path).rmtree()
-        else:
-            shutil.rmtree(path)
+        absolute(path).rmtree()
     return [p.name for p in unfinished]
 
 

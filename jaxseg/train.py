@@ -11,7 +11,7 @@ import numpy as np
 from jaxseg.boards import Board, TensorBoard, WeightsAndBiases, check_boards
 from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
 from jaxseg.config import save_config, validate
-from jaxseg.data import Skipped, check_position, open_data, position, save_classes
+from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes
 from jaxseg.environment import record
 from jaxseg.errors import InputError, Stopped
 from jaxseg.evaluate import Evaluator, write_scores
@@ -81,14 +81,11 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     else:
         state = program.initial_state()
     if first:
-        save_config(config, folder.config)
-        save_classes(source.info, folder.classes)
+        _describe(folder, config, source)
         record(folder.environment, start)
     wait_for_others("the config is written")
     if not folder.config.is_file():  # a machine with a disk of its own: `evaluate` looks there
-        folder.path.mkdir(parents=True, exist_ok=True)
-        save_config(config, folder.config)
-        save_classes(source.info, folder.classes)
+        _describe(folder, config, source)
 
     # ---- the loop
     boards: list[Board] = []
@@ -188,6 +185,13 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         batches.close()
         progress.close()
         checkpoints.close()
+
+
+def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source) -> None:
+    """Writes the config and the classes, by which others know the run."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.config)
+    save_classes(source.info, folder.classes)
 
 
 def _picture(variables, evaluator: Evaluator, pictures: int):

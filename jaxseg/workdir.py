@@ -134,7 +134,7 @@ class Workdir:
     def _check_not_elsewhere(self, steps: list[int]) -> None:
         """Raises InputError where the run's newest checkpoint is not in this folder's `steps`."""
         try:
-            before = Workdir(self.path, load_config(self.config).checkpoint.folder).checkpoints
+            before = Workdir.existing(self.path).checkpoints
         except InputError:  # there is no run, or what there is of one is looked at next
             return
         there = [] if before == self.checkpoints else whole_steps(before)
@@ -147,8 +147,8 @@ class Workdir:
             )
 
     def _check_same(self, config: ml_collections.ConfigDict) -> None:
-        copied = self._copy is not None and self._copy.is_file()
-        path = self._copy if self._copy is not None and copied else self.config
+        copy = self._copy
+        path = copy if copy is not None and copy.is_file() else self.config
         saved, now = flatten(load_config(path)), flatten(config)
         for field in sorted(now):
             if saved[field] != now[field] and not field.startswith(_FREE):

@@ -32,10 +32,8 @@ def read_run(path: pathlib.Path) -> JaxsegFile:
       InputError: there is no such checkpoint, or the run's config is damaged.
     """
     path = run_folder(path)
-    run = _workdir(path)
-    config = load_config(run.config)
-    run = Workdir(run.path, config.checkpoint.folder)
-    steps = whole_steps(run.checkpoints)
+    run = Workdir.existing(_workdir(path).path)
+    config, steps = load_config(run.config), whole_steps(run.checkpoints)
     wanted = steps[-1:] if run.path == path else [s for s in steps if str(s) == path.name]
     if not wanted:
         there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"

@@ -18,11 +18,11 @@ IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 class Likely:
     """Knows the probabilities of each size by heart, and whose variables they are."""
 
-    def named(self, name):
-        return self
-
     def __init__(self, seed, variables):
         self._seed, self._variables = seed, variables
+
+    def named(self, name):
+        return self
 
     def probabilities(self, variables, image, size=None):
         e = np.exp(self._values(variables, image, size))
@@ -65,6 +65,12 @@ def test_product_of_scores_that_are_not_negative():
     large = Scored(1, "mine")
     large.scores = lambda *_: 1e3 * a  # whose exponentials are no numbers
     assert np.isfinite(Ensemble(large, other, "its", "product").probabilities("mine", IMAGE)).all()
+
+
+def test_boxes_by_name_of_photographs_without_names():
+    config = fields(protocol="instances", crop=(32, 32), boxes="boxes.txt").eval
+    with pytest.raises(InputError, match="eval.boxes is 'boxes.txt', but photographs .* no names"):
+        protocol(None, config)
 
 
 def test_bad_ensembles():

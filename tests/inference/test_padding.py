@@ -33,7 +33,7 @@ OTHERS = [
 ]
 
 
-def check_logits(model, variables, sizes, canvas):
+def check_logits(model, variables, sizes, canvas, within=2e-6):
     rng = np.random.default_rng(1)
     images = rng.normal(0, 3, (len(sizes), *canvas, 3)).astype(np.float32)  # the filling, too
     layout = Layouts(model)(variables, canvas, sizes)
@@ -54,8 +54,7 @@ def check_logits(model, variables, sizes, canvas):
         np.testing.assert_array_equal(logits, of_filled[slot, :height, :width])
         want = np.asarray(alone(variables, images[slot : slot + 1, :height, :width]))[0]
         assert want.std() > 1e-3
-        # sums in another order: 2.6e-6 with GoogLeNet, the deepest
-        assert np.abs(logits - want).max() < 5e-6 * np.abs(want).max(), (height, width)
+        assert np.abs(logits - want).max() < within * np.abs(want).max(), (height, width)
 
 
 @pytest.mark.parametrize(("name", "fields"), [FCN, PSPNET], ids=["fcn8s", "pspnet"])
@@ -67,7 +66,8 @@ def test_logits_are_those_of_each_image_alone(random_network, name, fields):
 @pytest.mark.parametrize(("name", "fields"), OTHERS)
 def test_logits_of_the_other_networks(random_network, name, fields):
     sizes = [(45, 61), (64, 80), (50, 50), (33, 79)]
-    check_logits(*random_network(name, C, **fields), sizes, (64, 80))
+    within = 5e-6 if "googlenet" in name else 2e-6  # sums in another order: 2.6e-6 there
+    check_logits(*random_network(name, C, **fields), sizes, (64, 80), within)
 
 
 @pytest.mark.slow
