@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from jaxseg import create_model, list_models, normalize
-from jaxseg.config.fields import _CHOICES
+from jaxseg.config.ranges import CHOICES
 from jaxseg.errors import InputError
 from jaxseg.models.preprocessing import NORMALIZATIONS
 
@@ -40,4 +40,4 @@ def test_every_network_has_a_published_one_and_refuses_unknown_ones():
 
 
 def test_the_config_takes_the_same_names():
-    assert set(_CHOICES["model.normalization"]) == set(NORMALIZATIONS) == set(PUBLISHED)
+    assert set(CHOICES["model.normalization"]) == set(NORMALIZATIONS) == set(PUBLISHED)
