@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+_BAND_CELLS = 2048  # of a plane, in one product of a kernel's gradient
+
 
 def conv2d(
     x: jax.Array,
@@ -113,34 +115,43 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
 
 
 def _kernel_gradient(x, dy, k, padding, dilation):
-    """Gradient of a small kernel: one product of whole planes for each of its places and images.
+    """Gradient of a small kernel: one product for each of its places, each image and band of rows.
 
-    In a plane whose rows are padded to one length and laid end to end, moving by a place of the
-    kernel is moving by a number of cells, so no window is ever gathered.
+    In a band whose rows are padded to one length and laid end to end, moving by a place of the
+    kernel is moving by a number of cells, so no window is ever gathered. A band is a few thousand
+    cells: enough for a product, and few enough that nine copies of it are little memory.
     """
     n, height, width, outputs = dy.shape
     inputs = x.shape[-1]
-    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
-    row = x.shape[2]
-    dy = jnp.pad(dy, ((0, 0), (0, 0), (0, row - width), (0, 0)))
-    x, dy = x.reshape(n, -1, inputs), dy.reshape(n, -1, outputs)
-    length = (height - 1) * row + width
+    reach = dilation * (k - 1)
+    row = width + reach
+    bands = -(-height * row // _BAND_CELLS)
+    rows = -(-height // bands)
+    bands = -(-height // rows)
+    length = (rows - 1) * row + width
+    places = list(itertools.product(range(0, dilation * k, dilation), repeat=2))
 
-    def image(total, pair):
-        plane, gradient = pair
+    def add_band(total, index, x, dy):
+        image, first = index // bands, (index % bands * rows if bands > 1 else 0)
+        band = _rows(x, image, first - padding, rows + reach, (padding, padding))
+        gradient = _rows(dy, image, first, rows, (0, reach))[:length]
         products = [
             lax.dot_general(
-                lax.slice_in_dim(plane, i * row + j, i * row + j + length),
-                gradient[:length],
+                lax.slice_in_dim(band, i * row + j, i * row + j + length),
+                gradient,
                 (((0,), (0,)), ((), ())),
                 preferred_element_type=jnp.float32,
             )
-            for i, j in itertools.product(range(0, dilation * k, dilation), repeat=2)
+            for i, j in places
         ]
-        return total + jnp.stack(products), None
+        return total + jnp.stack(products)
 
     def images(x, dy):
-        return lax.scan(image, jnp.zeros((k * k, inputs, outputs), jnp.float32), (x, dy))[0]
+        def add(total, index):
+            return add_band(total, index, x, dy), None
+
+        start = jnp.zeros((k * k, inputs, outputs), jnp.float32)
+        return lax.scan(add, start, jnp.arange(x.shape[0] * bands))[0]
 
     devices = jax.device_count()
     if devices > 1 and n % devices == 0:
@@ -151,3 +162,18 @@ def _kernel_gradient(x, dy, k, padding, dilation):
     else:
         total = images(x, dy)
     return total.reshape(k, k, inputs, outputs).astype(dy.dtype)
+
+
+def _rows(a, image, first, count, columns):
+    """Rows `first` to `first + count` of an image of [N, H, W, C], laid end to end: [cells, C].
+
+    There are zeros in rows beyond the image, and in the columns put at its sides.
+    """
+    _, height, width, channels = a.shape
+    held = min(count, height)
+    start = jnp.clip(first, 0, height - held)
+    part = lax.dynamic_slice(a, (image, start, 0, 0), (1, held, width, channels))[0]
+    part = jnp.pad(part, ((count, count), columns, (0, 0)))
+    offset = jnp.clip(count + first - start, 0, count + held)  # a negative one would wrap around
+    part = lax.dynamic_slice_in_dim(part, offset, count)
+    return part.reshape(-1, channels)
