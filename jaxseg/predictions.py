@@ -136,16 +136,34 @@ def _sizes(photographs: Iterable[Photograph]) -> dict[str, tuple[int, int]]:
     return sizes
 
 
-def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> int | None:
-    """Pixels of the largest photograph that is taken; None: as many as can be decoded."""
+class _Limit(NamedTuple):
+    """Pixels of the largest photograph that is taken (None: as many as can be decoded)."""
+
+    pixels: int | None
+    remedy: str  # where it is larger
+
+
+def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> _Limit:
+    if config.protocol == "whole" and not config.input_size:
+        return _Limit(
+            pixels,
+            "Scale it down, give the size that the network is to see "
+            "(--config.eval.input_size='(HEIGHT, WIDTH)'), or raise --max-pixels: the published "
+            "networks take about 1 KB of memory a pixel.",
+        )
+    if probabilities or config.get("ensemble") or config.get("crf"):
+        return _Limit(
+            pixels,
+            "Scale it down, or raise --max-pixels: with --probabilities, an ensemble or a CRF the "
+            "scores of all classes are kept, 4 bytes a class and pixel.",
+        )
     if config.protocol != "whole":
-        return 4 * pixels
-    only_labels = not (probabilities or config.get("ensemble") or config.get("crf"))
-    return None if config.input_size and only_labels else pixels
+        return _Limit(4 * pixels, "Scale it down, or raise --max-pixels.")
+    return _Limit(None, "")
 
 
 def _read_ahead(
-    photographs: Iterable[Photograph], limit: int | None
+    photographs: Iterable[Photograph], limit: _Limit
 ) -> Iterator[tuple[Photograph, Callable[[], np.ndarray]]]:
     """Each photograph, with what returns its pixels or raises why there are none."""
     with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
@@ -157,15 +175,13 @@ def _read_ahead(
         yield from waiting
 
 
-def _read(photograph: Photograph, limit: int | None) -> np.ndarray:
+def _read(photograph: Photograph, limit: _Limit) -> np.ndarray:
     height, width = read_size(photograph.path, photograph.data)
-    if limit is not None and height * width > limit:
+    if limit.pixels is not None and height * width > limit.pixels:
         raise InputError(
             f"{photograph.path} is {width} wide and {height} high: {height * width:,} pixels, "
-            f"where no more than {limit:,} are taken.",
-            "Scale it down, give the size that the network is to see "
-            "(--config.eval.input_size='(HEIGHT, WIDTH)'), or raise --max-pixels: the published "
-            "networks take about 1 KB of memory a pixel.",
+            f"where no more than {limit.pixels:,} are taken.",
+            limit.remedy,
         )
     return read_image(photograph.path, photograph.data, upright=True)
 

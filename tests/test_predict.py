@@ -232,6 +232,18 @@ def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
     assert predict(*words)[0] == 0
 
 
+def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
+    """Four times more, but not of what keeps the scores of all classes."""
+    photograph(tmp_path / "x.png")
+    sliding = ("--config.eval.protocol=sliding", "--config.eval.crop=(32, 32)")
+    words = [tmp_path / "x.png", *sliding, "--max-pixels"]
+    refused("no more than 1,548 are .*fix: Scale it down, or raise --max-pixels. $", *words, 387)
+    kept = "no more than 1,550 are .*fix: .* 4 bytes a class and pixel"
+    refused(kept, *words, 1550, "--probabilities")
+    refused(kept, *words, 1550, "--config.eval.crf=deconvnet")
+    assert predict(*words, 388)[0] == 0
+
+
 def test_one_pixel(predict, tmp_path):
     photograph(tmp_path / "x.png", size=(1, 1))
     assert predict(tmp_path / "x.png", "--overlay")[0] == 0
