@@ -1,4 +1,6 @@
-"""One process of a run, alone or of several: trains, and writes the confusion matrix of the end.
+"""One process of a run, alone or of several: trains, and writes the confusion matrices of the end.
+
+One is counted on the devices, the other from label maps that the processes made by themselves.
 
 Words: config file, workdir, field=value...
 """
@@ -25,6 +27,11 @@ def main():
         confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
         if first:
             np.save(f"{workdir}/confusion.npy", confusion)
+        sliding = {"eval.protocol": "sliding", "eval.crop": (32, 32), "eval.batch_size": None}
+        run = load_trained(workdir, fields=sliding)
+        confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
+        if first:
+            np.save(f"{workdir}/confusion_of_maps.npy", confusion)
 
 
 if __name__ == "__main__":

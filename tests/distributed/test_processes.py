@@ -109,6 +109,9 @@ def test_losses_scores_and_counts_are_those_of_one_process(
     assert expected.sum() == (np.stack(labels) != 255).sum()
     assert (expected.sum(axis=0) > 0).sum() > 1
     np.testing.assert_array_equal(np.load(workdir.path / "confusion.npy"), expected)
+    of_maps = np.load(alone.path / "confusion_of_maps.npy")
+    assert of_maps.sum() == expected.sum()
+    np.testing.assert_array_equal(np.load(workdir.path / "confusion_of_maps.npy"), of_maps)
     assert workdir.scores.read_text() == alone.scores.read_text()
     assert workdir.picture.read_bytes() == alone.picture.read_bytes()
     placed = (workdir.checkpoints / "16" / "state" / "_sharding").read_text()
