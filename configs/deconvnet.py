@@ -73,8 +73,8 @@ def get_config(variant: str = "both"):
         c.model.fc_channels = 1024
         c.model.fc_kernel = 1  # 7 would ask for crops of 224 at least
         c.model.bn_momentum = 0.9  # of so few steps
-        c.model.bn_epsilon = 1e-5  # random weights are no start for the published values
-        c.model.decoder_init = "he"
+        # random weights are no start for the published values of these two
+        c.model.bn_epsilon, c.model.decoder_init = 1e-5, "he"
         c.augment.resize, c.augment.crop = (36, 36), (32, 32)
         c.train.batch_size, c.train.accumulate = 16, 4
         c.optim.lr = 0.05

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from flax.traverse_util import flatten_dict
+from jax.tree_util import keystr
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.bucket import absolute, is_bucket, reaching
@@ -110,7 +110,7 @@ class Checkpoints:
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), position=ocp.args.JsonSave(position)
+                state=ocp.args.PyTreeSave(state), position=ocp.args.JsonSave(position)
             ),
             metrics=metrics,
             force=True,
@@ -122,14 +122,37 @@ class Checkpoints:
         Args:
           step: one that exists.
           like: the state as `jax.ShapeDtypeStruct`s with shardings.
+
+        Raises:
+          InputError: it is the state of another network, or of another version of jaxseg.
         """
+        self.wait()
+        self._check_same_arrays(step, like)
+        state = ocp.args.PyTreeRestore(
+            like,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+            partial_restore=True,  # an older version may not have had a part that is empty here
+        )
         restored = self._manager.restore(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardRestore(like), position=ocp.args.JsonRestore()
-            ),
+            step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
         )
         return restored["state"], restored["position"]
+
+    def _check_same_arrays(self, step: int, like) -> None:
+        """Raises InputError where the arrays of a checkpoint are not those of `like`."""
+        kept, wanted = _shapes(_metadata(self._folder, step)), _shapes(like)
+        for name in sorted(kept.keys() | wanted.keys()):
+            if kept.get(name) != wanted.get(name):
+                here, there = (
+                    "no such array" if shape is None else f"shape {shape}"
+                    for shape in (kept.get(name), wanted.get(name))
+                )
+                raise InputError(
+                    f"The checkpoint of step {step} in {self._folder} is none that this jaxseg can "
+                    f"go on from: for {name} it has {here}, and this run {there}.",
+                    "Go on with the version that wrote it, or start in another workdir from its "
+                    "weights, by config.init.pretrained=WORKDIR.",
+                )
 
     def wait(self) -> None:
         """Returns when everything is on disk."""
@@ -151,9 +174,7 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     Returns:
       `{"params": ..., "batch_stats": ...}` of NumPy arrays, as they were saved.
     """
-    state = absolute(folder) / str(step) / "state"
-    handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(state).tree
+    tree = _metadata(folder, step)
     averaged = bool(tree.get("average"))
     there = tree["average"] if averaged else tree
     names = [name for name in ("params", "batch_stats") if name in there]
@@ -163,7 +184,8 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     like = {"average": like} if averaged else like
     as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
     wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
-    restored = handler.restore(state, args=wanted)
+    handler = ocp.PyTreeCheckpointHandler()
+    restored = handler.restore(absolute(folder) / str(step) / "state", args=wanted)
     handler.close()
     restored = restored["average"] if averaged else restored
     return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
@@ -180,13 +202,9 @@ def check_fits(folder: pathlib.Path, step: int, variables: dict) -> None:
     Raises:
       InputError: an array is missing, or there besides, or of another shape.
     """
-    handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(absolute(folder) / str(step) / "state").tree
-    handler.close()
-    kept, wanted = (
-        {"/".join(p): tuple(a.shape) for p, a in flatten_dict(dict(t)).items()}
-        for t in ({name: tree.get(name) or {} for name in ("params", "batch_stats")}, variables)
-    )
+    tree = _metadata(folder, step)
+    kept = _shapes({name: tree.get(name) or {} for name in ("params", "batch_stats")})
+    wanted = _shapes(variables)
     for name in sorted(kept.keys() | wanted.keys(), key=lambda n: ("score" in n, n)):
         here, there = kept.get(name), wanted.get(name)
         if here == there:
@@ -240,6 +258,20 @@ def abstract(state: State, shardings: Any) -> State:
         state,
         jax.tree.broadcast(shardings, state),
     )
+
+
+def _metadata(folder: pathlib.Path, step: int) -> dict:
+    """The tree of a checkpoint's state, with shape and dtype for each array; no array is read."""
+    handler = ocp.PyTreeCheckpointHandler()
+    tree = handler.metadata(absolute(folder) / str(step) / "state").tree
+    handler.close()
+    return tree
+
+
+def _shapes(tree) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by its path, the same for a state and for what Orbax says of it."""
+    arrays, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {keystr(path, simple=True, separator="/"): tuple(a.shape) for path, a in arrays}
 
 
 def _mean_iou(metrics: dict) -> float:

@@ -1,6 +1,7 @@
 """Checkpoints: what is saved is what was there, and only whole ones are ever chosen."""
 
 import functools
+import re
 import shutil
 
 import jax
@@ -99,6 +100,31 @@ def test_find(checkpoints):
     for unknown in (4, "4", "newest", -3):
         with pytest.raises(InputError, match=rf"'{unknown}'.*one of 3\."):
             checkpoints.find(unknown)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda s: s | {"average": s["w"]}, "average/a it has no such array, and this run shape"),
+        (lambda s: s | {"w": {"a": s["w"]["a"]}}, "w/b it has shape (1,), and this run no such"),
+        (lambda s: s | {"step": s["w"]["a"]}, "step it has shape (), and this run shape (1,)"),
+    ],
+)
+def test_a_state_of_other_arrays_is_refused(checkpoints, change, words):
+    save(checkpoints, 3)
+    other = change(make_state(3))
+    like = abstract(other, jax.tree.leaves(other)[0].sharding)
+    with pytest.raises(InputError, match=re.escape(words)):
+        checkpoints.restore(3, like)
+
+
+def test_a_state_from_before_it_had_a_part_that_is_empty_here(checkpoints):
+    save(checkpoints, 3)
+    state = make_state(3)
+    like = abstract(state | {"average": {}}, jax.tree.leaves(state)[0].sharding)
+    saved, _ = checkpoints.restore(3, like)
+    assert saved.keys() == {"w", "step", "average"} and saved["average"] == {}
+    jax.tree.map(np.testing.assert_array_equal, saved["w"], state["w"])
 
 
 def broken(folder, how):

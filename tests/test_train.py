@@ -417,6 +417,15 @@ def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("rate", "hints"), [(1e-9, 1), (1e-2, 0)])
+def test_a_run_that_does_not_begin_to_learn_is_told_once(tiny, tmp_path, capfd, rate, hints):
+    fields = {"train.steps": 120, "eval.every_steps": None, "optim.lr": rate}
+    train(tiny(fields | {"log.every_steps": 10}), tmp_path)
+    said = "".join(capfd.readouterr())
+    assert said.count("hint: since step 10 the loss has been") == said.count("hint:") == hints
+
+
+@pytest.mark.slow
 def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
     """Over a new run and one that goes on; so is the count of an evaluation."""
     for steps in (3, 5):
