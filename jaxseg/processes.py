@@ -6,6 +6,7 @@ what ends one, ends all, with the same message.
 """
 
 import contextlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -24,7 +25,11 @@ from jaxseg.errors import InputError, Stopped
 COORDINATOR, COUNT, INDEX = "JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS"
 _MEETING_SECONDS = 300
 _TELLING_SECONDS = 10  # how long one that ends waits for the others
+_WAITING_SECONDS = (
+    3600  # how long one that goes on does; where another has failed, `_Watch` ends it
+)
 _FAILURE = "jaxseg/failure"
+_places = itertools.count()  # all processes wait in the same places in the same order
 
 _watch: "_Watch | None" = None
 
@@ -85,9 +90,21 @@ def agree(value: int) -> int:
 
 
 def wait_for_others(name: str) -> None:
-    """Returns when all processes have come to the place called `name`."""
+    """Returns when all processes have come to the place called `name`.
+
+    They wait for each other at the notice board. A sum over all devices would do where nobody is
+    late, but gives up after half a minute on the CPU, and a bucket may take longer to be looked at.
+    """
     if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(name)
+        place = f"jaxseg/{name}/{next(_places)}"
+        _board().wait_at_barrier(place, timeout_in_ms=_WAITING_SECONDS * 1000)
+
+
+def _board():
+    """The processes' common notice board."""
+    from jax._src.distributed import global_state  # there is no public way to it
+
+    return global_state.client
 
 
 def _meet() -> None:
@@ -146,9 +163,7 @@ class _Watch:
     """
 
     def __init__(self):
-        from jax._src.distributed import global_state  # there is no public way to the board
-
-        self._board = global_state.client
+        self._board = _board()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jaxseg-watch", daemon=True)
         self._thread.start()

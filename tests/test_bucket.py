@@ -156,6 +156,54 @@ def test_killed_in_a_save_and_started_again(
 
 
 @pytest.mark.slow
+def test_two_machines_without_a_common_disk(bucket, words, process, tmp_path):
+    """Two processes of four devices, each with a workdir of its own; killed, and gone on with."""
+    fields = {
+        "train.steps": 16,
+        "optim.lr": 0.02,
+        "checkpoint.every_steps": 4,
+    }  # see test_processes
+    alone = Workdir(tmp_path / "alone")
+    run = process(*words(alone.path, fields))
+    assert (run.communicate(timeout=300)[1], run.returncode) == ("", 0)
+    address = f"{bucket}/two"
+    folders = [Workdir(tmp_path / str(i) / "run", address) for i in range(2)]
+
+    def start():
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            place = f"localhost:{free.getsockname()[1]}"
+        for index, folder in enumerate(folders):
+            mine = {"COORDINATOR": place, "PROCESSES": "2", "PROCESS": str(index)}
+            with pytest.MonkeyPatch.context() as patch:
+                for name, value in mine.items():
+                    patch.setenv(f"JAXSEG_{name}", value)
+                line = words(folder.path, fields | {"checkpoint.folder": address})
+                yield process(*line, "--distributed", devices=4, start_new_session=True)
+
+    runs = list(start())
+    until = time.monotonic() + 300
+    while not whole_steps(folders[0].checkpoints):
+        assert runs[0].poll() is None and time.monotonic() < until
+        time.sleep(0.05)
+    for run in runs:
+        os.killpg(run.pid, signal.SIGKILL)
+        run.communicate()
+    step = whole_steps(folders[0].checkpoints)[-1]
+    assert step < 16
+    shutil.rmtree(folders[1].path)
+
+    runs = list(start())
+    said = [run.communicate(timeout=300) for run in runs]
+    assert [run.returncode for run in runs] == [0, 0], said
+    assert f"going on from step {step} of 16" in said[0][0]
+    assert not any((folder.path / "checkpoints").exists() for folder in folders)
+    got, want = entries(folders[0]), entries(alone)
+    assert got.keys() == want.keys()
+    np.testing.assert_allclose(list(got.values()), list(want.values()), rtol=0, atol=1e-5)
+
+
+@pytest.mark.slow
 def test_no_such_bucket(bucket, words, tmp_path, capsys):
     from jaxseg.__main__ import main
 
