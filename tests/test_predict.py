@@ -130,9 +130,9 @@ def test_a_folder(finished, predict, tmp_path):
     whole = (out / "sub/b.png").read_bytes()
     (out / "sub/b.png").write_bytes(whole[:-5])
     (out / "c.npz").unlink()
-    assert "1 photographs labelled, 2 there" in predict(photos, "--overlay")[1]
+    assert "1 photograph labelled, 2 there" in predict(photos, "--overlay")[1]
     assert (out / "sub/b.png").read_bytes() == whole and not (out / "c.npz").exists()
-    assert "1 photographs labelled, 2 there" in predict(*words)[1]
+    assert "1 photograph labelled, 2 there" in predict(*words)[1]
     assert "3 photographs labelled\n" in predict(photos, "--overwrite")[1]
     assert contents(out).keys() == made.keys()
 
@@ -200,7 +200,7 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     assert not {"b.png", "c.png", "d.png"} & contents(out).keys()
     (photos / "b.jpg").unlink()
     photograph(photos / "b.jpg")
-    assert "1 photographs labelled, 2 there already" in predict(photos)[1]
+    assert "1 photograph labelled, 2 there already" in predict(photos)[1]
 
 
 BAD = {
@@ -380,7 +380,7 @@ def test_standard_input(predict, tmp_path, monkeypatch):
     assert predict("-", tmp_path / "in/b.png")[0] == 0
     assert {"stdin.png", "b.png"} < contents(tmp_path / "out").keys()
     type_in(f"{tmp_path / 'in/a.png'}\n\n{tmp_path / 'in/b.png'}\n".encode())
-    assert "1 photographs labelled, 1 there already" in predict("--list", "-")[1]
+    assert "1 photograph labelled, 1 there already" in predict("--list", "-")[1]
     type_in(b"\x89 no photograph")
     assert predict("-", "--overwrite")[2].startswith("error: standard input cannot be decoded")
 

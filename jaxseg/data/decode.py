@@ -262,7 +262,7 @@ def _decoded(
         reason = (str(error) or type(error).__name__).rstrip(".")
         raise InputError(
             f"{path} cannot be decoded ({reason}).",
-            "Replace the file with a whole one, or take its id out of the list.",
+            "Replace the file with a whole one, or take it out.",
         ) from error
     with image:
         yield image

@@ -44,7 +44,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
     except (OSError, ValueError, struct.error, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).rstrip('.')}).",
-            "Replace the file with a whole one, or take its id out of the list.",
+            "Replace the file with a whole one, or take it out.",
         ) from error
     if labels is None or labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
         raise InputError(
