@@ -12,7 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-_BAND_CELLS = 2048  # of a plane, in one product of a kernel's gradient
+_BAND_CELLS = 1_024  # of a band, in a kernel's gradient
+_NARROW = 192  # columns up to which places share a product there
 
 
 def conv2d(
@@ -115,10 +116,10 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
 
 
 def _kernel_gradient(x, dy, k, padding, dilation):
-    """Gradient of a small kernel: one product for each of its places, each image and band of rows.
+    """Gradient of a small kernel: products for its places, for each image and band of rows.
 
     In a band whose rows are padded to one length and laid end to end, moving by a place of the
-    kernel is moving by a number of cells, so no window is ever gathered. A band is a few thousand
+    kernel is moving by a number of cells, so no window is ever gathered. A band is some thousand
     cells: enough for a product, and few enough that nine copies of it are little memory.
     """
     n, height, width, outputs = dy.shape
@@ -130,27 +131,31 @@ def _kernel_gradient(x, dy, k, padding, dilation):
     bands = -(-height // rows)
     length = (rows - 1) * row + width
     places = list(itertools.product(range(0, dilation * k, dilation), repeat=2))
+    # Few channels make a product too narrow for the processor: several places share one.
+    together = next((t for t in (k * k, k) if t * inputs <= _NARROW), 1)
 
     def add_band(total, index, x, dy):
         image, first = index // bands, (index % bands * rows if bands > 1 else 0)
         band = _rows(x, image, first - padding, rows + reach, (padding, padding))
         gradient = _rows(dy, image, first, rows, (0, reach))[:length]
+        # Turned once, not by each product, all of which would be a quarter slower.
+        gradient = lax.optimization_barrier(gradient.T)
+        moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
         products = [
-            lax.dot_general(
-                lax.slice_in_dim(band, i * row + j, i * row + j + length),
+            lax.dot(
                 gradient,
-                (((0,), (0,)), ((), ())),
+                jnp.concatenate(moved[at : at + together], axis=1),
                 preferred_element_type=jnp.float32,
             )
-            for i, j in places
+            for at in range(0, k * k, together)
         ]
-        return total + jnp.stack(products)
+        return total + jnp.concatenate(products, axis=1)
 
     def images(x, dy):
         def add(total, index):
             return add_band(total, index, x, dy), None
 
-        start = jnp.zeros((k * k, inputs, outputs), jnp.float32)
+        start = jnp.zeros((outputs, k * k * inputs), jnp.float32)
         return lax.scan(add, start, jnp.arange(x.shape[0] * bands))[0]
 
     devices = jax.device_count()
@@ -161,7 +166,7 @@ def _kernel_gradient(x, dy, k, padding, dilation):
         total = jax.vmap(images)(*shares).sum(axis=0)
     else:
         total = images(x, dy)
-    return total.reshape(k, k, inputs, outputs).astype(dy.dtype)
+    return total.T.reshape(k, k, inputs, outputs).astype(dy.dtype)
 
 
 def _rows(a, image, first, count, columns):
