@@ -8,7 +8,8 @@ channels last, as itself and through `torch.compile`; FCN's upsampling there is 
 deconvolution that its PyTorch ports have. Train steps are SGD with momentum and weight decay on the
 loss at the images' resolution, jaxseg's being the step that a run compiles. Evaluation is the
 network, the upsampling, the classes and their confusion matrix. Peak memory is that of a process of
-its own for each side, during steps. Buffers lie in huge pages where there are any. On a GPU both sides use it (`--dtype bfloat16 --batch 8`).
+its own for each side, during steps. Buffers lie in huge pages where there are any, as a run's do.
+On a GPU both sides use it (`--dtype bfloat16 --batch 8`).
 
 --quick: a quarter of the width and smaller images, to see that it works. --one: one processor.
 """
@@ -25,8 +26,6 @@ import tempfile
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "models"))
 
 from timing import in_turns, one_processor, print_ratios
-
-from jaxseg.cli.huge_pages import restart_with_huge_pages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +64,11 @@ def main() -> None:
     parser.add_argument("--one", action="store_true", help="keep to one processor")
     parser.add_argument("--peak", choices=["jaxseg", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
-    restart_with_huge_pages(["benchmark"])  # as a run does; PyTorch gains by them, too
     if args.one:
         one_processor()
+    from jaxseg.cli.huge_pages import restart_with_huge_pages
+
+    restart_with_huge_pages(["benchmark"])
     with tempfile.TemporaryDirectory() as folder:  # so that the memory's process compiles nothing
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
