@@ -96,8 +96,8 @@ def main(argv: Sequence[str]) -> None:
         say=lambda line: tqdm.tqdm.write(line, file=sys.stdout),
     )
     there = f", {done.kept} there already" if done.kept else ""
-    photographs = "photograph" if done.written == 1 else "photographs"
-    print(f"{args.out}: {done.written} {photographs} labelled{there}")
+    noun = "photograph" if done.written == 1 else "photographs"
+    print(f"{args.out}: {done.written} {noun} labelled{there}")
     if len(done.bad) == 1:
         raise done.bad[0]
     if done.bad:
