@@ -388,18 +388,20 @@ def test_standard_input(predict, tmp_path, monkeypatch):
 # ---- which network
 
 
-def test_the_folder_of_a_network(finished, predict, refused, tmp_path, capsys):
+def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
     """What convert writes gives the same labels; a folder of other predictions is left alone."""
     photograph(tmp_path / "x.png")
-    assert predict(tmp_path / "x.png")[0] == 0
+    shutil.copytree(copied.checkpoints / "40", copied.checkpoints / "39")
+    run_there = ("--workdir", copied.path)
+    assert predict(tmp_path / "x.png", network=run_there)[0] == 0
     labels = (tmp_path / "out/x.png").read_bytes()
     network = ("--weights", tmp_path / "network")
-    assert run(["convert", str(finished[0].path), "--out", str(network[1])]) == 0
+    assert run(["convert", str(copied.path), "--out", str(network[1])]) == 0
     other = "out holds predictions of another network, step or size"
     refused(other, tmp_path / "x.png", network=network)
-    refused(other, tmp_path / "x.png", "--step", "20")
-    refused(other, tmp_path / "x.png", "--config.eval.input_size=(32, 32)")
-    refused("--step is for --workdir", tmp_path / "x.png", "--step", "20", network=network)
+    refused(other, tmp_path / "x.png", "--step", "39", network=run_there)
+    refused(other, tmp_path / "x.png", "--config.eval.input_size=(32, 32)", network=run_there)
+    refused("--step is for --workdir", tmp_path / "x.png", "--step", "39", network=network)
     assert predict(tmp_path / "x.png", "--overwrite", network=network)[0] == 0
     image, first = Image.open(tmp_path / "out/x.png"), Image.open(io.BytesIO(labels))
     np.testing.assert_array_equal(np.asarray(image), np.asarray(first))
