@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.ops.convolution import add_bias, conv2d
+from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.upsampling import Upsampling
 
@@ -66,8 +66,7 @@ class ConvBlock(nn.Module):
             x = deconv2d(x, kernel, self.padding, strides=self.strides)
         else:
             x = conv2d(x, kernel, self.padding, strides=self.strides, groups=self.groups)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        x = add_bias(x, bias.astype(self.dtype))
+        x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
         if self.norm == "batch":
             x = nn.BatchNorm(
                 use_running_average=not train,

@@ -57,31 +57,6 @@ def conv2d(
     )
 
 
-@jax.custom_vjp
-def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
-    """A number for each channel, added at every place.
-
-    Args:
-      x: [N, H, W, C], floating point.
-      bias: [C] in the dtype of `x`.
-
-    Returns:
-      [N, H, W, C] in the dtype of `x`.
-
-    >>> add_bias(jnp.zeros([1, 1, 2, 2]), jnp.array([1.0, 2.0])).tolist()
-    [[[[1.0, 2.0], [1.0, 2.0]]]]
-    """
-    return x + bias
-
-
-def _bias_gradient(_, dy):
-    # Over one axis, not three: XLA's sum on CPU takes a third of the time.
-    return dy, dy.reshape(-1, dy.shape[-1]).sum(axis=0)
-
-
-add_bias.defvjp(lambda x, bias: (x + bias, None), _bias_gradient)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _dense(x, kernel, padding, dilation):
     """The plain case: stride 1, no groups."""
