@@ -160,7 +160,7 @@ def test_two_machines_without_a_common_disk(bucket, words, process, tmp_path):
     """Two processes of four devices, each with a workdir of its own; killed, and gone on with."""
     fields = {
         "train.steps": 16,
-        "optim.lr": 0.02,
+        "optim.lr": 0.016,
         "checkpoint.every_steps": 4,
     }  # see test_processes
     alone = Workdir(tmp_path / "alone")

@@ -21,7 +21,7 @@ from jaxseg.workdir import Workdir
 # split, and the learning rate so low that a difference in the last bits stays there.
 FIELDS = {
     "train.steps": 16,
-    "optim.lr": 0.02,
+    "optim.lr": 0.016,
     "data.scenes_eval": 11,
     "eval.every_steps": 8,
     "model.fc_channels": 3200,
@@ -189,7 +189,7 @@ def test_another_config_in_the_workdir_is_told_by_both(together, words, alone):
     run = together(*words(alone.path, FIELDS | {"optim.lr": 0.5}))
     code, out, err = finish(run, timeout=120)
     assert code == 2 and "Traceback" not in err
-    assert err.count("optim.lr = 0.02, not 0.5.") == 2
+    assert err.count("optim.lr = 0.016, not 0.5.") == 2
 
 
 @pytest.mark.slow
