@@ -25,9 +25,7 @@ from jaxseg.errors import InputError, Stopped
 COORDINATOR, COUNT, INDEX = "JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS"
 _MEETING_SECONDS = 300
 _TELLING_SECONDS = 10  # how long one that ends waits for the others
-_WAITING_SECONDS = (
-    3600  # how long one that goes on does; where another has failed, `_Watch` ends it
-)
+_WAITING_SECONDS = 3600  # how long one waits for others that are busy: `_Watch` sees who fails
 _FAILURE = "jaxseg/failure"
 _places = itertools.count()  # all processes wait in the same places in the same order
 

@@ -134,29 +134,26 @@ def _kernel_gradient(x, dy, k, padding, dilation):
     # Few channels make a product too narrow for the processor: several places share one.
     together = next((t for t in (k * k, k) if t * inputs <= _NARROW), 1)
 
-    def add_band(total, index, x, dy):
-        image, first = index // bands, (index % bands * rows if bands > 1 else 0)
-        band = _rows(x, image, first - padding, rows + reach, (padding, padding))
-        gradient = _rows(dy, image, first, rows, (0, reach))[:length]
-        # Turned once, not by each product, all of which would be a quarter slower.
-        gradient = lax.optimization_barrier(gradient.T)
-        moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
-        products = [
-            lax.dot(
-                gradient,
-                jnp.concatenate(moved[at : at + together], axis=1),
-                preferred_element_type=jnp.float32,
-            )
-            for at in range(0, k * k, together)
-        ]
-        return total + jnp.concatenate(products, axis=1)
-
     def images(x, dy):
-        def add(total, index):
-            return add_band(total, index, x, dy), None
+        def add_band(total, index):
+            image, first = index // bands, (index % bands * rows if bands > 1 else 0)
+            band = _rows(x, image, first - padding, rows + reach, (padding, padding))
+            gradient = _rows(dy, image, first, rows, (0, reach))[:length]
+            # Turned once, not by each product, all of which would be a quarter slower.
+            gradient = lax.optimization_barrier(gradient.T)
+            moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
+            products = [
+                lax.dot(
+                    gradient,
+                    jnp.concatenate(moved[at : at + together], axis=1),
+                    preferred_element_type=jnp.float32,
+                )
+                for at in range(0, k * k, together)
+            ]
+            return total + jnp.concatenate(products, axis=1), None
 
         start = jnp.zeros((outputs, k * k * inputs), jnp.float32)
-        return lax.scan(add, start, jnp.arange(x.shape[0] * bands))[0]
+        return lax.scan(add_band, start, jnp.arange(x.shape[0] * bands))[0]
 
     devices = jax.device_count()
     if devices > 1 and n % devices == 0:
