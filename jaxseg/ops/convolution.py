@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseg.ops.winograd import pays, winograd, winograd_kernel_gradient
+
 _BAND_CELLS = 1_024  # of a band, in a kernel's gradient
 _NARROW = 192  # columns up to which places share a product there
 
@@ -60,7 +62,7 @@ def conv2d(
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _dense(x, kernel, padding, dilation):
     """The plain case: stride 1, no groups."""
-    form = _as_matrix_product if kernel.shape[0] != 3 else _xla
+    form = _as_matrix_product if kernel.shape[0] != 3 else _three
     how = {"padding": padding, "dilation": dilation}
     return lax.platform_dependent(
         x, kernel, cpu=functools.partial(form, **how), default=functools.partial(_xla, **how)
@@ -84,8 +86,7 @@ def _backward(padding, dilation, saved, dy):
             # in float32, for the sums over windows and images would be bfloat16
             *inputs, dy = (a.astype(jnp.float32) for a in (x, kernel, dy))
             return tuple(g.astype(x.dtype) for g in jax.vjp(form, *inputs)[1](dy))
-        dx = jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
-        return dx, _kernel_gradient(x, dy, kernel.shape[0], **how)
+        return _three_input_gradient(x, kernel, dy, **how), _three_kernel_gradient(x, dy, **how)
 
     return lax.platform_dependent(x, kernel, dy, cpu=cpu, default=xla)
 
@@ -115,15 +116,69 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
     return jnp.dot(windows, kernel.reshape(k * k * inputs, outputs))
 
 
-def _kernel_gradient(x, dy, k, padding, dilation):
-    """Gradient of a small kernel: products for its places, for each image and band of rows.
+def _three(x, kernel, *, padding, dilation):
+    """A 3×3 kernel."""
+    if not _by_winograd(x, kernel.shape[-1]):
+        return _xla(x, kernel, padding=padding, dilation=dilation)
+
+    def share(x):
+        return winograd(x, kernel, padding=padding, dilation=dilation)
+
+    devices = _sharing(x)
+    return _joined(jax.vmap(share)(_shares(x, devices))) if devices > 1 else share(x)
+
+
+def _three_input_gradient(x, kernel, dy, *, padding, dilation):
+    """It is a convolution of `dy` itself, with the kernel turned round."""
+    around = 2 * dilation - padding
+    if around >= 0 and _by_winograd(x, kernel.shape[-1]):
+        turned = kernel[::-1, ::-1].swapaxes(2, 3)
+        return _three(dy, turned, padding=around, dilation=dilation)
+    how = {"padding": padding, "dilation": dilation}
+    return jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
+
+
+def _three_kernel_gradient(x, dy, *, padding, dilation):
+    form = winograd_kernel_gradient if _by_winograd(x, dy.shape[-1]) else _kernel_gradient
+    form = functools.partial(form, padding=padding, dilation=dilation)
+    devices = _sharing(x)
+    if devices > 1:
+        return jax.vmap(form)(_shares(x, devices), _shares(dy, devices)).sum(axis=0)
+    return form(x, dy)
+
+
+def _by_winograd(x, outputs):
+    # Where a batch cannot be shared out XLA's own form divides the work among the devices.
+    return pays(x, outputs) and (jax.device_count() == 1 or _sharing(x) > 1)
+
+
+def _sharing(x):
+    """Devices that share the batch.
+
+    Each works through its own images: a loop over the bands of all of them would make every device
+    fetch and work through the whole batch.
+    """
+    devices = jax.device_count()
+    return devices if x.shape[0] % devices == 0 else 1
+
+
+def _shares(x, devices):
+    return x.reshape(devices, -1, *x.shape[1:])
+
+
+def _joined(shares):
+    return shares.reshape(-1, *shares.shape[2:])
+
+
+def _kernel_gradient(x, dy, *, padding, dilation):
+    """Gradient of a 3×3 kernel with few channels: products for its places, for each image and band of rows.
 
     In a band whose rows are padded to one length and laid end to end, moving by a place of the
     kernel is moving by a number of cells, so no window is ever gathered. A band is some thousand
     cells: enough for a product, and few enough that nine copies of it are little memory.
     """
     n, height, width, outputs = dy.shape
-    inputs = x.shape[-1]
+    inputs, k = x.shape[-1], 3
     reach = dilation * (k - 1)
     row = width + reach
     bands = -(-height * row // _BAND_CELLS)
@@ -134,35 +189,25 @@ def _kernel_gradient(x, dy, k, padding, dilation):
     # Few channels make a product too narrow for the processor: several places share one.
     together = next((t for t in (k * k, k) if t * inputs <= _NARROW), 1)
 
-    def images(x, dy):
-        def add_band(total, index):
-            image, first = index // bands, (index % bands * rows if bands > 1 else 0)
-            band = _rows(x, image, first - padding, rows + reach, (padding, padding))
-            gradient = _rows(dy, image, first, rows, (0, reach))[:length]
-            # Turned once, not by each product, all of which would be a quarter slower.
-            gradient = lax.optimization_barrier(gradient.T)
-            moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
-            products = [
-                lax.dot(
-                    gradient,
-                    jnp.concatenate(moved[at : at + together], axis=1),
-                    preferred_element_type=jnp.float32,
-                )
-                for at in range(0, k * k, together)
-            ]
-            return total + jnp.concatenate(products, axis=1), None
+    def add_band(total, index):
+        image, first = index // bands, (index % bands * rows if bands > 1 else 0)
+        band = _rows(x, image, first - padding, rows + reach, (padding, padding))
+        gradient = _rows(dy, image, first, rows, (0, reach))[:length]
+        # Turned once, not by each product, all of which would be a quarter slower.
+        gradient = lax.optimization_barrier(gradient.T)
+        moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
+        products = [
+            lax.dot(
+                gradient,
+                jnp.concatenate(moved[at : at + together], axis=1),
+                preferred_element_type=jnp.float32,
+            )
+            for at in range(0, k * k, together)
+        ]
+        return total + jnp.concatenate(products, axis=1), None
 
-        start = jnp.zeros((outputs, k * k * inputs), jnp.float32)
-        return lax.scan(add_band, start, jnp.arange(x.shape[0] * bands))[0]
-
-    devices = jax.device_count()
-    if devices > 1 and n % devices == 0:
-        # Where devices share a batch each adds up its own images: a scan over all of them would
-        # make every device fetch and work through the whole batch.
-        shares = (a.reshape(devices, n // devices, *a.shape[1:]) for a in (x, dy))
-        total = jax.vmap(images)(*shares).sum(axis=0)
-    else:
-        total = images(x, dy)
+    start = jnp.zeros((outputs, k * k * inputs), jnp.float32)
+    total = lax.scan(add_band, start, jnp.arange(n * bands))[0]
     return total.T.reshape(k, k, inputs, outputs).astype(dy.dtype)
 
 

@@ -1,0 +1,175 @@
+"""3×3 convolution with 4 products for each output instead of 9 (Winograd's, as sums over arrays).
+
+F(2×2, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): the 2×2
+outputs of a tile come from its 4×4 inputs by 16 products with the transformed kernel, where the
+plain sum takes 36. It is the same sum in another order, and in float32 as exact to 1e-6 of the
+largest value.
+
+The image is held as a strip: cell after cell of 2×2 pixels, rows and images end to end. A tile's
+neighbour is then a number of cells further on, for every tile alike, so that transforms are sums of
+whole slices and products run over as many cells as do the processor good.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+_TILE = 2
+# One axis of the transforms: outputs = A (B inputs * G kernel), "*" for each of four values.
+_A = ((1, 1, 1, 0), (0, 1, -1, -1))
+_B = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
+_G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
+_CHANNELS = 64  # below them the transforms cost more than the products that they spare
+_BAND = 2**18  # values of an array that is worked on at a time
+
+
+def pays(x: jax.Array, outputs: int) -> bool:
+    """Whether the convolution of `x` to so many channels is faster this way, on a CPU."""
+    return x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
+
+
+def winograd(x: jax.Array, kernel: jax.Array, *, padding: int, dilation: int) -> jax.Array:
+    """The convolution of [N, H, W, I] with [3, 3, I, O]; see `conv2d`."""
+    tiles = _Tiles.of(x, padding, dilation)
+    outputs = kernel.shape[-1]
+    places = [kernel[i, j] for i, j in itertools.product(range(3), repeat=2)]
+    kernels = _transformed(_G, lambda i, j: places[3 * i + j])
+    length, bands = tiles.bands(max(x.shape[-1], outputs))
+    strip = tiles.strip(x, padding, bands * length + tiles.reach)
+
+    def band(start):
+        values = tiles.inputs(strip, start, length)
+        products = [jnp.dot(v, k) for v, k in zip(values, kernels, strict=True)]
+        return jnp.stack(_transformed(_A, lambda i, j: products[4 * i + j]))
+
+    if bands == 1:
+        return tiles.image(band(0))
+
+    def add_band(whole, start):
+        return lax.dynamic_update_slice(whole, band(start), (0, start, 0)), None
+
+    whole = jnp.zeros((_TILE**2, bands * length, outputs), x.dtype)
+    return tiles.image(lax.scan(add_band, whole, jnp.arange(bands) * length)[0])
+
+
+def winograd_kernel_gradient(
+    x: jax.Array, dy: jax.Array, *, padding: int, dilation: int
+) -> jax.Array:
+    """Gradient of the kernel, [3, 3, I, O], from `x` and the gradient of `winograd`'s result."""
+    tiles = _Tiles.of(x, padding, dilation)
+    inputs, outputs = x.shape[-1], dy.shape[-1]
+    length, bands = tiles.bands(max(inputs, outputs))
+    strip = tiles.strip(x, padding, bands * length + tiles.reach)
+    gradients = tiles.strip(dy, 0, bands * length)
+    turned = tuple(zip(*_A, strict=True))
+
+    def band(start):
+        def gradient(i, j):
+            return lax.dynamic_slice(gradients, (_TILE * i + j, start, 0), (1, length, outputs))[0]
+
+        values = tiles.inputs(strip, start, length)
+        over_cells = (((0,), (0,)), ((), ()))
+        return [
+            lax.dot_general(v, d, over_cells)
+            for v, d in zip(values, _transformed(turned, gradient), strict=True)
+        ]
+
+    if bands == 1:
+        products = band(0)
+    else:
+
+        def add_band(totals, start):
+            return [t + p for t, p in zip(totals, band(start), strict=True)], None
+
+        nothing = [jnp.zeros((inputs, outputs), x.dtype)] * 16
+        products = lax.scan(add_band, nothing, jnp.arange(bands) * length)[0]
+    places = _transformed(tuple(zip(*_G, strict=True)), lambda i, j: products[4 * i + j])
+    return jnp.stack(places).reshape(3, 3, inputs, outputs)
+
+
+class _Tiles(NamedTuple):
+    """How an image's tiles lie in the strip.
+
+    A dilated kernel sees every `dilation`-th row and column: those are images of their own.
+    """
+
+    images: int
+    height: int  # of the output
+    width: int
+    dilation: int
+    rows: int  # of cells that an image has in the strip; the last one only has neighbours
+    columns: int
+
+    @classmethod
+    def of(cls, x, padding, dilation):
+        n, height, width, _ = x.shape
+        height, width = (size + 2 * padding - 2 * dilation for size in (height, width))
+        rows, columns = (-(-size // (_TILE * dilation)) + 1 for size in (height, width))
+        return cls(n, height, width, dilation, rows, columns)
+
+    @property
+    def cells(self) -> int:
+        return self.images * self.dilation**2 * self.rows * self.columns
+
+    @property
+    def reach(self) -> int:
+        """Cells beyond a tile's own that it looks at: one row and one column."""
+        return self.columns + 1
+
+    def bands(self, channels: int) -> tuple[int, int]:
+        """Cells of a band, and the number of bands."""
+        bands = max(1, round(self.cells * channels / _BAND))
+        return -(-self.cells // bands), bands
+
+    def strip(self, a: jax.Array, padding: int, cells: int) -> jax.Array:
+        """[4, cells, C], each of a cell's pixels in an array of its own; zeros around the image."""
+        n, *size, channels = a.shape
+        step = _TILE * self.dilation
+        around = [(padding, m * step - padding - k) for m, k in zip(self[4:], size, strict=True)]
+        a = lax.pad(a, jnp.zeros((), a.dtype), [(0, 0, 0), *((*p, 0) for p in around), (0, 0, 0)])
+        a = a.reshape(n, self.rows, _TILE, self.dilation, self.columns, _TILE, self.dilation, -1)
+        a = a.transpose(2, 5, 0, 3, 6, 1, 4, 7).reshape(_TILE**2, self.cells, channels)
+        return jnp.pad(a, ((0, 0), (0, cells - self.cells), (0, 0)))
+
+    def inputs(self, strip: jax.Array, start: jax.Array | int, length: int) -> list[jax.Array]:
+        """The transformed inputs of a band's tiles: 16 of [length, C]."""
+
+        def pixel(i, j):
+            place = i % _TILE * _TILE + j % _TILE
+            cell = start + i // _TILE * self.columns + j // _TILE
+            return lax.dynamic_slice(strip, (place, cell, 0), (1, length, strip.shape[-1]))[0]
+
+        return _transformed(_B, pixel)
+
+    def image(self, strip: jax.Array) -> jax.Array:
+        """[N, H, W, C] of what lies in a strip."""
+        grid = (self.images, self.dilation, self.dilation, self.rows, self.columns)
+        a = strip[:, : self.cells].reshape(_TILE, _TILE, *grid, strip.shape[-1])
+        a = a[..., :-1, :-1, :].transpose(2, 5, 0, 3, 6, 1, 4, 7)
+        step = _TILE * self.dilation
+        sides = ((self.rows - 1) * step, (self.columns - 1) * step)
+        return a.reshape(self.images, *sides, -1)[:, : self.height, : self.width]
+
+
+def _transformed(
+    matrix: Sequence[Sequence[float]], array: Callable[[int, int], jax.Array]
+) -> list[jax.Array]:
+    """`matrix` times a square of arrays times its transpose, row after row."""
+
+    def total(down, across):
+        result = None
+        for i, p in enumerate(down):
+            for j, q in enumerate(across):
+                if p * q:
+                    term = array(i, j) if abs(p * q) == 1 else abs(p * q) * array(i, j)
+                    if result is None:
+                        result = term if p * q > 0 else -term
+                    else:
+                        result = result + term if p * q > 0 else result - term
+        return result
+
+    return [total(down, across) for down in matrix for across in matrix]
