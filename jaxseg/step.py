@@ -16,6 +16,7 @@ from jaxseg.losses import labelled_weight, named_loss
 from jaxseg.losses.inputs import checked_weights
 from jaxseg.metrics import coarse_confusion
 from jaxseg.models import normalize
+from jaxseg.ops.square_sum import square_sum
 from jaxseg.optim import parameter_name
 
 
@@ -193,9 +194,9 @@ def make_train_step(
         (value, (batch_stats, weight)), gradient = (in_parts if accumulate > 1 else differentiate)(
             state.params, state.batch_stats, images, labels, dropout_key
         )
-        norm = optax.tree.norm(gradient)
+        norm = _norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
-        sizes = jnp.stack([value, norm, optax.tree.norm(updates)])
+        sizes = jnp.stack([value, norm, _norm(updates)])
         bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
         params, step = optax.apply_updates(state.params, updates), state.step + 1
         average = state.average
@@ -244,3 +245,8 @@ def make_eval_step(
 def _parts(batch: jax.Array, count: int) -> jax.Array:
     """[N, ...] to [count, N / count, ...]: element i of the batch is in part i % count."""
     return batch.reshape(-1, count, *batch.shape[1:]).swapaxes(0, 1)
+
+
+def _norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all leaves together."""
+    return jnp.sqrt(sum(square_sum(leaf) for leaf in jax.tree.leaves(tree)))

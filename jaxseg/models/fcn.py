@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
+from jaxseg.models.border import Block, blocks_within
 from jaxseg.models.grid import Grid
 from jaxseg.models.layers import (
     ConvBlock,
@@ -91,14 +92,18 @@ class FCNVGG16(nn.Module):
         check_choice("upsampling", self.upsampling, ("fixed", "learned"))
         x, grid = images, Grid()
         pooled = {}
-        for block, convolutions, channels in VGG16:
+        borders = self._borders()
+        for (block, convolutions, channels), border in zip(VGG16, borders, strict=True):
             layers = []
             for i in range(1, convolutions + 1):
                 padding = self.padding if (block, i) == (1, 1) else 1
-                layers.append(self._conv(f"conv{block}_{i}", channels, 3, padding))
                 grid = grid.window(3, padding=padding)
+                if (block, i) == (1, 1):
+                    padding -= border.left_out
+                layers.append(self._conv(f"conv{block}_{i}", channels, 3, padding))
             x = in_turn(self, layers, x, train=train, remat=self.remat)
-            x, grid = tap(self, f"pool{block}", max_pool(x, 2, 2, ceil_mode=True)), grid.pool()
+            x = border.widened(max_pool(x, 2, 2, ceil_mode=True))
+            x, grid = tap(self, f"pool{block}", x), grid.pool()
             pooled[block] = x, grid
 
         padding = 0 if self.padding > 80 else 3
@@ -126,6 +131,13 @@ class FCNVGG16(nn.Module):
             score.shape[1:3], images.shape[1:3], stride=self.stride, kernel=2 * self.stride
         )
         return [Head(score.astype(jnp.float32), up)]
+
+    def _borders(self):
+        """What the blocks leave out of the border: nothing where somebody looks at their maps."""
+        looks = self.is_mutable_collection("features") or "extents" in self.variables
+        if self.norm is not None or looks:  # batch norm counts every cell
+            return [Block()] * len(VGG16)
+        return blocks_within(self.padding, [convolutions for _, convolutions, _ in VGG16])
 
     def _conv(self, name, channels, kernel, padding):
         return functools.partial(
