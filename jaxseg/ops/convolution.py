@@ -171,7 +171,7 @@ def _joined(shares):
 
 
 def _kernel_gradient(x, dy, *, padding, dilation):
-    """Gradient of a 3×3 kernel with few channels: products for its places, for each image and band of rows.
+    """Gradient of a 3×3 kernel with few channels: a product for each place, image and band of rows.
 
     In a band whose rows are padded to one length and laid end to end, moving by a place of the
     kernel is moving by a number of cells, so no window is ever gathered. A band is some thousand

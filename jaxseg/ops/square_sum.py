@@ -33,7 +33,9 @@ def _in_parts(a):
     count = a.shape[0] // (_TOGETHER * rows)
 
     def add(i, totals):
-        parts = (lax.dynamic_slice_in_dim(a, (k * count + i) * rows, rows) for k in range(_TOGETHER))
+        parts = (
+            lax.dynamic_slice_in_dim(a, (k * count + i) * rows, rows) for k in range(_TOGETHER)
+        )
         return [t + jnp.square(p).sum(axis=0) for t, p in zip(totals, parts, strict=True)]
 
     totals = lax.fori_loop(0, count, add, [jnp.zeros(columns, a.dtype)] * _TOGETHER)

@@ -1,0 +1,152 @@
+"""Winograd's form of the 3×3 convolution, which only layers of many channels take."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_convolution import close, conv_loop, with_gradients, xla
+
+from jaxseg.ops import winograd as module
+from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.winograd import winograd, winograd_kernel_gradient
+from jaxseg.sharding import replicated, split_batch
+
+CASES = [  # padding, (H, W), dilation
+    (1, (7, 5), 1),
+    (0, (9, 6), 1),
+    (1, (1, 1), 1),
+    (2, (5, 5), 1),
+    (100, (7, 5), 1),
+    (1, (33, 20), 1),
+    (2, (9, 6), 2),
+    (0, (9, 10), 4),
+    (4, (3, 1), 4),
+    (4, (15, 16), 4),
+]
+every_case = pytest.mark.parametrize(("padding", "size", "dilation"), CASES)
+
+
+def arrays(padding, size, dilation, inputs=3, outputs=5, images=2):
+    rng = np.random.default_rng(padding)
+    out = [n + 2 * padding - 2 * dilation for n in size]
+    shapes = (images, *size, inputs), (3, 3, inputs, outputs), (images, *out, outputs)
+    return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
+
+
+@pytest.fixture
+def one_device(monkeypatch):
+    """The tests' eight would share batches of eight alone."""
+    monkeypatch.setattr(jax, "device_count", lambda: 1)
+
+
+def spy(monkeypatch):
+    """Names of Winograd's functions that conv2d calls from here on."""
+    called = []
+    for name in ("winograd", "winograd_kernel_gradient"):
+        form = getattr(module, name)
+
+        def run(*args, name=name, form=form, **how):
+            called.append(name)
+            return form(*args, **how)
+
+        monkeypatch.setattr(f"jaxseg.ops.convolution.{name}", run)
+    return called
+
+
+@pytest.mark.parametrize("band", [40, 2**17], ids=["bands", "whole"])
+@every_case
+def test_is_the_sum_over_places(monkeypatch, padding, size, dilation, band):
+    monkeypatch.setattr(module, "_BAND", band)
+    x, kernel, dy = arrays(padding, size, dilation)
+    how = {"padding": padding, "dilation": dilation}
+    close(jax.jit(functools.partial(winograd, **how))(x, kernel), conv_loop(x, kernel, **how))
+    got = jax.jit(functools.partial(winograd_kernel_gradient, **how))(x, dy)
+    close(got, jax.jit(with_gradients(xla, padding, dilation))(x, kernel, dy)[2])
+
+
+def test_is_as_exact_as_the_plain_sum():
+    x, kernel, _ = arrays(1, (24, 24), 1, 256, 256, 1)
+    exact = conv_loop(np.float64(x), np.float64(kernel), 1, 1)
+    plain = np.abs(xla(x, kernel, 1) - exact).max()
+    ours = np.abs(winograd(x, kernel, padding=1, dilation=1) - exact).max()
+    assert ours < 4 * plain
+    assert ours < 2e-6 * np.abs(exact).max()
+
+
+@every_case
+@pytest.mark.usefixtures("one_device")
+def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, size, dilation):
+    called = spy(monkeypatch)
+    x, kernel, dy = arrays(padding, size, dilation, 128, 136)
+    got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
+    forward = ["winograd"] * (2 if padding <= 2 * dilation else 1)
+    assert sorted(called) == [*forward, "winograd_kernel_gradient"]
+    want = jax.jit(with_gradients(xla, padding, dilation))(x, kernel, dy)
+    for a, b in zip(got, want, strict=True):
+        close(a, b, 3e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_device")
+@every_case
+def test_many_channels_are_torchs(torch, padding, size, dilation):
+    x, kernel, dy = arrays(padding, size, dilation, 128, 136)
+    tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
+    y = torch.nn.functional.conv2d(
+        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding, dilation=dilation
+    ).permute(0, 2, 3, 1)
+    y.backward(torch.tensor(np.asarray(dy)))
+    got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
+    for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
+        close(a, b, 3e-6)
+
+
+@pytest.mark.parametrize(("inputs", "dtype"), [(127, jnp.float32), (128, jnp.bfloat16)])
+@pytest.mark.usefixtures("one_device")
+def test_others_do_not(monkeypatch, inputs, dtype):
+    called = spy(monkeypatch)
+    arguments = [a.astype(dtype) for a in arrays(1, (4, 5), 1, inputs, 128)]
+    jax.eval_shape(with_gradients(conv2d, 1), *arguments)
+    assert not called
+
+
+@pytest.mark.parametrize("images", [8, 6])
+def test_eight_devices_get_the_gradients_of_one(mesh, images):
+    x, kernel, dy = arrays(1, (6, 5), 1, 128, 128, images)
+    run = with_gradients(conv2d, 1)
+    want = jax.jit(with_gradients(xla, 1))(x, kernel, dy)
+    split, whole = split_batch(mesh), replicated(mesh)
+    if images % 8:
+        split = whole
+    placed = jax.device_put((x, kernel, dy), (split, whole, split))
+    program = jax.jit(run, out_shardings=(split, split, whole)).lower(*placed).compile()
+    assert "all-gather" not in program.as_text()  # each device works through its own images
+    for a, b in zip(program(*placed), want, strict=True):
+        close(a, b)
+
+
+@pytest.mark.usefixtures("one_device")
+def test_is_a_cpus_alone():
+    shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays(1, (8, 9), 1, 128, 128)]
+    run = jax.jit(with_gradients(conv2d, 1))
+    for platform in ("cuda", "tpu"):
+        text = jax.export.export(run, platforms=[platform])(*shapes).mlir_module()
+        assert text.count("stablehlo.convolution") == 3
+        assert "dot_general" not in text
+    text = jax.export.export(run, platforms=["cpu"])(*shapes).mlir_module()
+    assert "stablehlo.convolution" not in text
+
+
+@pytest.mark.usefixtures("one_device")
+def test_vmap_and_checkpoint():
+    x, kernel, dy = arrays(1, (6, 5), 1, 128, 128)
+    want = jax.jit(with_gradients(xla, 1))(x, kernel, dy)
+    again = with_gradients(jax.checkpoint(conv2d, static_argnums=2), 1)
+    for a, b in zip(jax.jit(again)(x, kernel, dy), want, strict=True):
+        close(a, b)
+    each = [jnp.stack([a, 2 * a]) for a in (x, kernel, dy)]
+    for a, b in zip(jax.jit(jax.vmap(again))(*each), want, strict=True):
+        close(a[0], b)
+        close(a[1], 4 * b)
