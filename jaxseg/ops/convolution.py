@@ -118,22 +118,18 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
 
 def _three(x, kernel, *, padding, dilation):
     """A 3×3 kernel."""
-    if not _by_winograd(x, kernel.shape[-1]):
-        return _xla(x, kernel, padding=padding, dilation=dilation)
-
-    def share(x):
-        return winograd(x, kernel, padding=padding, dilation=dilation)
-
-    devices = _sharing(x)
-    return _joined(jax.vmap(share)(_shares(x, devices))) if devices > 1 else share(x)
+    how = {"padding": padding, "dilation": dilation}
+    if _by_winograd(x, kernel.shape[-1]):
+        return _shared(lambda x: winograd(x, kernel, **how), x)
+    return _xla(x, kernel, **how)
 
 
 def _three_input_gradient(x, kernel, dy, *, padding, dilation):
     """It is a convolution of `dy` itself, with the kernel turned round."""
     around = 2 * dilation - padding
     if around >= 0 and _by_winograd(x, kernel.shape[-1]):
-        turned = kernel[::-1, ::-1].swapaxes(2, 3)
-        return _three(dy, turned, padding=around, dilation=dilation)
+        how = {"padding": around, "dilation": dilation, "turned": True}
+        return _shared(lambda dy: winograd(dy, kernel, **how), dy)
     how = {"padding": padding, "dilation": dilation}
     return jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
 
@@ -141,9 +137,8 @@ def _three_input_gradient(x, kernel, dy, *, padding, dilation):
 def _three_kernel_gradient(x, dy, *, padding, dilation):
     form = winograd_kernel_gradient if _by_winograd(x, dy.shape[-1]) else _kernel_gradient
     form = functools.partial(form, padding=padding, dilation=dilation)
-    devices = _sharing(x)
-    if devices > 1:
-        return jax.vmap(form)(_shares(x, devices), _shares(dy, devices)).sum(axis=0)
+    if _sharing(x) > 1:
+        return jax.vmap(form)(_shares(x), _shares(dy)).sum(axis=0)
     return form(x, dy)
 
 
@@ -162,11 +157,15 @@ def _sharing(x):
     return devices if x.shape[0] % devices == 0 else 1
 
 
-def _shares(x, devices):
-    return x.reshape(devices, -1, *x.shape[1:])
+def _shares(x):
+    return x.reshape(_sharing(x), -1, *x.shape[1:])
 
 
-def _joined(shares):
+def _shared(form, x):
+    """`form` of a batch, each device's share by itself."""
+    if _sharing(x) == 1:
+        return form(x)
+    shares = jax.vmap(form)(_shares(x))
     return shares.reshape(-1, *shares.shape[2:])
 
 

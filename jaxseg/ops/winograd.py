@@ -32,10 +32,19 @@ def pays(x: jax.Array, outputs: int) -> bool:
     return x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
 
 
-def winograd(x: jax.Array, kernel: jax.Array, *, padding: int, dilation: int) -> jax.Array:
-    """The convolution of [N, H, W, I] with [3, 3, I, O]; see `conv2d`."""
+def winograd(
+    x: jax.Array, kernel: jax.Array, *, padding: int, dilation: int, turned: bool = False
+) -> jax.Array:
+    """The convolution of [N, H, W, I] with [3, 3, I, O]; see `conv2d`.
+
+    `turned`: with a kernel [3, 3, O, I] turned round, as it is for the gradient of an input.
+    """
     tiles = _Tiles.of(x, padding, dilation)
-    outputs = kernel.shape[-1]
+    outputs = kernel.shape[2 if turned else 3]
+    if turned:
+        kernel = kernel[::-1, ::-1]
+    # The product turns channels at no cost; turning them before the transform is what takes long.
+    over_channels = (((1,), (1 if turned else 0,)), ((), ()))
     places = [kernel[i, j] for i, j in itertools.product(range(3), repeat=2)]
     kernels = _transformed(_G, lambda i, j: places[3 * i + j])
     length, bands = tiles.bands(max(x.shape[-1], outputs))
@@ -43,7 +52,9 @@ def winograd(x: jax.Array, kernel: jax.Array, *, padding: int, dilation: int) ->
 
     def band(start):
         values = tiles.inputs(strip, start, length)
-        products = [jnp.dot(v, k) for v, k in zip(values, kernels, strict=True)]
+        products = [
+            lax.dot_general(v, k, over_channels) for v, k in zip(values, kernels, strict=True)
+        ]
         return jnp.stack(_transformed(_A, lambda i, j: products[4 * i + j]))
 
     if bands == 1:
