@@ -1,14 +1,18 @@
 """FCN-8s, DeconvNet and PSPNet-50 beside the same networks in plain PyTorch, in turns.
 
-    pip install '.[torch]'
+    pip install '.[torch]' albumentations opencv-python-headless
     python tests/benchmarks/networks.py [--networks fcn8s deconvnet pspnet pspnet713] [--quick]
+
+At the end there is a table of the ratios: jaxseg's images per second, and memory, over PyTorch's.
 
 Both have the same weights, and their logits have to agree before anything is timed. PyTorch runs
 channels last, as itself and through `torch.compile`; FCN's upsampling there is the dense
 deconvolution that its PyTorch ports have. Train steps are SGD with momentum and weight decay on the
 loss at the images' resolution, jaxseg's being the step that a run compiles. Evaluation is the
-network, the upsampling, the classes and their confusion matrix. Peak memory is that of a process of
-its own for each side, during steps. Buffers lie in huge pages where there are any, as a run's do.
+network, the upsampling, the classes and their confusion matrix. The loss alone is that of scores as
+coarse as the network's, upsampled, with its gradient (`ops.py`), and the loader is measured once
+(`loader.py`). Peak memory is that of a process of its own for each side, during steps. Buffers lie
+in huge pages where there are any, as a run's do.
 On a GPU both sides use it (`--dtype bfloat16 --batch 8`).
 
 --quick: a quarter of the width and smaller images, to see that it works. --one: one processor.
@@ -37,17 +41,18 @@ class Case:
     quick_size: int
     batch: int
     classes: int
+    coarse: int  # side of the scores that the loss upsamples
     fields: dict
     moved: float = 0.0  # share of the logits that may be others: near-equal maxima move unpooling
 
 
 CASES = {
-    "fcn8s": Case("fcn8s_vgg16", 500, 96, 1, 21, {"dropout": 0.0}),
-    "deconvnet": Case("deconvnet_vgg16", 224, 224, 2, 21, {"bn_epsilon": 1e-9}, 0.15),
-    "pspnet": Case("pspnet_resnet50", 473, 97, 2, 150, {"dropout": 0.0}),
-    "pspnet713": Case("pspnet_resnet50", 713, 97, 2, 19, {"dropout": 0.0}),
+    "fcn8s": Case("fcn8s_vgg16", 500, 96, 1, 21, 63, {"dropout": 0.0}),
+    "deconvnet": Case("deconvnet_vgg16", 224, 224, 2, 21, 224, {"bn_epsilon": 1e-9}, 0.15),
+    "pspnet": Case("pspnet_resnet50", 473, 97, 2, 150, 60, {"dropout": 0.0}),
+    "pspnet713": Case("pspnet_resnet50", 713, 97, 2, 19, 90, {"dropout": 0.0}),
 }
-WHAT = ("forward", "step", "evaluation", "memory")
+WHAT = ("forward", "step", "loss", "evaluation", "memory", "loader")
 
 
 def main() -> None:
@@ -78,8 +83,12 @@ def main() -> None:
         if args.peak:
             print(json.dumps(peak(CASES[args.networks[0]], args)))
             return
+        ratios = {}
         for name in args.networks:
-            compare(name, args)
+            ratios[name] = compare(name, args)
+        if "loader" in args.what:
+            ratios["any"] = {"loader": loader(args)}
+        print_table(ratios)
 
 
 class Pair:
@@ -255,8 +264,29 @@ def deconv_once_made(x, kernel, stride, padding=0, made={}):  # noqa: B006
     return torch.nn.functional.conv_transpose2d(x, weight, stride=stride, padding=padding)
 
 
-def compare(name: str, args: argparse.Namespace) -> None:
+def print_table(ratios: dict[str, dict[str, float]]) -> None:
+    """What the command is about: a line for each network, a column for each thing measured."""
+    print(f"\njaxseg's images per second, and memory, over PyTorch's\n{'':<12}", end="")
+    print("".join(f"{what:>12}" for what in WHAT))
+    for name, found in ratios.items():
+        cells = (f"{found[what]:12.2f}" if what in found else " " * 12 for what in WHAT)
+        print(f"{name:<12}" + "".join(cells))
+
+
+def loader(args: argparse.Namespace) -> float:
+    """The better of jaxseg's loaders beside torch's with albumentations, for a core's time."""
+    command = [sys.executable, str(pathlib.Path(__file__).with_name("loader.py"))]
+    command += ["--images", "64", "--rounds", "1"] if args.quick else []
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    print("\n" + done.stdout)
+    shares = [line.split()[-3] for line in done.stdout.splitlines() if line.endswith("of theirs")]
+    return max(map(float, shares[:-1]), default=float("nan"))
+
+
+def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
+    """The ratio of everything that was asked for."""
     import numpy as np
+    import ops
 
     pair = Pair(CASES[name], args)
     ours, theirs = pair.forward()(), pair.torch_run("forward", compiled=False)()
@@ -268,9 +298,16 @@ def compare(name: str, args: argparse.Namespace) -> None:
     print(f", {others:.2%} not to {close:g}")
     if others > CASES[name].moved:
         sys.exit(f"No more than {CASES[name].moved:.0%} may be others.")
+    ratios = {}
     for what in args.what:
+        if what == "loader":
+            continue
         if what == "memory":
-            memory(name, args)
+            ratios[what] = memory(name, args)
+            continue
+        if what == "loss":
+            case = CASES[name]
+            ratios[what] = ops.loss(pair.batch, case.coarse, case.size, case.classes, args.rounds)
             continue
         programs = {
             "jaxseg": getattr(pair, what)(),
@@ -289,11 +326,13 @@ def compare(name: str, args: argparse.Namespace) -> None:
         times = in_turns(programs, args.rounds)
         print_ratios(f"{pair.title}: {what}", times, "torch")
         best = min(t["clock"] for n, t in times.items() if n != "jaxseg")
-        print(f"  jaxseg: {best / times['jaxseg']['clock']:.2f} times the faster torch's images/s")
+        ratios[what] = best / times["jaxseg"]["clock"]
+        print(f"  jaxseg: {ratios[what]:.2f} times the faster torch's images/s")
+    return ratios
 
 
-def memory(name: str, args: argparse.Namespace) -> None:
-    """Peak memory of each side, in a process of its own."""
+def memory(name: str, args: argparse.Namespace) -> float:
+    """Peak memory of each side, in a process of its own; gives the share of the last kind."""
     words = ["--networks", name, "--dtype", args.dtype]
     words += ["--batch", str(args.batch)] if args.batch else []
     words += [flag for flag in ("--quick", "--one") if getattr(args, flag[2:])]
@@ -309,6 +348,7 @@ def memory(name: str, args: argparse.Namespace) -> None:
     for kind in found["torch"]:
         share = found["jaxseg"][kind] / found["torch"][kind]
         print(f"  jaxseg's {kind}: {share:.2f} of torch's")
+    return share
 
 
 def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
