@@ -48,6 +48,7 @@ class FCNVGG16(nn.Module):
       padding: zeros around the image before conv1_1. 100 as published, with an fc6 that does not
         pad. Below 81 that fc6 would leave the image's border without scores, so there fc6 pads by 3
         and covers it; 1 makes every layer keep its size, which is far cheaper on small images.
+        Rows of the border that are all alike are worked out once (see `jaxseg.models.border`).
       dropout: rate after fc6 and fc7 in training.
       upsampling: of the scores before they are fused: "fixed" bilinear (released), or "learned"
         from a bilinear start (section 3.3). The last one, to the image, is always fixed.

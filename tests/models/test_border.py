@@ -32,12 +32,17 @@ def value_and_gradient(model, variables, images):
 @pytest.mark.parametrize(
     ("padding", "size"),
     [
-        (100, (1, 1)),
         (100, (33, 47)),
-        (100, (64, 50)),
-        (99, (40, 61)),
-        (93, (34, 35)),
-        (30, (5, 96)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (100, (1, 1)),
+                (100, (64, 50)),
+                (99, (40, 61)),
+                (93, (34, 35)),
+                (30, (5, 96)),
+            ]
+        ),
     ],
 )
 def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding, size):
