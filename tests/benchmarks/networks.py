@@ -337,8 +337,8 @@ def memory(name: str, args: argparse.Namespace) -> float:
     words += ["--batch", str(args.batch)] if args.batch else []
     words += [flag for flag in ("--quick", "--one") if getattr(args, flag[2:])]
     found = {}
-    # A process that compiles keeps the memory it took: without a step before, the first one does.
-    for side in ("jaxseg",) * (1 + ("step" not in args.what)) + ("torch",):
+    # A process that compiles keeps the memory it took: the first of the two does.
+    for side in ("jaxseg", "jaxseg", "torch"):
         command = [sys.executable, __file__, *words, "--peak", side]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
         found[side] = json.loads(done.stdout.splitlines()[-1])
