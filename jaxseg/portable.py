@@ -14,6 +14,7 @@ from jax import export as jax_export
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.network import Network
 from jaxseg.models import normalize
+from jaxseg.ops import convolution
 
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("logits", "labels")
@@ -143,13 +144,16 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
 def _cpu_forms() -> Iterator[None]:
     """Traces each operation's form for CPUs: ONNX has no choice by platform, and jax2onnx makes
     mistakes in the other forms (windows over four axes, layouts around additions).
+
+    Except for Winograd's: whoever runs ONNX has convolutions of his own.
     """
-    choose = jax.lax.platform_dependent
+    choose, pays = jax.lax.platform_dependent, convolution.pays
     jax.lax.platform_dependent = lambda *arrays, default, cpu=None, **_: (cpu or default)(*arrays)
+    convolution.pays = lambda *_: False
     try:
         yield
     finally:
-        jax.lax.platform_dependent = choose
+        jax.lax.platform_dependent, convolution.pays = choose, pays
 
 
 def _about(network: Network, format: str, output: str, size: tuple[int, int] | None) -> dict:

@@ -28,8 +28,13 @@ _BAND = 2**17  # values of an array that is worked on at a time
 
 
 def pays(x: jax.Array, outputs: int) -> bool:
-    """Whether the convolution of `x` to so many channels is faster this way, on a CPU."""
-    return x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
+    """Whether the convolution of `x` to so many channels is faster this way, on a CPU.
+
+    Never for an `x` whose size an exported program is yet to be told (`jax.export.symbolic_shape`):
+    it has no number of tiles.
+    """
+    known = all(isinstance(n, int) for n in x.shape)
+    return known and x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
 
 
 def winograd(

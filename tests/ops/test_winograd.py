@@ -11,6 +11,7 @@ from test_convolution import close, conv_loop, with_gradients, xla
 from jaxseg.ops import winograd as module
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.winograd import winograd, winograd_kernel_gradient
+from jaxseg.portable import _cpu_forms
 from jaxseg.sharding import replicated, split_batch
 
 CASES = [  # padding, (H, W), dilation
@@ -124,6 +125,29 @@ def test_others_do_not(monkeypatch, inputs, dtype):
     arguments = [a.astype(dtype) for a in arrays(1, (4, 5), 1, inputs, 128)]
     jax.eval_shape(with_gradients(conv2d, 1), *arguments)
     assert not called
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+def test_a_size_to_be_told_later_takes_xlas_form(monkeypatch, devices):
+    monkeypatch.setattr(jax, "device_count", lambda: devices)
+    x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
+    shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, h, w, 128"), jnp.float32)
+    run = jax.jit(lambda x: conv2d(x, kernel, 1))
+    exported = jax.export.export(run, platforms=["cpu"])(shape)
+    close(exported.call(x), xla(x, kernel, 1))
+
+
+@pytest.mark.usefixtures("one_device")
+def test_onnx_gets_a_convolution():
+    x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
+
+    def text():
+        return str(jax.make_jaxpr(lambda x: conv2d(x, kernel, 1))(x))
+
+    with _cpu_forms():
+        assert "conv_general_dilated" in text()
+        assert "dot_general" not in text()
+    assert "dot_general" in text()
 
 
 @pytest.mark.parametrize("images", [8, 6])
