@@ -84,6 +84,16 @@ def with_gradients(conv, padding, dilation=1):
     return run
 
 
+def torchs(torch, x, kernel, dy, padding, dilation):
+    """PyTorch's convolution and its two gradients."""
+    tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
+    y = torch.nn.functional.conv2d(
+        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding, dilation=dilation
+    ).permute(0, 2, 3, 1)
+    y.backward(torch.tensor(np.asarray(dy)))
+    return y.detach(), tx.grad, tk.grad
+
+
 @every_case
 def test_value_and_gradients_are_xlas(k, padding, size, dilation):
     x, kernel, dy = arrays(k, padding, size, dilation=dilation)
@@ -98,13 +108,8 @@ def test_value_and_gradients_are_xlas(k, padding, size, dilation):
 @every_case
 def test_value_and_gradients_are_torchs(torch, k, padding, size, dilation):
     x, kernel, dy = arrays(k, padding, size, dilation=dilation)
-    tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
-    y = torch.nn.functional.conv2d(
-        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding, dilation=dilation
-    ).permute(0, 2, 3, 1)
-    y.backward(torch.tensor(np.asarray(dy)))
     got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
-    for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
+    for a, b in zip(got, torchs(torch, x, kernel, dy, padding, dilation), strict=True):
         close(a, b)
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_convolution import close, conv_loop, with_gradients, xla
+from test_convolution import close, conv_loop, torchs, with_gradients, xla
 
 from jaxseg.ops import winograd as module
 from jaxseg.ops.convolution import conv2d
@@ -108,13 +108,8 @@ def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, siz
 @every_case
 def test_many_channels_are_torchs(torch, padding, size, dilation):
     x, kernel, dy = arrays(padding, size, dilation, 128, 136)
-    tx, tk = (torch.tensor(np.asarray(a), requires_grad=True) for a in (x, kernel))
-    y = torch.nn.functional.conv2d(
-        tx.permute(0, 3, 1, 2), tk.permute(3, 2, 0, 1), padding=padding, dilation=dilation
-    ).permute(0, 2, 3, 1)
-    y.backward(torch.tensor(np.asarray(dy)))
     got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
-    for a, b in zip(got, (y.detach(), tx.grad, tk.grad), strict=True):
+    for a, b in zip(got, torchs(torch, x, kernel, dy, padding, dilation), strict=True):
         close(a, b, 3e-6)
 
 
