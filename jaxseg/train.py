@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseg.boards import Board, TensorBoard, WeightsAndBiases, check_boards
 from jaxseg.checkpoint import Checkpoints, abstract, whole_steps
+from jaxseg.compiler_memory import give_back_compiler_memory
 from jaxseg.config import save_config, validate
 from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes
 from jaxseg.environment import record
@@ -131,6 +132,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                 progress.waited(time.perf_counter() - begun)
                 with jax.transfer_guard("disallow"):  # nothing but the batches goes either way
                     state, metrics = program.step(state, images, labels)
+                if step == start + 1:
+                    give_back_compiler_memory()
                 progress.advance()
                 if step % config.log.every_steps == 0 or step == steps:
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])

@@ -39,7 +39,8 @@ class FCNAlexNet(nn.Module):
       dropout: rate after fc6 and fc7 in training.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
         None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, not kept.
+      remat: whether a block's activations are computed again in the backward pass, not kept. It
+        saves nothing on small images: most blocks are of one layer.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.models.grid import Grid
-from jaxseg.models.layers import ConvBlock, Head, Score, check_images, scaled, tap
+from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
@@ -80,10 +80,12 @@ class FCNGoogLeNet(nn.Module):
         x = self._conv("conv2", 192, 3, 1)(x, train=train)
         x = tap(self, "norm2", local_response_norm(x))
         x, grid = self._pool(2, x, grid)
-        inception = nn.remat(Inception, static_argnums=(2,)) if self.remat else Inception
         for name, channels in _INCEPTIONS:
             widths = tuple(scaled(c, self.width) for c in channels)
-            x = inception(widths, self.norm, self.dtype, name=f"inception_{name}")(x, train)
+            inception = functools.partial(
+                Inception, widths, self.norm, self.dtype, name=f"inception_{name}"
+            )
+            x = in_turn(self, [inception], x, train=train, remat=self.remat)
             if name in ("3b", "4e"):
                 x, grid = self._pool(int(name[0]), x, grid)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
+from jaxseg.models.remat import computed_again
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.upsampling import Upsampling
@@ -32,6 +33,18 @@ class Head:
     def upsampled(self) -> jax.Array:
         """Logits at the image's resolution: [N, H, W, num_classes] float32."""
         return self.upsampling(self.logits)
+
+
+@jax.custom_jvp
+def relu(x: jax.Array) -> jax.Array:
+    """`max(x, 0)`; its gradient, 0 at 0, needs the result alone, which the next layer keeps."""
+    return jnp.maximum(x, 0)
+
+
+@relu.defjvp
+def _relu_jvp(primals, tangents):
+    (tangent,), y = tangents, relu(*primals)
+    return y, jnp.where(y > 0, tangent, 0)
 
 
 class ConvBlock(nn.Module):
@@ -76,7 +89,7 @@ class ConvBlock(nn.Module):
                 dtype=self.dtype,
                 name="bn",
             )(x)
-        return tap(self, "out", nn.relu(x))
+        return tap(self, "out", relu(x))
 
 
 class Score(nn.Conv):
@@ -90,7 +103,7 @@ class Score(nn.Conv):
 def in_turn(
     module: nn.Module, layers: Sequence[Callable], x: jax.Array, *, train: bool, remat: bool
 ) -> jax.Array:
-    """Makes `layers` (of ConvBlocks, named) inside `module` and applies one after the other.
+    """Makes `layers` (modules' classes, named) inside `module` and applies one after the other.
 
     With `remat` only `x` is kept for the backward pass, where the rest is computed again.
     """
@@ -100,7 +113,7 @@ def in_turn(
             x = layer(parent=module)(x, train=train)
         return x
 
-    return (nn.remat(run) if remat else run)(module, x)
+    return (computed_again(run) if remat else run)(module, x)
 
 
 class ConvNorm(nn.Module):
@@ -140,7 +153,7 @@ class ConvNorm(nn.Module):
             use_fast_variance=self.fast_variance,
             name="bn",
         )(x)
-        return tap(self, "out", nn.relu(x) if self.relu else x)
+        return tap(self, "out", relu(x) if self.relu else x)
 
 
 class ScoreHead(nn.Module):

@@ -1,12 +1,13 @@
 """ResNet (He et al. 2016), its last strides made dilation: the trunk of PSPNet and fcn_resnet."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.layers import ConvNorm, check_choice, scaled, tap
+from jaxseg.models.layers import ConvNorm, check_choice, in_turn, relu, scaled, tap
 from jaxseg.ops.pooling import max_pool
 
 BLOCKS = {  # depth: blocks of each stage
@@ -64,7 +65,7 @@ class Bottleneck(nn.Module):
         if self.project:
             project = conv("project", 4 * self.planes, strides=self.strides, relu=False)
             x = project(x, train=train)
-        return tap(self, "out", nn.relu(x + y))
+        return tap(self, "out", relu(x + y))
 
 
 class ResNet(nn.Module):
@@ -121,7 +122,6 @@ class ResNet(nn.Module):
         x = tap(self, "stem", x)
         x = tap(self, "pool", max_pool(x, 3, 2, 1))
 
-        block = nn.remat(Bottleneck, static_argnums=(2,)) if self.remat else Bottleneck
         stages, total, dilation = [], 4, 1
         for stage, blocks in enumerate(BLOCKS[self.depth], 1):
             strides, before = 1 if stage == 1 else 2, dilation
@@ -129,7 +129,8 @@ class ResNet(nn.Module):
                 dilation, strides = dilation * strides, 1
             total *= strides
             for i in range(1, blocks + 1):
-                x = block(
+                block = functools.partial(
+                    Bottleneck,
                     scaled(64 * 2 ** (stage - 1), self.width),
                     strides if i == 1 else 1,
                     before if i == 1 and not self.dilate_first else dilation,
@@ -138,6 +139,7 @@ class ResNet(nn.Module):
                     self.bn_momentum,
                     self.dtype,
                     name=f"layer{stage}_block{i}",
-                )(x, train)
+                )
+                x = in_turn(self, [block], x, train=train, remat=self.remat)
             stages.append(tap(self, f"layer{stage}", x))
         return stages

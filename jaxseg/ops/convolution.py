@@ -7,6 +7,7 @@ kernels two to four times. The forms below are the same sums in another order.
 
 import functools
 import itertools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -81,12 +82,13 @@ def _backward(padding, dilation, saved, dy):
         return jax.vjp(functools.partial(_xla, **how), x, kernel)[1](dy)
 
     def cpu(x, kernel, dy):
-        if kernel.shape[0] != 3:
-            form = functools.partial(_as_matrix_product, **how)
-            # in float32, for the sums over windows and images would be bfloat16
-            *inputs, dy = (a.astype(jnp.float32) for a in (x, kernel, dy))
-            return tuple(g.astype(x.dtype) for g in jax.vjp(form, *inputs)[1](dy))
-        return _three_input_gradient(x, kernel, dy, **how), _three_kernel_gradient(x, dy, **how)
+        if kernel.shape[0] == 3:
+            dx = _three_input_gradient(x, kernel, dy, **how)
+            return dx, _three_kernel_gradient(x, dy, _known(dx, x, dy), **how)
+        # in float32, for the sums over windows and images would be bfloat16
+        wide = [a.astype(jnp.float32) for a in (x, kernel, dy)]
+        dx, dkernel = gradients_in_turn(functools.partial(_as_matrix_product, **how), *wide)
+        return dx.astype(x.dtype), dkernel.astype(x.dtype)
 
     return lax.platform_dependent(x, kernel, dy, cpu=cpu, default=xla)
 
@@ -116,6 +118,24 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
     return jnp.dot(windows, kernel.reshape(k * k * inputs, outputs))
 
 
+def gradients_in_turn(form, x, kernel, dy):
+    """Gradients of `form(x, kernel)`, linear in each: the kernel's when the input's is known."""
+    dx = jax.vjp(lambda x: form(x, kernel), x)[1](dy)[0]
+    known = _known(dx, x, dy)
+    x, dy = (x + known, dy) if x.size < dy.size else (x, dy + known)
+    return dx, jax.vjp(lambda kernel: form(x, kernel), kernel)[1](dy)[0]
+
+
+def _known(dx, x, dy):
+    """A zero that is there as soon as `dx` is, to be added to what should wait for it.
+
+    A kernel's gradient that waits for the input's leaves the kernel to be updated where it lies: no
+    one reads it any more. And what it makes of `x` is not made, and kept, on the way forwards.
+    """
+    last = dy if x.shape[-1] <= 4 else dx  # no one wants an image's gradient
+    return jnp.minimum(jnp.abs(last[0, 0, 0, 0]), 0)
+
+
 def _three(x, kernel, *, padding, dilation):
     """A 3×3 kernel."""
     how = {"padding": padding, "dilation": dilation}
@@ -134,9 +154,11 @@ def _three_input_gradient(x, kernel, dy, *, padding, dilation):
     return jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
 
 
-def _three_kernel_gradient(x, dy, *, padding, dilation):
-    form = winograd_kernel_gradient if _by_winograd(x, dy.shape[-1]) else _kernel_gradient
-    form = functools.partial(form, padding=padding, dilation=dilation)
+def _three_kernel_gradient(x, dy, known, *, padding, dilation):
+    how = {"padding": padding, "dilation": dilation}
+    form: Callable = functools.partial(_kernel_gradient, start=known, **how)
+    if _by_winograd(x, dy.shape[-1]):
+        form, x = functools.partial(winograd_kernel_gradient, **how), x + known
     if _sharing(x) > 1:
         return jax.vmap(form)(_shares(x), _shares(dy)).sum(axis=0)
     return form(x, dy)
@@ -169,8 +191,10 @@ def _shared(form, x):
     return shares.reshape(-1, *shares.shape[2:])
 
 
-def _kernel_gradient(x, dy, *, padding, dilation):
+def _kernel_gradient(x, dy, *, start, padding, dilation):
     """Gradient of a 3×3 kernel with few channels: a product for each place, image and band of rows.
+
+    It is added to `start`, a scalar.
 
     In a band whose rows are padded to one length and laid end to end, moving by a place of the
     kernel is moving by a number of cells, so no window is ever gathered. A band is some thousand
@@ -205,7 +229,7 @@ def _kernel_gradient(x, dy, *, padding, dilation):
         ]
         return total + jnp.concatenate(products, axis=1), None
 
-    start = jnp.zeros((outputs, k * k * inputs), jnp.float32)
+    start = jnp.full((outputs, k * k * inputs), start, jnp.float32)
     total = lax.scan(add_band, start, jnp.arange(n * bands))[0]
     return total.T.reshape(k, k, inputs, outputs).astype(dy.dtype)
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.convolution import conv2d, gradients_in_turn
 
 
 def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int = 1) -> jax.Array:
@@ -42,7 +42,7 @@ def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int 
         )
     if padding:  # about as large as its input: a convolution with the flipped kernel
         return conv2d(x, kernel[::-1, ::-1], around)
-    return _spread(x, kernel)
+    return _spread_in_turn(x, kernel)
 
 
 def _spread(x, kernel):
@@ -66,3 +66,10 @@ def _spread(x, kernel):
     for i, j in itertools.product(range(k), range(k)):
         total = total.at[:, i : i + h, j : j + w].add(parts[i, j])
     return total.astype(x.dtype)
+
+
+_spread_in_turn = jax.custom_vjp(_spread)
+_spread_in_turn.defvjp(
+    lambda x, kernel: (_spread(x, kernel), (x, kernel)),
+    lambda saved, dy: gradients_in_turn(_spread, saved[0], saved[1], dy),
+)

@@ -68,7 +68,8 @@ def winograd(
     def add_band(whole, start):
         return lax.dynamic_update_slice(whole, band(start), (0, start, 0)), None
 
-    whole = jnp.zeros((_TILE**2, bands * length, outputs), x.dtype)
+    # Every cell will be written; zeros would be an array of their own, kept and copied each time.
+    whole = jnp.broadcast_to(strip[0, 0, 0], (_TILE**2, bands * length, outputs))
     return tiles.image(lax.scan(add_band, whole, jnp.arange(bands) * length)[0])
 
 

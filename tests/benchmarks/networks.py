@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--no-compile", action="store_true", help="leave torch.compile out")
     parser.add_argument("--quick", action="store_true", help="narrow networks, small images")
     parser.add_argument("--one", action="store_true", help="keep to one processor")
+    parser.add_argument("--remat", action="store_true", help="jaxseg computes activations again")
     parser.add_argument("--peak", choices=["jaxseg", "torch"], help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.one:
@@ -107,7 +108,12 @@ class Pair:
         size, width = (case.quick_size, 0.25) if args.quick else (case.size, 1.0)
         self.title = f"{case.name}, width {width}, {self.batch}×{size}×{size}, {args.dtype}"
         self.model = jaxseg.create_model(
-            case.name, case.classes, width=width, dtype=args.dtype, **case.fields
+            case.name,
+            case.classes,
+            width=width,
+            dtype=args.dtype,
+            remat=args.remat,
+            **case.fields,
         )
         rng = np.random.default_rng(0)
         photos = rng.integers(0, 256, (self.batch, size, size, 3), np.uint8)
@@ -335,7 +341,7 @@ def memory(name: str, args: argparse.Namespace) -> float:
     """Peak memory of each side, in a process of its own; gives the share of the last kind."""
     words = ["--networks", name, "--dtype", args.dtype]
     words += ["--batch", str(args.batch)] if args.batch else []
-    words += [flag for flag in ("--quick", "--one") if getattr(args, flag[2:])]
+    words += [flag for flag in ("--quick", "--one", "--remat") if getattr(args, flag[2:])]
     found = {}
     # A process that compiles keeps the memory it took: the first of the two does.
     for side in ("jaxseg", "jaxseg", "torch"):
@@ -362,6 +368,8 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
     import torch
     from base import randomized  # noqa: F401  (imports the rest)
 
+    from jaxseg.compiler_memory import give_back_compiler_memory
+
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
     side, libraries = args.peak, status("VmRSS")
     pair = Pair(case, args)
@@ -377,6 +385,7 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
             return {"device": torch.cuda.max_memory_allocated()}
         return {"device": jax.devices()[0].memory_stats()["peak_bytes_in_use"]}
     run()
+    give_back_compiler_memory()  # as a run does, after its first step
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
     for _ in range(3):
         run()

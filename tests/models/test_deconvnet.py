@@ -169,8 +169,6 @@ def test_remat_changes_no_value():
     ]
     norm = max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(grads[0]))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5 * norm), *grads)
-    program = jax.make_jaxpr(jax.grad(functools.partial(total, remat=True)))(variables["params"])
-    assert "remat" in str(program)
 
 
 @pytest.mark.parametrize(

@@ -206,11 +206,6 @@ def test_remat_changes_nothing_but_memory():
         got[0],
         want[0],
     )
-    traces = [
-        str(jax.make_jaxpr(functools.partial(gradient, m))(variables["params"]))
-        for m in (model, again)
-    ]
-    assert [t.count("remat") for t in traces] == [0, 4]  # as many as there are blocks
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
