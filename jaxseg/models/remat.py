@@ -6,7 +6,8 @@ import flax.core.lift
 import flax.linen as nn
 import flax.linen.transforms
 import jax
-import jax.numpy as jnp
+
+from jaxseg.ops.order import zero_after
 
 
 def computed_again(
@@ -34,28 +35,14 @@ def _lifted(function):
 
 
 def _computed_again(run: Callable) -> Callable:
-    @jax.custom_vjp
-    def call(others, x):
+    def plain(others, x):
         return run(*others, x)
 
     def backward(saved, gradient):
         others, x = saved
-        leaves, structure = jax.tree.flatten(others)
-        floats = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]
+        x = jax.lax.optimization_barrier(x + zero_after(gradient[0]))
+        return jax.vjp(plain, others, x)[1](gradient)
 
-        def of_floats(chosen, x):
-            chosen = iter(chosen)
-            pairs = zip(leaves, floats, strict=True)
-            mixed = [next(chosen) if is_float else leaf for leaf, is_float in pairs]
-            return run(*jax.tree.unflatten(structure, mixed), x)
-
-        known = jnp.minimum(jnp.abs(gradient[0][0, 0, 0, 0]), 0)
-        chosen = [leaf for leaf, is_float in zip(leaves, floats, strict=True) if is_float]
-        chosen, x = jax.lax.optimization_barrier((chosen, x + known))
-        of_chosen, of_x = jax.vjp(of_floats, chosen, x)[1](gradient)
-        of_chosen = iter(of_chosen)
-        of_others = [next(of_chosen) if is_float else None for is_float in floats]
-        return jax.tree.unflatten(structure, of_others), of_x
-
-    call.defvjp(lambda others, x: (run(*others, x), (others, x)), backward)
+    call = jax.custom_vjp(plain)
+    call.defvjp(lambda others, x: (plain(others, x), (others, x)), backward)
     return call

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseg.ops.order import zero_after
 from jaxseg.ops.winograd import pays, winograd, winograd_kernel_gradient
 
 _BAND_CELLS = 1_024  # of a band, in a kernel's gradient
@@ -127,13 +128,13 @@ def gradients_in_turn(form, x, kernel, dy):
 
 
 def _known(dx, x, dy):
-    """A zero that is there as soon as `dx` is, to be added to what should wait for it.
+    """A zero that is there as soon as `dx` is, for what makes the kernel's gradient.
 
     A kernel's gradient that waits for the input's leaves the kernel to be updated where it lies: no
     one reads it any more. And what it makes of `x` is not made, and kept, on the way forwards.
     """
     last = dy if x.shape[-1] <= 4 else dx  # no one wants an image's gradient
-    return jnp.minimum(jnp.abs(last[0, 0, 0, 0]), 0)
+    return zero_after(last)
 
 
 def _three(x, kernel, *, padding, dilation):

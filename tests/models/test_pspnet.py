@@ -206,6 +206,13 @@ def test_remat_changes_nothing_but_memory():
         got[0],
         want[0],
     )
+    plain, barriers = (
+        str(jax.make_jaxpr(functools.partial(gradient, m))(variables["params"])).count(
+            "optimization_barrier"
+        )
+        for m in (model, again)
+    )
+    assert barriers - plain == 4  # as many as there are blocks
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
