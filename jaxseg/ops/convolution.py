@@ -141,6 +141,7 @@ def _three(x, kernel, *, padding, dilation):
     """A 3×3 kernel."""
     how = {"padding": padding, "dilation": dilation}
     if _by_winograd(x, kernel.shape[-1]):
+        kernel = kernel + zero_after(x)  # or all kernels would be transformed first, and kept
         return _shared(lambda x: winograd(x, kernel, **how), x)
     return _xla(x, kernel, **how)
 
@@ -150,6 +151,7 @@ def _three_input_gradient(x, kernel, dy, *, padding, dilation):
     around = 2 * dilation - padding
     if around >= 0 and _by_winograd(x, kernel.shape[-1]):
         how = {"padding": around, "dilation": dilation, "turned": True}
+        kernel = kernel + zero_after(dy)
         return _shared(lambda dy: winograd(dy, kernel, **how), dy)
     how = {"padding": padding, "dilation": dilation}
     return jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]

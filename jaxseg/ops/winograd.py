@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from jaxseg.ops.order import zero_after
+
 _TILE = 2
 # One axis of the transforms: outputs = A (B inputs * G kernel), "*" for each of four values.
 _A = ((1, 1, 1, 0), (0, 1, -1, -1))
@@ -102,7 +104,7 @@ def winograd_kernel_gradient(
         def add_band(totals, start):
             return [t + p for t, p in zip(totals, band(start), strict=True)], None
 
-        nothing = [jnp.zeros((inputs, outputs), x.dtype)] * 16
+        nothing = [jnp.full((inputs, outputs), zero_after(strip))] * 16
         products = lax.scan(add_band, nothing, jnp.arange(bands) * length)[0]
     places = _transformed(tuple(zip(*_G, strict=True)), lambda i, j: products[4 * i + j])
     return jnp.stack(places).reshape(3, 3, inputs, outputs)
