@@ -141,8 +141,7 @@ def _three(x, kernel, *, padding, dilation):
     """A 3×3 kernel."""
     how = {"padding": padding, "dilation": dilation}
     if _by_winograd(x, kernel.shape[-1]):
-        kernel = kernel + zero_after(x)  # or all kernels would be transformed first, and kept
-        return _shared(lambda x: winograd(x, kernel, **how), x)
+        return _by_shares(x, kernel, **how)
     return _xla(x, kernel, **how)
 
 
@@ -151,8 +150,7 @@ def _three_input_gradient(x, kernel, dy, *, padding, dilation):
     around = 2 * dilation - padding
     if around >= 0 and _by_winograd(x, kernel.shape[-1]):
         how = {"padding": around, "dilation": dilation, "turned": True}
-        kernel = kernel + zero_after(dy)
-        return _shared(lambda dy: winograd(dy, kernel, **how), dy)
+        return _by_shares(dy, kernel, **how)
     how = {"padding": padding, "dilation": dilation}
     return jax.vjp(lambda x: _xla(x, kernel, **how), x)[1](dy)[0]
 
@@ -186,11 +184,12 @@ def _shares(x):
     return x.reshape(_sharing(x), -1, *x.shape[1:])
 
 
-def _shared(form, x):
-    """`form` of a batch, each device's share by itself."""
+def _by_shares(x, kernel, **how):
+    """`winograd` of a batch, each device's share by itself."""
+    kernel = kernel + zero_after(x)  # or all kernels would be transformed first, and kept
     if _sharing(x) == 1:
-        return form(x)
-    shares = jax.vmap(form)(_shares(x))
+        return winograd(x, kernel, **how)
+    shares = jax.vmap(lambda x: winograd(x, kernel, **how))(_shares(x))
     return shares.reshape(-1, *shares.shape[2:])
 
 
