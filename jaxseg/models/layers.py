@@ -10,7 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
+from jaxseg.models.batch_norm import BatchNorm
 from jaxseg.models.remat import computed_again
+from jaxseg.ops.channel_sums import add_bias
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.upsampling import Upsampling
@@ -79,16 +81,11 @@ class ConvBlock(nn.Module):
             x = deconv2d(x, kernel, self.padding, strides=self.strides)
         else:
             x = conv2d(x, kernel, self.padding, strides=self.strides, groups=self.groups)
-        x = x + self.param("bias", nn.initializers.zeros, (self.features,)).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        x = add_bias(x, bias.astype(self.dtype))
         if self.norm == "batch":
-            x = nn.BatchNorm(
-                use_running_average=not train,
-                momentum=self.bn_momentum,
-                epsilon=self.bn_epsilon,
-                bias_init=nn.initializers.constant(self.bn_shift),
-                dtype=self.dtype,
-                name="bn",
-            )(x)
+            norm = BatchNorm(self.bn_momentum, self.bn_epsilon, self.bn_shift, name="bn")
+            x = norm(x, train=train)
         return tap(self, "out", relu(x))
 
 
@@ -145,14 +142,8 @@ class ConvNorm(nn.Module):
             strides=self.strides,
             dilation=self.dilation,
         )
-        x = nn.BatchNorm(
-            use_running_average=not train,
-            momentum=self.bn_momentum,
-            epsilon=1e-5,
-            dtype=self.dtype,
-            use_fast_variance=self.fast_variance,
-            name="bn",
-        )(x)
+        norm = BatchNorm(self.bn_momentum, fast_variance=self.fast_variance, name="bn")
+        x = norm(x, train=train)
         return tap(self, "out", relu(x) if self.relu else x)
 
 
