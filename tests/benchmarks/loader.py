@@ -13,6 +13,7 @@ import argparse
 import dataclasses
 import functools
 import itertools
+import json
 import pathlib
 import resource
 import tempfile
@@ -38,6 +39,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="images that each loader reads")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes of each")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured in turn")
+    parser.add_argument("--json", type=pathlib.Path, help="file for the ratios to torch's")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.root or write_scenes(pathlib.Path(folder))
@@ -58,7 +60,9 @@ def main() -> None:
                 name = f"jaxseg, {backend}, {args.workers} {what}"
                 loaders[name] = functools.partial(ours, source, recipe, **options)
         loaders[THEIRS] = functools.partial(theirs, source, args.workers)
-        compare(loaders, -(-args.images // BATCH), args.rounds)
+        ratios = compare(loaders, -(-args.images // BATCH), args.rounds)
+        if args.json:
+            args.json.write_text(json.dumps(ratios) + "\n")
         for step in (10, 1_000_000):
             begun = time.perf_counter()
             batches = ours(source, RECIPE, start_step=step, threads=args.workers)
@@ -148,9 +152,10 @@ def theirs(source: VocFolder, workers: int):
     yield from DataLoader(data, BATCH, sampler=sampler, num_workers=workers)
 
 
-def compare(loaders: dict, batches: int, rounds: int) -> None:
+def compare(loaders: dict, batches: int, rounds: int) -> dict[str, float]:
     """Images per second of processor time and of the clock: medians of rounds in turn.
 
+    Gives those of processor time over torch's, by the loader; none where torch's was not measured.
     What a long run takes beyond a short one is what its further batches cost: the start of worker
     processes, which import this and that, cancels, and so do the batches that are made ahead.
     """
@@ -168,10 +173,13 @@ def compare(loaders: dict, batches: int, rounds: int) -> None:
             processor, clock = (b - a for a, b in zip(short, long, strict=True))
             found[name].append((batches * BATCH / processor, batches * BATCH / clock))
     medians = {name: np.median(values, axis=0) for name, values in found.items() if values}
-    theirs = medians.get(THEIRS)
+    ratios = {}
+    if THEIRS in medians:
+        ratios = {name: float(values[0] / medians[THEIRS][0]) for name, values in medians.items()}
     for name, (per_core, per_second) in medians.items():
-        ratio = "" if theirs is None else f"{per_core / theirs[0]:7.2f} of theirs"
+        ratio = f"{ratios[name]:7.2f} of theirs" if ratios else ""
         print(f"{name:<30}{per_core:7.1f} images/s per core, {per_second:7.1f} images/s{ratio}")
+    return {name: ratio for name, ratio in ratios.items() if name != THEIRS}
 
 
 def run(loader, batches: int) -> tuple[float, float]:

@@ -291,12 +291,14 @@ def print_table(ratios: dict[str, dict[str, float]]) -> None:
 
 def loader(args: argparse.Namespace) -> float:
     """The better of jaxseg's loaders beside torch's with albumentations, for a core's time."""
-    command = [sys.executable, str(pathlib.Path(__file__).with_name("loader.py"))]
-    command += ["--images", "64", "--rounds", "1"] if args.quick else []
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    print("\n" + done.stdout)
-    shares = [line.split()[-3] for line in done.stdout.splitlines() if line.endswith("of theirs")]
-    return max(map(float, shares[:-1]), default=float("nan"))
+    with tempfile.TemporaryDirectory() as folder:
+        ratios = pathlib.Path(folder) / "ratios.json"
+        script = pathlib.Path(__file__).with_name("loader.py")
+        command = [sys.executable, str(script), "--json", str(ratios)]
+        command += ["--images", "64", "--rounds", "1"] if args.quick else []
+        print(flush=True)
+        subprocess.run(command, check=True)
+        return max(json.loads(ratios.read_text()).values(), default=float("nan"))
 
 
 def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
