@@ -110,11 +110,12 @@ def test_worker_processes_change_nothing():
     assert_same(take(6, workers=2), take(6))
 
 
+@pytest.mark.slow
 def test_worker_processes_seek():
     assert_same(take(5, workers=2, start_step=3, threads=1, prefetch=1), take(8)[3:])
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_broken_file_surfaces_from_a_worker(devkit, workers):
     expect_broken_file(devkit, workers=workers)
 

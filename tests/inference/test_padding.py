@@ -57,7 +57,13 @@ def check_logits(model, variables, sizes, canvas, within=2e-6):
         assert np.abs(logits - want).max() < within * np.abs(want).max(), (height, width)
 
 
-@pytest.mark.parametrize(("name", "fields"), [FCN, PSPNET], ids=["fcn8s", "pspnet"])
+@pytest.mark.parametrize(
+    ("name", "fields"),
+    [
+        pytest.param(*FCN, id="fcn8s", marks=pytest.mark.slow),
+        pytest.param(*PSPNET, id="pspnet"),
+    ],
+)
 def test_logits_are_those_of_each_image_alone(random_network, name, fields):
     check_logits(*random_network(name, C, **fields), [(45, 61), (64, 80)], (64, 80))
 

@@ -209,6 +209,7 @@ class ModelTests:
             assert new.dtype == jnp.float32 and jnp.isfinite(new).all(), path
             assert (new != old).any(), path
 
+    @pytest.mark.slow
     def test_eight_devices_train_as_one(self, mesh, step, variables, trained):
         """Loss, gradients and batch statistics are those of the whole batch."""
         split, whole = split_batch(mesh), replicated(mesh)

@@ -45,7 +45,7 @@ def pull_back(values, indices, size, dy, **how):
 
 
 @pooled_sizes
-@pytest.mark.parametrize("ceil_mode", [True, False])
+@pytest.mark.parametrize("ceil_mode", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [{}, {"in_place": True}, {"in_place": False}])
 @pytest.mark.parametrize("dtype", [jnp.float32, pytest.param(jnp.bfloat16, marks=pytest.mark.slow)])
 def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
@@ -63,7 +63,14 @@ def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
 
 
 @pooled_sizes
-@pytest.mark.parametrize("how", [(3, 2, 0), (3, 2, 1), (3, 1, 1), (3, 3, 0)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        (3, 2, 1),
+        (3, 1, 1),
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ((3, 2, 0), (3, 3, 0))),
+    ],
+)
 def test_any_pooling(size, how):
     """Windows that share a maximum hold the same value, so that it matters not which one stays."""
     x = random(2, *size, 3)

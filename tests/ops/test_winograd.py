@@ -29,7 +29,8 @@ CASES = [  # padding, (H, W), dilation
 every_case = pytest.mark.parametrize(("padding", "size", "dilation"), CASES)
 # A padding of 100 has a gradient of its own; the rest differ in what every_case compares.
 some_cases = pytest.mark.parametrize(
-    ("padding", "size", "dilation"), [CASES[0], CASES[4], CASES[-1]]
+    ("padding", "size", "dilation"),
+    [CASES[4], *(pytest.param(*case, marks=pytest.mark.slow) for case in (CASES[0], CASES[-1]))],
 )
 
 
