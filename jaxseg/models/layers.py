@@ -40,7 +40,7 @@ class Head:
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
     """`max(x, 0)`; its gradient, 0 at 0, needs the result alone, which the next layer keeps."""
-    return jnp.maximum(x, 0)
+    return jnp.maximum(x, jnp.zeros((), x.dtype))  # a plain 0 is float64 to jax2onnx
 
 
 @relu.defjvp
