@@ -23,6 +23,7 @@ from jaxseg.models.layers import (
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.models.vgg import VGG16
 from jaxseg.ops.deconvolution import deconv2d
+from jaxseg.ops.late_gradient import gradient_after
 from jaxseg.ops.pooling import max_pool
 from jaxseg.ops.upsampling import bilinear_deconv
 
@@ -94,6 +95,7 @@ class FCNVGG16(nn.Module):
         x, grid = images, Grid()
         pooled = {}
         borders = self._borders()
+        fc6_padding, late = 0 if self.padding > 80 else 3, None
         for (block, convolutions, channels), border in zip(VGG16, borders, strict=True):
             layers = []
             for i in range(1, convolutions + 1):
@@ -102,20 +104,23 @@ class FCNVGG16(nn.Module):
                 if (block, i) == (1, 1):
                     padding -= border.left_out
                 layers.append(self._conv(f"conv{block}_{i}", channels, 3, padding))
-            x = in_turn(self, layers, x, train=train, remat=self.remat)
+            run = functools.partial(in_turn, self, train=train, remat=self.remat)
+            if block == 1 and train:
+                x, late = self._late_fc6(run(layers[:1], x), images.shape, fc6_padding)
+                layers = layers[1:]
+            x = run(layers, x)
             x = border.widened(max_pool(x, 2, 2, ceil_mode=True))
             x, grid = tap(self, f"pool{block}", x), grid.pool()
             pooled[block] = x, grid
 
-        padding = 0 if self.padding > 80 else 3
-        if any(n + 2 * padding < 7 for n in x.shape[1:3]):
+        if any(n + 2 * fc6_padding < 7 for n in x.shape[1:3]):
             raise InputError(
                 f"Images of {images.shape[1]}×{images.shape[2]} leave fc6 "
                 f"a map of {x.shape[1]}×{x.shape[2]}.",
                 "Give larger images, or a larger padding.",
             )
-        x = self._conv("fc6", self.fc_channels, 7, padding)()(x, train=train)
-        grid = grid.window(7, padding=padding)
+        x = self._conv("fc6", self.fc_channels, 7, fc6_padding)()(x, train=train, late=late)
+        grid = grid.window(7, padding=fc6_padding)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         x = self._conv("fc7", self.fc_channels, 1, 0)()(x, train=train)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
@@ -132,6 +137,14 @@ class FCNVGG16(nn.Module):
             score.shape[1:3], images.shape[1:3], stride=self.stride, kernel=2 * self.stride
         )
         return [Head(score.astype(jnp.float32), up)]
+
+    def _late_fc6(self, x, images, padding):
+        """`x`, after whose gradient fc6's kernel gets its own, and what tells fc6 so."""
+        if self.is_initializing():
+            return x, None
+        kernel = self.get_variable("params", "fc6")["kernel"].astype(self.dtype)
+        sizes = (-(-(n + 2 * self.padding - 2) // 32) for n in images[1:3])
+        return gradient_after(x, kernel, (len(x), *sizes, kernel.shape[2]), padding)
 
     def _borders(self):
         """What the blocks leave out of the border: nothing where somebody looks at their maps."""

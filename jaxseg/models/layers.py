@@ -15,6 +15,7 @@ from jaxseg.models.remat import computed_again
 from jaxseg.ops.channel_sums import add_bias
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.deconvolution import deconv2d
+from jaxseg.ops.late_gradient import Late, late_conv2d
 from jaxseg.ops.upsampling import Upsampling
 
 
@@ -70,7 +71,9 @@ class ConvBlock(nn.Module):
     bn_shift: float = 0.0  # what batch norm adds at first
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, late: Late | None = None
+    ) -> jax.Array:
         if self.norm not in (None, "batch"):
             raise InputError(f"norm is '{self.norm}'.", "Choose None or 'batch'.")
         inputs = x.shape[-1] // self.groups
@@ -79,6 +82,8 @@ class ConvBlock(nn.Module):
         x = x.astype(self.dtype)
         if self.deconv:
             x = deconv2d(x, kernel, self.padding, strides=self.strides)
+        elif late is not None:
+            x = late_conv2d(x, kernel, late, self.padding)
         else:
             x = conv2d(x, kernel, self.padding, strides=self.strides, groups=self.groups)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))

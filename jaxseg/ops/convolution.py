@@ -119,6 +119,24 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
     return jnp.dot(windows, kernel.reshape(k * k * inputs, outputs))
 
 
+def conv2d_kernel_gradient(x: jax.Array, dy: jax.Array, k: int, padding: int) -> jax.Array:
+    """The gradient of `conv2d`'s kernel, [k, k, I, O], where that of its result is `dy`."""
+    shape = (k, k, x.shape[-1], dy.shape[-1])
+    how = {"padding": padding, "dilation": 1}
+
+    def gradient(form, x, dy):
+        zeros = jnp.zeros(shape, x.dtype)
+        return jax.vjp(lambda kernel: form(x, kernel, **how), zeros)[1](dy)[0]
+
+    def cpu(x, dy):
+        if k == 3:
+            return _three_kernel_gradient(x, dy, jnp.zeros((), x.dtype), **how)
+        wide = gradient(_as_matrix_product, x.astype(jnp.float32), dy.astype(jnp.float32))
+        return wide.astype(x.dtype)
+
+    return lax.platform_dependent(x, dy, cpu=cpu, default=functools.partial(gradient, _xla))
+
+
 def gradients_in_turn(form, x, kernel, dy):
     """Gradients of `form(x, kernel)`, linear in each: the kernel's when the input's is known."""
     dx = jax.vjp(lambda x: form(x, kernel), x)[1](dy)[0]
