@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from jaxseg.ops.channel_sums import channel_sums
+from jaxseg.ops.order import zero_after
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
@@ -67,7 +68,7 @@ def _backward(epsilon, fast_variance, saved, gradients):
     x, mean, var, scale = saved
     dy, dmean, dvar = gradients
     dy, count, root = _wide(dy), x.size // x.shape[-1], lax.rsqrt(var + epsilon)
-    centred = _wide(x) - mean
+    centred = lax.platform_dependent(_wide(x), dy, cpu=_kept, default=lambda x, _: x) - mean
     dbias = channel_sums(dy)
     dscale = channel_sums(dy * centred) * root
     slope = scale * root
@@ -77,6 +78,11 @@ def _backward(epsilon, fast_variance, saved, gradients):
 
 
 batch_norm.defvjp(_forward, _backward)
+
+
+def _kept(x, dy):
+    """`x` anew: or XLA would keep `x - mean` of the way forwards beside it."""
+    return x + zero_after(dy)
 
 
 def _wide(a):
