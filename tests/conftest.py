@@ -233,6 +233,12 @@ def restored():
     return restore
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config):
+    """Of `pytest -n auto`: each has eight devices, and makes the runs that tests share anew."""
+    return min(8, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
 def pytest_configure(config):
     config.pluginmanager.register(_NotRun(), "tests-not-run")
 

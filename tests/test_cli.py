@@ -195,8 +195,10 @@ def test_parsing_imports_no_jax(repository):
     "before",
     [
         None,
-        pytest.param("glibc.malloc.tcache_count=7", marks=pytest.mark.slow),
-        "glibc.malloc.hugetlb=0",
+        *(
+            pytest.param(f"glibc.malloc.{setting}", marks=pytest.mark.slow)
+            for setting in ("tcache_count=7", "hugetlb=0")
+        ),
     ],
 )
 def test_training_restarts_itself_once_for_huge_pages(tmp_path, module, before):

@@ -83,7 +83,14 @@ MAPS = {
 
 @pytest.mark.parametrize(
     ("name", "rows"),
-    [("fcn8s", 16), ("align_corners", 5), ("half_pixel", 16), ("shrink", 5), ("none", 1000)],
+    [
+        ("fcn8s", 16),
+        ("none", 1000),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [("align_corners", 5), ("half_pixel", 16), ("shrink", 5)]
+        ),
+    ],
 )
 def test_strips_predict_what_the_whole_map_does(name, rows):
     up = MAPS[name]

@@ -84,7 +84,13 @@ def close(got, want, **tolerance):
 
 @pytest.mark.parametrize(
     "fields",
-    [{}, {"loss.reduction": "sum", "optim.lr": 1e-4}, {"loss.class_weights": (0.5, 2.0, 0.0, 1.0)}],
+    [
+        {"loss.class_weights": (0.5, 2.0, 0.0, 1.0)},
+        *(
+            pytest.param(fields, marks=pytest.mark.slow)
+            for fields in ({}, {"loss.reduction": "sum", "optim.lr": 1e-4})
+        ),
+    ],
 )
 @pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):

@@ -133,7 +133,7 @@ def test_bfloat16(k):
         close(a, b, 0.005)  # one rounding to bfloat16, none of them in the sums
 
 
-@pytest.mark.parametrize("k", [1, 3, 7])
+@pytest.mark.parametrize("k", [1, 3, pytest.param(7, marks=pytest.mark.slow)])
 def test_checkpoint_and_vmap(k):
     x, kernel, dy = arrays(k, k // 2, (6, 5))
     run = with_gradients(conv2d, k // 2)

@@ -11,7 +11,9 @@ def random(*shape, seed=0):
     return 40 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
-@pytest.mark.parametrize("channels", [1, 2, 4, 5, 11])
+@pytest.mark.parametrize(
+    "channels", [1, 5, *(pytest.param(c, marks=pytest.mark.slow) for c in (2, 4, 11))]
+)
 @pytest.mark.parametrize("how", [{}, {"size": 3, "alpha": 0.5, "beta": 1.5, "k": 2.0}, {"size": 1}])
 def test_values_and_gradients_are_torchs(torch, channels, how):
     x = torch.tensor(random(2, channels, 5, 3), requires_grad=True)

@@ -19,7 +19,13 @@ GEOMETRIES = [  # window, strides, padding
     (1, 2, 0),
 ]
 SIZES = [(7, 10), (5, 5)]
-geometries = pytest.mark.parametrize(("window", "strides", "padding"), GEOMETRIES)
+geometries = pytest.mark.parametrize(
+    ("window", "strides", "padding"),
+    [
+        pytest.param(*how, marks=() if i in (0, 2, 5, 6) else pytest.mark.slow)
+        for i, how in enumerate(GEOMETRIES)
+    ],
+)
 rounding = pytest.mark.parametrize("ceil_mode", [False, True])
 
 

@@ -19,8 +19,12 @@ MAPS = {
         align_corners((10, 10), (31, 17))
     ),
 }
+QUICK = [("fcn8s", 5), ("composed", 5), ("shrink", 5), ("fcn8s", 1000)]
 cases = [(name, 5) for name in MAPS] + [("fcn8s", 1), ("fcn8s", 1000), ("align_corners", 16)]
-for_all_maps = pytest.mark.parametrize(("name", "rows"), cases)
+for_all_maps = pytest.mark.parametrize(
+    ("name", "rows"),
+    [pytest.param(*c, marks=() if c in QUICK else pytest.mark.slow) for c in cases],
+)
 
 
 def random(*shape, seed=0):

@@ -9,8 +9,10 @@ from jaxseg.errors import InputError
 from jaxseg.ops import max_pool, max_pool_with_argmax, max_unpool
 from jaxseg.sharding import split_batch
 
-SIZES = [(8, 6), (7, 10), (9, 9), (1, 5)]
-pooled_sizes = pytest.mark.parametrize("size", SIZES)
+pooled_sizes = pytest.mark.parametrize(
+    "size",
+    [(7, 10), (1, 5), *(pytest.param(size, marks=pytest.mark.slow) for size in [(8, 6), (9, 9)])],
+)
 
 
 def random(*shape, seed=0):
@@ -150,7 +152,13 @@ def test_pooling_and_unpooling_keep_the_maxima():
     assert (y != 0).sum() == values.size
 
 
-@pytest.mark.parametrize("how", [{}, {"in_place": True}, {"in_place": False}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"in_place": True},
+        *(pytest.param(how, marks=pytest.mark.slow) for how in ({}, {"in_place": False})),
+    ],
+)
 def test_jit_vmap_and_grad_of_vmap(how):
     x = jnp.asarray(random(3, 2, 7, 9, 2))
 

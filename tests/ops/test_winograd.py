@@ -26,7 +26,13 @@ CASES = [  # padding, (H, W), dilation
     (4, (3, 1), 4),
     (4, (15, 16), 4),
 ]
-every_case = pytest.mark.parametrize(("padding", "size", "dilation"), CASES)
+every_case = pytest.mark.parametrize(
+    ("padding", "size", "dilation"),
+    [
+        pytest.param(*case, marks=() if i in (0, 4, 6, 8) else pytest.mark.slow)
+        for i, case in enumerate(CASES)
+    ],
+)
 # A padding of 100 has a gradient of its own; the rest differ in what every_case compares.
 some_cases = pytest.mark.parametrize(
     ("padding", "size", "dilation"),
@@ -186,6 +192,7 @@ def test_vmap_and_checkpoint():
         close(a[1], 4 * b)
 
 
+@pytest.mark.slow
 def test_transformed_kernels_of_other_layers_are_not_kept(one_device):
     """One layer's are: sixteen ninths of its kernel, forwards and once more backwards."""
     assert temporaries(layers=6) < 1.3 * temporaries(layers=2)
