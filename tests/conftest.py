@@ -235,8 +235,8 @@ def restored():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Of `pytest -n auto`: each has eight devices, and makes the runs that tests share anew."""
-    return min(8, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+    """Of `pytest -n auto`: each takes up to 4 GB, and makes the runs that tests share anew."""
+    return min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
 
 
 def pytest_configure(config):

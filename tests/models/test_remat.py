@@ -12,7 +12,8 @@ from jaxseg import create_model
     ("name", "fields", "size", "most"),
     [
         ("fcn8s_vgg16", {"width": 0.125}, 225, 0.8),
-        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, 0.95),
+        # its first layers hold the most, and at once: there is little to save
+        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, 0.99),
         ("deconvnet_vgg16", {"width": 0.125}, 224, 0.8),
         ("pspnet_resnet50", {"width": 0.25}, 225, 0.8),
     ],
