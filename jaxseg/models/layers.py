@@ -71,9 +71,7 @@ class ConvBlock(nn.Module):
     bn_shift: float = 0.0  # what batch norm adds at first
 
     @nn.compact
-    def __call__(
-        self, x: jax.Array, *, train: bool = False, late: Late | None = None
-    ) -> jax.Array:
+    def __call__(self, x: jax.Array, *, train: bool = False, late: Late | None = None) -> jax.Array:
         if self.norm not in (None, "batch"):
             raise InputError(f"norm is '{self.norm}'.", "Choose None or 'batch'.")
         inputs = x.shape[-1] // self.groups
