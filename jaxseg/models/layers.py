@@ -13,6 +13,7 @@ from jaxseg.errors import InputError
 from jaxseg.models.batch_norm import BatchNorm
 from jaxseg.models.remat import computed_again
 from jaxseg.ops.channel_sums import add_bias
+from jaxseg.ops.conv_of_resized import Resized, conv2d_beside
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.late_gradient import Late, late_conv2d
@@ -119,7 +120,8 @@ def in_turn(
 class ConvNorm(nn.Module):
     """A convolution without bias, batch norm, and ReLU unless told otherwise.
 
-    Its padding keeps a map's size at stride 1. Parameters are `kernel` and those of `bn`.
+    Its padding keeps a map's size at stride 1. Parameters are `kernel` and those of `bn`. At stride
+    1 and dilation 1 it may see resized maps beside its input, as if they were joined.
     """
 
     features: int
@@ -132,19 +134,21 @@ class ConvNorm(nn.Module):
     fast_variance: bool = True  # E[x²] - E[x]², which is inexact where the mean is large
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, beside: Sequence[Resized] = ()
+    ) -> jax.Array:
+        inputs = x.shape[-1] + sum(level.cells.shape[-1] for level in beside)
         kernel = self.param(
             "kernel",
             nn.initializers.variance_scaling(2.0, "fan_out", "normal"),
-            (self.kernel, self.kernel, x.shape[-1], self.features),
-        )
-        x = conv2d(
-            x.astype(self.dtype),
-            kernel.astype(self.dtype),
-            self.dilation * (self.kernel // 2),
-            strides=self.strides,
-            dilation=self.dilation,
-        )
+            (self.kernel, self.kernel, inputs, self.features),
+        ).astype(self.dtype)
+        x = x.astype(self.dtype)
+        if beside:
+            x = conv2d_beside(x, beside, kernel)
+        else:
+            padding = self.dilation * (self.kernel // 2)
+            x = conv2d(x, kernel, padding, strides=self.strides, dilation=self.dilation)
         norm = BatchNorm(self.bn_momentum, fast_variance=self.fast_variance, name="bn")
         x = norm(x, train=train)
         return tap(self, "out", relu(x) if self.relu else x)
@@ -155,7 +159,8 @@ class ScoreHead(nn.Module):
 
     Gives [N, h, w, num_classes] float32. `dropout_mode` is "element", or "channel" to drop all of a
     channel at once. There may be several `convs` (3×3, batch norm, ReLU), and with `concat_input`
-    another one, of their input and their output side by side.
+    another one, of their input and their output side by side. The first sees what is `beside` its
+    input too (see `ConvNorm`).
     """
 
     num_classes: int
@@ -169,12 +174,14 @@ class ScoreHead(nn.Module):
     dilation: int = 1  # of the convs, not of the one that sees their input again
 
     @nn.compact
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+    def __call__(
+        self, x: jax.Array, *, train: bool = False, beside: Sequence[Resized] = ()
+    ) -> jax.Array:
         check_choice("dropout_mode", self.dropout_mode, ("element", "channel"))
         if self.convs < 1:
             raise InputError(f"head_convs is {self.convs}.", "Give 1 or more.")
 
-        def conv(name, x, dilation=1):
+        def conv(name, x, dilation=1, beside=()):
             layer = ConvNorm(
                 self.features,
                 3,
@@ -183,9 +190,9 @@ class ScoreHead(nn.Module):
                 dtype=self.dtype,
                 name=name,
             )
-            return layer(x, train=train)
+            return layer(x, train=train, beside=beside)
 
-        features, x = x, conv("conv", x, self.dilation)
+        features, x = x, conv("conv", x, self.dilation, beside)
         for i in range(2, self.convs + 1):
             x = conv(f"conv{i}", x, self.dilation)
         if self.concat_input:

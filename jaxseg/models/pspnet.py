@@ -20,7 +20,8 @@ from jaxseg.models.layers import (
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
 from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
-from jaxseg.ops.upsampling import align_corners, half_pixel, resize_bilinear
+from jaxseg.ops.conv_of_resized import Resized
+from jaxseg.ops.upsampling import align_corners, half_pixel, resizing
 
 
 class PSPNet(nn.Module):
@@ -111,10 +112,13 @@ class PSPNet(nn.Module):
             name="backbone",
         )
         *_, middle, last = trunk(images, train=train)
-        pyramid = tap(self, "pyramid", self._pyramid(last, train))
+        levels = self._levels(last, train)
+        if self.is_mutable_collection("features"):  # somebody looks at the maps
+            joined = [last] + [tap(self, f"level{b}_upsampled", x.map()) for b, x in levels.items()]
+            tap(self, "pyramid", jnp.concatenate(joined, axis=-1))
         resize = align_corners if self.align_corners else half_pixel
 
-        def head(name, x, features, weight):
+        def head(name, x, features, weight, beside=()):
             scores = ScoreHead(
                 self.num_classes,
                 scaled(features, self.width),
@@ -123,22 +127,22 @@ class PSPNet(nn.Module):
                 self.bn_momentum,
                 self.dtype,
                 name=name,
-            )(x, train=train)
+            )(x, train=train, beside=beside)
             return Head(scores, resize(scores.shape[1:3], images.shape[1:3]), weight)
 
-        heads = [head("head", pyramid, 512, 1.0)]
+        heads = [head("head", last, 512, 1.0, [*levels.values()])]
         if train or self.is_initializing():
             heads.append(head("aux", middle, 256, self.aux_weight))
         return heads if train else heads[:1]
 
-    def _pyramid(self, x, train):
-        """The features, and beside them each level of the pyramid, upsampled (figure 3c)."""
+    def _levels(self, x, train):
+        """The pyramid's levels, yet to be resized to the features they lie beside (figure 3c)."""
         check_choice("pooling", self.pooling, ("avg", "max"))
         if any(bins < 1 for bins in self.bins) or len(set(self.bins)) < len(self.bins):
             raise InputError(f"bins is {self.bins}.", "Give different numbers of 1 or more.")
         pool = adaptive_avg_pool if self.pooling == "avg" else adaptive_max_pool
         part = extent(self, "pyramid")  # the pyramid's maps have the size of the features
-        levels = [x]
+        levels = {}
         for bins in self.bins:
             level = pool(x, bins, part)
             if self.reduce:
@@ -151,11 +155,10 @@ class PSPNet(nn.Module):
                     name=f"level{bins}",
                 )(level, train=train)
             level = tap(self, f"level{bins}_pooled", level)
-            level = resize_bilinear(
-                level, x.shape[1:3], align_corners=self.align_corners, extent=part
-            )
-            levels.append(tap(self, f"level{bins}_upsampled", level))
-        return jnp.concatenate(levels, axis=-1)
+            sizes = level.shape[1:3], x.shape[1:3]
+            resize = resizing(*sizes, align_corners=self.align_corners, extent=part)
+            levels[bins] = Resized(level, resize)
+        return levels
 
     def _check_batch(self, level, train):
         """Refuses to normalise a single value by itself, which would always give zero."""

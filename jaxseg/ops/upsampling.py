@@ -118,15 +118,11 @@ class UpsamplingOfEach(NamedTuple):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
-        for spec, weights in (("nWw,nhwc->nhWc", self.columns), ("nHh,nhwc->nHwc", self.rows)):
-            x = jnp.einsum(
-                spec,
-                weights.astype(x.dtype),
-                x,
-                precision=jax.lax.Precision.HIGHEST,
-                preferred_element_type=jnp.promote_types(x.dtype, jnp.float32),
-            ).astype(x.dtype)
-        return x
+        return apply_axis(self.rows, apply_axis(self.columns, x, axis=2), axis=1)
+
+    def matrices(self) -> tuple[jax.Array, jax.Array]:
+        """`rows` and `columns`."""
+        return self.rows, self.columns
 
 
 def apply_axis(
@@ -134,11 +130,12 @@ def apply_axis(
 ) -> jax.Array:
     """Multiplies `matrix` [out, in] into axis 1 (rows) or 2 (columns) of `x` [N, h, w, C].
 
-    Sums are float32; the result has `dtype`, that of `x` where None.
+    There may be a matrix for each image, [N, out, in]. Sums are float32; the result has `dtype`,
+    that of `x` where None.
     """
     spec = {1: "Hh,nhwc->nHwc", 2: "Ww,nhwc->nhWc"}[axis]
     y = jnp.einsum(
-        spec,
+        spec if matrix.ndim == 2 else f"n{spec}",
         jnp.asarray(matrix, x.dtype),
         x,
         precision=jax.lax.Precision.HIGHEST,
@@ -229,22 +226,34 @@ def resize_bilinear(
       align_corners: whether corner pixels map to corner pixels (PSPNet), or pixels are squares (the
         default of image libraries). `jax.image.resize` offers only the second.
       extent: [N, 2] integers, the (rows, columns) that each map is resized to; they lie in the
-        upper left corner of [H, W], and what is beyond them is undefined. None: all of it.
+        upper left corner of [H, W], and what is beyond them is zero. None: all of it.
 
     >>> x = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
     >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()
     [0.0, 0.5, 1.0]
     """
+    sizes = (x.shape[1], x.shape[2]), (size[0], size[1])
+    return resizing(*sizes, align_corners=align_corners, extent=extent)(x)
+
+
+def resizing(
+    in_size: tuple[int, int],
+    out_size: tuple[int, int],
+    *,
+    align_corners: bool,
+    extent: jax.Array | None = None,
+) -> Upsampling | UpsamplingOfEach:
+    """The map that `resize_bilinear` applies, from (h, w) to (H, W)."""
     if extent is not None:
-        weights = [
-            _resize_weights(x.shape[1 + i], size[i], extent[:, i], align_corners) for i in (0, 1)
-        ]
-        return UpsamplingOfEach(*weights)(x)
-    make = _align_corners if align_corners else half_pixel
-    return make((x.shape[1], x.shape[2]), (size[0], size[1]))(x)
+        weights = (
+            _resize_weights(n, size, extent[:, i], align_corners)
+            for i, (n, size) in enumerate(zip(in_size, out_size, strict=True))
+        )
+        return UpsamplingOfEach(*weights)
+    return (_align_corners if align_corners else half_pixel)(in_size, out_size)
 
 
-_align_corners = align_corners  # `resize_bilinear` has an argument of that name
+_align_corners = align_corners  # `resizing` has an argument of that name
 
 
 def _two(axis, in_size, out_size) -> Upsampling:
@@ -267,4 +276,5 @@ def _resize_weights(n: int, size: int, lengths: jax.Array, align_corners: bool) 
     else:
         position = (2 * n * i + n - m) / (2 * m)
     position = position.clip(0, n - 1)[:, :, None]
-    return jnp.maximum(0, 1 - jnp.abs(position - jnp.arange(n))).astype(jnp.float32)
+    weights = jnp.maximum(0, 1 - jnp.abs(position - jnp.arange(n))).astype(jnp.float32)
+    return jnp.where((i < m)[:, :, None], weights, 0)

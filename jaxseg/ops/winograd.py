@@ -113,21 +113,24 @@ def winograd_kernel_gradient(
 class _Tiles(NamedTuple):
     """How an image's tiles lie in the strip.
 
-    A dilated kernel sees every `dilation`-th row and column: those are images of their own.
+    A dilated kernel sees every `dilation`-th row and column: those are images of their own. Where
+    there are zeros around an image, those after a row of it are those before the next one.
     """
 
     images: int
     height: int  # of the output
     width: int
     dilation: int
-    rows: int  # of cells that an image has in the strip; the last one only has neighbours
+    rows: int  # of cells that an image has in the strip; the last one may only have neighbours
     columns: int
 
     @classmethod
     def of(cls, x, padding, dilation):
         n, height, width, _ = x.shape
         height, width = (size + 2 * padding - 2 * dilation for size in (height, width))
-        rows, columns = (-(-size // (_TILE * dilation)) + 1 for size in (height, width))
+        shared = padding >= dilation
+        lines = (-(-size // dilation) + (1 if shared else 2) for size in (height, width))
+        rows, columns = (-(-count // _TILE) for count in lines)
         return cls(n, height, width, dilation, rows, columns)
 
     @property
@@ -168,9 +171,10 @@ class _Tiles(NamedTuple):
         """[N, H, W, C] of what lies in a strip."""
         grid = (self.images, self.dilation, self.dilation, self.rows, self.columns)
         a = strip[:, : self.cells].reshape(_TILE, _TILE, *grid, strip.shape[-1])
-        a = a[..., :-1, :-1, :].transpose(2, 5, 0, 3, 6, 1, 4, 7)
         step = _TILE * self.dilation
-        sides = ((self.rows - 1) * step, (self.columns - 1) * step)
+        rows, columns = (-(-size // step) for size in (self.height, self.width))
+        a = a[..., :rows, :columns, :].transpose(2, 5, 0, 3, 6, 1, 4, 7)
+        sides = (rows * step, columns * step)
         return a.reshape(self.images, *sides, -1)[:, : self.height, : self.width]
 
 
