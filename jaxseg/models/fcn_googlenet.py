@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.models.grid import Grid
-from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
+from jaxseg.models.layers import Applied, ConvBlock, Head, Score, check_images, in_turn, scaled, tap
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
@@ -47,7 +47,8 @@ class FCNGoogLeNet(nn.Module):
       dropout: rate before the scores in training.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
         None for that of the released ones.
-      remat: whether an inception's activations are computed again in the backward pass, not kept.
+      remat: whether the activations of an inception, and of the layers up to each of the first two
+        poolings, are computed again in the backward pass, not kept.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 
@@ -73,21 +74,21 @@ class FCNGoogLeNet(nn.Module):
         """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
         check_images(images)
         grid = Grid().window(7, 2, 3)
-        x = self._conv("conv1", 64, 7, 3, strides=2)(images, train=train)
-        x, grid = self._pool(1, x, grid)
-        x = tap(self, "norm1", local_response_norm(x))
-        x = self._conv("conv2_reduce", 64, 1, 0)(x, train=train)
-        x = self._conv("conv2", 192, 3, 1)(x, train=train)
-        x = tap(self, "norm2", local_response_norm(x))
-        x, grid = self._pool(2, x, grid)
+        run = functools.partial(in_turn, self, train=train, remat=self.remat)
+        x = run([self._conv("conv1", 64, 7, 3, strides=2), _pool(1)], images)
+        grid = grid.window(3, 2)
+        reduce, conv = self._conv("conv2_reduce", 64, 1, 0), self._conv("conv2", 192, 3, 1)
+        x = run([_norm(1), reduce, conv, _norm(2), _pool(2)], x)
+        grid = grid.window(3, 2)
         for name, channels in _INCEPTIONS:
             widths = tuple(scaled(c, self.width) for c in channels)
             inception = functools.partial(
                 Inception, widths, self.norm, self.dtype, name=f"inception_{name}"
             )
-            x = in_turn(self, [inception], x, train=train, remat=self.remat)
+            x = run([inception], x)
             if name in ("3b", "4e"):
-                x, grid = self._pool(int(name[0]), x, grid)
+                x = _pool(int(name[0]))()(x)
+                grid = grid.window(3, 2)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         score = Score(
             self.num_classes,
@@ -100,14 +101,25 @@ class FCNGoogLeNet(nn.Module):
         return [Head(score.astype(jnp.float32), up)]
 
     def _conv(self, name, channels, kernel, padding, strides=1):
-        features = scaled(channels, self.width)
-        return ConvBlock(
-            features, kernel, padding, self.norm, self.dtype, strides=strides, name=name
+        return functools.partial(
+            ConvBlock,
+            scaled(channels, self.width),
+            kernel,
+            padding,
+            self.norm,
+            self.dtype,
+            strides=strides,
+            name=name,
         )
 
-    def _pool(self, number, x, grid):
-        x = tap(self, f"pool{number}", max_pool(x, 3, 2, ceil_mode=True))
-        return x, grid.window(3, 2)
+
+def _pool(number):
+    function = functools.partial(max_pool, window=3, strides=2, ceil_mode=True)
+    return functools.partial(Applied, function, name=f"pool{number}")
+
+
+def _norm(number):
+    return functools.partial(Applied, local_response_norm, name=f"norm{number}")
 
 
 class Inception(nn.Module):

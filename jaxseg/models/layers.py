@@ -101,6 +101,15 @@ class Score(nn.Conv):
         return tap(self, "out", super().__call__(inputs))
 
 
+class Applied(nn.Module):
+    """A function without parameters as a layer, whose result it offers as `out`."""
+
+    function: Callable
+
+    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
+        return tap(self, "out", self.function(x))
+
+
 def in_turn(
     module: nn.Module, layers: Sequence[Callable], x: jax.Array, *, train: bool, remat: bool
 ) -> jax.Array:
