@@ -19,7 +19,7 @@ from jaxseg.models.layers import (
 )
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
-from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.adaptive import adaptive_avg_pools, adaptive_max_pool
 from jaxseg.ops.conv_of_resized import Resized
 from jaxseg.ops.upsampling import align_corners, half_pixel, resizing
 
@@ -140,11 +140,13 @@ class PSPNet(nn.Module):
         check_choice("pooling", self.pooling, ("avg", "max"))
         if any(bins < 1 for bins in self.bins) or len(set(self.bins)) < len(self.bins):
             raise InputError(f"bins is {self.bins}.", "Give different numbers of 1 or more.")
-        pool = adaptive_avg_pool if self.pooling == "avg" else adaptive_max_pool
         part = extent(self, "pyramid")  # the pyramid's maps have the size of the features
+        if self.pooling == "avg":
+            pooled = adaptive_avg_pools(x, self.bins, part)
+        else:
+            pooled = [adaptive_max_pool(x, bins, part) for bins in self.bins]
         levels = {}
-        for bins in self.bins:
-            level = pool(x, bins, part)
+        for bins, level in zip(self.bins, pooled, strict=True):
             if self.reduce:
                 self._check_batch(level, train)
                 level = ConvNorm(

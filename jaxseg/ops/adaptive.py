@@ -1,6 +1,6 @@
 """Adaptive pooling: any map into a given number of windows, PSPNet's pyramid (section 3.2)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -36,7 +36,22 @@ def adaptive_avg_pool(
     >>> adaptive_avg_pool(x, 2).ravel().tolist()
     [2.0, 3.0, 5.0, 6.0]
     """
-    return _over_windows(_mean, x, size, extent)
+    return _over_windows(_mean, x, [size], extent)[0]
+
+
+def adaptive_avg_pools(
+    x: jax.Array, sizes: Sequence[int | tuple[int, int]], extent: jax.Array | None = None
+) -> list[jax.Array]:
+    """`adaptive_avg_pool` into each of `sizes`, for which the map is read once.
+
+    The gradients of all levels meet before they spread over the map, so that there is one array of
+    the map's size instead of one for each.
+
+    >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
+    >>> [y.ravel().tolist() for y in adaptive_avg_pools(x, [1, 2])]
+    [[4.0], [2.0, 3.0, 5.0, 6.0]]
+    """
+    return _over_windows(_mean, x, sizes, extent)
 
 
 def adaptive_max_pool(
@@ -62,39 +77,46 @@ def adaptive_max_pool(
     >>> adaptive_max_pool(x, (1, 2)).ravel().tolist()
     [7.0, 8.0]
     """
-    return _over_windows(_max, x, size, extent)
+    return _over_windows(_max, x, [size], extent)[0]
 
 
-def _windows(length: int, count: int) -> list[tuple[int, int]]:
-    """First and last + 1 of each window."""
-    return [(i * length // count, -(-(i + 1) * length // count)) for i in range(count)]
+def _windows(length: int, counts: Sequence[int]) -> list[tuple[int, int]]:
+    """First and last + 1 of each window, those of each count after the other."""
+    return [(i * length // n, -(-(i + 1) * length // n)) for n in counts for i in range(n)]
 
 
 def _over_windows(
     reduce: Callable[[jax.Array, int, Any], jax.Array],
     x: jax.Array,
-    size: int | tuple[int, int],
+    sizes: Sequence[int | tuple[int, int]],
     extent: jax.Array | None,
-) -> jax.Array:
-    rows, columns = (size, size) if isinstance(size, int) else size
+) -> list[jax.Array]:
+    pairs = [(size, size) if isinstance(size, int) else size for size in sizes]
     if x.ndim != 4 or 0 in x.shape or not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(
             f"Pooling got {x.dtype} of shape {x.shape}.", "Give [N, H, W, C], floating point."
         )
-    if min(rows, columns) < 1:
-        raise InputError(
-            f"Pooling into {rows}×{columns} windows.", "Give 1 or more along each axis."
-        )
+    for rows, columns in pairs:
+        if min(rows, columns) < 1:
+            raise InputError(
+                f"Pooling into {rows}×{columns} windows.", "Give 1 or more along each axis."
+            )
     if extent is None and not all(isinstance(n, int) for n in x.shape[1:3]):
         # an exported program is yet to be told the map's size (`jax.export.symbolic_shape`)
         extent = jnp.broadcast_to(jnp.array(x.shape[1:3]), (x.shape[0], 2))
-    if extent is not None:
-        each = _mean_of_each if reduce is _mean else _max_of_each
-        y = each(x, 2, _windows_of_each(extent[:, 1], columns))
-        return each(y, 1, _windows_of_each(extent[:, 0], rows)).astype(x.dtype)
+    windows: Callable = _windows
+    if extent is None:
+        height, width = x.shape[1:3]
+    else:
+        (height, width), windows = extent.T, _windows_of_each
+        reduce = _mean_of_each if reduce is _mean else _max_of_each
+    if not pairs:
+        return []
     # Columns first: with ties, the first column of each row, then the first row, is row order.
-    y = reduce(x, 2, _windows(x.shape[2], columns))
-    return reduce(y, 1, _windows(x.shape[1], rows)).astype(x.dtype)
+    down, across = zip(*pairs, strict=True)
+    parts = jnp.split(reduce(x, 2, windows(width, across)), np.cumsum(across)[:-1], axis=2)
+    pooled = (reduce(y, 1, windows(height, [n])) for y, n in zip(parts, down, strict=True))
+    return [y.astype(x.dtype) for y in pooled]
 
 
 def _mean(x, axis, windows):
@@ -120,10 +142,10 @@ def _max(x, axis, windows):
     return jnp.take_along_axis(values, first, axis=axis + 1).squeeze(axis + 1)
 
 
-def _windows_of_each(lengths: jax.Array, count: int) -> tuple[jax.Array, jax.Array]:
-    """`_windows` of lengths [N]: first and last + 1, both [N, count]."""
-    i = jnp.arange(count)
-    return i * lengths[:, None] // count, -(-(i + 1) * lengths[:, None] // count)
+def _windows_of_each(lengths: jax.Array, counts: Sequence[int]) -> tuple[jax.Array, jax.Array]:
+    """`_windows` of lengths [N]: first and last + 1, both [N, windows]."""
+    n, i = np.repeat(counts, counts), np.concatenate([np.arange(count) for count in counts])
+    return i * lengths[:, None] // n, -(-(i + 1) * lengths[:, None] // n)
 
 
 def _mean_of_each(x, axis, windows):

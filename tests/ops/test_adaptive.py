@@ -5,6 +5,7 @@ import pytest
 
 from jaxseg.errors import InputError
 from jaxseg.ops import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.adaptive import adaptive_avg_pools
 
 POOLS = [(adaptive_avg_pool, np.mean), (adaptive_max_pool, np.max)]
 SIZES = [  # map, windows
@@ -62,6 +63,29 @@ def test_values_and_gradient_are_those_of_torch(torch, size, windows, pool, name
     np.testing.assert_allclose(pool(x, windows), want.detach().permute(0, 2, 3, 1), atol=1e-6)
     gradient = jax.grad(lambda x: jnp.vdot(pool(x, windows), weights))(jnp.asarray(x))
     np.testing.assert_allclose(gradient, other.grad.permute(0, 2, 3, 1), atol=1e-5)
+
+
+@pytest.mark.parametrize("extent", [None, [[3, 11], [7, 4]]])
+def test_several_levels_are_those_of_each_by_itself(extent):
+    """The gradient of the map is one sum, with no array of its size for each level."""
+    extent = extent if extent is None else jnp.array(extent)
+    x, sizes = jnp.asarray(random(2, 7, 11, 5)), [1, (3, 2), 6]
+
+    def one_by_one(x):
+        return [adaptive_avg_pool(x, size, extent) for size in sizes]
+
+    def together(x):
+        return adaptive_avg_pools(x, sizes, extent)
+
+    def run(form):
+        levels, pull = jax.vjp(form, x)
+        return levels, pull([jnp.cos(y) for y in levels])
+
+    for a, b in zip(*(jax.tree.leaves(run(form)) for form in (together, one_by_one)), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+    program = str(jax.make_jaxpr(lambda x: jax.vjp(together, x)[1](together(x)))(x))
+    assert program.count("f32[2,7,11,5] = transpose") == 1
+    assert adaptive_avg_pools(x, [], extent) == []
 
 
 @pytest.mark.parametrize(("pool", "reduce"), POOLS)
