@@ -100,16 +100,10 @@ class FCNGoogLeNet(nn.Module):
         up = grid.to_image(score.shape[1:3], images.shape[1:3], stride=32, kernel=_KERNEL)
         return [Head(score.astype(jnp.float32), up)]
 
-    def _conv(self, name, channels, kernel, padding, strides=1):
+    def _conv(self, name, channels, kernel, padding, **how):
+        features = scaled(channels, self.width)
         return functools.partial(
-            ConvBlock,
-            scaled(channels, self.width),
-            kernel,
-            padding,
-            self.norm,
-            self.dtype,
-            strides=strides,
-            name=name,
+            ConvBlock, features, kernel, padding, self.norm, self.dtype, name=name, **how
         )
 
 

@@ -9,18 +9,17 @@ from jaxseg import create_model
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("name", "fields", "size", "most"),
+    ("name", "fields", "size"),
     [
-        ("fcn8s_vgg16", {"width": 0.125}, 225, 0.8),
-        # its first layers hold the most, and at once: there is little to save
-        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, 0.99),
-        ("deconvnet_vgg16", {"width": 0.125}, 224, 0.8),
-        ("pspnet_resnet50", {"width": 0.25}, 225, 0.8),
+        ("fcn8s_vgg16", {"width": 0.125}, 225),
+        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353),
+        ("deconvnet_vgg16", {"width": 0.125}, 224),
+        ("pspnet_resnet50", {"width": 0.25}, 225),
     ],
 )
-def test_the_backward_pass_holds_less(name, fields, size, most):
+def test_the_backward_pass_holds_less(name, fields, size):
     plain, again = (temporaries(name, remat=remat, **fields, size=size) for remat in (False, True))
-    assert again < most * plain
+    assert again < 0.8 * plain
 
 
 def temporaries(name, *, size, **fields):
