@@ -29,8 +29,8 @@ class Resized(NamedTuple):
     cells: jax.Array
     resize: Upsampling | UpsamplingOfEach
 
-    def map(self) -> jax.Array:
-        """[N, H, W, C]."""
+    def whole(self) -> jax.Array:
+        """The map itself, [N, H, W, C]."""
         return self.resize(self.cells)
 
 
