@@ -13,7 +13,16 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.models.grid import Grid
-from jaxseg.models.layers import Applied, ConvBlock, Head, Score, check_images, in_turn, scaled, tap
+from jaxseg.models.layers import (
+    ConvBlock,
+    Head,
+    Score,
+    applied,
+    check_images,
+    in_turn,
+    scaled,
+    tap,
+)
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
@@ -85,10 +94,11 @@ class FCNGoogLeNet(nn.Module):
             inception = functools.partial(
                 Inception, widths, self.norm, self.dtype, name=f"inception_{name}"
             )
-            x = run([inception], x)
             if name in ("3b", "4e"):
-                x = _pool(int(name[0]))()(x)
+                x = run([inception, _pool(int(name[0]))], x)
                 grid = grid.window(3, 2)
+            else:
+                x = run([inception], x)
         x = nn.Dropout(self.dropout, deterministic=not train)(x)
         score = Score(
             self.num_classes,
@@ -108,12 +118,12 @@ class FCNGoogLeNet(nn.Module):
 
 
 def _pool(number):
-    function = functools.partial(max_pool, window=3, strides=2, ceil_mode=True)
-    return functools.partial(Applied, function, name=f"pool{number}")
+    pool = functools.partial(max_pool, window=3, strides=2, ceil_mode=True)
+    return applied(f"pool{number}", pool)
 
 
 def _norm(number):
-    return functools.partial(Applied, local_response_norm, name=f"norm{number}")
+    return applied(f"norm{number}", local_response_norm)
 
 
 class Inception(nn.Module):

@@ -101,15 +101,6 @@ class Score(nn.Conv):
         return tap(self, "out", super().__call__(inputs))
 
 
-class Applied(nn.Module):
-    """A function without parameters as a layer, whose result it offers as `out`."""
-
-    function: Callable
-
-    def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        return tap(self, "out", self.function(x))
-
-
 def in_turn(
     module: nn.Module, layers: Sequence[Callable], x: jax.Array, *, train: bool, remat: bool
 ) -> jax.Array:
@@ -124,6 +115,11 @@ def in_turn(
         return x
 
     return (computed_again(run) if remat else run)(module, x)
+
+
+def applied(name: str, function: Callable) -> Callable:
+    """A function without parameters as a layer for `in_turn`, its result tapped as `name`."""
+    return lambda parent: lambda x, train: tap(parent, name, function(x))
 
 
 class ConvNorm(nn.Module):
