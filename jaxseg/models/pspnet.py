@@ -113,7 +113,8 @@ class PSPNet(nn.Module):
         )
         *_, middle, last = trunk(images, train=train)
         levels = self._levels(last, train)
-        if self.is_mutable_collection("features"):  # somebody looks at the maps
+        looks = self.is_mutable_collection("features") and not self.is_initializing()
+        if looks:  # nobody else needs the maps themselves
             maps = [tap(self, f"level{b}_upsampled", x.whole()) for b, x in levels.items()]
             tap(self, "pyramid", jnp.concatenate([last, *maps], axis=-1))
         resize = align_corners if self.align_corners else half_pixel

@@ -89,7 +89,7 @@ def test_resized_is_zero_beyond_an_images_own_part():
     np.testing.assert_allclose(y, want, atol=1e-6)
 
 
-def test_bfloat16_is_rounded_once():
+def test_bfloat16_is_as_exact_as_its_digits():
     x, cells, kernel = arrays((7, 10), [(1, 1), (3, 2)], 3, dtype=jnp.bfloat16)
     got = jax.jit(beside)(x, cells, kernel)
     assert got.dtype == jnp.bfloat16
