@@ -32,7 +32,7 @@ Variants:
 """
 
 from jaxseg.config import default_config
-from jaxseg.recipes import chosen, on_scenes
+from jaxseg.config.recipes import chosen, on_scenes
 
 _STAGES = {  # crops, steps, steps at which the rate falls
     "stage_1": ("objects", 20_000, (9_000, 18_000)),

@@ -14,12 +14,12 @@ Expected: mean IoU 65.0 on seg11valid (pixel accuracy 91.0); 64.9 where others r
 Data, hardware: as `fcn32s.py`; the authors took about a day.
 
 Variants:
-  :mean   the same step with a mean over pixels (see `jaxseg.recipes.fcn_mean`)
+  :mean   the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)
   :cvpr   the paper's first solver, from `fcn32s.py:cvpr`: a hundredth of its rate; 62.4 expected
   :smoke  narrow, on generated scenes, half a minute on two cores
 """
 
-from jaxseg.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
+from jaxseg.config.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
 
 
 def get_config(variant: str = "heavy"):

@@ -19,12 +19,12 @@ CUDA_VISIBLE_DEVICES chooses one. Photographs keep their sizes, and each new siz
 those few.
 
 Variants:
-  :mean   the same step with a mean over pixels (see `jaxseg.recipes.fcn_mean`)
+  :mean   the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)
   :cvpr   the paper's first solver: batch 20, momentum 0.9, rate 1e-4; 59.4 expected
   :smoke  narrow, on generated scenes, half a minute on two cores
 """
 
-from jaxseg.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
+from jaxseg.config.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
 
 
 def get_config(variant: str = "heavy"):

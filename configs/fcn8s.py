@@ -23,12 +23,12 @@ Hardware: as `fcn32s.py`; the authors took about a day a stage after three for t
 
 Variants:
   :staged       the three stages above; :staged_mean, :staged_cvpr by the other solvers
-  :mean         the same step with a mean over pixels (see `jaxseg.recipes.fcn_mean`)
+  :mean         the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)
   :cvpr         the paper's first solver, from `fcn16s.py:cvpr`: a hundredth of its rate; 62.7
   :smoke        the three stages, narrow, on generated scenes, a minute on two cores
 """
 
-from jaxseg.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
+from jaxseg.config.recipes import chosen, fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
 
 _RATES = {"fcn32s": 1e-10, "fcn16s": 1e-12, "fcn8s": 1e-14}
 _CVPR = {"fcn32s": (1e-4, 74_375), "fcn16s": (1e-6, 25_000), "fcn8s": (1e-8, 25_000)}

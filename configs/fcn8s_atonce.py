@@ -11,11 +11,11 @@ Expected: mean IoU 65.4 on seg11valid (pixel accuracy 91.1); 64.7 where others r
 Data, hardware: as `fcn32s.py`.
 
 Variants:
-  :mean   the same step with a mean over pixels (see `jaxseg.recipes.fcn_mean`)
+  :mean   the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)
   :smoke  narrow, on generated scenes, half a minute on two cores
 """
 
-from jaxseg.recipes import chosen, fcn_heavy, fcn_mean, fcn_on_scenes
+from jaxseg.config.recipes import chosen, fcn_heavy, fcn_mean, fcn_on_scenes
 
 
 def get_config(variant: str = "heavy"):

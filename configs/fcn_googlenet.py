@@ -15,7 +15,7 @@ Variants:
   :smoke  narrow, on generated scenes, half a minute on two cores
 """
 
-from jaxseg.recipes import chosen, fcn_cvpr, fcn_on_scenes
+from jaxseg.config.recipes import chosen, fcn_cvpr, fcn_on_scenes
 
 
 def get_config(variant: str = "cvpr"):

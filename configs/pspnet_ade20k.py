@@ -27,7 +27,7 @@ Variants:
 `--config.optim.momentum_form=pytorch` changes the solver's form alone.
 """
 
-from jaxseg.recipes import pspnet
+from jaxseg.config.recipes import pspnet
 
 
 def get_config(variant: str = "paper"):

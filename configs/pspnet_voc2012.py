@@ -19,7 +19,7 @@ Variants:
   :smoke   narrow, on generated scenes, half a minute on two cores
 """
 
-from jaxseg.recipes import pspnet
+from jaxseg.config.recipes import pspnet
 
 
 def get_config(variant: str = "paper"):

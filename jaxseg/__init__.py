@@ -13,7 +13,7 @@ from jaxseg.inference import predict
 from jaxseg.inference.network import load_run
 from jaxseg.models import create_model, features, list_models, normalize, transplant
 from jaxseg.pretrained import load_pretrained
-from jaxseg.step import create_state, make_eval_step, make_train_step
+from jaxseg.training.step import create_state, make_eval_step, make_train_step
 
 __version__ = "0.1.0"
 

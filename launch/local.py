@@ -6,7 +6,7 @@ Copy this; it needs no GPU and no data:
       train --config configs/quickstart.py --workdir runs/two
 
 The words after `--` are those of `python -m jaxseg`, and `--distributed` is added; or a script of
-your own with its words, which calls `jaxseg.processes.joined`. With `--devices N`
+your own with its words, which calls `jaxseg.distributed.multihost.joined`. With `--devices N`
 each process has N devices on the CPU; without it, process i has GPU i. `--dry-run` prints the
 commands and starts nothing.
 

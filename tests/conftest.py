@@ -96,7 +96,7 @@ def random_network():
 @pytest.fixture(scope="session")
 def mesh():
     """Eight devices along one axis, "data"."""
-    from jaxseg.sharding import make_mesh
+    from jaxseg.distributed.mesh import make_mesh
 
     return make_mesh(8)
 
@@ -185,8 +185,8 @@ def process():
 @pytest.fixture(scope="session")
 def finished(tiny, tmp_path_factory):
     """A finished run of `tiny()`: its workdir, and the scores that `train` returned."""
-    from jaxseg.train import train
-    from jaxseg.workdir import Workdir
+    from jaxseg.checkpoint.workdir import Workdir
+    from jaxseg.training.loop import train
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     scores = train(tiny(), workdir)
@@ -196,7 +196,7 @@ def finished(tiny, tmp_path_factory):
 @pytest.fixture(scope="session")
 def finished_command(words, process, tmp_path_factory):
     """The same by the command line, which may set XLA flags: its workdir, and what it printed."""
-    from jaxseg.workdir import Workdir
+    from jaxseg.checkpoint.workdir import Workdir
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
     run = process(*words(workdir))
@@ -210,13 +210,13 @@ def restored():
     """`restored(workdir, config)`: the state in the newest checkpoint, or in that of a step."""
     import jax
 
-    from jaxseg.checkpoint import Checkpoints, abstract
+    from jaxseg.checkpoint.manager import Checkpoints, abstract
+    from jaxseg.checkpoint.workdir import Workdir
     from jaxseg.data import open_data
+    from jaxseg.distributed.mesh import make_mesh, replicated
     from jaxseg.models import model_from_config
-    from jaxseg.optim import make_optimizer
-    from jaxseg.sharding import make_mesh, replicated
-    from jaxseg.step import create_state
-    from jaxseg.workdir import Workdir
+    from jaxseg.training.optimizers import make_optimizer
+    from jaxseg.training.step import create_state
 
     def restore(workdir, config, step="last"):
         classes = open_data(config.data, "eval").info.num_classes

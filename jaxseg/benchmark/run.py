@@ -21,10 +21,10 @@ from jaxseg.benchmark.measure import (
 from jaxseg.benchmark.peaks import peak_flops
 from jaxseg.config import validate
 from jaxseg.data import Example, Source, open_data
+from jaxseg.distributed.mesh import gather
 from jaxseg.errors import InputError, nearest
-from jaxseg.evaluate import Evaluator
-from jaxseg.program import Program
-from jaxseg.sharding import gather
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.training.setup import Program
 
 _WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
 
@@ -36,7 +36,7 @@ def benchmark(
     repeats: int = 10,
     source: Source | None = None,
 ) -> dict[str, Any]:
-    """Measures the very programs that `jaxseg.train` and `jaxseg.evaluate` run.
+    """Measures the very programs that `train` and `evaluate` run.
 
     Nothing is written, and the parameters are random ones.
 

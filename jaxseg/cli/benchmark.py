@@ -4,7 +4,7 @@ import json
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import read_config, split_overrides
+from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 

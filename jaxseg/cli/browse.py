@@ -4,7 +4,7 @@ import itertools
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.data_words import add_data_words, parse_data_words
+from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> None:
         "Writes one HTML page with the first examples of a run, after augmentation.",
         _EXAMPLES,
     )
-    add_data_words(parser)
+    add_data_options(parser)
     parser.add_argument("--split", metavar="NAME", help="split (default: the training split)")
     parser.add_argument(
         "--count", type=int, default=24, metavar="N", help="how many examples (default: 24)"
@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"
     )
-    args, config = parse_data_words(parser, argv)
+    args, config = parse_data_options(parser, argv)
     if args.count < 1:
         raise InputError(f"--count is {args.count}.", "Give 1 or more.")
     if args.split is not None:

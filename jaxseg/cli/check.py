@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 
-from jaxseg.cli.data_words import add_data_words, parse_data_words
+from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
         "Exit code 2 if anything is. Also counts the classes and gives class weights to paste.",
         _EXAMPLES,
     )
-    add_data_words(parser)
+    add_data_options(parser)
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME",
         help="splits, the training split first (default: those of the config)",
@@ -32,7 +32,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--threads", type=int, default=8, metavar="N", help="files read at a time (default: 8)"
     )
-    args, config = parse_data_words(parser, argv)
+    args, config = parse_data_options(parser, argv)
 
     import tqdm
 

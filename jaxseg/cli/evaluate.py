@@ -3,10 +3,10 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import scoring_values, split_overrides
-from jaxseg.cli.parser import Parser, add_distributed
+from jaxseg.cli.config_options import scoring_values, split_overrides
+from jaxseg.cli.options import add_distributed, add_step, parse_step
+from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
-from jaxseg.cli.step_word import add_step, parse_step
 
 _EXAMPLES = (
     "python -m jaxseg evaluate --workdir runs/camvid",
@@ -36,10 +36,10 @@ def main(argv: Sequence[str]) -> None:
     step = parse_step(args.step)
     fields = scoring_values(overrides)
 
-    from jaxseg.processes import joined
+    from jaxseg.distributed.multihost import joined
 
     with joined(args.distributed) as first:
-        from jaxseg.evaluate import evaluate_workdir
+        from jaxseg.evaluation.evaluator import evaluate_workdir
 
         scores = evaluate_workdir(args.workdir, step, fields)
         if first:

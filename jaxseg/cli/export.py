@@ -4,7 +4,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jaxseg.cli.network_words import add_network, open_network
+from jaxseg.cli.options import add_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -50,7 +50,7 @@ def main(argv: Sequence[str]) -> None:
     size = None if args.size is None else _size(args.size)
     network = open_network(args)
 
-    from jaxseg.portable import export_program
+    from jaxseg.export.stablehlo import export_program
 
     about = export_program(network, args.out, format=args.format, output=args.output, size=size)
     shapes = (f"{about[k]['dtype']} [{', '.join(map(str, about[k]['shape']))}]" for k in _ENDS)

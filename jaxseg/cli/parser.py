@@ -38,12 +38,3 @@ class Parser(argparse.ArgumentParser):
         raise InputError(
             f"{message[:1].upper()}{message[1:]}.", f"`{self.prog} --help` shows how it is used."
         )
-
-
-def add_distributed(parser: Parser) -> None:
-    """Adds the word by which a process knows that it is one of several."""
-    parser.add_argument(
-        "--distributed",
-        action="store_true",
-        help="this is one of several processes of one run: launch/README.md says how to start them",
-    )

@@ -7,8 +7,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxseg.cli.config_args import scoring_values, split_overrides
-from jaxseg.cli.network_words import add_network, check_network, open_network
+from jaxseg.cli.config_options import scoring_values, split_overrides
+from jaxseg.cli.options import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.config import default_config, validate
 from jaxseg.errors import InputError
@@ -74,8 +74,8 @@ def main(argv: Sequence[str]) -> None:
 
     import tqdm
 
-    from jaxseg.photographs import STDIN, Photograph, find_photographs
-    from jaxseg.predictions import DESCRIPTION, MAX_PIXELS, UNUSED, predict_photographs
+    from jaxseg.inference.batch import DESCRIPTION, MAX_PIXELS, UNUSED, predict_photographs
+    from jaxseg.inference.image_files import STDIN, Photograph, find_photographs
 
     # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")

@@ -3,7 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.data_words import add_data_words, parse_data_words
+from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> None:
         "writes one ArrayRecord file for each split. Run again, it goes on where it stopped.",
         _EXAMPLES,
     )
-    add_data_words(parser, first=True)
+    add_data_options(parser, first=True)
     parser.add_argument(
         "--data-dir",
         type=pathlib.Path,
@@ -32,12 +32,12 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME", help="splits (default: the usual ones)"
     )
-    args, config = parse_data_words(parser, argv)
+    args, config = parse_data_options(parser, argv)
 
     import tqdm
 
-    from jaxseg.data.catalogue import PUBLISHED_NAMES
     from jaxseg.data.prepare import prepare_data
+    from jaxseg.data.registry import PUBLISHED_NAMES
 
     folder = prepare_data(
         config.data,

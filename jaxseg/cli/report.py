@@ -3,9 +3,9 @@
 import pathlib
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import scoring_values, split_overrides
+from jaxseg.cli.config_options import scoring_values, split_overrides
+from jaxseg.cli.options import add_step, parse_step
 from jaxseg.cli.parser import Parser
-from jaxseg.cli.step_word import add_step, parse_step
 from jaxseg.errors import InputError
 
 _EXAMPLES = (

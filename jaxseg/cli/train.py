@@ -5,8 +5,9 @@ import pathlib
 import re
 from collections.abc import Sequence
 
-from jaxseg.cli.config_args import read_stages, split_overrides, split_spec
-from jaxseg.cli.parser import Parser, add_distributed
+from jaxseg.cli.config_options import read_stages, split_overrides, split_spec
+from jaxseg.cli.options import add_distributed
+from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 from jaxseg.errors import InputError
 
@@ -48,17 +49,17 @@ def main(argv: Sequence[str]) -> None:
         )
     stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
-    from jaxseg.processes import joined
+    from jaxseg.distributed.multihost import joined
 
     with joined(args.distributed) as first:
         say = print if first else _silent
         say(f"workdir: {workdir}", flush=True)
         if not stages[0][0]:
-            from jaxseg.train import train
+            from jaxseg.training.loop import train
 
             say(score_table(train(stages[0][1], workdir)))
             return
-        from jaxseg.stages import train_stages
+        from jaxseg.training.stages import train_stages
 
         for name, scores in train_stages(stages, workdir, say).items():
             say(f"\n{name}\n{score_table(scores)}")

@@ -8,7 +8,7 @@ import ml_collections
 from jaxseg.config.defaults import default_config
 from jaxseg.config.fields import flatten, set_field, validate
 from jaxseg.errors import InputError
-from jaxseg.whole_file import write_whole
+from jaxseg.utils.atomic import write_whole
 
 
 def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:

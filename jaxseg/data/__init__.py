@@ -7,12 +7,12 @@ for batch in train_batches(source, seed=0, batch_size=8, augment=Augment(crop=(6
 
 from jaxseg.data.augment import Augment, resize_image
 from jaxseg.data.batches import batch_shapes
-from jaxseg.data.catalogue import list_data, open_data
 from jaxseg.data.classes_file import load_classes, save_classes
 from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Listing, Pair, Pairs, Problem
 from jaxseg.data.loader import eval_batches, train_batches
 from jaxseg.data.position import check_position, position
+from jaxseg.data.registry import list_data, open_data
 from jaxseg.data.scenes import Scenes
 from jaxseg.data.skipped import Skipped
 from jaxseg.data.source import Cached, DataInfo, Example, Source

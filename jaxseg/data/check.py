@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from jaxseg.data.catalogue import (
+from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
+from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.prepared import located
+from jaxseg.data.registry import (
     IN_FOLDERS,
     PUBLISHED_NAMES,
     is_prepared,
     list_data,
     open_data,
 )
-from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
-from jaxseg.data.frequencies import Frequencies
-from jaxseg.data.listing import Pair, Pairs, Problem
-from jaxseg.data.prepared import located
 from jaxseg.data.source import DataInfo, Source
 from jaxseg.errors import InputError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
-from jaxseg.whole_file import write_whole
+from jaxseg.utils.atomic import write_whole
 
 
 def save_classes(info: DataInfo, path: str | os.PathLike) -> None:

@@ -7,9 +7,9 @@ import ml_collections
 
 from jaxseg.data import prepared
 from jaxseg.data.archives import Archive, fetch, unpack
-from jaxseg.data.catalogue import IN_FOLDERS, PUBLISHED_NAMES, list_data
 from jaxseg.data.listing import Pairs
 from jaxseg.data.records import write_records
+from jaxseg.data.registry import IN_FOLDERS, PUBLISHED_NAMES, list_data
 from jaxseg.errors import InputError, nearest
 
 _VOC = "http://host.robots.ox.ac.uk/pascal/VOC"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ml_collections
 
-from jaxseg.whole_file import write_whole
+from jaxseg.utils.atomic import write_whole
 
 
 def remember(name: str, folder: Path) -> None:

@@ -17,7 +17,7 @@ from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError, nearest
-from jaxseg.whole_file import write_whole
+from jaxseg.utils.atomic import write_whole
 
 INDEX = "records.json"
 _HEAD = struct.Struct("<II")  # lengths of photo and mask

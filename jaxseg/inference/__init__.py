@@ -1,8 +1,8 @@
 """A trained network on photographs."""
 
-from jaxseg.inference.dense_crf import CRF, CRFS, mean_field
+from jaxseg.inference.crf.dense_crf import CRF, CRFS, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF
-from jaxseg.inference.instance_wise import InstanceWise
+from jaxseg.inference.instances import InstanceWise
 from jaxseg.inference.protocols import protocol
 from jaxseg.inference.whole_image import predict
 

@@ -9,7 +9,7 @@ from scipy.special import softmax
 
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError, nearest
-from jaxseg.inference.dense_crf import CRF, mean_field
+from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.padding import Size
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def open_network(folder: str | os.PathLike, classes: int) -> "Network":
       InputError: it is neither, or has another number of classes.
     """
     from jaxseg.inference.network import open_exported, open_run  # loads Orbax: a second
-    from jaxseg.pretrained.jaxseg_dir import MODEL_FILE
+    from jaxseg.pretrained.folder import MODEL_FILE
 
     path = pathlib.Path(folder).expanduser()
     network = open_exported(path) if (path / MODEL_FILE).is_file() else open_run(path)

@@ -13,13 +13,13 @@ import ml_collections
 import numpy as np
 from flax.traverse_util import flatten_dict
 
+from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config, load_config
 from jaxseg.data import DataInfo, read_image
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
-from jaxseg.pretrained.jaxseg_dir import load_exported, read_exported
-from jaxseg.workdir import Workdir
+from jaxseg.pretrained.folder import load_exported, read_exported
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,8 +89,8 @@ def open_run(workdir: str | os.PathLike, step: str | int = "last") -> Network:
     Raises:
       InputError: as `load_run`.
     """
-    from jaxseg.checkpoint import check_fits, restore_variables  # loads Orbax: a second
-    from jaxseg.pretrained.jaxseg_run import class_info, scored_classes
+    from jaxseg.checkpoint.manager import check_fits, restore_variables  # loads Orbax: a second
+    from jaxseg.pretrained.run import class_info, scored_classes
 
     run = Workdir.existing(pathlib.Path(workdir))
     config, info = load_config(run.config), class_info(run)
@@ -133,7 +133,7 @@ def open_exported(folder: str | os.PathLike) -> Network:
 
 
 def _find(run: Workdir, step: str | int) -> int:
-    from jaxseg.checkpoint import Checkpoints, whole_steps
+    from jaxseg.checkpoint.manager import Checkpoints, whole_steps
 
     if not whole_steps(run.checkpoints):  # looked at first, for `Checkpoints` would make the folder
         raise InputError(

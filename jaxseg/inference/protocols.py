@@ -12,9 +12,9 @@ from jaxseg.data import resize_image
 from jaxseg.data.batches import round_up
 from jaxseg.data.boxes_file import read_boxes_of_all
 from jaxseg.errors import InputError
-from jaxseg.inference.dense_crf import CRFS
+from jaxseg.inference.crf.dense_crf import CRFS
 from jaxseg.inference.ensemble import Ensemble, WithCRF, open_network
-from jaxseg.inference.instance_wise import InstanceWise
+from jaxseg.inference.instances import InstanceWise
 from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.sliding import Sliding
 from jaxseg.inference.whole_image import label_images, likely_images, scored_images

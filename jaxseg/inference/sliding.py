@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxseg.data.batches import round_up
+from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Size
 from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
-from jaxseg.sharding import replicated, split_batch
 
 _STRIP_BYTES = 2**28  # of the probabilities that exist at a time
 _WINDOWS = 4  # in a batch, if nobody says how many

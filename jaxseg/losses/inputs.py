@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jaxseg.checks import check_labels
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import check_labels
 from jaxseg.ops.upsampling import Upsampling, align_corners, identity
 
 Upsample = tuple[int, int] | Upsampling | None

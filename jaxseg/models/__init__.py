@@ -13,10 +13,10 @@ from jaxseg.models.fcn_alexnet import FCNAlexNet
 from jaxseg.models.fcn_googlenet import FCNGoogLeNet
 from jaxseg.models.fcn_resnet import FCNResNet
 from jaxseg.models.features import features
-from jaxseg.models.layers import Head, field_names
 from jaxseg.models.preprocessing import Preprocessing, normalize
 from jaxseg.models.pspnet import PSPNet
-from jaxseg.models.surgery import transplant
+from jaxseg.models.transplant import transplant
+from jaxseg.nn.layers import Head, field_names
 
 __all__ = [
     "Head",

@@ -8,7 +8,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.layers import (
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
+from jaxseg.models.vgg import VGG16
+from jaxseg.nn.layers import (
     ConvBlock,
     Head,
     Score,
@@ -18,8 +20,6 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
-from jaxseg.models.vgg import VGG16
 from jaxseg.ops.pooling import max_pool_with_argmax
 from jaxseg.ops.unpooling import max_unpool
 from jaxseg.ops.upsampling import identity

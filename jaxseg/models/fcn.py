@@ -8,9 +8,11 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.border import Block, blocks_within
-from jaxseg.models.grid import Grid
-from jaxseg.models.layers import (
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
+from jaxseg.models.vgg import VGG16
+from jaxseg.nn.border import Block, blocks_within
+from jaxseg.nn.grid import Grid
+from jaxseg.nn.layers import (
     ConvBlock,
     Head,
     Score,
@@ -20,8 +22,6 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
-from jaxseg.models.vgg import VGG16
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.late_gradient import gradient_after
 from jaxseg.ops.pooling import max_pool
@@ -49,7 +49,7 @@ class FCNVGG16(nn.Module):
       padding: zeros around the image before conv1_1. 100 as published, with an fc6 that does not
         pad. Below 81 that fc6 would leave the image's border without scores, so there fc6 pads by 3
         and covers it; 1 makes every layer keep its size, which is far cheaper on small images.
-        Rows of the border that are all alike are worked out once (see `jaxseg.models.border`).
+        Rows of the border that are all alike are worked out once (see `jaxseg.nn.border`).
       dropout: rate after fc6 and fc7 in training.
       upsampling: of the scores before they are fused: "fixed" bilinear (released), or "learned"
         from a bilinear start (section 3.3). The last one, to the image, is always fixed.

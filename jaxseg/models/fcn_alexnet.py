@@ -7,9 +7,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.grid import Grid
-from jaxseg.models.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
 from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
+from jaxseg.nn.grid import Grid
+from jaxseg.nn.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 

@@ -12,8 +12,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.grid import Grid
-from jaxseg.models.layers import (
+from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
+from jaxseg.nn.grid import Grid
+from jaxseg.nn.layers import (
     ConvBlock,
     Head,
     Score,
@@ -23,7 +24,6 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 

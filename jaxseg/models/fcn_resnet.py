@@ -10,9 +10,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.layers import Head, ScoreHead, check_images
 from jaxseg.models.preprocessing import IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
+from jaxseg.nn.layers import Head, ScoreHead, check_images
 from jaxseg.ops.upsampling import align_corners, half_pixel
 
 

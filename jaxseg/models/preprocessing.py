@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.layers import check_choice
+from jaxseg.nn.layers import check_choice
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.layers import (
+from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
+from jaxseg.models.resnet import ResNet
+from jaxseg.nn.layers import (
     ConvNorm,
     Head,
     ScoreHead,
@@ -17,8 +19,6 @@ from jaxseg.models.layers import (
     scaled,
     tap,
 )
-from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
-from jaxseg.models.resnet import ResNet
 from jaxseg.ops.adaptive import adaptive_avg_pools, adaptive_max_pool
 from jaxseg.ops.conv_of_resized import Resized
 from jaxseg.ops.upsampling import align_corners, half_pixel, resizing

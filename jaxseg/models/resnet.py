@@ -7,7 +7,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.layers import ConvNorm, check_choice, in_turn, relu, scaled, tap
+from jaxseg.nn.layers import ConvNorm, check_choice, in_turn, relu, scaled, tap
 from jaxseg.ops.pooling import max_pool
 
 BLOCKS = {  # depth: blocks of each stage

@@ -10,8 +10,8 @@ import flax.linen as nn
 
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
-from jaxseg.pretrained.jaxseg_dir import JaxsegFile, check_free, save_exported
-from jaxseg.pretrained.jaxseg_source import read_weights
+from jaxseg.pretrained.converters.jaxseg import read_weights
+from jaxseg.pretrained.folder import JaxsegFile, check_free, save_exported
 from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.report import ImportReport
 

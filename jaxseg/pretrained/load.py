@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.errors import InputError, nearest
-from jaxseg.models.layers import check_choice
-from jaxseg.pretrained.jaxseg_source import read_weights
+from jaxseg.nn.layers import check_choice
+from jaxseg.pretrained.converters.jaxseg import read_weights
+from jaxseg.pretrained.converters.registry import SOURCES
+from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.report import ImportReport
-from jaxseg.pretrained.source import Fit, Keep, Source, Take
-from jaxseg.pretrained.sources import SOURCES
 from jaxseg.pretrained.tensor_file import TensorFile
 
 _IMAGE = (224, 224)  # an image that every network can take as published

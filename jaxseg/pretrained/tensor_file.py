@@ -9,10 +9,10 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxseg.errors import InputError
-from jaxseg.pretrained.caffe_file import read_caffe
-from jaxseg.pretrained.safetensors_file import read_safetensors
-from jaxseg.pretrained.stored import Stored, StoredArrays
-from jaxseg.pretrained.torch_file import read_torch
+from jaxseg.pretrained.formats.caffe import read_caffe
+from jaxseg.pretrained.formats.pytorch import read_torch
+from jaxseg.pretrained.formats.safetensors import read_safetensors
+from jaxseg.pretrained.formats.stored import Stored, StoredArrays
 
 
 @dataclasses.dataclass(frozen=True)

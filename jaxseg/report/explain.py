@@ -9,16 +9,16 @@ import numpy as np
 
 from jaxseg.data import DataInfo, Example, resize_image
 from jaxseg.errors import InputError, nearest
+from jaxseg.evaluation.trained_run import Trained
 from jaxseg.inference.whole_image import label_images
 from jaxseg.models import features, normalize
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
-from jaxseg.report.heat import choose_channel, heat
-from jaxseg.report.panel import colorize, legend
 from jaxseg.report.runs import open_runs
-from jaxseg.report.sheet import sheet
-from jaxseg.trained import Trained
+from jaxseg.visualization.heatmap import choose_channel, heat
+from jaxseg.visualization.panel import colorize, legend
+from jaxseg.visualization.sheet import sheet
 
 _HEIGHT = 170  # pixels of a tile
 _COLUMNS = 5

@@ -17,10 +17,10 @@ import numpy as np
 from jaxseg import metrics
 from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
-from jaxseg.evaluate import Evaluator
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.evaluation.trained_run import Trained
 from jaxseg.inference.protocols import describe
 from jaxseg.inference.whole_image import label_images
-from jaxseg.trained import Trained
 
 _TIMED = 3  # batches
 

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image
 
 import jaxseg
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.evaluation.trained_run import Trained
 from jaxseg.report.charts import Series, line_chart
 from jaxseg.report.document import check_place, data_url, document, write_page
 from jaxseg.report.explain import activations, find_class
@@ -18,8 +20,6 @@ from jaxseg.report.matrix import confusion_chart, worst_confusions
 from jaxseg.report.measure import Measured, measure
 from jaxseg.report.runs import check_same_images, open_runs
 from jaxseg.report.tables import class_bars, config_tables, legend, score_table
-from jaxseg.trained import Trained
-from jaxseg.workdir import Workdir
 
 _HERE = pathlib.Path(__file__).parent
 

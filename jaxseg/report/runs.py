@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxseg.errors import InputError
-from jaxseg.trained import Trained, load_trained
+from jaxseg.evaluation.trained_run import Trained, load_trained
 
 
 def open_runs(

@@ -128,7 +128,7 @@ def state_line(args):
     """Bytes of parameters and momentum on one device, by how many devices share them."""
     import jax
 
-    from jaxseg.program import Program
+    from jaxseg.training.setup import Program
 
     for shared in (1, 2, 4, 8):
         if args.devices % shared:

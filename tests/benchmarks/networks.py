@@ -155,8 +155,8 @@ class Pair:
         import jax.numpy as jnp
 
         from jaxseg.config import default_config
-        from jaxseg.optim import make_optimizer
-        from jaxseg.step import make_train_step, state_at_start
+        from jaxseg.training.optimizers import make_optimizer
+        from jaxseg.training.step import make_train_step, state_at_start
 
         config = default_config()
         config.optim.lr, config.optim.weight_decay = 1e-9, 5e-4
@@ -381,7 +381,7 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
     import torch
     from base import randomized  # noqa: F401  (imports the rest)
 
-    from jaxseg.compiler_memory import give_back_compiler_memory
+    from jaxseg.utils.compiler_memory import give_back_compiler_memory
 
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
     side, libraries = args.peak, status("VmRSS")

@@ -11,8 +11,8 @@ from PIL import Image
 
 from jaxseg.config import default_config
 from jaxseg.data import list_data, open_data
+from jaxseg.data.datasets import ade20k, camvid, cityscapes, pascal_context, voc2012
 from jaxseg.data.matlab import read_mat_labels
-from jaxseg.data.sets import ade20k, camvid, cityscapes, pascal_context, voc2012
 from jaxseg.errors import InputError
 
 

@@ -10,15 +10,15 @@ import sys
 
 import numpy as np
 
-from jaxseg.cli.config_args import read_config
-from jaxseg.processes import COORDINATOR, joined
+from jaxseg.cli.config_options import read_config
+from jaxseg.distributed.multihost import COORDINATOR, joined
 
 
 def main():
     with joined(COORDINATOR in os.environ) as first:
-        from jaxseg.evaluate import Evaluator
-        from jaxseg.train import train
-        from jaxseg.trained import load_trained
+        from jaxseg.evaluation.evaluator import Evaluator
+        from jaxseg.evaluation.trained_run import load_trained
+        from jaxseg.training.loop import train
 
         spec, workdir, *fields = sys.argv[1:]
         overrides = [tuple(field.split("=", 1)) for field in fields]

@@ -7,12 +7,18 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh
 
-from jaxseg.checkpoint import Checkpoints, abstract
+from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.data import Augment, open_data, train_batches
+from jaxseg.distributed.mesh import (
+    replicated,
+    split_batch,
+    split_state,
+    to_devices,
+    with_whole_parameters,
+)
 from jaxseg.models import model_from_config
-from jaxseg.optim import make_optimizer
-from jaxseg.sharding import replicated, split_batch, split_state, to_devices, with_whole_parameters
-from jaxseg.step import create_state, make_train_step
+from jaxseg.training.optimizers import make_optimizer
+from jaxseg.training.step import create_state, make_train_step
 
 
 def grid(data, fsdp):

@@ -8,7 +8,7 @@ import pytest
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.inference import ensemble, protocol
-from jaxseg.inference.dense_crf import CRF, mean_field
+from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF
 from jaxseg.inference.protocols import describe
 
@@ -149,7 +149,7 @@ class _Model:
 
 @pytest.mark.slow
 def test_a_run_joined_with_itself_and_refined(finished):
-    from jaxseg.evaluate import evaluate_workdir
+    from jaxseg.evaluation.evaluator import evaluate_workdir
     from jaxseg.inference.network import open_run
 
     workdir = finished[0].path
@@ -179,7 +179,7 @@ def test_a_run_joined_with_itself_and_refined(finished):
 def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
     finished, tiny, tmp_path, shared_data
 ):
-    from jaxseg.train import train
+    from jaxseg.training.loop import train
 
     config = tiny({"eval.ensemble": str(finished[0].path), "data.name": "camvid"})
     config.data.root = str(shared_data / "camvid")
@@ -196,9 +196,9 @@ def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
 def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     """From training to prediction by the command line's functions, with proposals in the cache."""
     from jaxseg.data import proposals
-    from jaxseg.evaluate import evaluate_workdir
-    from jaxseg.train import train
-    from jaxseg.trained import load_trained
+    from jaxseg.evaluation.evaluator import evaluate_workdir
+    from jaxseg.evaluation.trained_run import load_trained
+    from jaxseg.training.loop import train
 
     def halves(image):
         height, width = image.shape[:2]

@@ -8,7 +8,7 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.errors import InputError
-from jaxseg.inference.instance_wise import InstanceWise
+from jaxseg.inference.instances import InstanceWise
 from jaxseg.models.preprocessing import CAFFE_VGG
 
 WINDOW = (64, 96)

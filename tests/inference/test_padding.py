@@ -10,7 +10,7 @@ import pytest
 
 from jaxseg.config import default_config, set_field
 from jaxseg.data import DataInfo, Example
-from jaxseg.evaluate import Evaluator
+from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.inference import protocol
 from jaxseg.inference.padding import Layouts, padded_heads
 from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool

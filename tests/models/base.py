@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.errors import InputError
 from jaxseg.losses import cross_entropy
-from jaxseg.sharding import replicated, split_batch
 
 
 def images(n: int, size: tuple[int, int], seed: int = 0) -> jax.Array:

@@ -11,10 +11,10 @@ from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.losses import cross_entropy
 from jaxseg.models import model_from_config
-from jaxseg.models.layers import ConvNorm, ScoreHead
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.models.resnet import ResNet
+from jaxseg.nn.layers import ConvNorm, ScoreHead
 
 pytestmark = pytest.mark.slow
 

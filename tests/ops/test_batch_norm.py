@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.models.batch_norm import BatchNorm
+from jaxseg.nn.batch_norm import BatchNorm
 from jaxseg.ops.batch_norm import batch_norm
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from jax import lax
 
+from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.ops.convolution import conv2d
-from jaxseg.sharding import replicated, split_batch
 
 CASES = [  # kernel, padding, (H, W), dilation
     (1, 0, (5, 7), 1),

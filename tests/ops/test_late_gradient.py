@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.late_gradient import gradient_after, late_conv2d
-from jaxseg.sharding import replicated, split_batch
 
 slow = pytest.mark.slow
 

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxseg.distributed.mesh import split_batch
 from jaxseg.errors import InputError
 from jaxseg.ops import max_pool, max_pool_with_argmax, max_unpool
-from jaxseg.sharding import split_batch
 
 pooled_sizes = pytest.mark.parametrize(
     "size",

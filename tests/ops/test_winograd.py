@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from test_convolution import close, conv_loop, torchs, with_gradients, xla
 
+from jaxseg.distributed.mesh import replicated, split_batch
+from jaxseg.export.stablehlo import _cpu_forms
 from jaxseg.ops import winograd as module
 from jaxseg.ops.convolution import conv2d
 from jaxseg.ops.winograd import winograd, winograd_kernel_gradient
-from jaxseg.portable import _cpu_forms
-from jaxseg.sharding import replicated, split_batch
 
 CASES = [  # padding, (H, W), dilation
     (1, (7, 5), 1),

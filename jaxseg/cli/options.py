@@ -1,0 +1,116 @@
+"""Options that several commands share: a checkpoint's step, a trained network, a data set."""
+
+import argparse
+import pathlib
+from collections.abc import Sequence
+
+import ml_collections
+
+from jaxseg.cli.config_options import read_config, split_overrides
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+
+
+def add_step(parser: Parser) -> None:
+    """Adds --step."""
+    parser.add_argument(
+        "--step",
+        default="last",
+        metavar="last|best|N",
+        help="newest checkpoint, best by mean IoU, or a step that was kept (default: last)",
+    )
+
+
+def parse_step(word: str) -> str | int:
+    """The step that --step names.
+
+    >>> parse_step("best"), parse_step("200")
+    ('best', 200)
+    """
+    if word not in ("last", "best") and not word.isdecimal():
+        raise InputError(f"--step is {word!r}.", "Give 'last', 'best' or the number of a step.")
+    return int(word) if word.isdecimal() else word
+
+
+def add_network(parser: Parser) -> None:
+    """Adds --workdir, --weights and --step."""
+    parser.add_argument(
+        "--workdir", type=pathlib.Path, metavar="DIR", help="workdir of the run whose network it is"
+    )
+    parser.add_argument(
+        "--weights",
+        type=pathlib.Path,
+        metavar="DIR",
+        help="or the folder of a network, as `python -m jaxseg convert` writes it",
+    )
+    add_step(parser)
+
+
+def check_network(args: argparse.Namespace) -> None:
+    """Raises InputError unless the words name one network."""
+    if (args.workdir is None) == (args.weights is None):
+        raise InputError(
+            "The network is named by --workdir or by --weights, one of them.",
+            "Give --workdir with the workdir of a run, or --weights with a folder of convert.",
+        )
+    if args.weights is not None and args.step != "last":
+        raise InputError("--step is for --workdir.", "Leave it out.")
+    parse_step(args.step)
+
+
+def open_network(args: argparse.Namespace):
+    """The `Network` that the words name.
+
+    Raises:
+      InputError: as `check_network`, or there is no such network.
+    """
+    check_network(args)
+    from jaxseg.inference.network import open_exported, open_run
+
+    if args.weights is not None:
+        return open_exported(args.weights)
+    return open_run(args.workdir, parse_step(args.step))
+
+
+def add_data_options(parser: Parser, first: bool = False) -> None:
+    """Adds --dataset, --root, --config and, for --help, the fields.
+
+    Args:
+      parser: of the verb.
+      first: whether the data set's name may also stand first, without an option.
+    """
+    if first:
+        parser.add_argument("name", nargs="?", metavar="DATASET", help="as --dataset NAME")
+    parser.add_argument("--dataset", metavar="NAME", help="data set, as config.data.name")
+    parser.add_argument("--root", metavar="DIR", help="its folder, as config.data.root")
+    parser.add_argument(
+        "--config", metavar="PATH[:ARG]", help="config file that names the data set (or the recipe)"
+    )
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+
+
+def parse_data_options(
+    parser: Parser, argv: Sequence[str]
+) -> tuple[argparse.Namespace, ml_collections.ConfigDict]:
+    """The parsed words, and the config that they describe.
+
+    Raises:
+      InputError: a word or field is wrong.
+    """
+    words, overrides = split_overrides(argv)
+    args = parser.parse_args(words)
+    for name in (getattr(args, "name", None), args.dataset):
+        if name is not None:
+            overrides.append(("data.name", name))
+    if args.root is not None:
+        overrides.append(("data.root", args.root))
+    return args, read_config(args.config, overrides)
+
+
+def add_distributed(parser: Parser) -> None:
+    """Adds the word by which a process knows that it is one of several."""
+    parser.add_argument(
+        "--distributed",
+        action="store_true",
+        help="this is one of several processes of one run: launch/README.md says how to start them",
+    )

@@ -1,0 +1,107 @@
+"""PSPNet's two solvers: the paper's, by Caffe, and that of the authors' second release."""
+
+import ml_collections
+
+from jaxseg.config import default_config
+from jaxseg.config.recipes.variants import chosen, on_scenes
+
+_NEW = "^params/(head|aux|level)"  # layers that the ImageNet classifier does not have
+
+
+def pspnet(
+    variant: str, model: str, data: str, *, crop: int, base_size: int, steps: int, semseg_steps: int
+):
+    """The variants that the recipes of all data sets have.
+
+    Args:
+      variant: "paper", "semseg" or "smoke".
+      model: the network.
+      data: "ade20k", "voc2012" or "cityscapes".
+      crop: height and width of the crops, and of the windows that score.
+      base_size: the long side of a photograph that is scored, in pixels.
+      steps: of the paper.
+      semseg_steps: of semseg: its epochs, each without the batch that is not full.
+    """
+    return chosen(
+        variant,
+        {
+            "paper": lambda: _paper(model, data, crop, base_size, steps),
+            "semseg": lambda: _semseg(model, data, crop, base_size, semseg_steps),
+            "smoke": lambda: _smoke(_paper(model, data, crop, base_size, steps)),
+        },
+    )
+
+
+def _paper(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
+    """As the paper and the released Caffe networks have it (section 5).
+
+    New layers learn ten times as fast, their scores' biases twenty times, and batch norm does not
+    decay. Rotation and blur are for ADE20K and VOC only.
+    """
+    c = _pspnet(model, data, crop, base_size, steps)
+    c.model.stride_on = "1x1"
+    c.model.dropout_mode = "element"
+    c.model.bn_momentum = 0.95
+    if data != "cityscapes":
+        _rotate_and_blur(c)
+    c.optim.momentum_form = "caffe"
+    c.optim.rules = (
+        (f"{_NEW}.*score/bias$", 20.0, 1.0),
+        (f"{_NEW}.*/bn/", 10.0, 0.0),
+        ("/bn/", 1.0, 0.0),
+        (_NEW, 10.0, 1.0),
+    )
+    c.eval.fusion = "caffe"
+    return c
+
+
+def _semseg(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
+    """As the authors' second release, semseg, trains it with PyTorch: all that is new learns ten
+    times as fast, all decays, and every data set is rotated and blurred."""
+    c = _pspnet(model, data, crop, base_size, steps)
+    _rotate_and_blur(c)
+    c.optim.momentum_form = "pytorch"
+    c.optim.rules = ((_NEW, 10.0, 1.0),)
+    c.eval.fusion = "semseg"
+    return c
+
+
+def _pspnet(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
+    """What both have: 16 crops, poly 0.9, the auxiliary loss at its published 0.4."""
+    c = default_config()
+    c.model.name = model
+    c.data.name = data
+    c.augment.crop = (crop, crop)
+    c.augment.scale = (0.5, 2.0)
+    c.augment.flip = 0.5
+    c.augment.padding = "centre"
+    c.train.steps = steps
+    c.train.batch_size = 16
+    c.optim.name = "sgd"
+    c.optim.lr = 0.01
+    c.optim.schedule = "poly"
+    c.optim.power = 0.9
+    c.optim.momentum = 0.9
+    c.optim.weight_decay = 1e-4
+    c.eval.protocol = "sliding"
+    c.eval.crop = (crop, crop)
+    c.eval.base_size = base_size
+    c.eval.flip = True
+    return c
+
+
+def _rotate_and_blur(c: ml_collections.ConfigDict) -> None:
+    c.augment.rotation = 10.0
+    c.augment.rotation_probability = 0.5
+    c.augment.blur = 0.5
+
+
+def _smoke(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """`c`, narrow and on scenes."""
+    on_scenes(c, steps=30, size=(65, 65))
+    c.model.name = "pspnet_resnet50"
+    c.model.width = 0.05
+    c.augment.crop = c.eval.crop = (65, 65)
+    c.train.batch_size = 8
+    c.eval.base_size = 97
+    return c

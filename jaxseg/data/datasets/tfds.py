@@ -1,0 +1,140 @@
+"""Any data set of tensorflow-datasets, by the names of its image and mask; without TensorFlow.
+
+It needs `pip install 'jaxseg[tfds]'`, which is an extra for its size (200 MB, most of it pyarrow).
+Photos and masks are taken as the bytes that were stored and decoded as those of a folder are:
+tensorflow-datasets itself would turn the indices of a palette mask into colours.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
+from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.voc_folder import voc_palette
+from jaxseg.errors import InputError
+
+
+class Known(NamedTuple):
+    """What tensorflow-datasets does not say about a data set of its own."""
+
+    info: DataInfo
+    image_key: str
+    mask_key: str
+    values: Mapping[int, int] | None
+
+
+KNOWN = {
+    "oxford_iiit_pet": Known(
+        DataInfo(
+            "oxford_iiit_pet",
+            ("pet", "background", "border"),
+            voc_palette(4)[1:],
+            splits={"train": 3680, "test": 3669},
+        ),
+        "image",
+        "segmentation_mask",
+        {1: 0, 2: 1, 3: 2},
+    ),
+    "cityscapes": Known(cityscapes.INFO, "image_left", "segmentation_label", cityscapes.VALUES),
+    # built by sets/tfds_builders.py
+    "voc2012_segmentation": Known(voc2012.INFO, "image", "segmentation_mask", None),
+    "ade20k_segmentation": Known(ade20k.INFO, "image", "segmentation_mask", None),
+    "camvid_segmentation": Known(camvid.INFO, "image", "segmentation_mask", None),
+}
+
+
+class TfdsSource:
+    """One split of a data set of tensorflow-datasets, downloaded and prepared where it is not yet.
+
+    Args:
+      name: as `tfds.builder` takes it: "oxford_iiit_pet", "cityscapes/semantic_segmentation:1.0.0".
+      split: as tensorflow-datasets names it; parts such as "train[:80%]" too.
+      data_dir: folder of the prepared data sets; None: tensorflow-datasets' own default.
+      image_key, mask_key: names of the features.
+      info: the classes.
+      values: as in `read_mask`.
+
+    Raises:
+      InputError: tensorflow-datasets is not installed, or has no such data set, split or feature.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        data_dir: str | None,
+        image_key: str,
+        mask_key: str,
+        info: DataInfo,
+        values: Mapping[int, int] | None = None,
+    ):
+        self._arguments = (name, split, data_dir, image_key, mask_key, info, values)
+        self._name, self._split, self.info, self._values = name, split, info, values
+        self._keys = image_key, mask_key
+        self._data = _open(name, split, data_dir, self._keys)
+
+    def __reduce__(self):  # a worker process opens the files anew
+        return type(self), self._arguments
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Example:
+        record, name = self._data[index], self.name(index)
+        image, mask = (record[key] for key in self._keys)
+        pixels = read_image(f"{name}, {self._keys[0]}", image)
+        label = read_mask(f"{name}, {self._keys[1]}", self.info.num_classes, self._values, mask)
+        if pixels.shape[:2] != label.shape:
+            raise InputError(
+                f"The image of {name} has the shape {pixels.shape[:2]}, its mask {label.shape}.",
+                "Leave the example out, or prepare the data set anew.",
+            )
+        return Example(pixels, label, name)
+
+    def name(self, index: int) -> str:
+        return f"{self._name} {self._split} {index}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        return read_size(self.name(index), self._data[index][self._keys[0]])
+
+
+def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) -> Any:
+    """The split's records with the bytes of both features."""
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise InputError(
+            f"Data set '{name}' needs tensorflow-datasets ({error}).", "pip install 'jaxseg[tfds]'"
+        ) from error
+    import jaxseg.data.datasets.tfds_builders  # noqa: F401  tensorflow-datasets then knows them
+
+    try:
+        builder = tfds.builder(name, data_dir=data_dir)
+    except (tfds.core.DatasetNotFoundError, ValueError, RuntimeError) as error:
+        raise InputError(
+            f"tensorflow-datasets has no '{name}' ({_first_line(error)}).",
+            "config.data.tfds_name is its name, as in its catalogue.",
+        ) from None
+    images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
+    for key in keys:
+        if key not in images:
+            raise InputError(
+                f"'{name}' has no image feature '{key}'.",
+                f"Set config.data.image_key and mask_key; it has {', '.join(sorted(images))}.",
+            )
+    try:
+        builder.download_and_prepare(file_format="array_record")
+        return builder.as_data_source(
+            split=split, decoders={key: tfds.decode.SkipDecoding() for key in keys}
+        )
+    except Exception as error:  # no network, no manual download, another file format, no split
+        raise InputError(
+            f"'{name}' cannot be read: {_first_line(error)}.",
+            "Mend what it says. What was prepared in another format than array_record has to be "
+            "prepared anew; what is downloaded by hand goes into the folder `downloads/manual`.",
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error) or type(error).__name__).strip().partition("\n")[0].rstrip(".")

@@ -1,0 +1,212 @@
+"""Data sets by name: from a run's `config.data` to a source."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import ml_collections
+
+from jaxseg.data import prepared
+from jaxseg.data.crops import Crops
+from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
+from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource
+from jaxseg.data.find_crops import find_crops
+from jaxseg.data.listing import Listing, Pairs, read_class_names
+from jaxseg.data.records import INDEX, Records
+from jaxseg.data.scenes import Scenes
+from jaxseg.data.source import IGNORE, Cached, DataInfo, Source
+from jaxseg.data.voc_folder import LAYOUT, voc_listing, voc_palette
+from jaxseg.errors import InputError, nearest
+
+
+def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> Source:
+    """The data set that `config` (a run's `config.data`) describes.
+
+    Args:
+      config: names the data set and its two splits.
+      split: "train" or "eval".
+      seed: of generated training scenes. The evaluation scenes are the same for every seed, so
+        that runs can be compared, and are never among the training scenes.
+
+    Raises:
+      InputError: the data set is unknown, missing or malformed.
+
+    >>> from jaxseg.config import default_config
+    >>> len(open_data(default_config().data, "eval"))
+    64
+    """
+    if split not in ("train", "eval"):
+        raise InputError(f"There is no split '{split}'.", "Choose 'train' or 'eval'.")
+    name = config.train_split if split == "train" else config.eval_split
+    config = prepared.located(config, PUBLISHED_NAMES)
+    source: Source
+    if config.name == "scenes":
+        if split == "train":
+            source = Scenes(seed, config.scenes_train, config.scenes_size)
+        else:
+            source = Scenes(0, config.scenes_eval, config.scenes_size, stream="eval")
+    elif config.name == "tfds":
+        source = _tfds(config, name)
+    elif is_prepared(config):
+        source = _prepared(config, name)
+    else:
+        source = Pairs(list_data(config, name))
+    if config.crops is not None and split == "train":
+        source = _crops(config, source, seed)
+    return Cached(source) if config.cache else source
+
+
+def is_prepared(config: ml_collections.ConfigDict) -> bool:
+    """Whether `config.root` holds what `prepare_data` made, rather than files to list."""
+    return config.root is not None and (Path(config.root).expanduser() / INDEX).is_file()
+
+
+def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
+    """The files of one split of a data set that lies in a folder, by the split's own name.
+
+    Args:
+      config: a run's `config.data`.
+      split: such as "train", "trainval".
+
+    Raises:
+      InputError: the data set is unknown or not in a folder, or its folder is missing or not laid
+        out as it has to be.
+    """
+    if config.name not in _FOLDERS:
+        raise InputError(
+            f"There is no data set '{config.name}'.",
+            nearest(config.name, [*_FOLDERS, "scenes", "tfds"]),
+        )
+    folder = _FOLDERS[config.name]
+    if config.root is None:
+        raise InputError(
+            f"{folder.title} is not here: config.data.root is not set.",
+            folder.layout,
+        )
+    return folder.files(config, Path(config.root).expanduser(), split)
+
+
+class _Folder(NamedTuple):
+    title: str
+    layout: str  # where it comes from, and how it lies in its folder
+    files: Callable[[ml_collections.ConfigDict, Path, str], Listing]
+
+
+def _voc2012(config, root: Path, split: str) -> Listing:
+    sbd = Path(config.sbd_root).expanduser() if config.sbd_root else None
+    return voc2012.voc2012(root, split, sbd)
+
+
+def _own(files: Callable[[Path, str], Listing]):
+    """A folder of one's own, whose masks hold what `config.mask_values` says."""
+
+    def listing(config, root: Path, split: str) -> Listing:
+        found = files(root, split)
+        return dataclasses.replace(found, values=mask_values(config.mask_values, found.info))
+
+    return listing
+
+
+def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
+    """What the values stored in masks stand for; see `config.data.mask_values`.
+
+    Returns:
+      `values` as `read_mask` takes them.
+
+    Raises:
+      InputError: the kind does not go with the number of classes.
+
+    >>> mask_values("binary", DataInfo("roads", ("other", "road"), ((0, 0, 0), (255, 0, 0))))
+    {0: 0, 255: 1}
+    """
+    if kind == "binary":
+        if info.num_classes != 2:
+            raise InputError(
+                f"config.data.mask_values is 'binary', but '{info.name}' has "
+                f"{info.num_classes} classes.",
+                "Name two classes, or set it to 'indices'.",
+            )
+        return {0: 0, 255: 1}
+    if kind == "zero_is_void":
+        return {0: IGNORE, IGNORE: IGNORE} | {i + 1: i for i in range(info.num_classes)}
+    return None
+
+
+def _crops(config, source: Source, seed: int) -> Source:
+    if not isinstance(source, Pairs | Scenes):
+        raise InputError(
+            f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
+            "Set config.data.root to the folder as it was unpacked.",
+        )
+    boxes = Path(config.boxes).expanduser() if config.boxes else None
+    return Crops(source, find_crops(source, config.crops, boxes, seed))
+
+
+def _prepared(config, split: str) -> Source:
+    """What `prepare_data` made of a data set."""
+    source = Records(config.root, split)
+    own = config.name in _FOLDERS and config.name not in PUBLISHED_NAMES
+    if own or source.info.name == config.name:
+        return source
+    raise InputError(
+        f"{config.root} holds the prepared data set '{source.info.name}', not '{config.name}'.",
+        "Change config.data.name or config.data.root.",
+    )
+
+
+def _tfds(config, split: str) -> Source:
+    name = config.tfds_name
+    if name is None:
+        raise InputError(
+            "config.data.tfds_name is not set.",
+            f"Set it to a data set of tensorflow-datasets, such as {' or '.join(KNOWN)}.",
+        )
+    known = KNOWN.get(name.partition(":")[0].partition("/")[0])
+    if config.classes is not None or known is None:
+        if config.classes is None:
+            raise InputError(
+                f"The classes of '{name}' are not known.",
+                "Set config.data.classes to a text file with one name a line, and "
+                "config.data.image_key, mask_key and mask_values as the data set needs them.",
+            )
+        names = read_class_names(Path(config.classes).expanduser())
+        info = DataInfo(name, tuple(names), voc_palette(len(names)))
+        values = mask_values(config.mask_values, info)
+        known = Known(info, "image", "segmentation_mask", values)
+    return TfdsSource(
+        name,
+        split,
+        config.root,
+        config.image_key or known.image_key,
+        config.mask_key or known.mask_key,
+        known.info,
+        known.values,
+    )
+
+
+def _published(files: Callable[..., Listing], **options):
+    """A published data set, which is as it is whatever the config says."""
+    return lambda config, root, split: files(root, split, **options)
+
+
+def _context(background: bool) -> _Folder:
+    files = _published(pascal_context.pascal_context, background=background)
+    return _Folder("PASCAL-Context", pascal_context.LAYOUT, files)
+
+
+_SET_IT = "Set it to the data set's folder. "
+_FOLDERS = {
+    "voc_folder": _Folder("The data set", _SET_IT + LAYOUT, _own(voc_listing)),
+    "folder": _Folder("The data set", _SET_IT + own_folder.LAYOUT, _own(own_folder.own_folder)),
+    "voc2012": _Folder("PASCAL VOC 2012", voc2012.LAYOUT, _voc2012),
+    "ade20k": _Folder("ADE20K", ade20k.LAYOUT, _published(ade20k.ade20k)),
+    "cityscapes": _Folder("Cityscapes", cityscapes.LAYOUT, _published(cityscapes.cityscapes)),
+    "camvid": _Folder("CamVid", camvid.LAYOUT, _published(camvid.camvid)),
+    "pascal_context59": _context(background=False),
+    "pascal_context60": _context(background=True),
+}
+IN_FOLDERS = tuple(_FOLDERS)
+"""The data sets that `list_data` lists."""
+PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in ("folder", "voc_folder"))
+"""Those of them that are the same for everyone."""

@@ -1,0 +1,303 @@
+"""Evaluation: every image once, one confusion matrix over all, counted on the devices."""
+
+import functools
+import json
+import pathlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.experimental import multihost_utils
+
+from jaxseg import metrics
+from jaxseg.data import Example, Source, batch_shapes, eval_batches
+from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, to_devices
+from jaxseg.errors import InputError
+from jaxseg.evaluation.trained_run import load_trained
+from jaxseg.inference.padding import Layouts
+from jaxseg.inference.protocols import describe, on_devices, protocol
+from jaxseg.inference.whole_image import coarse_scores
+from jaxseg.utils.atomic import write_whole
+
+_FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
+
+
+class Evaluator:
+    """Scores a network on a data set; its compiled functions are kept from one use to the next.
+
+    Whole images are labelled and counted on the devices: a strip of rows at a time is upsampled,
+    reduced to classes and counted, so that memory does not grow with classes times pixels, and only
+    the counts leave. Where the protocol is another one, or boundaries are scored, one label map for
+    each image leaves them, too.
+
+    Args:
+      model: the network.
+      source: the data set.
+      config: a run's config; `eval` and `data` are used.
+
+    Raises:
+      InputError: as `jaxseg.inference.protocol`.
+    """
+
+    def __init__(self, model: nn.Module, source: Source, config: ml_collections.ConfigDict):
+        self.source = source
+        self._model = model
+        self._config = config
+        self._whole = on_devices(config.eval)
+        self._inference = protocol(
+            model, config.eval, lambda: {source.name(i): source.size(i) for i in range(len(source))}
+        )
+        batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
+        self._mesh = make_mesh(batch_size, "eval.batch_size")
+        self._batch_size = batch_size
+        self._layouts = Layouts(model)
+        ignore = source.info.ignore_label
+
+        def count(variables, images, labels, total, layout):
+            scores, upsampling = coarse_scores(model, variables, images, labels.shape[1:3], layout)
+            return total + metrics.coarse_confusion(scores, labels, upsampling, ignore_label=ignore)
+
+        def label(variables, images, size, layout):
+            return metrics.predict_labels(*coarse_scores(model, variables, images, size, layout))
+
+        whole, split = replicated(self._mesh), split_batch(self._mesh)
+        self._label = jax.jit(
+            label, static_argnums=2, in_shardings=(whole, split, split), out_shardings=split
+        )
+        self._count = jax.jit(
+            count,
+            in_shardings=(whole, split, split, whole, split),
+            out_shardings=whole,
+            donate_argnums=3,
+        )
+
+    def check(self, variables) -> None:
+        """Raises InputError where the network cannot take the data set's images (the first one)."""
+        config = self._config.eval
+        whole = config.protocol == "whole"
+        size, field = config.input_size or self.source.size(0), "input_size"
+        if not whole:
+            size, field = config.crop, "crop"
+        images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        try:
+            jax.eval_shape(functools.partial(self._model.apply, method="heads"), variables, images)
+        except InputError as error:
+            what = "resizes to" if whole else "cuts images into"
+            raise InputError(
+                f"Evaluation: {error.problem}",
+                f"{error.remedy} config.eval.{field} is the size that evaluation {what}.",
+            ) from None
+
+    def confusion(self, variables) -> np.ndarray:
+        """[C, C] int64 over the whole data set, row = truth.
+
+        Raises:
+          InputError: not one pixel of the data set is labelled.
+        """
+        return self._totals(variables)[0]
+
+    def scores(self, variables) -> dict:
+        """`metrics.scores` over the whole data set, the class names, and the `protocol` in words.
+
+        Raises:
+          InputError: not one pixel of the data set is labelled.
+        """
+        confusion, boundary = self._totals(variables)
+        result = metrics.scores(confusion, absent=self._config.eval.absent, boundary=boundary)
+        names = list(self.source.info.class_names)
+        return result | {"class_names": names, "protocol": self._protocol()}
+
+    def labels(self, variables, example: Example) -> np.ndarray:
+        """The classes of one example of the data set, by the protocol: uint8 [H, W].
+
+        Each process works alone, so that one may ask by itself.
+        """
+        inference = self._inference.named(example.name)
+        return inference.labels(_of_this_process(variables), example.image)
+
+    def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Index, truth and prediction (uint8 [H, W]) of every image of this process, once."""
+        if not self._whole:
+            variables = _of_this_process(variables)
+        for batch in self._batches():
+            if self._whole:
+                predictions = self._labels_of(variables, batch)
+            for slot, index in enumerate(batch["indices"].tolist()):
+                if index >= 0:
+                    height, width = self.source.size(index)
+                    truth = batch["label"][slot, :height, :width]
+                    if self._whole:
+                        yield index, truth, predictions[slot, :height, :width]
+                    else:
+                        inference = self._inference.named(self.source.name(index))
+                        yield index, truth, inference.labels(variables, batch["image"][slot])
+
+    def _totals(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
+        """The confusion matrix, and the counts of boundaries where they are wanted."""
+        if self._whole and not self._config.eval.boundary:
+            confusion, boundary = self._count_on_devices(variables), None
+        else:
+            confusion, boundary = self._count_label_maps(variables)
+        if not confusion.sum():
+            raise InputError(
+                f"No pixel of '{self.source.info.name}' is labelled, so there is nothing to score.",
+                "Give an evaluation split with labels.",
+            )
+        return confusion, boundary
+
+    def _count_on_devices(self, variables) -> np.ndarray:
+        counts = Counts(self.source.info.num_classes)
+        for batch in self._batches():
+            images, labels = to_devices(self._mesh, batch["image"], batch["label"])
+            layout = self._layout(variables, batch)
+            counts.add(
+                functools.partial(self._count_batch, variables, images, labels, layout),
+                labels.size,
+            )
+        return counts.total()
+
+    def _count_batch(self, variables, images, labels, layout, total):
+        return self._count(variables, images, labels, total, layout)
+
+    def _count_label_maps(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
+        info = self.source.info
+        classes, ignore = info.num_classes, info.ignore_label
+        confusion = np.zeros((classes, classes), np.int64)
+        boundary = np.zeros((classes, 3), np.int64) if self._config.eval.boundary else None
+        for _, truth, prediction in self.label_maps(variables):
+            counted = truth != ignore
+            cells = truth[counted].astype(np.int64) * classes + prediction[counted]
+            confusion += np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+            if boundary is not None:
+                boundary += metrics.boundary_counts(truth, prediction, classes, ignore_label=ignore)
+        boundary = None if boundary is None else _over_processes(boundary)
+        return _over_processes(confusion), boundary
+
+    def _labels_of(self, variables, batch: dict) -> np.ndarray:
+        """Predictions for this process's part of a batch of whole images: uint8 [b, H, W]."""
+        (images,) = to_devices(self._mesh, batch["image"])
+        size, layout = batch["label"].shape[1:3], self._layout(variables, batch)
+        labels = self._label(variables, images, size, layout)
+        shards = sorted(labels.addressable_shards, key=lambda s: s.index[0].start or 0)
+        return np.concatenate([np.asarray(shard.data) for shard in shards])
+
+    def _layout(self, variables, batch: dict):
+        """Where images of several sizes lie in a batch; None where all are of one size."""
+        if self._config.eval.pad_to is None:
+            return None
+        canvas = batch["image"].shape[1:3]
+        sizes = [self.source.size(i) if i >= 0 else canvas for i in batch["indices"].tolist()]
+        layout = self._layouts(variables, canvas, sizes)
+        return type(layout)(*to_devices(self._mesh, *layout))
+
+    def _protocol(self) -> str:
+        """In words; for whole images of several sizes with the number of compilations they took."""
+        config = self._config.eval
+        text = describe(config)
+        if config.protocol != "whole" or config.input_size:
+            return text
+        if config.pad_to:
+            text += f", filled up to multiples of {config.pad_to}"
+        shapes = batch_shapes(self.source, config.pad_to)
+        return text if shapes == 1 else f"{text}, {shapes} shapes compiled"
+
+    def _batches(self) -> Iterator[dict]:
+        data, processes = self._config.data, jax.process_count()
+        return eval_batches(
+            self.source,
+            batch_size=self._batch_size if self._whole else processes,
+            input_size=self._config.eval.input_size if self._whole else None,
+            pad_to=self._config.eval.pad_to if self._whole else None,
+            process_index=jax.process_index(),
+            process_count=processes,
+            threads=data.threads,
+            prefetch=data.prefetch,
+        )
+
+
+class Counts:
+    """A confusion matrix that grows in int32 on the devices, and beyond that in int64 here.
+
+    Args:
+      classes: C.
+    """
+
+    def __init__(self, classes: int):
+        self._zero = np.zeros((classes, classes), np.int32)
+        self._total = self._zero.astype(np.int64)
+        self._recent, self._pixels = jnp.asarray(self._zero), 0
+
+    def add(self, count: Callable[[jax.Array], jax.Array], pixels: int) -> None:
+        """Adds what `count` adds to the [C, C] int32 it is given: at most `pixels` in all.
+
+        `pixels` must be below 2**31.
+        """
+        if self._pixels + pixels > _FLUSH:
+            self._total += np.asarray(self._recent)
+            self._recent, self._pixels = jnp.asarray(self._zero), 0
+        self._recent = count(self._recent)
+        self._pixels += pixels
+
+    def total(self) -> np.ndarray:
+        """[C, C] int64."""
+        return self._total + np.asarray(self._recent)
+
+
+def _over_processes(counts: np.ndarray) -> np.ndarray:
+    """The sum of int64 counts over all processes, which exchange 31 bits at a time."""
+    if jax.process_count() == 1:
+        return counts
+    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
+    high, low = np.asarray(multihost_utils.process_allgather(halves), np.int64).sum(axis=0)
+    return (high << 31) + low
+
+
+def _of_this_process(variables: Any) -> Any:
+    """Variables that are whole on every device, on one of this process's devices."""
+
+    def own(a):
+        return a.addressable_data(0) if isinstance(a, jax.Array) else a
+
+    return jax.tree.map(own, variables)
+
+
+def write_scores(path: pathlib.Path, scores: dict) -> None:
+    """Writes scores as JSON; what a class has no value of (NaN) becomes null."""
+
+    def plain(value):
+        if isinstance(value, list):
+            return [plain(v) for v in value]
+        return None if isinstance(value, float) and np.isnan(value) else value
+
+    scores = {key: plain(value) for key, value in scores.items()}
+    write_whole(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
+
+
+def evaluate_workdir(
+    workdir: str | pathlib.Path, step: str | int = "last", fields: Mapping[str, Any] | None = None
+) -> dict:
+    """Scores a checkpoint of a run on the run's own evaluation split.
+
+    Args:
+      workdir: what `train` left.
+      step: "last", "best" or a step's number.
+      fields: config fields that are to differ from the run's, by dotted name, such as
+        {"eval.protocol": "sliding"}.
+
+    Returns:
+      What `Evaluator.scores` gives, and `step`. For "last" of a finished run, and no `fields`, they
+      equal its `scores.json`.
+
+    Raises:
+      InputError: no run, no such checkpoint, a field with a wrong value, or the data set is missing
+        or damaged.
+    """
+    run = load_trained(workdir, step, fields)
+    evaluator = Evaluator(run.model, run.source, run.config)
+    if fields:
+        evaluator.check(run.variables)
+    return evaluator.scores(run.variables) | {"step": run.step}

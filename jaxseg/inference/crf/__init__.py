@@ -1,0 +1,1 @@
+"""A dense conditional random field after the network (Krähenbühl and Koltun 2011)."""

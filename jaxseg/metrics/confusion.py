@@ -1,0 +1,199 @@
+"""Scores of a segmentation, from one confusion matrix over the whole set (FCN section 5)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.ops.checks import check_labels
+from jaxseg.ops.strips import make_strips
+from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
+
+_ABSENT = {"nan": np.nan, "zero": 0.0, "one": 1.0}
+
+
+def confusion_matrix(
+    labels: jax.Array, predictions: jax.Array, num_classes: int, *, ignore_label: int = 255
+) -> jax.Array:
+    """Counts of (true class, predicted class) over labelled pixels.
+
+    Args:
+      labels: integers of any shape, 0..num_classes-1 or `ignore_label`.
+      predictions: integers of the same shape, 0..num_classes-1.
+      num_classes: C.
+      ignore_label: the label of pixels that are not counted.
+
+    Returns:
+      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels, add in 64 bits
+      beyond.
+
+    Raises:
+      InputError: shapes that differ; values out of range (where they are known, that is outside
+        `jit`; inside, such pixels are not counted).
+
+    >>> confusion_matrix(jnp.array([0, 1, 1, 255]), jnp.array([0, 1, 0, 1]), 2).tolist()
+    [[1, 0], [1, 1]]
+    """
+    if labels.shape != predictions.shape:
+        raise InputError(
+            f"Labels of shape {labels.shape} and predictions of shape {predictions.shape} differ.",
+            "Give one prediction for each label.",
+        )
+    check_labels(labels, num_classes, ignore_label, "labels")
+    check_labels(predictions, num_classes, None, "predictions")
+    true = jnp.asarray(labels).ravel().astype(jnp.int32)
+    predicted = jnp.asarray(predictions).ravel().astype(jnp.int32)
+    counted = true != ignore_label
+    for values in (true, predicted):
+        counted &= (values >= 0) & (values < num_classes)
+    cell = jnp.where(counted, true * num_classes + predicted, num_classes**2)
+    counts = jax.ops.segment_sum(jnp.ones_like(cell), cell, num_classes**2 + 1)
+    return counts[:-1].reshape(num_classes, num_classes)
+
+
+def predict_labels(
+    coarse_logits: jax.Array, upsampling: Upsampling | UpsamplingOfEach, *, strip_rows: int = 16
+) -> jax.Array:
+    """The class with the highest upsampled logit at each pixel, walked in strips.
+
+    Args:
+      coarse_logits: [N, h, w, C] floating point, at most 256 classes.
+      upsampling: the map from [h, w] to [H, W], or one for each image.
+      strip_rows: rows of the full-resolution map that exist at a time.
+
+    Returns:
+      [N, H, W] uint8; ties go to the lower class.
+    """
+    strips = make_strips(upsampling, strip_rows)
+    coarse_logits = coarse_logits.astype(jnp.float32)
+
+    def body(carry, start, weights):
+        return carry, strips.read(coarse_logits, start, weights).argmax(axis=-1).astype(jnp.uint8)
+
+    return strips.join(strips.scan(body, None)[1])
+
+
+def coarse_confusion(
+    coarse_logits: jax.Array,
+    labels: jax.Array,
+    upsampling: Upsampling | UpsamplingOfEach,
+    *,
+    ignore_label: int = 255,
+    strip_rows: int = 16,
+) -> jax.Array:
+    """`confusion_matrix` of `predict_labels`, without a label map: strips are counted and dropped.
+
+    Args:
+      coarse_logits: [N, h, w, C] floating point.
+      labels: [N, H, W] integers, 0..C-1 or `ignore_label`; other values are not counted.
+      upsampling: the map from [h, w] to [H, W], or one for each image.
+      ignore_label: the label of pixels that are not counted.
+      strip_rows: rows of the full-resolution map that exist at a time.
+
+    Returns:
+      [C, C] int32, row = truth, column = prediction.
+    """
+    strips = make_strips(upsampling, strip_rows)
+    classes = coarse_logits.shape[-1]
+    coarse_logits = coarse_logits.astype(jnp.float32)
+
+    def image_counts(true, predicted):
+        counted = (true >= 0) & (true < classes) & (true != ignore_label)
+        cell = jnp.where(counted, true * classes + predicted, classes**2)
+        return jax.ops.segment_sum(jnp.ones_like(cell).ravel(), cell.ravel(), classes**2 + 1)
+
+    def body(counts, start, weights, true):
+        predicted = strips.read(coarse_logits, start, weights).argmax(axis=-1)
+        return counts + jax.vmap(image_counts)(true, predicted.astype(jnp.int32)), None
+
+    # Counts stay apart for each image until the end, so that devices need to talk only once.
+    init = jnp.zeros((labels.shape[0], classes**2 + 1), jnp.int32)
+    counts, _ = strips.scan(body, init, strips.split(labels.astype(jnp.int32), -1))
+    return counts.sum(axis=0)[:-1].reshape(classes, classes)
+
+
+def scores(
+    confusion: np.ndarray | jax.Array,
+    *,
+    absent: str = "nan",
+    boundary: np.ndarray | None = None,
+) -> dict:
+    """The four scores of the FCN paper (section 5), Dice, and those of each class.
+
+    With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and p[i] = sum_j n[j, i]:
+    pixel accuracy sum_i n[i, i] / sum_i t[i]; accuracy of a class n[i, i] / t[i], its IoU
+    n[i, i] / (t[i] + p[i] - n[i, i]), its Dice (or F1) 2 n[i, i] / (t[i] + p[i]), and the means of
+    these; frequency-weighted IoU, the mean that weighs each class by its share t[i] / sum_i t[i].
+
+    Args:
+      confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over
+        images).
+      absent: what a class counts in a mean when it occurs neither in the truth nor in the
+        prediction (in the truth, for mean accuracy). "nan": it is left out, as cityscapesScripts
+        and mmsegmentation do; "zero": 0, as semseg does; "one": 1, as PaddleSeg does.
+      boundary: [C, 3] integers, what `boundary_counts` gives, added up over the set; None: no
+        boundary IoU.
+
+    Returns:
+      A dict of floats `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou` and
+      `mean_dice` in 0..1, the lists `accuracy`, `iou`, `dice` and `share` of C floats, and the
+      string `absent`; with `boundary` also `mean_boundary_iou` and `boundary_iou`. Where nothing is
+      labelled at all the scores are NaN.
+
+    Raises:
+      InputError: a matrix that is not square, counts that are not [C, 3], or an unknown `absent`.
+
+    >>> s = scores(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
+    >>> [round(v, 4) for v in s["iou"]], round(s["mean_iou"], 4), round(s["mean_dice"], 4)
+    ([0.75, 0.6667, nan], 0.7083, 0.8286)
+    """
+    if absent not in _ABSENT:
+        raise InputError(f"absent is '{absent}'.", nearest(str(absent), _ABSENT))
+    n = np.asarray(confusion)
+    if n.ndim != 2 or n.shape[0] != n.shape[1] or not np.issubdtype(n.dtype, np.integer):
+        raise InputError(
+            f"A confusion matrix of shape {n.shape} and dtype {n.dtype}.", "Give [C, C] integers."
+        )
+    n = n.astype(np.int64)
+    hits, true, predicted = n.diagonal(), n.sum(axis=1), n.sum(axis=0)
+    total = int(true.sum())
+
+    def ratio(part, whole):
+        return np.where(whole > 0, part / np.maximum(whole, 1), _ABSENT[absent])
+
+    def mean(values):
+        return float(np.mean(values[~np.isnan(values)])) if total else np.nan
+
+    each = {
+        "accuracy": ratio(hits, true),
+        "iou": ratio(hits, true + predicted - hits),
+        "dice": ratio(2 * hits, true + predicted),
+        "share": true / total if total else np.full(len(n), np.nan),
+    }
+    if boundary is not None:
+        each["boundary_iou"] = ratio(*_boundary_parts(boundary, len(n)))
+    present = true > 0
+    weighted = (each["share"][present] * each["iou"][present]).sum()
+    result = {
+        "pixel_accuracy": float(hits.sum() / total) if total else np.nan,
+        "mean_accuracy": mean(each["accuracy"]),
+        "mean_iou": mean(each["iou"]),
+        "frequency_weighted_iou": float(weighted) if total else np.nan,
+        "mean_dice": mean(each["dice"]),
+    }
+    if boundary is not None:
+        result["mean_boundary_iou"] = mean(each["boundary_iou"])
+    lists = {key: [float(v) for v in values] for key, values in each.items()}
+    return result | lists | {"absent": absent}
+
+
+def _boundary_parts(counts: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
+    """Intersections and unions of `boundary_counts`."""
+    counts = np.asarray(counts)
+    if counts.shape != (classes, 3) or not np.issubdtype(counts.dtype, np.integer):
+        raise InputError(
+            f"Boundary counts of shape {counts.shape} and dtype {counts.dtype}.",
+            f"Give [{classes}, 3] integers, as boundary_counts does.",
+        )
+    both, true, predicted = counts.astype(np.int64).T
+    return both, true + predicted - both

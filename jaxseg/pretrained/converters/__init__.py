@@ -1,0 +1,1 @@
+"""Published weights, one file for each source."""

@@ -1,0 +1,72 @@
+"""What PyTorch's files call the parts of a layer, and the layers of a ResNet."""
+
+import re
+from collections.abc import Callable
+
+import flax.linen as nn
+import numpy as np
+
+from jaxseg.pretrained import convert
+from jaxseg.pretrained.converters.resnet_depth import resnet_depth
+from jaxseg.pretrained.converters.source import Keep, Take
+from jaxseg.pretrained.tensor_file import TensorFile
+
+Layer = tuple[str, ...]
+"""A layer's path in the network: ("backbone", "layer1_block1", "conv1")."""
+
+Place = Callable[[TensorFile, Layer], tuple[str, str] | Keep]
+"""Gives the names of a layer's convolution and of its batch norm in a file."""
+
+_NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+
+
+def is_torch(file: TensorFile) -> bool:
+    """Whether a file may have PyTorch's names."""
+    return file.container in ("torch", "safetensors")
+
+
+def take_from(place: Place, kernel: Callable[[np.ndarray], np.ndarray] = convert.conv):
+    """A `Source.take` for layers of a convolution and perhaps a batch norm; `kernel` converts."""
+
+    def take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
+        _, *path, leaf = name.split("/")
+        norm = path[-1] == "bn"
+        found = place(file, tuple(path[:-1] if norm else path))
+        if isinstance(found, Keep):
+            return found
+        if norm:
+            return Take((f"{found[1]}.{_NORM[leaf]}",), convert.vector)
+        if leaf == "bias":
+            return Take((f"{found[0]}.bias",), convert.vector)
+        return Take((f"{found[0]}.weight",), kernel)
+
+    return take
+
+
+def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
+    """A `Source.unused`."""
+    if name.endswith(".num_batches_tracked"):
+        return "how many batches the statistics are of, which no layer needs to know"
+    if name.startswith(("fc.", "classifier.")):
+        return "the scores of the ImageNet classes"
+    return None
+
+
+def torch_depth(file: TensorFile, prefix: str = "") -> int:
+    """The depth of the ResNet whose stages are called `prefix`layer1 to 4; see `resnet_depth`."""
+    return resnet_depth(file, re.escape(prefix) + r"layer([1-4])\.\d+\.conv3\.weight")
+
+
+def bottleneck(layer: Layer) -> tuple[str, str]:
+    """What ("layer3_block2", "conv1") is called in the trunk: layer3.1.conv1 and layer3.1.bn1."""
+    stage, number = layer[0].split("_block")
+    at = f"{stage}.{int(number) - 1}."
+    if layer[1] == "project":
+        return at + "downsample.0", at + "downsample.1"
+    return at + layer[1], at + layer[1].replace("conv", "bn")
+
+
+def stem_in_turn(conv: str) -> tuple[str, str]:
+    """Where "conv1", "conv2" or "conv3" stands in a stem of convolution, batch norm, ReLU, ..."""
+    first = 3 * (int(conv.removeprefix("conv")) - 1)
+    return str(first), str(first + 1)

@@ -1,0 +1,219 @@
+"""Networks in folders of their own, as jaxseg exports them.
+
+Such a folder holds two files: `variables.safetensors`, every parameter and statistic in float32 by
+its path ("params/conv1_1/kernel"), and `model.json`: which network they belong to, what it expects
+of its images, what its classes are called and where it all came from.
+"""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+from safetensors.numpy import save_file
+
+from jaxseg.errors import InputError
+from jaxseg.models import create_model
+from jaxseg.nn.layers import field_names
+from jaxseg.pretrained.formats.safetensors import read_safetensors
+from jaxseg.pretrained.formats.stored import StoredArrays
+from jaxseg.pretrained.tensor_file import TensorFile
+
+_FORMAT = 1
+_VARIABLES, MODEL_FILE = "variables.safetensors", "model.json"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class JaxsegFile(TensorFile):
+    """A network of jaxseg's own as a `TensorFile`, of container "jaxseg".
+
+    Attributes:
+      tensors: its variables by their paths, "params/conv1_1/kernel".
+      name: the network's, as `create_model` takes it.
+      model: the network with all its fields.
+      class_names: one for each class; None where they are not known.
+    """
+
+    name: str
+    model: nn.Module
+    class_names: tuple[str, ...] | None
+
+
+def save_exported(
+    folder: str | os.PathLike,
+    name: str,
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    *,
+    class_names: Sequence[str] | None = None,
+    source: Mapping[str, Any] | None = None,
+) -> None:
+    """Writes a network's folder: whole or not at all.
+
+    Args:
+      folder: where to; it must not exist, or be empty.
+      name: the network's, as `create_model` takes it.
+      model: the network.
+      variables: what its `apply` takes.
+      class_names: one for each class, where they are known.
+      source: where the variables came from, as JSON can hold it; for people to read.
+
+    Raises:
+      InputError: there is something at `folder` already, or it cannot be written.
+    """
+    check_free(folder)
+    folder = pathlib.Path(os.path.abspath(folder))
+    arrays = {
+        path: np.asarray(array, np.float32)
+        for path, array in flatten_dict(dict(variables), sep="/").items()
+    }
+    about = {
+        "format": _FORMAT,
+        "model": name,
+        "num_classes": model.num_classes,
+        "fields": _changed_fields(name, model),
+        "images": {"channels": "RGB", **dataclasses.asdict(model.preprocessing)},
+        "class_names": None if class_names is None else list(class_names),
+        "tensors": len(arrays),
+        "source": dict(source or {}),
+    }
+    unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
+    try:
+        unfinished.mkdir(parents=True)
+        save_file(arrays, unfinished / _VARIABLES)
+        (unfinished / MODEL_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+        # safetensors keeps its file to the user alone
+        shutil.copymode(unfinished / MODEL_FILE, unfinished / _VARIABLES)
+        unfinished.rename(folder)
+    except (OSError, ValueError, SafetensorError) as error:
+        raise InputError(
+            f"{folder} cannot be written: {error}.", "Choose a folder that you may write to."
+        ) from None
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def check_free(folder: str | os.PathLike) -> None:
+    """Raises InputError where a network's folder cannot be made because of what is there."""
+    folder = pathlib.Path(folder)
+    try:
+        taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+    except (OSError, ValueError) as error:
+        raise InputError(
+            f"{folder} cannot be looked at: {error}.", "Choose another folder."
+        ) from None
+    if taken:
+        raise InputError(
+            f"There is something at {folder} already.", "Choose another folder, or remove it first."
+        )
+
+
+def load_exported(folder: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """A network and its variables, exactly as `save_exported` had them.
+
+    Returns:
+      The network with all its fields, and float32 arrays as its `apply` takes them.
+
+    Raises:
+      InputError: there is no such folder, or its two files are damaged or do not belong together.
+    """
+    file = read_exported(folder)
+    arrays = {path: jnp.array(array) for path, array in file.tensors.items()}
+    return file.model, unflatten_dict(arrays, sep="/")
+
+
+def read_exported(folder: str | os.PathLike) -> JaxsegFile:
+    """The network in a folder that `save_exported` wrote; its variables are read as they are used.
+
+    Raises:
+      InputError: as `load_exported`.
+    """
+    folder = pathlib.Path(folder)
+    if not (os.path.isfile(folder / MODEL_FILE) and os.path.isfile(folder / _VARIABLES)):
+        raise InputError(
+            f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or {_VARIABLES}.",
+            "Give a folder that `python -m jaxseg convert` wrote.",
+        )
+    about = _read_about(folder / MODEL_FILE)
+    places = read_safetensors(folder / _VARIABLES)
+    if len(places) != about["tensors"] or {p.dtype for p in places.values()} != {np.dtype("<f4")}:
+        raise InputError(
+            f"{folder / _VARIABLES} is not the file that belongs to {folder / MODEL_FILE}.",
+            "Export the network again.",
+        )
+    return JaxsegFile(
+        path=folder,
+        container="jaxseg",
+        tensors=StoredArrays(folder / _VARIABLES, places),
+        name=about["model"],
+        model=about["network"],
+        class_names=about["class_names"],
+    )
+
+
+def _changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
+    """The fields that differ from those that `create_model` sets, as JSON can hold them."""
+    plain = create_model(name, model.num_classes)
+    if type(plain) is not type(model):
+        raise InputError(
+            f"'{name}' is a {type(plain).__name__}, and the network a {type(model).__name__}.",
+            "Give the name that the network was made by.",
+        )
+    changed = {}
+    for field in field_names(type(model)):
+        value, default = getattr(model, field), getattr(plain, field)
+        if field == "dtype":
+            value, default = jnp.dtype(value).name, jnp.dtype(default).name
+        if value != default:
+            changed[field] = value
+    return changed
+
+
+def _read_about(path: pathlib.Path) -> dict[str, Any]:
+    """What `model.json` says, checked; "network" is the network that it describes."""
+    damaged = InputError(f"{path} is damaged.", "Export the network again.")
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        raise damaged from None
+    if not isinstance(about, dict) or type(about.get("format")) is not int:
+        raise damaged
+    if about["format"] != _FORMAT:
+        raise InputError(
+            f"{path} is of format {about['format']}, and this jaxseg knows only {_FORMAT}.",
+            "Use the jaxseg that wrote it, or a newer one.",
+        )
+    kinds = {"model": str, "num_classes": int, "fields": dict, "images": dict, "tensors": int}
+    names = about.get("class_names")
+    if any(type(about.get(key)) is not kind for key, kind in kinds.items()):
+        raise damaged
+    if names is not None and (type(names) is not list or {type(n) for n in names} != {str}):
+        raise damaged
+    if names is not None and len(names) != about["num_classes"]:
+        raise damaged
+    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
+    try:
+        network = create_model(about["model"], about["num_classes"], **fields)
+        images = {"channels": "RGB", **dataclasses.asdict(network.preprocessing)}
+    except InputError as error:
+        raise InputError(f"{path}: {error.problem}", error.remedy) from None
+    except TypeError:
+        raise damaged from None
+    if json.loads(json.dumps(images)) != about["images"]:
+        raise InputError(
+            f"{path} says that its images are normalised by {about['images']}, and "
+            f"{about['model']} takes {images}.",
+            "Use the jaxseg that wrote it.",
+        )
+    return about | {
+        "network": network,
+        "class_names": None if names is None else tuple(names),
+    }

@@ -1,0 +1,1 @@
+"""Files that hold arrays, read without running what is in them."""

@@ -1,0 +1,219 @@
+"""Reads `.pth` and `.pt` files without PyTorch and without executing anything in them.
+
+`torch.save` writes one of two containers. The zip (since PyTorch 1.6) has the pickled objects in
+`data.pkl` and each storage in an uncompressed entry of its own. The legacy one is a row of pickles,
+the storages' lengths and values after them. Either way, the values stay in the file.
+"""
+
+import math
+import mmap
+import pathlib
+import struct
+import zipfile
+from collections.abc import Callable
+from typing import Any
+
+from jaxseg.errors import InputError
+from jaxseg.pretrained.formats.pickle import (
+    DamagedPickle,
+    RefusedGlobal,
+    Storage,
+    Tensor,
+    read_pickle,
+    storage_key,
+)
+from jaxseg.pretrained.formats.stored import Stored, map_file
+
+_LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+# Where checkpoints keep the state dict, beside the optimiser's and others; the first one counts.
+_WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
+
+_ZIP_ERRORS = (
+    *(zipfile.BadZipFile, zipfile.LargeZipFile, NotImplementedError, struct.error),
+    *(ValueError, EOFError, OSError, IndexError, OverflowError),
+)
+
+_Locate = Callable[[Storage], int]  # the byte at which a storage begins
+
+
+def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
+    """Where the tensors of a PyTorch state dict lie, by name and in its order.
+
+    A state dict inside a checkpoint is found.
+
+    Args:
+      path: a file of `torch.save`, in either container.
+
+    Returns:
+      The tensors, with their own dtypes and strides, and what was done on the way.
+
+    Raises:
+      InputError: the file is damaged, is of a big-endian machine, holds no state dict, or holds
+        objects: the class or function that it wants to import is named, not imported.
+    """
+    try:
+        data = map_file(path)
+        value, locate = _zip(path, data) if data[:2] == b"PK" else _legacy(data)
+        tensors, notes = _state_dict(path, value)
+        return {name: _place(name, t, locate) for name, t in tensors.items()}, notes
+    except RefusedGlobal as error:
+        raise InputError(
+            f"{path} is more than weights: it wants to import {error}, which is refused.",
+            "If you trust it, load it in PyTorch and save the weights alone: "
+            "torch.save(model.state_dict(), PATH).",
+        ) from None
+    except _BigEndian:
+        raise InputError(
+            f"{path} was written on a big-endian machine.", "Load and save it again on another one."
+        ) from None
+    except (_Damaged, DamagedPickle) as error:
+        raise InputError(
+            f"{path} is no whole PyTorch file: {error}.",
+            "Download it again, and compare its size or checksum with the published one.",
+        ) from None
+
+
+class _Damaged(Exception):
+    """Says what contradicts the format, without a full stop."""
+
+
+class _BigEndian(Exception):
+    """The file's values have their bytes in the other order."""
+
+
+# ---- the two containers
+
+
+def _legacy(data: mmap.mmap) -> tuple[Any, _Locate]:
+    """The object in a legacy container, and where its storages begin."""
+    if read_pickle(data)[0] != _LEGACY_MAGIC:
+        raise _Damaged("it is a pickle that torch.save did not write")
+    if read_pickle(data)[0] != _LEGACY_PROTOCOL:
+        raise _Damaged("it is of an unknown version of the format")
+    system, _ = read_pickle(data)
+    if isinstance(system, dict) and system.get("little_endian") is False:
+        raise _BigEndian
+    (value, storages), (keys, _) = read_pickle(data), read_pickle(data)
+    try:
+        names = [storage_key(key) for key in keys]
+    except (TypeError, ValueError):
+        raise _Damaged("its list of storages is missing") from None
+    known, places, at = {storage.key: storage for storage in storages}, {}, data.tell()
+    for key in names:
+        if key not in known:
+            raise _Damaged(f"its storage {key!r} belongs to no tensor")
+        if at + 8 > len(data):
+            raise _Damaged(f"it ends at byte {len(data):,}, before storage {key!r}")
+        (count,) = struct.unpack_from("<q", data, at)
+        if count != known[key].length:
+            raise _Damaged(f"storage {key!r} has {count:,} values, not {known[key].length:,}")
+        places[key], at = at + 8, at + 8 + count * known[key].dtype.itemsize
+        if at > len(data):
+            raise _Damaged(f"it ends at byte {len(data):,}, and storage {key!r} at byte {at:,}")
+
+    def locate(storage: Storage) -> int:
+        written = known[storage.key]._replace(first=storage.first, size=storage.size)
+        if storage.key not in places or storage != written:
+            raise _Damaged(f"storage {storage.key!r} is missing")
+        return places[storage.key]
+
+    return value, locate
+
+
+def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
+    """The object in a zip container, and where its storages begin."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename: entry for entry in archive.infolist()}
+    except _ZIP_ERRORS as error:
+        raise _Damaged(f"its list of contents is broken ({error})") from None
+    root = next((n.removesuffix("data.pkl") for n in entries if n.endswith("/data.pkl")), None)
+    if root is None:
+        raise _Damaged("it is a zip file without PyTorch's data.pkl")
+    if root + "constants.pkl" in entries:
+        raise InputError(
+            f"{path} is a TorchScript program, which is not run.",
+            "Save its weights alone: torch.save(model.state_dict(), PATH).",
+        )
+
+    def find(name: str) -> tuple[int, int]:
+        """Where an entry begins and ends."""
+        if root + name not in entries:
+            raise _Damaged(f"it has no entry {name!r}")
+        return _entry(data, entries[root + name])
+
+    if root + "byteorder" in entries:
+        start, stop = find("byteorder")
+        if data[start : min(stop, start + 8)] == b"big":
+            raise _BigEndian
+    data.seek(find("data.pkl")[0])
+    value, _ = read_pickle(data)
+
+    def locate(storage: Storage) -> int:
+        start, stop = find(f"data/{storage.key}")
+        if stop - start < storage.length * storage.dtype.itemsize:
+            raise _Damaged(f"storage {storage.key!r} is shorter than its {storage.length:,} values")
+        return start
+
+    return value, locate
+
+
+def _entry(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
+    """Where the bytes of an entry begin and end. Its checksum is not looked at: PyTorch can be told
+    to leave it out."""
+    at = entry.header_offset
+    if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
+        raise _Damaged(f"entry {entry.filename[:80]!r} is compressed, which PyTorch never does")
+    if not 0 <= at <= len(data) - 30 or data[at : at + 4] != b"PK\3\4":
+        raise _Damaged(f"entry {entry.filename[:80]!r} is not where it should be")
+    start = at + 30 + sum(struct.unpack_from("<HH", data, at + 26))
+    if start + entry.file_size > len(data):
+        raise _Damaged(f"entry {entry.filename[:80]!r} reaches beyond the end")
+    return start, start + entry.file_size
+
+
+def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
+    """Where a tensor's elements lie in the file."""
+    storage, size = tensor.storage, tensor.storage.dtype.itemsize
+    steps = zip(tensor.shape, tensor.strides, strict=True)
+    last = tensor.offset + sum((n - 1) * s for n, s in steps)
+    if 0 not in tensor.shape and last >= storage.size or math.prod(tensor.shape) > storage.size:
+        raise _Damaged(f"tensor {name[:80]!r} has more elements than its storage")
+    offset = locate(storage) + size * (storage.first + tensor.offset)
+    return Stored(offset, storage.dtype, tensor.shape, tuple(s * size for s in tensor.strides))
+
+
+# ---- the state dict inside
+
+
+def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+    """Tensors by name, and what was unwrapped, stripped and passed over to get at them."""
+    notes = []
+    found = value if _has_tensors(value) else None
+    if found is None and isinstance(value, dict):
+        inside = {key: v for key, v in value.items() if isinstance(key, str) and _has_tensors(v)}
+        key = next((w for w in _WRAPPERS if w in inside), None)
+        key = key or (next(iter(inside)) if len(inside) == 1 else None)
+        if key is not None:
+            found = inside[key]
+            others = [repr(k)[:40] for k in list(value)[:10] if k != key]
+            beside = f", beside {', '.join(others)}" if others else ""
+            notes.append(f"The weights are in its {key!r}{beside}.")
+    if found is None:
+        seen = f"a {type(value).__name__.lower()}"
+        if isinstance(value, dict):
+            seen = f"the keys {', '.join(map(repr, list(value)[:10]))}"[:200]
+        raise InputError(
+            f"{path} holds no state dict, but {seen}.",
+            "Save the weights by themselves: torch.save(model.state_dict(), PATH).",
+        )
+    tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    passed = [repr(k)[:40] for k, v in found.items() if not isinstance(v, Tensor)]
+    if passed:
+        notes.append(f"No tensors, and passed over: {', '.join(passed[:10])}.")
+    return tensors, tuple(notes)
+
+
+def _has_tensors(value: Any) -> bool:
+    return isinstance(value, dict) and any(isinstance(v, Tensor) for v in value.values())

@@ -1,0 +1,42 @@
+"""What a new run starts from, as its config says."""
+
+import os
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+
+from jaxseg.pretrained.converters.jaxseg import read_weights
+from jaxseg.pretrained.load import load, suggest
+
+
+def starting_variables(
+    model: nn.Module, init: ml_collections.ConfigDict, seed: int, image_size: tuple[int, int]
+) -> tuple[dict[str, Any], str]:
+    """The variables of `config.init.pretrained`, and what to tell about them.
+
+    Args:
+      model: the network to be trained.
+      init: the run's `config.init`, with a path in `pretrained`.
+      seed: of the initial values of what is not in the file.
+      image_size: (height, width) of an image that the network can take.
+
+    Raises:
+      InputError: as `load_pretrained`.
+    """
+    # a shell leaves the ~ in --config.init.pretrained=~
+    file = read_weights(os.path.expanduser(init.pretrained))
+    head, said = init.head, []
+    if head is None:
+        classes = suggest(file, source=init.source).num_classes
+        head = "keep" if classes in (None, model.num_classes) else "reset"
+        if head == "reset":
+            said = [
+                f"The scores are of {classes} classes there and of {model.num_classes} here: they "
+                "start anew (config.init.head)."
+            ]
+    variables, report = load(
+        model, file, init.source, head, rng=jax.random.key(seed), image_size=image_size
+    )
+    return variables, "\n".join([str(report), *said])

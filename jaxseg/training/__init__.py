@@ -1,0 +1,1 @@
+"""Training: the loop, its step and state, the optimiser, the run's logs."""

@@ -1,0 +1,94 @@
+"""What a run was made with: versions, devices, the state of the checkout, the command."""
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+import subprocess
+import sys
+from typing import Any
+
+import jax
+
+from jaxseg.utils.atomic import write_whole
+
+_PACKAGES = (
+    "jaxseg",
+    "jax",
+    "jaxlib",
+    "flax",
+    "optax",
+    "orbax-checkpoint",
+    "grain",
+    "numpy",
+    "pillow",
+)
+_VARIABLES = ("XLA_FLAGS", "JAX_", "JAXSEG_", "CUDA_VISIBLE_DEVICES")  # beginnings of their names
+
+
+def environment() -> dict[str, Any]:
+    """The surroundings of this process, as JSON can hold them.
+
+    Returns:
+      `time` (when it was asked, ISO 8601), `command` (list of words), `folder` (the current one),
+      `python`, `system`, `packages` (versions by name), `devices` (kind by the count of them),
+      `processes`, `variables` (those of the environment that XLA, JAX and jaxseg read) and `git`
+      (`commit`, and `changed`, the files of the checkout that differ from it); `git` is None where
+      jaxseg is not run from a checkout.
+
+    >>> environment()["packages"]["jax"] == jax.__version__
+    True
+    """
+    kinds = [device.device_kind for device in jax.devices()]
+    return {
+        "time": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "command": [sys.executable, *sys.argv],
+        "folder": os.getcwd(),
+        "python": platform.python_version(),
+        "system": platform.platform(),
+        "packages": {name: _version(name) for name in _PACKAGES},
+        "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
+        "processes": jax.process_count(),
+        "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
+        "git": _git(pathlib.Path(__file__).resolve().parents[2]),
+    }
+
+
+def record(path: pathlib.Path, step: int) -> None:
+    """Adds this process's `environment` to the JSON list in `path`: one for each part of a run.
+
+    Args:
+      path: of the list; made where there is none.
+      step: steps taken when this part of the run begins. Entries of later ones are removed: what
+        they made is made again.
+    """
+    try:
+        entries = [entry for entry in json.loads(path.read_text()) if entry["step"] < step]
+    except (OSError, ValueError, KeyError, TypeError):
+        entries = []
+    text = json.dumps([*entries, {"step": step} | environment()], indent=1)
+    write_whole(path, text + "\n")
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _git(checkout: pathlib.Path) -> dict[str, Any] | None:
+    if not (checkout / ".git").exists():  # or git would find one around an installed package
+        return None
+
+    def ask(*words: str) -> str:
+        command = ["git", "-C", str(checkout), "--no-optional-locks", *words]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+
+    try:
+        changed = ask("status", "--porcelain").splitlines()
+        return {"commit": ask("rev-parse", "HEAD").strip(), "changed": [c[3:] for c in changed]}
+    except (OSError, subprocess.CalledProcessError):  # no git here, or a checkout of another user
+        return None

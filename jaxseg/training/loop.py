@@ -1,0 +1,210 @@
+"""Training, told top to bottom: data, network, state, loop, final scores."""
+
+import functools
+import pathlib
+import time
+
+import jax
+import ml_collections
+import numpy as np
+
+from jaxseg.checkpoint.manager import Checkpoints, abstract, whole_steps
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.config import save_config, validate
+from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes
+from jaxseg.distributed.mesh import gather
+from jaxseg.distributed.multihost import agree, failing_together, wait_for_others
+from jaxseg.errors import InputError, Stopped
+from jaxseg.evaluation.evaluator import Evaluator, write_scores
+from jaxseg.pretrained.init import starting_variables
+from jaxseg.training.environment import record
+from jaxseg.training.loggers import Board, TensorBoard, WeightsAndBiases, check_boards
+from jaxseg.training.loss_monitor import Watch
+from jaxseg.training.optimizers import make_schedule
+from jaxseg.training.preemption import StopRequest
+from jaxseg.training.progress import Progress
+from jaxseg.training.setup import Program
+from jaxseg.utils.compiler_memory import give_back_compiler_memory
+from jaxseg.visualization.panel import comparison
+
+
+def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dict:
+    """Trains as `config` says, going on where an earlier run in `workdir` stopped, then scores.
+
+    The result is a function of the config: a run that was killed and started again ends with the
+    same parameters, bit for bit on one machine, as one that was not.
+
+    Args:
+      config: see `jaxseg.config.default_config`.
+      workdir: where the run's files are or go.
+
+    Returns:
+      The final scores, as in the `scores.json` it writes: `metrics.scores`, with `class_names` and
+      `step`.
+
+    Raises:
+      InputError: something about the config, the data or the workdir is wrong, or the loss became
+        NaN.
+      Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
+    """
+    # ---- what goes in
+    validate(config)
+    check_boards(config.log)
+    source = open_data(config.data, "train", config.seed)
+    eval_source = open_data(config.data, "eval", config.seed)
+    program = Program(config, source)
+    model, mesh = program.model, program.mesh
+    steps, batch_size = config.train.steps, config.train.batch_size
+    evaluator = Evaluator(model, eval_source, config)
+
+    # ---- the state, new or from the newest checkpoint
+    schedule = make_schedule(config.optim, steps)
+    evaluator.check(program.like.variables)
+    folder = Workdir(workdir, config.checkpoint.folder)
+    pretrained = None  # what a new run starts from; looked at before anything is written
+    if config.init.pretrained and not whole_steps(folder.checkpoints):
+        pretrained, report = starting_variables(model, config.init, config.seed, program.size)
+    first = jax.process_index() == 0
+    if first:
+        folder.open(config)
+    wait_for_others("the workdir is open")
+    folder.check_shared()
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
+    )
+    start = agree(checkpoints.latest() or 0)
+    where = position(source, step=start, seed=config.seed, batch_size=batch_size)
+    if start:
+        state, saved = checkpoints.restore(start, abstract(program.like, program.placed))
+        check_position(saved, where)
+    elif pretrained is not None:
+        state = program.state_from(pretrained)
+    else:
+        state = program.initial_state()
+    if first:
+        _describe(folder, config, source)
+        record(folder.environment, start)
+    wait_for_others("the config is written")
+    if not folder.config.is_file():  # a machine with a disk of its own: `evaluate` looks there
+        _describe(folder, config, source)
+
+    # ---- the loop
+    boards: list[Board] = []
+    if first and config.log.wandb is not None:
+        boards.append(WeightsAndBiases(folder, start, config.log.wandb, config))
+    if first:
+        boards.append(TensorBoard(folder, start))
+    progress = Progress(folder, start, steps, batch_size, boards, enabled=first)
+    parameters = sum(a.size for a in jax.tree.leaves(state.params))
+    progress.say(
+        f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
+        f"{len(eval_source)} evaluation images, "
+        f"{jax.device_count()} device(s) of kind {jax.default_backend()}"
+    )
+    if jax.config.jax_compilation_cache_dir:
+        progress.say(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
+    if checkpoints.removed:
+        progress.say(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
+    if start:
+        progress.say(f"going on from step {start} of {steps}")
+    elif pretrained is not None:
+        progress.say(report)
+        if first:
+            folder.pretrained.write_text(report + "\n", encoding="utf-8")
+    if program.pad_to:
+        progress.say(
+            f"batches of at most {program.shapes()} shape(s), each of which is compiled once"
+        )
+    of_this_process = functools.partial(print, f"process {jax.process_index()}:", flush=True)
+    tell = progress.say if first else of_this_process
+    skipped = Skipped(config.data.skip_limit, tell)
+    watch = Watch(checkpoints, progress.say)
+    batches = program.batches(
+        start, skipped if config.data.on_error == "skip" else None, watch.names
+    )
+    save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
+    scores = None
+    try:
+        with failing_together(), StopRequest() as request:
+            for step in range(start + 1, steps + 1):
+                begun = time.perf_counter()
+                images, labels = next(batches)
+                progress.waited(time.perf_counter() - begun)
+                with jax.transfer_guard("disallow"):  # nothing but the batches goes either way
+                    state, metrics = program.step(state, images, labels)
+                if step == start + 1:
+                    give_back_compiler_memory()
+                progress.advance()
+                if step % config.log.every_steps == 0 or step == steps:
+                    loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
+                    watch.stop_if_not_finite(state)
+                    watch.hint_if_guessing(step, loss, float(metrics["guessing"]))
+                    progress.training(step, loss, float(schedule(step - 1)), norm)
+                begun = time.perf_counter()
+                scores = None
+                if step == steps or (
+                    config.eval.every_steps and step % config.eval.every_steps == 0
+                ):
+                    watch.stop_if_not_finite(state)
+                    variables = gather(mesh, state.variables)
+                    try:
+                        scores = evaluator.scores(variables)
+                    except InputError:  # a bad file, say: the training up to here is worth keeping
+                        if jax.process_count() == 1:  # the others may not have met it
+                            checkpoints.save(step, state, where | {"step": step})
+                        raise
+                    progress.evaluation(step, scores)
+                    if first and step < steps:
+                        picture = _picture(variables, evaluator, config.log.pictures)
+                        if picture is not None:
+                            progress.picture(step, np.asarray(picture))
+                stopped = step < steps and request.made(step)
+                if scores or stopped or step % save_every == 0:
+                    watch.stop_if_not_finite(state)
+                    checkpoints.save(step, state, where | {"step": step}, scores)
+                if stopped:
+                    checkpoints.wait()
+                    raise Stopped(
+                        f"stopped at step {step} of {steps}: it is saved, start again to go on"
+                    )
+                progress.paused(time.perf_counter() - begun)
+
+            # ---- what comes out
+            scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
+                "step": int(state.step)
+            }
+            checkpoints.wait()
+            variables = gather(mesh, state.variables)
+            if first:
+                write_scores(folder.scores, scores)
+                picture = _picture(variables, evaluator, config.log.pictures)
+                if picture is not None:
+                    picture.save(folder.picture)
+                    progress.picture(steps, np.asarray(picture))
+            return scores
+    finally:
+        if skipped.problems:
+            tell(skipped.summary())
+        batches.close()
+        progress.close()
+        checkpoints.close()
+
+
+def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source) -> None:
+    """Writes the config and the classes, by which others know the run."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.config)
+    save_classes(source.info, folder.classes)
+
+
+def _picture(variables, evaluator: Evaluator, pictures: int):
+    """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
+    source = evaluator.source
+    count = min(pictures, len(source))
+    if not count:
+        return None
+    rows = []
+    for index in np.linspace(0, len(source) - 1, count).round().astype(int):
+        example = source[int(index)]
+        rows.append((example.image, example.label, evaluator.labels(variables, example)))
+    return comparison(rows, source.info)

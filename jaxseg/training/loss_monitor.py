@@ -1,0 +1,78 @@
+"""Watching a run's loss: it stops where it is no number, and hints where nothing is learnt."""
+
+from collections.abc import Callable, Sequence
+
+from jaxseg.checkpoint.manager import Checkpoints
+from jaxseg.errors import InputError
+from jaxseg.training.step import TrainState
+
+_SHOWN = 8  # names of images in a message
+_PATIENCE = 100  # steps that a loss may stay where it began
+_NEAR = 0.01  # of it
+
+
+class Watch:
+    """Looks at a run's loss when its log does.
+
+    Args:
+      checkpoints: of the run.
+      say: prints a line.
+
+    Attributes:
+      names: the images of each step that was not looked at yet (of several processes: this one's).
+    """
+
+    def __init__(self, checkpoints: Checkpoints, say: Callable[[str], None]):
+        self.names: dict[int, Sequence[str]] = {}
+        self._checkpoints, self._say = checkpoints, say
+        self._since: int | None = None  # the first step of those whose loss was that of guessing
+        self._hinted = False
+
+    def stop_if_not_finite(self, state: TrainState) -> None:
+        """Raises InputError where a step's loss or gradient was not finite; nothing of it is saved.
+
+        A run looks before it saves, so whatever was saved is from before that step.
+        """
+        bad = int(state.first_bad_step)
+        if bad < 0:
+            step = int(state.step)
+            for seen in [s for s in self.names if s <= step]:
+                del self.names[seen]
+            return
+        self._checkpoints.wait()
+        kept = self._checkpoints.latest()
+        raise InputError(
+            f"The loss or its gradient became NaN or infinite at step {bad}, with the images "
+            f"{_listed(self.names.get(bad, ()))}.",
+            "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
+            + (
+                f"the checkpoint of step {kept} is intact; another config needs another workdir."
+                if kept
+                else "no checkpoint was saved before it."
+            ),
+        )
+
+    def hint_if_guessing(self, step: int, loss: float, guessing: float) -> None:
+        """Says once that the loss has stayed at that of a network which knows nothing.
+
+        Args:
+          step: of the loss.
+          loss: of the step.
+          guessing: what the loss of equal probabilities is, ln C a pixel; NaN: not known.
+        """
+        if not abs(loss - guessing) < _NEAR * guessing:
+            self._since = None
+            return
+        self._since = step if self._since is None else self._since
+        if step - self._since >= _PATIENCE and not self._hinted:
+            self._hinted = True
+            self._say(
+                f"hint: since step {self._since} the loss has been {guessing:.4g}, that of guessing"
+                " (ln C): the network has not begun to learn. Were its weights loaded "
+                "(config.init.pretrained)? If they were, or it needs none, raise config.optim.lr."
+            )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _SHOWN
+    return ", ".join(names[:_SHOWN]) + (f" and {more} more" if more > 0 else "")

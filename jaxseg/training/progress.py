@@ -1,0 +1,154 @@
+"""What a run tells while it goes: a bar, a line of JSON for each logged step, boards."""
+
+import json
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+import tqdm
+
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.training.loggers import Board
+
+
+class Progress:
+    """The log of one run; does nothing on processes other than the first.
+
+    On a terminal it shows a bar; elsewhere it prints only what `say` is given.
+
+    Args:
+      workdir: where files go. What an earlier part of the run logged after `step` is removed.
+      step: steps taken so far.
+      steps: steps of the whole run.
+      batch_size: images in a step.
+      boards: what draws curves and pictures; closed with it.
+      enabled: whether this process logs.
+    """
+
+    def __init__(
+        self,
+        workdir: Workdir,
+        step: int,
+        steps: int,
+        batch_size: int,
+        boards: Sequence[Board] = (),
+        enabled: bool = True,
+    ):
+        self._boards = boards
+        self._enabled = enabled
+        self._batch_size = batch_size
+        self._step, self._time = step, time.perf_counter()
+        self._waited = self._paused = 0.0
+        if enabled:
+            _forget_after(workdir.log, step)
+            self._log = workdir.log.open("a")
+            self._bar = tqdm.tqdm(
+                total=steps,
+                initial=step,
+                unit="step",
+                disable=None,
+                dynamic_ncols=True,
+                smoothing=0.1,
+            )
+
+    def say(self, text: str) -> None:
+        """Prints a line, above the bar where there is one."""
+        if self._enabled:
+            tqdm.tqdm.write(text, file=sys.stdout)
+            sys.stdout.flush()
+
+    def advance(self) -> None:
+        """One more step was started."""
+        if self._enabled:
+            self._bar.update()
+
+    def waited(self, seconds: float) -> None:
+        """The step waited so long for data."""
+        self._waited += seconds
+
+    def paused(self, seconds: float) -> None:
+        """So long was spent on evaluation or saving, which does not count as training time."""
+        self._paused += seconds
+
+    def training(self, step: int, loss: float, learning_rate: float, gradient_norm: float) -> None:
+        """Logs a step, with the speed since the step logged before."""
+        if not self._enabled:
+            return
+        now = time.perf_counter()
+        seconds = max(now - self._time - self._paused, 1e-9)
+        entry = {
+            "step": step,
+            "loss": loss,
+            "learning_rate": learning_rate,
+            "gradient_norm": gradient_norm,
+            "images_per_second": (step - self._step) * self._batch_size / seconds,
+            "data_wait_share": min(self._waited / seconds, 1.0),
+            "memory_gib": peak_memory() / 2**30,
+        }
+        self._step, self._time = step, now
+        self._waited = self._paused = 0.0
+        self._write("train", entry)
+        self._bar.set_postfix_str(
+            f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s, "
+            f"data wait {entry['data_wait_share']:.0%}, {entry['memory_gib']:.1f} GiB",
+            refresh=False,
+        )
+
+    def evaluation(self, step: int, scores: dict) -> None:
+        """Logs scores and prints the two that matter most."""
+        if not self._enabled:
+            return
+        numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
+        self._write("eval", {"step": step} | numbers)
+        self.say(
+            f"step {step}: mean IoU {scores['mean_iou']:.4f}, "
+            f"pixel accuracy {scores['pixel_accuracy']:.4f}"
+        )
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        """Puts a picture, uint8 [H, W, 3], on the boards."""
+        for board in self._boards if self._enabled else ():
+            board.picture(step, image)
+
+    def close(self) -> None:
+        """Ends the bar and closes the files."""
+        if self._enabled:
+            self._bar.close()
+            self._log.close()
+            for board in self._boards:
+                board.close()
+
+    def _write(self, kind: str, entry: dict) -> None:
+        self._log.write(json.dumps({"kind": kind} | entry) + "\n")
+        self._log.flush()
+        values = {f"{kind}/{key}": value for key, value in entry.items() if key != "step"}
+        for board in self._boards:
+            board.scalars(entry["step"], values)
+
+
+def peak_memory() -> int:
+    """The most bytes that the first device has held so far; of a CPU, that this process has."""
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    unit = 1 if sys.platform == "darwin" else 1024
+    of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return statistics.get("peak_bytes_in_use", of_process)
+
+
+def _forget_after(log: pathlib.Path, step: int) -> None:
+    """Removes the lines of later steps, and a cut-off line: the run will write them again."""
+    if not log.exists():
+        return
+    kept = []
+    for line in log.read_bytes().splitlines(keepends=True):
+        try:
+            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (ValueError, KeyError, TypeError):
+            continue
+    temporary = log.with_suffix(".tmp")
+    temporary.write_bytes(b"".join(kept))
+    temporary.replace(log)

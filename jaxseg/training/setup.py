@@ -1,0 +1,166 @@
+"""What a config's training is made of, before it runs: network, devices, state, step, batches.
+
+The training loop runs it and `jaxseg.benchmark` measures it: the same programs, made in one place.
+"""
+
+from collections.abc import Generator, Sequence
+from typing import Any
+
+import jax
+import ml_collections
+
+from jaxseg.data import Augment, Skipped, Source, batch_shapes, train_batches
+from jaxseg.distributed.mesh import (
+    make_mesh,
+    replicated,
+    split_batch,
+    split_state,
+    to_devices,
+    to_every_device,
+    with_whole_parameters,
+)
+from jaxseg.models import model_from_config
+from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer
+from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
+
+
+class Program:
+    """The parts of a training; making them computes nothing and writes nothing.
+
+    Args:
+      config: of the run, validated.
+      source: its training split.
+
+    Attributes:
+      model: the network.
+      mesh: the devices.
+      size: (height, width) of the images it is initialised with.
+      like: the state's shapes, a `TrainState` of `jax.ShapeDtypeStruct`s.
+      placed: where the state's arrays are, a sharding for each.
+      step: (state, images, labels) -> (state, metrics), jitted; it takes the state's memory.
+      pad_to: multiples that batches of whole images are padded to; None where they are of one size.
+
+    Raises:
+      InputError: the network, the optimiser or the devices do not go together with the config.
+    """
+
+    def __init__(self, config: ml_collections.ConfigDict, source: Source):
+        self.source, self._config = source, config
+        self.model = model_from_config(config.model, source.info.num_classes)
+        self._augment = Augment(
+            **config.augment,
+            fill=tuple(round(v) for v in self.model.preprocessing.mean),
+            ignore_label=source.info.ignore_label,
+        )
+        accumulate = config.train.accumulate
+        self.mesh = make_mesh(
+            config.train.batch_size // accumulate,
+            "train.batch_size" + (" / train.accumulate" if accumulate > 1 else ""),
+            config.train.fsdp,
+        )
+        self._optimizer = make_optimizer(config.optim, config.train.steps)
+        self._averaged = config.optim.ema is not None
+        self.size = config.augment.crop or config.augment.resize or source.size(0)
+        self.like = jax.eval_shape(self._create)
+        self.placed = split_state(self.mesh, self.like)
+        check_patterns(config.optim, self.like.params)
+        whole_images = config.augment.crop is None and config.augment.resize is None
+        self.pad_to = config.data.pad_to if whole_images else None
+
+        step = make_train_step(
+            self.model,
+            self._optimizer,
+            config.loss,
+            config.seed,
+            source.info.ignore_label,
+            accumulate=accumulate,
+            ema=config.optim.ema,
+            frozen=frozen(config.optim),
+        )
+        split = split_batch(self.mesh)
+        self.step = jax.jit(
+            with_whole_parameters(step, self.mesh),
+            in_shardings=(self.placed, split, split),
+            out_shardings=(self.placed, replicated(self.mesh)),
+            donate_argnums=0,
+        )
+
+    def _create(self) -> TrainState:
+        seed = self._config.seed
+        return create_state(self.model, self._optimizer, seed, self.size, self._averaged)
+
+    def initial_state(self) -> TrainState:
+        """The state at step 0, of random numbers."""
+        # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
+        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        return jax.jit(self._create, out_shardings=self.placed, compiler_options=quick)()
+
+    def state_from(self, variables: dict[str, Any]) -> TrainState:
+        """The state at step 0 that starts from `variables`, which every process has alike."""
+        start = jax.jit(
+            lambda v: state_at_start(v, self._optimizer, self._averaged), out_shardings=self.placed
+        )
+        return start(to_every_device(self.mesh, variables))
+
+    def shapes(self) -> int:
+        """How many shapes the batches can have, each of which is compiled once."""
+        return batch_shapes(self.source, self.pad_to, self._config.train.batch_size)
+
+    def batches(
+        self,
+        start: int = 0,
+        skipped: Skipped | None = None,
+        names: dict[int, Sequence[str]] | None = None,
+    ) -> Generator[tuple[jax.Array, jax.Array]]:
+        """Images and labels of the steps after `start`, on the devices, without end.
+
+        Args:
+          start: steps taken before.
+          skipped: receives the bad files that are skipped; None: the first ends the run.
+          names: receives what the images of each step are called.
+        """
+        config = self._config
+        batches = train_batches(
+            self.source,
+            seed=config.seed,
+            batch_size=config.train.batch_size,
+            augment=self._augment,
+            sampling=config.data.sampling,
+            pad_to=self.pad_to,
+            fill=self._augment.fill,
+            skipped=skipped,
+            start_step=start,
+            process_index=jax.process_index(),
+            process_count=jax.process_count(),
+            threads=config.data.threads,
+            workers=config.data.workers,
+            prefetch=config.data.prefetch,
+        )
+        if names is not None:
+            batches = _remembered(batches, start, names)
+        return _on_devices(batches, self.mesh, ahead=2)
+
+
+def _remembered(
+    batches: Generator[dict], start: int, names: dict[int, Sequence[str]]
+) -> Generator[dict]:
+    """The same batches; `names` receives the names of each, by its step."""
+    try:
+        for step, batch in enumerate(batches, start + 1):
+            names[step] = batch["names"]
+            yield batch
+    finally:
+        batches.close()
+
+
+def _on_devices(batches: Generator[dict], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
+    """Images and labels on the devices, `ahead` batches early: copies overlap with steps."""
+    queue: list[tuple[jax.Array, ...]] = []
+    try:
+        for batch in batches:
+            queue.append(to_devices(mesh, batch["image"], batch["label"]))
+            if len(queue) >= ahead:
+                yield queue.pop(0)
+        yield from queue
+    finally:
+        batches.close()

@@ -1,0 +1,183 @@
+"""Training in stages: runs one after the other, each from the weights of the one before.
+
+So FCN-8s is trained (FCN-32s, then FCN-16s, then FCN-8s; Long et al. 2015, section 4.2), and
+DeconvNet (single objects, then whole boxes; Noh et al. 2015, section 4.2). A stage is a run like
+any other, in a folder of its own inside the workdir: `1_fcn32s`, `2_fcn16s`, `3_fcn8s`.
+"""
+
+import json
+import pathlib
+from collections.abc import Callable, Sequence
+
+import flax.linen as nn
+import jax
+import ml_collections
+
+from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint.workdir import Workdir, stage_folders
+from jaxseg.config import load_config, validate
+from jaxseg.data import open_data
+from jaxseg.errors import InputError
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.models import model_from_config
+from jaxseg.pretrained.folder import JaxsegFile
+from jaxseg.pretrained.load import suggest
+from jaxseg.training.loop import train
+from jaxseg.training.setup import Program
+from jaxseg.utils.bucket import is_bucket
+
+Stage = tuple[str, ml_collections.ConfigDict]
+"""A name, such as "fcn16s", and the config of the run."""
+
+
+def train_stages(
+    stages: Sequence[Stage], workdir: str | pathlib.Path, say: Callable[[str], None] = print
+) -> dict[str, dict]:
+    """Trains one stage after the other, going on where an earlier call in `workdir` stopped.
+
+    A stage starts from the newest checkpoint of the one before, with a new optimiser, as in the
+    released solvers. The first starts as its own `config.init` says. A stage that is finished is
+    not run again. What can be wrong about a later one is looked at before the first one begins.
+
+    Args:
+      stages: the runs. `init.pretrained` of all but the first is set here, and has to be None; a
+        stage's checkpoints, where `checkpoint.folder` is set, go into a folder of its name there.
+      workdir: holds a folder for each stage, named by its number and name.
+      say: gets a line whenever a stage begins or is found finished.
+
+    Returns:
+      The scores of every stage by its name, as in its `scores.json`.
+
+    Raises:
+      InputError: as `train`, of any stage; a stage's network cannot take the weights of the one
+        before; or the workdir holds something else.
+    """
+    outer = Workdir(workdir).path
+    stages = [
+        (name, _in_own_folder(config, f"{i}_{name}")) for i, (name, config) in enumerate(stages, 1)
+    ]
+    folders = [
+        Workdir(outer / f"{i}_{name}", config.checkpoint.folder)
+        for i, (name, config) in enumerate(stages, 1)
+    ]
+    _check_workdir(outer, folders)
+    configs: list[ml_collections.ConfigDict] = []
+    for (name, config), folder in zip(stages, folders, strict=True):
+        before = folders[len(configs) - 1] if configs else None
+        configs.append(config if before is None else _started_from(name, config, folder, before))
+    begun = [bool(whole_steps(folder.checkpoints)) for folder in folders]
+    for i in range(1, len(stages)):
+        if not begun[i]:
+            _check_start(stages[i - 1][0], configs[i - 1], stages[i][0], _network(configs[i]))
+
+    scores: dict[str, dict] = {}
+    for i, (name, _) in enumerate(stages):
+        heading = f"stage {i + 1} of {len(stages)}: {name}"
+        found = _finished(folders[i], configs[i]) if begun[i] else None
+        if found is not None:
+            folders[i].open(configs[i])  # it has to be the same run
+        elif any(begun[i + 1 :]):
+            raise InputError(
+                f"{folders[i].path} is not finished for train.steps = {configs[i].train.steps}, "
+                "but a later stage has started from it already.",
+                "Set the train.steps that it was run with, or give another --workdir.",
+            )
+        say(f"{heading} {'is finished' if found is not None else f'in {folders[i].path}'}")
+        scores[name] = train(configs[i], folders[i].path) if found is None else found
+    return scores
+
+
+def _in_own_folder(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
+    """The config of a stage, with its own folder in `checkpoint.folder` where that is set."""
+    folder = config.checkpoint.folder
+    if folder is None:
+        return config
+    validate(config)
+    if jax.process_count() > 1 and is_bucket(folder):  # they read each other's workdirs
+        raise InputError(
+            f"config.checkpoint.folder is {folder}, but stages of several processes need a workdir "
+            "on a disk that all share, where the checkpoints can be, too.",
+            "Leave it at None, or train one stage after the other, each from the workdir before by "
+            "config.init.pretrained.",
+        )
+    config = config.copy_and_resolve_references()
+    config.checkpoint.folder = f"{folder.rstrip('/')}/{name}"
+    return config
+
+
+def _check_workdir(outer: pathlib.Path, folders: Sequence[Workdir]) -> None:
+    """Raises InputError where `outer` holds another run, or stages of other names."""
+    if Workdir(outer).config.is_file():
+        raise InputError(
+            f"The workdir {outer} holds a single run, not stages.", "Give another --workdir."
+        )
+    names = [folder.path.name for folder in folders]
+    others = [path.name for path in stage_folders(outer) if path.name not in names]
+    if others:
+        raise InputError(
+            f"The workdir {outer} holds the stage {others[0]}, but these are {', '.join(names)}.",
+            "Give another --workdir, or the config of the stages that are there.",
+        )
+
+
+def _started_from(
+    name: str, config: ml_collections.ConfigDict, folder: Workdir, before: Workdir
+) -> ml_collections.ConfigDict:
+    """The config of a stage that starts from `before`."""
+    if config.init.pretrained is not None:
+        raise InputError(
+            f"Stage {name} has init.pretrained = {config.init.pretrained!r}, but it starts from "
+            f"the stage before.",
+            "Set it for the first stage alone.",
+        )
+    config = config.copy_and_resolve_references()
+    config.init.pretrained = str(before.path)
+    if whole_steps(folder.checkpoints):  # also where the workdir has another path by now
+        config.init.pretrained = load_config(folder.config).init.pretrained
+    return config
+
+
+def _network(config: ml_collections.ConfigDict) -> nn.Module:
+    """The network of a run, once all that `train` needs has been found to be there."""
+    validate(config)
+    program = Program(config, open_data(config.data, "train", config.seed))
+    evaluation = open_data(config.data, "eval", config.seed)
+    Evaluator(program.model, evaluation, config).check(program.like.variables)
+    return program.model
+
+
+def _check_start(
+    before: str, config: ml_collections.ConfigDict, name: str, network: nn.Module
+) -> None:
+    """Raises InputError unless `network` can start from the one of `config`."""
+    earlier = model_from_config(config.model, network.num_classes)
+    fit = suggest(
+        JaxsegFile(
+            path=pathlib.Path(before),
+            container="jaxseg",
+            tensors={},
+            name=config.model.name,
+            model=earlier,
+            class_names=None,
+        )
+    )
+    differences = fit.differences(network)
+    if differences is None:
+        differences = [f"its network is a {type(network).__name__}"]
+    if differences:
+        raise InputError(
+            f"Stage {name} cannot start from stage {before}: {', '.join(differences)}.",
+            "Give both the same config.model, but for the stride and what is used in training.",
+        )
+
+
+def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None:
+    """The scores of a run that has taken all its steps; None of another."""
+    try:
+        scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    steps = config.train.steps
+    if scores.get("step") != steps or steps not in whole_steps(folder.checkpoints):
+        return None
+    return scores

@@ -1,0 +1,254 @@
+"""The state of a run and the one jitted step that advances it."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+import ml_collections
+import optax
+
+from jaxseg.inference.whole_image import coarse_scores
+from jaxseg.losses import labelled_weight, named_loss
+from jaxseg.losses.inputs import checked_weights
+from jaxseg.metrics import coarse_confusion
+from jaxseg.models import normalize
+from jaxseg.ops.square_sum import square_sum
+from jaxseg.training.optimizers import parameter_name
+
+
+@flax.struct.dataclass
+class TrainState:
+    """Everything that a step changes.
+
+    Attributes:
+      step: int32 scalar, steps taken.
+      params: float32 parameters.
+      batch_stats: running statistics of batch norm ({} without).
+      opt_state: the optimiser's.
+      first_bad_step: int32 scalar, the first step whose loss, gradient or update was not finite;
+        -1 for none.
+      average: `{"params": ..., "batch_stats": ...}`, the moving average of both; {} where none is
+        kept.
+    """
+
+    step: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    first_bad_step: jax.Array
+    average: Any = flax.struct.field(default_factory=dict)
+
+    @property
+    def variables(self) -> dict:
+        """What `model.apply` takes to evaluate: the average, where one is kept."""
+        return self.average or {"params": self.params, "batch_stats": self.batch_stats}
+
+
+def create_state(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    seed: int,
+    image_size: tuple[int, int],
+    averaged: bool = False,
+) -> TrainState:
+    """A state at step 0.
+
+    Args:
+      model: the network.
+      optimizer: the optimiser.
+      seed: of the initial parameters.
+      image_size: (height, width) of an image the network can take; parameters do not depend on it.
+      averaged: whether it keeps a moving average of the parameters.
+    """
+    images = jnp.zeros((1, *image_size, 3), jnp.float32)
+    return state_at_start(model.init(jax.random.key(seed), images), optimizer, averaged)
+
+
+def state_at_start(
+    variables: dict, optimizer: optax.GradientTransformation, averaged: bool = False
+) -> TrainState:
+    """A state at step 0 with these variables."""
+    params, batch_stats = variables["params"], variables.get("batch_stats", {})
+    copy = jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
+    return TrainState(
+        step=jnp.int32(0),
+        params=params,
+        batch_stats=batch_stats,
+        opt_state=optimizer.init(params),
+        first_bad_step=jnp.int32(-1),
+        average=copy if averaged else {},  # a copy: the step donates each buffer once
+    )
+
+
+def make_train_step(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    loss: Mapping[str, Any] | ml_collections.ConfigDict | None = None,
+    seed: int = 0,
+    ignore_label: int = 255,
+    *,
+    accumulate: int = 1,
+    ema: float | None = None,
+    frozen: Callable[[str], bool] | None = None,
+) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
+    """A pure function (state, images, labels) -> (state, metrics), to be jitted.
+
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and
+    the step alone. Over a mesh, with the batch split and the state replicated, batch norm and loss
+    are those of the whole batch. The metrics, float32 scalars, are `loss`, `gradient_norm` (before
+    it is clipped) and `guessing`, what a cross-entropy is where every class has the same
+    probability, by which a loss is judged that does not fall; NaN for other losses.
+
+    Args:
+      model: the network.
+      optimizer: the optimiser.
+      loss: a run's `config.loss`, or some of its fields; None: the mean cross-entropy.
+      seed: of dropout.
+      ignore_label: the label of pixels that count nothing.
+      accumulate: how many parts the batch is worked through in, one after the other, for a gradient
+        of the whole: a part's activations are all that is in memory. The loss stays that of the
+        batch: "mean" is over all its labelled pixels (Caffe's `iter_size` averages the means of the
+        parts, which differs where parts have unequal numbers of them). OHEM, Dice and Lovász are no
+        sums over pixels: theirs is the mean of the parts', weighted by labelled pixels. Batch norm
+        normalises by a part's statistics, and its running ones take in every part, as Caffe's do.
+        Part j holds the images j, j + accumulate, ...: on devices that share a batch, each has a
+        share of each part.
+      ema: the decay d of the moving average; the state must keep one (`averaged`). After step t =
+        1, 2, ... it is average = d' * average + (1 - d') * value with d' = min(d, t / (9 + t)), so
+        that the random start is soon forgotten. Batch norm's running statistics are averaged like
+        the parameters, or they would be those of another network than the one that is evaluated.
+      frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
+        `jaxseg.training.optimizers.frozen`): its gradient is not computed and does not count in the
+        norm.
+
+    Raises:
+      InputError: an unknown loss, or not one class weight for each class.
+    """
+    fields: dict[str, Any] = {"name": "cross_entropy", "reduction": "mean", "class_weights": None}
+    fields |= dict(loss or {})
+    checked_weights(fields["class_weights"], model.num_classes)  # now, and not at the first step
+    loss_of = named_loss(**fields, ignore_label=ignore_label)
+
+    def count(labels):
+        """The labelled pixels of each image, or their weight."""
+        return labelled_weight(
+            labels,
+            model.num_classes,
+            ignore_label=ignore_label,
+            class_weights=fields["class_weights"],
+        )
+
+    def objective(params, batch_stats, images, labels, dropout_key):
+        if frozen is not None:
+            params = jax.tree_util.tree_map_with_path(
+                lambda path, w: jax.lax.stop_gradient(w) if frozen(parameter_name(path)) else w,
+                params,
+            )
+        heads, changed = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            normalize(images, model.preprocessing),
+            train=True,
+            method="heads",
+            mutable=["batch_stats"],
+            rngs={"dropout": dropout_key},
+        )
+        losses = [h.weight * loss_of(h.logits, labels, h.upsampling) for h in heads]
+        weight = jnp.float32(sum(h.weight for h in heads))
+        return sum(losses), (changed.get("batch_stats", {}), weight)
+
+    differentiate = jax.value_and_grad(objective, has_aux=True)
+
+    def in_parts(params, batch_stats, images, labels, dropout_key):
+        images, labels = _parts(images, accumulate), _parts(labels, accumulate)
+        if fields["reduction"] == "mean":
+            counts = count(labels).sum(axis=1)
+            shares = counts / jnp.maximum(counts.sum(), jnp.finfo(jnp.float32).tiny)
+        else:
+            shares = jnp.full(accumulate, 1 / accumulate)
+
+        def add_part(carry, part):
+            value, gradient, batch_stats = carry
+            images, labels, share, number = part
+            key = jax.random.fold_in(dropout_key, number)
+            (v, (batch_stats, weight)), g = differentiate(params, batch_stats, images, labels, key)
+            gradient = jax.tree.map(lambda total, g: total + share * g, gradient, g)
+            return (value + share * v, gradient, batch_stats), weight
+
+        start = (jnp.float32(0), jax.tree.map(jnp.zeros_like, params), batch_stats)
+        parts = (images, labels, shares, jnp.arange(accumulate))
+        (value, gradient, batch_stats), weights = jax.lax.scan(add_part, start, parts)
+        return (value, (batch_stats, weights[0])), gradient
+
+    def guessing(labels):
+        """The loss of a head that gives each class the same probability."""
+        if fields["name"] != "cross_entropy":
+            return jnp.nan
+        per_image = count(labels).sum() / labels.shape[0] if fields["reduction"] == "sum" else 1.0
+        return math.log(model.num_classes) * per_image
+
+    def train_step(state, images, labels):
+        dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
+        (value, (batch_stats, weight)), gradient = (in_parts if accumulate > 1 else differentiate)(
+            state.params, state.batch_stats, images, labels, dropout_key
+        )
+        norm = _norm(gradient)
+        updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
+        params, step = optax.apply_updates(state.params, updates), state.step + 1
+        # An update that is not finite shows in what it changed, and need be no array of its own.
+        sizes = jnp.stack([value, norm, _norm(params)])
+        bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
+        average = state.average
+        if ema is not None:
+            kept = 1 - jnp.minimum(ema, step / (9 + step))
+            now = {"params": params, "batch_stats": batch_stats}
+            average = jax.tree.map(  # what is frozen stays as it is, to the bit
+                lambda a, b: jnp.where(a == b, a, a + kept * (b - a)), average, now
+            )
+        state = TrainState(
+            step=step,
+            params=params,
+            batch_stats=batch_stats,
+            opt_state=opt_state,
+            first_bad_step=jnp.where(bad, step, state.first_bad_step),
+            average=average,
+        )
+        return state, {"loss": value, "gradient_norm": norm, "guessing": weight * guessing(labels)}
+
+    return train_step
+
+
+def make_eval_step(
+    model: nn.Module, ignore_label: int = 255
+) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
+    """A pure function (variables, images, labels, confusion) -> confusion, to be jitted.
+
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H', W'], of another size where images
+    were resized. The matrix is [C, C] integers, row = truth, as `jaxseg.metrics.scores` takes it;
+    begin with zeros. In int32 it counts 2,147,483,647 pixels of a class; add further ones up in
+    NumPy.
+
+    Args:
+      model: the network.
+      ignore_label: the label of pixels that are not counted.
+    """
+
+    def eval_step(variables, images, labels, confusion):
+        size = labels.shape[1:3]
+        scores, upsampling = coarse_scores(model, variables, images, size, layout=None)
+        return confusion + coarse_confusion(scores, labels, upsampling, ignore_label=ignore_label)
+
+    return eval_step
+
+
+def _parts(batch: jax.Array, count: int) -> jax.Array:
+    """[N, ...] to [count, N / count, ...]: element i of the batch is in part i % count."""
+    return batch.reshape(-1, count, *batch.shape[1:]).swapaxes(0, 1)
+
+
+def _norm(tree: Any) -> jax.Array:
+    """The Euclidean norm of all leaves together."""
+    return jnp.sqrt(sum(square_sum(leaf) for leaf in jax.tree.leaves(tree)))

@@ -1,0 +1,1 @@
+"""Pictures: labels in colours, rows of images, heat maps."""

@@ -1,0 +1,73 @@
+"""One picture that shows photo, truth, prediction and error side by side."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from jaxseg.data.source import DataInfo
+from jaxseg.report.document import IGNORED
+from jaxseg.visualization.sheet import INK, PAPER, sheet
+
+_WRONG = (220, 30, 30)
+
+
+def comparison(
+    rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], info: DataInfo, height: int = 240
+) -> Image.Image:
+    """A table of pictures: a row for each image; columns photo, truth, prediction and error.
+
+    Args:
+      rows: (image uint8 [H, W, 3], label uint8 [H, W], prediction uint8 [H, W]) triples.
+      info: the classes, for colours and the legend.
+      height: pixels that each image's height is scaled to.
+
+    Returns:
+      An RGB image. In the error column wrong pixels are red, right ones show the photo in grey, and
+      ignored ones are pale, as they are in the truth.
+    """
+    titles = ("photo", "truth", "prediction", "error")
+    return sheet(
+        [
+            [("" if line else title, tile) for title, tile in zip(titles, tiles, strict=True)]
+            for line, tiles in enumerate(_tiles(*row, info) for row in rows)
+        ],
+        height,
+        lambda width: legend(info, width),
+    )
+
+
+def colorize(labels: np.ndarray, info: DataInfo) -> np.ndarray:
+    """Label indices [H, W] as colours, uint8 [H, W, 3]; ignored pixels are pale."""
+    table = np.full((256, 3), IGNORED, np.uint8)
+    table[: info.num_classes] = info.palette
+    return table[labels]
+
+
+def _tiles(image, label, prediction, info):
+    grey = np.asarray(Image.fromarray(image).convert("L"))[..., None] // 2 + 110
+    error = np.broadcast_to(grey, image.shape).astype(np.uint8).copy()
+    error[prediction != label] = _WRONG
+    error[label == info.ignore_label] = IGNORED
+    return image, colorize(label, info), colorize(prediction, info), error
+
+
+def legend(info: DataInfo, width: int, *, errors: bool = True) -> Image.Image:
+    """Coloured squares with class names, wrapped to `width`; with `errors` that of wrong pixels."""
+    font = ImageFont.load_default(13)
+    entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", IGNORED)]
+    if errors:
+        entries.append(("wrong", _WRONG))
+    places, x, y = [], 0, 4
+    for name, _ in entries:
+        wide = 26 + round(font.getlength(name))
+        if x + wide > width:
+            x, y = 0, y + 22
+        places.append((x, y))
+        x += wide
+    page = Image.new("RGB", (width, y + 26), PAPER)
+    draw = ImageDraw.Draw(page)
+    for (name, color), (x, y) in zip(entries, places, strict=True):
+        draw.rectangle((x, y, x + 14, y + 14), color, outline=(160, 160, 160))
+        draw.text((x + 19, y - 1), name, INK, font)
+    return page

@@ -1,0 +1,57 @@
+"""Every recipe in configs/: it loads, and its network takes the sizes that it asks for."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from jaxseg.cli.config_options import read_config, read_stages
+from jaxseg.errors import InputError
+from jaxseg.models import list_models, model_from_config
+
+SPECS = [
+    *(f"quickstart.py{v}" for v in ("", ":fcn16s", ":fcn32s", ":deconvnet", ":pspnet")),
+    *(f"camvid_{n}.py{v}" for n in ("fcn8s", "deconvnet", "pspnet") for v in ("", ":full")),
+    *(f"{n}.py{v}" for n in ("fcn32s", "fcn16s") for v in ("", ":mean", ":cvpr")),
+    *(f"fcn8s.py{v}" for v in ("", ":mean", ":cvpr", ":staged", ":staged_mean", ":staged_cvpr")),
+    *(f"fcn8s_atonce.py{v}" for v in ("", ":mean")),
+    *(f"fcn_alexnet.py{v}" for v in ("", ":cvpr")),
+    "fcn_googlenet.py",
+    *(f"deconvnet.py{v}" for v in ("", ":stage_1", ":stage_2")),
+    *(f"pspnet_{n}.py{v}" for n in ("ade20k", "voc2012", "cityscapes") for v in ("", ":semseg")),
+]  # and each has its `:smoke`, which tests/test_recipes.py runs
+
+
+def test_none_is_forgotten(repository):
+    assert {spec.split(":")[0] for spec in SPECS} == {p.name for p in repository.glob("configs/*")}
+
+
+@pytest.mark.parametrize("spec", SPECS)
+def test_recipe(spec, repository):
+    for _, config in read_stages(str(repository / "configs" / spec)):
+        assert config.model.name in list_models()
+        check_sizes(config)
+
+
+def check_sizes(config):
+    """The network takes the images that the recipe gives it, and gives scores of their size."""
+    sizes = {config.augment.crop, config.eval.input_size, config.eval.crop}
+    sizes |= {config.data.scenes_size} if config.data.name == "scenes" else set()
+    model = model_from_config(config.model, 11)
+    variables = None
+    for size in filter(None, sizes):
+        x = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+        if variables is None:
+            variables = jax.eval_shape(model.init, jax.random.key(0), x)
+        heads = jax.eval_shape(functools.partial(model.apply, method="heads"), variables, x)
+        assert heads[0].upsampling.out_size == size
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["quickstart", "camvid_fcn8s", "camvid_deconvnet", "camvid_pspnet", "fcn8s", "deconvnet"],
+)
+def test_a_variant_that_is_none(name, repository):
+    with pytest.raises(InputError, match="no variant 'ful'"):
+        read_config(str(repository / f"configs/{name}.py:ful"), ())

@@ -1,0 +1,51 @@
+"""What the compiled evaluation keeps in memory, at Cityscapes' size with ADE20K's classes."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxseg
+from jaxseg.config import default_config
+from jaxseg.data import DataInfo
+from jaxseg.evaluation.evaluator import Evaluator
+
+SIZE = (1024, 2048)
+
+
+class Nothing:
+    """A data set of which only the classes are looked at."""
+
+    def __init__(self, classes):
+        self.info = DataInfo("nothing", tuple(map(str, range(classes))), ((0, 0, 0),) * classes)
+
+
+def temporary(classes, monkeypatch, name="pspnet_resnet50", **fields):
+    """Bytes beyond inputs and outputs that the count of one image needs, as XLA plans them."""
+    devices = jax.devices()[:1]
+    monkeypatch.setattr(
+        "jaxseg.evaluation.evaluator.make_mesh",
+        lambda *_: jax.sharding.Mesh(np.array(devices), ("data",)),
+    )
+    config = default_config()
+    config.eval.batch_size = 1
+    model = jaxseg.create_model(name, num_classes=classes, **fields)
+    evaluator = Evaluator(model, Nothing(classes), config)
+    image = jax.ShapeDtypeStruct((1, *SIZE, 3), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((1, *SIZE), jnp.uint8)
+    total = jax.ShapeDtypeStruct((classes, classes), jnp.int32)
+    like = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), like)
+    lowered = evaluator._count.lower(variables, image, labels, total, None)
+    return lowered.compile().memory_analysis().temp_size_in_bytes
+
+
+@pytest.mark.slow
+def test_memory_does_not_grow_with_classes_times_pixels(monkeypatch):
+    """Plain logits of 150 classes would take 1.26 GB, and their growth from 19 classes 1.1 GB."""
+    fields = {"depth": 14, "width": 0.02}
+    few, many = (temporary(classes, monkeypatch, **fields) for classes in (19, 150))
+    pixels = SIZE[0] * SIZE[1]
+    print(f"{few / 1e6:.0f} MB for 19 classes, {many / 1e6:.0f} MB for 150")
+    assert many < pixels * 150 * 4 / 8
+    assert many - few < pixels * (150 - 19) * 4 / 8

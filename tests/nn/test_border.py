@@ -1,0 +1,98 @@
+"""FCN's border, of which blocks leave out rows that are all alike."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from base import randomized
+
+from jaxseg.models.fcn import FCNVGG16
+from jaxseg.models.vgg import VGG16
+from jaxseg.nn.border import Block, blocks_within
+
+COUNTS = [count for _, count, _ in VGG16]
+
+
+def network(padding, size, **fields):
+    model = FCNVGG16(3, width=0.05, padding=padding, dropout=0.0, **fields)
+    images = np.random.default_rng(1).standard_normal((2, *size, 3)).astype(np.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), images)
+    return model, randomized(shapes), jnp.asarray(images)
+
+
+def value_and_gradient(model, variables, images):
+    def objective(variables):
+        logits = model.apply(variables, images, method="heads")[0].logits
+        return (logits * jnp.cos(jnp.arange(logits.size).reshape(logits.shape))).sum(), logits
+
+    (_, logits), gradient = jax.jit(jax.value_and_grad(objective, has_aux=True))(variables)
+    return logits, gradient
+
+
+@pytest.mark.parametrize(
+    ("padding", "size"),
+    [
+        (100, (1, 1)),
+        *(
+            pytest.param(*case, marks=pytest.mark.slow)
+            for case in [
+                (100, (33, 47)),
+                (100, (64, 50)),
+                (99, (40, 61)),
+                (93, (34, 35)),
+                (30, (5, 96)),
+            ]
+        ),
+    ],
+)
+def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding, size):
+    model, variables, images = network(padding, size)
+    got = value_and_gradient(model, variables, images)
+    assert any(block.left_out for block in model.bind(variables)._borders())
+    monkeypatch.setattr(FCNVGG16, "_borders", lambda self: [Block()] * 5)
+    want = value_and_gradient(model, variables, images)
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
+
+
+def test_rows_left_out_are_alike_and_the_next_ones_are_not():
+    """In the whole maps: as many as can be, for every block."""
+    model, variables, images = network(100, (41, 38))
+    _, found = model.apply(variables, images, method="heads", mutable=["features"])
+    for i, block in enumerate(blocks_within(100, COUNTS), 1):
+        rows = np.asarray(found["features"][f"pool{i}"])
+        alike = block.left_out // 2**i
+        for map_ in (rows, rows[:, ::-1], rows.swapaxes(1, 2), rows.swapaxes(1, 2)[:, ::-1]):
+            zone = map_[:, block.row : block.row + alike + 1]
+            np.testing.assert_array_equal(zone, zone[:, :1].repeat(alike + 1, axis=1))
+        beyond = rows[:, block.row : block.row + alike + 3]  # a row is spared for odd sizes
+        assert (beyond[:, -1] != beyond[:, 0]).any()
+
+
+def test_padding_of_one_has_nothing_to_leave_out():
+    assert blocks_within(1, COUNTS) == [Block(row=b.row) for b in blocks_within(1, COUNTS)]
+
+
+@pytest.mark.parametrize("why", ["batch norm", "features", "extents"])
+def test_nothing_is_left_out_where_somebody_looks(why):
+    model, variables, images = network(100, (9, 9), norm="batch" if why == "batch norm" else None)
+    if why == "extents":
+        variables |= {"extents": {"pool1": jnp.zeros((2, 2), int)}}
+    bound = model.bind(variables, mutable=["features"] if why == "features" else [])
+    assert bound._borders() == [Block()] * 5
+
+
+def test_features_are_the_whole_maps():
+    model, variables, images = network(100, (41, 38))
+    _, found = model.apply(variables, images, method="heads", mutable=["features"])
+    assert found["features"]["conv1_1"]["out"].shape[1:3] == (41 + 198, 38 + 198)
+
+
+def test_conv1_2_works_on_less():
+    model, variables, images = network(100, (500, 500))
+    jaxpr = jax.make_jaxpr(lambda v, x: model.apply(v, x, method="heads")[0].logits)(
+        variables, images[:1]
+    )
+    text = str(jaxpr)
+    assert "514,514" in text
+    assert "698,698" not in text

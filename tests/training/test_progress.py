@@ -1,0 +1,220 @@
+"""What a run tells while it goes."""
+
+import fcntl
+import json
+import os
+import pty
+import re
+import struct
+import subprocess
+import sys
+import termios
+import textwrap
+import time
+
+import numpy as np
+import pytest
+
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.config import default_config
+from jaxseg.errors import InputError
+from jaxseg.training.loggers import TensorBoard, WeightsAndBiases, check_boards
+from jaxseg.training.progress import Progress
+
+SCORES = {"mean_iou": 0.5, "pixel_accuracy": 0.75, "iou": [0.5], "absent": "nan"}
+
+
+@pytest.fixture
+def workdir(tmp_path):
+    return Workdir(tmp_path)
+
+
+def steps(workdir, first, last, start=None):
+    progress = Progress(workdir, first - 1 if start is None else start, 10, batch_size=4)
+    for step in range(first, last + 1):
+        progress.advance()
+        progress.training(step, 1 / step, 0.1, 2.0)
+    progress.close()
+
+
+def logged(workdir):
+    return [json.loads(line) for line in workdir.log.read_text().splitlines()]
+
+
+def test_lines(workdir, capsys):
+    progress = Progress(workdir, 0, 10, batch_size=4, boards=[TensorBoard(workdir, 0)])
+    time.sleep(0.05)
+    progress.waited(0.01)
+    progress.training(2, 0.25, 0.1, 2.0)
+    progress.evaluation(2, SCORES)
+    progress.picture(2, np.zeros((4, 6, 3), np.uint8))
+    progress.say("hello")
+    progress.close()
+    train, evaluation = logged(workdir)
+    assert 0 < train.pop("images_per_second") <= 2 * 4 / 0.05
+    assert 0 < train.pop("data_wait_share") <= 0.2
+    assert 0.01 < train.pop("memory_gib") < 1000
+    assert train == {
+        "kind": "train",
+        "step": 2,
+        "loss": 0.25,
+        "learning_rate": 0.1,
+        "gradient_norm": 2.0,
+    }
+    assert evaluation == {"kind": "eval", "step": 2, "mean_iou": 0.5, "pixel_accuracy": 0.75}
+    assert list((workdir.path / "tensorboard").glob("events.out.tfevents.*"))
+    out, err = capsys.readouterr()
+    assert out == "step 2: mean IoU 0.5000, pixel accuracy 0.7500\nhello\n"
+    assert err == ""  # no bar where there is no terminal
+
+
+def test_pauses_do_not_count_as_training(workdir):
+    progress = Progress(workdir, 0, 10, batch_size=4)
+    time.sleep(0.2)
+    progress.paused(0.19)
+    progress.training(1, 1.0, 0.1, 1.0)
+    progress.close()
+    assert logged(workdir)[0]["images_per_second"] > 4 / 0.2
+
+
+def test_later_steps_are_forgotten(workdir):
+    """A run that goes on from step 4 writes steps 5 and 6 again."""
+    steps(workdir, 1, 6)
+    steps(workdir, 5, 8)
+    assert [e["step"] for e in logged(workdir)] == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        b'{"kind": "train", "st',
+        b"\xff\xfe\n",
+        b"[1]\n",
+        b"5\n",
+        b"{}\n",
+        b"\0\0\n",
+        b'{"step": null}\n',
+    ],
+)
+def test_damaged_lines_are_dropped(workdir, junk):
+    steps(workdir, 1, 3)
+    whole = workdir.log.read_bytes()
+    workdir.log.write_bytes(whole + junk)
+    steps(workdir, 4, 4)
+    assert [e["step"] for e in logged(workdir)] == [1, 2, 3, 4]
+    assert workdir.log.read_bytes().startswith(whole)
+    assert not list(workdir.path.glob("*.tmp"))
+
+
+def test_other_processes_are_silent(workdir, capsys):
+    progress = Progress(workdir, 0, 10, batch_size=4, enabled=False)
+    progress.advance()
+    progress.waited(1)
+    progress.paused(1)
+    progress.training(1, 1.0, 0.1, 1.0)
+    progress.evaluation(1, SCORES)
+    progress.picture(1, np.zeros((4, 6, 3), np.uint8))
+    progress.say("hello")
+    progress.close()
+    assert capsys.readouterr() == ("", "")
+    assert not list(workdir.path.iterdir())
+
+
+def test_bar_on_a_terminal(tmp_path):
+    code = f"""
+        import time
+        from jaxseg.training.progress import Progress
+        from jaxseg.checkpoint.workdir import Workdir
+        progress = Progress(Workdir({str(tmp_path)!r}), 0, 10, batch_size=4)
+        for step in range(1, 6):
+            time.sleep(0.15)
+            progress.advance()
+            progress.training(step, 0.125, 0.003, 1.0)
+        progress.say("a line above the bar")
+        progress.close()
+    """
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 120, 0, 0))
+    run = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+    )
+    os.close(follower)
+    shown = b""
+    try:
+        while chunk := os.read(leader, 4096):
+            shown += chunk
+    except OSError:  # how Linux says that the other end was closed
+        pass
+    os.close(leader)
+    assert run.wait(timeout=60) == 0
+    text = shown.decode()
+    assert re.search(r"\b4/10 \[\d\d:\d\d<\d\d:\d\d, ", text), text  # time so far < time left
+    assert re.search(r"loss 0\.1250, lr 0\.003, \d+\.\d images/s, data wait 0%, ", text), text
+    assert re.search(r" \d+\.\d GiB", text), text
+    assert "a line above the bar\r\n" in text
+
+
+class FakeWandb:
+    """The part of the package that is used, writing down what it is told."""
+
+    Error = type("Error", (Exception,), {})
+
+    def __init__(self, refuses=False):
+        self.refuses, self.said = refuses, []
+
+    def init(self, **fields):
+        if self.refuses:
+            raise self.Error("api_key not configured (no-tty).\nmore")
+        self.said.append(("init", fields))
+        return self
+
+    def log(self, values, step):
+        self.said.append((step, values))
+
+    def Image(self, array):
+        return array.shape
+
+    def finish(self):
+        self.said.append(("finish", {}))
+
+
+def test_weights_and_biases(workdir, monkeypatch):
+    """What it is sent, and that a run which goes on is the same one there."""
+    wandb = FakeWandb()
+    monkeypatch.setitem(sys.modules, "wandb", wandb)
+    config = default_config()
+    for start in (0, 2, 0):
+        board = WeightsAndBiases(workdir, start, "streets", config)
+        progress = Progress(workdir, start, 10, batch_size=4, boards=[board])
+        progress.training(start + 1, 0.25, 0.1, 2.0)
+        progress.evaluation(start + 1, SCORES)
+        progress.picture(start + 1, np.zeros((4, 6, 3), np.uint8))
+        progress.close()
+    (_, first), (step, train), (_, scores), (_, picture), (end, _), *later = wandb.said
+    assert (first["project"], first["name"], first["resume"]) == (
+        "streets",
+        workdir.path.name,
+        "allow",
+    )
+    assert first["config"]["optim.lr"] == config.optim.lr
+    assert step == 1 and train["train/loss"] == 0.25
+    assert scores == {"eval/mean_iou": 0.5, "eval/pixel_accuracy": 0.75}
+    assert (picture, end) == ({"predictions": (4, 6, 3)}, "finish")
+    again, anew = (fields["id"] for what, fields in later if what == "init")
+    assert again == first["id"] != anew
+
+
+def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", FakeWandb(refuses=True))
+    with pytest.raises(InputError, match=r"start: api_key not configured \(no-tty\)\. Log in"):
+        WeightsAndBiases(workdir, 0, "streets", default_config())
+    monkeypatch.undo()
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    log = default_config().log
+    check_boards(log)
+    log.wandb = "streets"
+    with pytest.raises(InputError, match=r"pip install 'jaxseg\[wandb\]'"):
+        check_boards(log)

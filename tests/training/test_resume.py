@@ -1,0 +1,159 @@
+"""A run that was killed and started again ends bit for bit as one that was not."""
+
+import json
+import os
+import random
+import re
+import signal
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint.workdir import Workdir
+
+
+def entries(workdir):
+    """The log by kind and step, without what depends on time; fails on a duplicate."""
+    log = {}
+    for line in workdir.log.read_text().splitlines():
+        entry = json.loads(line)
+        assert (entry["kind"], entry["step"]) not in log
+        drop = ("images_per_second", "data_wait_share", "memory_gib")
+        log[entry["kind"], entry["step"]] = {k: v for k, v in entry.items() if k not in drop}
+    return log
+
+
+def kill_when(run, condition):
+    """Kills the process group of `run` as soon as `condition()`; returns whether that was so."""
+    deadline = time.monotonic() + 300
+    while run.poll() is None and time.monotonic() < deadline:
+        if condition():
+            os.killpg(run.pid, signal.SIGKILL)
+            run.communicate()
+            return True
+        time.sleep(0.002)
+    run.communicate()
+    return False
+
+
+def assert_same_run(killed, finished, config, restored):
+    expected, _ = restored(finished.path, config)
+    got, position = restored(killed.path, config)
+    assert position["step"] == 40
+    jax.tree.map(np.testing.assert_array_equal, got, expected)
+    assert entries(killed) == entries(finished)
+    assert killed.scores.read_text() == finished.scores.read_text()
+    assert killed.picture.read_bytes() == finished.picture.read_bytes()
+    assert {p.name for p in killed.checkpoints.iterdir()} == {
+        p.name for p in finished.checkpoints.iterdir()
+    }
+
+
+def test_killed_and_started_again(finished_command, words, process, tiny, restored, tmp_path):
+    killed = Workdir(tmp_path / "run")
+
+    def reached():
+        return killed.log.exists() and '"step": 12,' in killed.log.read_text()
+
+    run = process(*words(killed.path), start_new_session=True)
+    assert kill_when(run, reached)
+    assert not killed.scores.exists()
+
+    run = process(*words(killed.path))
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    assert "going on from step " in out
+    assert len(out.splitlines()) < 30 and "\r" not in out  # quiet in a pipe
+    assert_same_run(killed, finished_command[0], tiny(), restored)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_path, number):
+    """It takes the step to its end, saves it, says so, and ends within seconds with code 75."""
+    asked = Workdir(tmp_path / "run")
+    run = process(*words(asked.path, {"checkpoint.every_steps": 40}))
+    while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
+        assert run.poll() is None
+        time.sleep(0.01)
+    began = time.monotonic()
+    run.send_signal(number)
+    _, err = run.communicate(timeout=300)
+    assert time.monotonic() - began < 30
+    assert run.returncode == 75
+    step = int(re.fullmatch(r"stopped at step (\d+) of 40: .*\n", err)[1])
+    assert 12 <= step < 40
+    assert step == whole_steps(asked.checkpoints)[-1] == max(s for _, s in entries(asked))
+
+    run = process(*words(asked.path))
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    assert f"going on from step {step} of 40" in out
+    assert_same_run(asked, finished_command[0], tiny(), restored)
+
+
+KILLS = 20
+
+# Everything that a step may depend on or carry with it.
+FULL = {
+    "train.accumulate": 2,
+    "optim.ema": 0.9,
+    "augment.crop": (32, 32),
+    "augment.scale": (0.7, 1.4),
+    "augment.rotation": 10.0,
+    "augment.blur": 0.3,
+    "checkpoint.every_steps": 2,
+}
+
+
+def unfinished(workdir):
+    """Names of checkpoints that are not, or not yet, whole."""
+    whole = map(str, whole_steps(workdir.checkpoints))
+    return {p.name for p in workdir.checkpoints.glob("*")} - set(whole)
+
+
+def a_moment(workdir, rng, kind):
+    """A condition for `kill_when`: in the start, in a step, or in one of the next saves."""
+    born, wait, saves = time.monotonic(), rng.uniform(0, 1), rng.randint(1, 4)
+    log = workdir.log.read_bytes() if workdir.log.exists() else b""
+    left, seen, stepped = unfinished(workdir), set(), []
+
+    def come():
+        if kind == "start":
+            return time.monotonic() > born + 10 * wait
+        if kind == "save":
+            seen.update(unfinished(workdir) - left)
+            return len(seen) >= saves
+        if not stepped and workdir.log.exists() and not log.startswith(workdir.log.read_bytes()):
+            stepped.append(time.monotonic())
+        return bool(stepped) and time.monotonic() > stepped[0] + wait
+
+    return come
+
+
+@pytest.mark.slow
+def test_killed_at_twenty_random_moments(words, process, tiny, restored, tmp_path):
+    """Half of them in a save, a quarter in steps, a quarter before the first."""
+    finished = Workdir(tmp_path / "finished")
+    run = process(*words(finished.path, FULL), devices=2)
+    assert (run.communicate(timeout=300)[1], run.returncode) == ("", 0)
+
+    rng, runs, kills, in_a_save = random.Random(0), 0, 0, 0
+    while kills < KILLS:
+        killed = Workdir(tmp_path / f"killed{runs}")
+        while True:
+            left = unfinished(killed)
+            moment = a_moment(killed, rng, ("step", "save", "start", "save")[kills % 4])
+            run = process(*words(killed.path, FULL), devices=2, start_new_session=True)
+            if not kill_when(run, moment if kills < KILLS else lambda: False):
+                break
+            kills += 1
+            in_a_save += bool(unfinished(killed) - left)
+        assert run.returncode == 0
+        assert_same_run(killed, finished, tiny(FULL), restored)
+        runs += 1
+    print(f"{kills} kills, {in_a_save} of them while a checkpoint was being written, {runs} runs")
+    assert in_a_save >= KILLS // 4
