@@ -1,5 +1,7 @@
 """The distribution, and the promise that a warning of jaxseg's own code is an error."""
 
+import ast
+import importlib.metadata
 import subprocess
 import sys
 import tomllib
@@ -54,7 +56,7 @@ def test_constraints_meet_the_lower_bounds(repository):
     ]
     extras = project["optional-dependencies"]
     needs = project["dependencies"] + extras["test"] + extras["torch"] + extras["dev"]
-    for python in ("3.11", "3.12"):
+    for python in ("3.11", "3.12", "3.13"):
         versions = {
             pin.name.lower().replace("_", "-"): next(iter(pin.specifier)).version
             for pin in pins
@@ -62,6 +64,41 @@ def test_constraints_meet_the_lower_bounds(repository):
         }
         for need in map(packaging.Requirement, needs):
             assert need.specifier.contains(versions[need.name.lower().replace("_", "-")]), need
+
+
+# Libraries that others of ours need and do not ask for; jaxlib, whose version is read.
+_NEEDED_BY_OTHERS = {"flatbuffers", "filelock", "importlib-resources", "jaxlib"}
+# An environment of its own has the converter to ONNX: docs/export.md.
+_ELSEWHERE = {"jax2onnx", "onnxruntime"}
+
+
+def test_what_is_imported_is_declared_and_the_other_way_round(repository):
+    packaging = pytest.importorskip("packaging.requirements")
+    project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
+    names = {"plain": project["dependencies"]} | project["optional-dependencies"]
+    declared = {
+        extra: {_usual(packaging.Requirement(need).name) for need in needs}
+        for extra, needs in names.items()
+    }
+    imported = set()
+    for file in (repository / "jaxseg").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.partition(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add((node.module or "").partition(".")[0])
+    of_import = importlib.metadata.packages_distributions() | {
+        "cv2": ["opencv-contrib-python-headless"],
+        "wandb": ["wandb"],
+    }
+    imported -= {"jaxseg", "__future__"} | _ELSEWHERE | set(sys.stdlib_module_names)
+    found = {_usual(name) for i in imported for name in of_import.get(i, [i])}
+    assert found - declared["plain"] - declared["opencv"] - declared["wandb"] == set()
+    assert declared["plain"] - found == _NEEDED_BY_OTHERS
+
+
+def _usual(name):
+    return name.lower().replace("_", "-")
 
 
 def test_import_raises_no_warning(repository):
