@@ -6,15 +6,15 @@ import pathlib
 import platform
 import re
 
-_LIMIT = 4 * 2**30  # bytes; beyond it those that were not read for longest are removed
+_LIMIT = 4 * 2**30  # bytes; beyond it JAX removes the programs that were not read for longest
 
 
 def keep_compiled_programs() -> None:
-    """Makes jax keep what takes it long to compile in `compiled_folder()`.
+    """Makes JAX keep what takes it long to compile in `compiled_folder()`, 4 GiB of it at most.
 
-    $JAX_COMPILATION_CACHE_DIR, jax's own setting, names another folder, and
-    $JAX_ENABLE_COMPILATION_CACHE=false keeps nothing. Where the folder cannot be made or written
-    to, nothing is kept either.
+    JAX's own settings go before: $JAX_COMPILATION_CACHE_DIR names another folder,
+    $JAX_COMPILATION_CACHE_MAX_SIZE another limit in bytes, and $JAX_ENABLE_COMPILATION_CACHE=false
+    keeps nothing. Where the folder cannot be made or written to, nothing is kept either.
     """
     import jax
 
@@ -24,12 +24,14 @@ def keep_compiled_programs() -> None:
     try:
         folder = compiled_folder()
         folder.mkdir(parents=True, exist_ok=True)
-        _make_room(folder, _LIMIT)
+        _remove_undated(folder)
     except (OSError, RuntimeError):  # no home, or one that is read-only
         return
     if os.access(folder, os.W_OK):
         jax.config.update("jax_compilation_cache_dir", str(folder))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+        if jax.config.jax_compilation_cache_max_size == -1:  # JAX's default: no limit
+            jax.config.update("jax_compilation_cache_max_size", _LIMIT)
 
 
 def compiled_folder() -> pathlib.Path:
@@ -52,13 +54,11 @@ def _processor() -> str:
     return f"{about}-{hashlib.sha256(flags[2].encode()).hexdigest()[:8]}" if flags else about
 
 
-def _make_room(folder: pathlib.Path, limit: int) -> None:
-    """Removes the files that were not read for longest, until there are at most `limit` bytes."""
-    files = [(file, file.stat()) for file in folder.iterdir() if file.is_file()]
-    files.sort(key=lambda pair: max(pair[1].st_atime, pair[1].st_mtime))
-    excess = sum(stat.st_size for _, stat in files) - limit
-    for file, stat in files:
-        if excess <= 0:
-            return
-        file.unlink(missing_ok=True)
-        excess -= stat.st_size
+def _remove_undated(folder: pathlib.Path) -> None:
+    """Removes programs without a date of last use, over which JAX stumbles when it makes room.
+
+    They are from a process that was killed while it wrote one, or from one that had no limit.
+    """
+    for program in folder.glob("*-cache"):
+        if not program.with_name(program.name.removesuffix("-cache") + "-atime").exists():
+            program.unlink(missing_ok=True)

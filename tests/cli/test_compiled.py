@@ -5,10 +5,9 @@ import subprocess
 import sys
 
 import jax
-import numpy as np
 import pytest
 
-from jaxseg.cli.compiled import _make_room, compiled_folder, keep_compiled_programs
+from jaxseg.cli.compiled import compiled_folder, keep_compiled_programs
 
 # A train step with a donated state: trained for three steps, and its parameters' bytes printed.
 STEPS = """
@@ -38,12 +37,16 @@ print(jax.config.jax_compilation_cache_dir)
 """
 
 
-def steps(home, **changes):
+def run(code, home, **changes):
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_")}
     environment |= {"XDG_CACHE_HOME": str(home), "JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""} | changes
-    done = subprocess.run(
-        [sys.executable, "-c", STEPS], env=environment, capture_output=True, text=True, check=True
+    return subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
     )
+
+
+def steps(home, **changes):
+    done = run(STEPS, home, **changes)
     (digest, hits, misses), folder = (line.split() for line in done.stdout.splitlines())
     assert "machine" not in done.stderr.lower()  # what XLA says of programs for another processor
     return digest, int(hits), int(misses), folder[0]
@@ -61,7 +64,11 @@ def test_the_second_process_compiles_nothing_and_gets_the_same(tmp_path):
 def unset(monkeypatch, tmp_path):
     """As in a process that has not been told of a folder, with an empty home."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    names = (
+        "jax_compilation_cache_dir",
+        "jax_compilation_cache_max_size",
+        "jax_persistent_cache_min_compile_time_secs",
+    )
     before = {name: getattr(jax.config, name) for name in names}
     jax.config.update("jax_compilation_cache_dir", None)
     yield tmp_path
@@ -88,12 +95,44 @@ def test_no_folder_to_be_had(unset, monkeypatch):
     assert jax.config.jax_compilation_cache_dir is None
 
 
+# Compiles four programs of some 3 KB each, reads the first once more, and lists what is kept.
+FOUR = """
+import pathlib, sys
+from jaxseg.cli import settle_process
+settle_process()
+import jax, numpy as np
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+def run(name):
+    def f(x): return x + 1
+    f.__name__ = name
+    jax.jit(f)(np.ones(3)).block_until_ready()
+run("first"), run("second")
+jax.clear_caches()
+run("first"), run("third"), run("fourth")
+folder = pathlib.Path(jax.config.jax_compilation_cache_dir)
+sizes = {path.name.split("-")[0][4:]: path.stat().st_size for path in folder.glob("*-cache")}
+print(jax.config.jax_compilation_cache_max_size, *sizes, max(sizes.values()))
+"""
+
+
+def four(home, **changes):
+    names = ("first", "second", "third", "fourth")
+    limit, *kept, size = run(FOUR, home, **changes).stdout.split()
+    return int(limit), [name for name in names if name in kept], int(size)
+
+
 def test_what_was_not_read_for_longest_makes_room(tmp_path):
-    for age, name in enumerate(("new", "old", "older")):
-        file = tmp_path / name
-        file.write_bytes(np.zeros(100, np.uint8))
-        os.utime(file, (1e9 - age, 1e9 - age))
-    _make_room(tmp_path, 300)
-    assert len(list(tmp_path.iterdir())) == 3
-    _make_room(tmp_path, 250)
-    assert {file.name for file in tmp_path.iterdir()} == {"new", "old"}
+    limit, kept, size = four(tmp_path / "all")
+    assert (limit, kept) == (4 * 2**30, ["first", "second", "third", "fourth"])
+    limit = str(int(size * 3.5))
+    kept = four(tmp_path / "three", JAX_COMPILATION_CACHE_MAX_SIZE=limit)[1]
+    assert kept == ["first", "third", "fourth"]
+
+
+def test_a_program_that_was_half_written_goes(unset):
+    folder = compiled_folder()
+    folder.mkdir(parents=True)
+    for name in ("whole-cache", "whole-atime", "half-cache"):
+        (folder / name).write_bytes(b"")
+    keep_compiled_programs()
+    assert {path.name for path in folder.iterdir()} == {"whole-cache", "whole-atime"}
