@@ -1,7 +1,6 @@
 """Clocks, compilations and memory."""
 
 import contextlib
-import resource
 import statistics
 import time
 from collections.abc import Callable, Iterator
@@ -9,6 +8,8 @@ from typing import Any
 
 import jax
 import jax.monitoring
+
+from jaxseg.utils.usage import peak_process_memory
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
 _MEMORY = ("temporary", "temp"), ("argument", "argument"), ("output", "output")
@@ -69,15 +70,11 @@ def peak_memory() -> dict[str, int]:
     """The most bytes that this process has had at a time: on the host, and on its first device.
 
     On the CPU, where they are the same memory, and where a device does not tell, only the former.
+    Windows tells of no process.
     """
-    peak = {"process": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024}
+    of_process = peak_process_memory()
+    peak = {} if of_process is None else {"process": of_process}
     statistics_of_device = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in statistics_of_device:
         peak["device"] = int(statistics_of_device["peak_bytes_in_use"])
     return peak
-
-
-def processor_seconds() -> float:
-    """Time that the processors have worked for this process and its children that have ended."""
-    usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
-    return sum(u.ru_utime + u.ru_stime for u in usage)

@@ -1,7 +1,6 @@
 """The four things that can be measured of a config: training, evaluation, data, compilation."""
 
 import itertools
-import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -14,7 +13,6 @@ from jaxseg.benchmark.measure import (
     compilations,
     milliseconds,
     peak_memory,
-    processor_seconds,
     program_memory,
     spread,
 )
@@ -25,6 +23,7 @@ from jaxseg.distributed.mesh import gather
 from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.training.setup import Program
+from jaxseg.utils.usage import processor_seconds, usable_processors
 
 _WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
 
@@ -69,7 +68,7 @@ def benchmark(
         "device": device.device_kind,
         "platform": device.platform,
         "devices": jax.device_count(),
-        "processors": len(os.sched_getaffinity(0)),
+        "processors": usable_processors(),
         "jax": jax.__version__,
     }
     split = "eval" if what == "eval" else "train"

@@ -126,7 +126,7 @@ def _words(args) -> list[str]:
 
 def _listed(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text()
+        text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text("utf-8")
     except (OSError, ValueError) as error:
         raise InputError(
             f"The list {path} cannot be read: {error}.", "Give a text file, one path a line."

@@ -65,7 +65,7 @@ def record(path: pathlib.Path, step: int) -> None:
         they made is made again.
     """
     try:
-        entries = [entry for entry in json.loads(path.read_text()) if entry["step"] < step]
+        entries = [entry for entry in json.loads(path.read_text("utf-8")) if entry["step"] < step]
     except (OSError, ValueError, KeyError, TypeError):
         entries = []
     text = json.dumps([*entries, {"step": step} | environment()], indent=1)

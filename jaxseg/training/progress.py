@@ -2,7 +2,6 @@
 
 import json
 import pathlib
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ import tqdm
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.training.loggers import Board
+from jaxseg.utils.usage import peak_process_memory
 
 
 class Progress:
@@ -87,14 +87,17 @@ class Progress:
             "gradient_norm": gradient_norm,
             "images_per_second": (step - self._step) * self._batch_size / seconds,
             "data_wait_share": min(self._waited / seconds, 1.0),
-            "memory_gib": peak_memory() / 2**30,
         }
+        memory = peak_memory()
+        if memory is not None:
+            entry["memory_gib"] = memory / 2**30
         self._step, self._time = step, now
         self._waited = self._paused = 0.0
         self._write("train", entry)
         self._bar.set_postfix_str(
             f"loss {loss:.4f}, lr {learning_rate:.2g}, {entry['images_per_second']:.1f} images/s, "
-            f"data wait {entry['data_wait_share']:.0%}, {entry['memory_gib']:.1f} GiB",
+            f"data wait {entry['data_wait_share']:.0%}"
+            + ("" if memory is None else f", {memory / 2**30:.1f} GiB"),
             refresh=False,
         )
 
@@ -130,12 +133,13 @@ class Progress:
             board.scalars(entry["step"], values)
 
 
-def peak_memory() -> int:
-    """The most bytes that the first device has held so far; of a CPU, that this process has."""
+def peak_memory() -> int | None:
+    """The most bytes that the first device has held so far; of a CPU, that this process has.
+
+    None where the system does not tell.
+    """
     statistics = jax.local_devices()[0].memory_stats() or {}
-    unit = 1 if sys.platform == "darwin" else 1024
-    of_process = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return statistics.get("peak_bytes_in_use", of_process)
+    return statistics.get("peak_bytes_in_use", peak_process_memory())
 
 
 def _forget_after(log: pathlib.Path, step: int) -> None:

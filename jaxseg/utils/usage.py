@@ -1,0 +1,32 @@
+"""What this process has taken of the machine: memory and processor time."""
+
+import os
+import sys
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None  # type: ignore[assignment]
+
+
+def peak_process_memory() -> int | None:
+    """The most bytes that this process has held at a time; None where the system does not tell."""
+    if resource is None:
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def processor_seconds() -> float:
+    """Time that the processors have worked for this process and its children that have ended."""
+    if resource is None:
+        return sum(os.times()[:4])
+    usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return sum(u.ru_utime + u.ru_stime for u in usage)
+
+
+def usable_processors() -> int:
+    """How many processors this process may run on."""
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

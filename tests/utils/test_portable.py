@@ -1,0 +1,49 @@
+"""Nothing of jaxseg needs what only some systems have: training starts on Windows."""
+
+import subprocess
+import sys
+
+# What Python's own documentation lists as Unix only. Other libraries ask for some of it, too, and
+# know what to do without: they are imported before.
+IMPORTS = """
+import importlib, os, pkgutil, signal, sys
+import flax.linen, grain, jax.experimental.multihost_utils, optax, scipy.ndimage, tensorboardX, tqdm
+import orbax.checkpoint, tensorflow_datasets
+tensorflow_datasets.core.GeneratorBasedBuilder, tensorflow_datasets.features.Image
+for name in ("fcntl", "grp", "posix", "pty", "pwd", "resource", "syslog", "termios", "tty"):
+    sys.modules[name] = None
+for module, names in (
+    (os, "execv fork getuid kill sched_getaffinity uname wait4"),
+    (signal, "SIGKILL SIGUSR1 SIGUSR2 SIGHUP SIGALRM alarm pthread_sigmask"),
+):
+    for name in names.split():
+        delattr(module, name)
+
+import jaxseg
+modules = [found.name for found in pkgutil.walk_packages(jaxseg.__path__, "jaxseg.")]
+for name in modules:
+    if not name.endswith("__main__"):
+        importlib.import_module(name)
+from jaxseg.utils.usage import peak_process_memory, processor_seconds, usable_processors
+assert peak_process_memory() is None
+assert processor_seconds() > 0 and usable_processors() > 0
+print(len(modules))
+"""
+
+
+def test_every_module_is_imported_without_what_only_unix_has():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 100
+
+
+def test_usage_is_told_where_the_system_tells():
+    code = (
+        "from jaxseg.utils.usage import peak_process_memory, processor_seconds\n"
+        "before = peak_process_memory(), processor_seconds()\n"
+        "big = bytes(range(256)) * 400_000\n"
+        "print(peak_process_memory() - before[0], processor_seconds() - before[1])\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    memory, seconds = map(float, done.stdout.split())
+    assert 60e6 < memory < 300e6 and 0 < seconds < 60
