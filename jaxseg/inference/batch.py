@@ -22,7 +22,8 @@ from jaxseg.errors import InputError
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import Photograph
 from jaxseg.inference.network import Network
-from jaxseg.visualization.panel import colorize, legend
+from jaxseg.visualization.palette import colorize, palette_image
+from jaxseg.visualization.panel import legend
 
 DESCRIPTION = "classes"  # the name of the files that describe the results
 MAX_PIXELS = 2**23  # of a photograph that a network sees whole
@@ -242,7 +243,7 @@ class _Results:
             ".overlay.jpg": lambda file: _overlay(image, labels, self._info).save(
                 file, "JPEG", quality=90
             ),
-            ".png": lambda file: _indexed(labels, self._info).save(file, "PNG"),
+            ".png": lambda file: palette_image(labels, self._info).save(file, "PNG"),
         }
         self._describe()
         for suffix, content in contents.items():
@@ -288,13 +289,6 @@ def _is_whole(path: pathlib.Path) -> bool:
             return file.read() == end
     except OSError:  # there is none, or it is empty
         return False
-
-
-def _indexed(labels: np.ndarray, info: DataInfo) -> Image.Image:
-    image = Image.fromarray(labels)
-    colours = colorize(np.arange(256, dtype=np.uint8)[None], info)
-    image.putpalette(colours.tobytes())
-    return image
 
 
 def _overlay(image: np.ndarray, labels: np.ndarray, info: DataInfo) -> Image.Image:

@@ -7,7 +7,8 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import DataInfo, Example
-from jaxseg.report.document import IGNORED, data_url, document, in_colours
+from jaxseg.report.document import data_url, document
+from jaxseg.visualization.palette import IGNORED, palette_image
 
 _STYLE = """
 :root { color-scheme: light dark; --cover: 0.5; font: 15px/1.45 system-ui, sans-serif; }
@@ -56,7 +57,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
         figures.append(
             f'<figure><div class="both"><img src="{data_url(Image.fromarray(image), "JPEG")}" '
             f'alt="{html.escape(name)}" width="{label.shape[1]}" height="{label.shape[0]}">'
-            f'<img src="{data_url(in_colours(label, info), "PNG")}" alt=""></div>'
+            f'<img src="{data_url(palette_image(label, info), "PNG")}" alt=""></div>'
             f"<figcaption>{html.escape(name)} <span>{label.shape[1]}×{label.shape[0]}: "
             f"{html.escape(_contents(counts, info))}</span></figcaption></figure>"
         )

@@ -6,13 +6,9 @@ import io
 import os
 import pathlib
 
-import numpy as np
 from PIL import Image
 
-from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
-
-IGNORED = (235, 235, 235)
 
 
 def document(title: str, style: str, body: str, script: str) -> str:
@@ -45,15 +41,6 @@ def data_url(image: Image.Image, kind: str, quality: int = 92) -> str:
     options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {"optimize": True}
     image.save(file, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
-
-
-def in_colours(label: np.ndarray, info: DataInfo) -> Image.Image:
-    """Labels uint8 [H, W] as a palette image of the classes' colours; what is ignored is pale."""
-    table = np.full((256, 3), IGNORED, np.uint8)
-    table[: info.num_classes] = info.palette
-    image = Image.fromarray(label)
-    image.putpalette(table.tobytes())
-    return image
 
 
 def check_place(path: pathlib.Path) -> None:

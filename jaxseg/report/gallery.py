@@ -7,8 +7,9 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.source import DataInfo, Example
-from jaxseg.report.document import IGNORED, data_url, in_colours
+from jaxseg.report.document import data_url
 from jaxseg.report.measure import Measured
+from jaxseg.visualization.palette import IGNORED, palette_image
 
 _WIDEST = 800  # pixels of an embedded picture
 _SMALL = 240  # narrower pictures show their pixels
@@ -92,12 +93,12 @@ def _view(k: int, run: Measured, index: int, example: Example, info: DataInfo) -
         ("photo", _photo(example.image), f"Photograph {name}"),
         (
             "truth",
-            _flat(in_colours(example.label, info)),
+            _flat(palette_image(example.label, info)),
             f"Truth: {_contents(example.label, info)}",
         ),
         (
             "prediction",
-            _flat(in_colours(prediction, info)),
+            _flat(palette_image(prediction, info)),
             f"Prediction of {run_name}: {_contents(prediction, info)}",
         ),
         (

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from jaxseg.data.source import DataInfo
-from jaxseg.report.document import IGNORED
+from jaxseg.visualization.palette import IGNORED, colorize
 from jaxseg.visualization.sheet import INK, PAPER, sheet
 
 _WRONG = (220, 30, 30)
@@ -35,13 +35,6 @@ def comparison(
         height,
         lambda width: legend(info, width),
     )
-
-
-def colorize(labels: np.ndarray, info: DataInfo) -> np.ndarray:
-    """Label indices [H, W] as colours, uint8 [H, W, 3]; ignored pixels are pale."""
-    table = np.full((256, 3), IGNORED, np.uint8)
-    table[: info.num_classes] = info.palette
-    return table[labels]
 
 
 def _tiles(image, label, prediction, info):

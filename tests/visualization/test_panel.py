@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxseg.data import DataInfo
-from jaxseg.visualization.panel import colorize, comparison
+from jaxseg.visualization.palette import colorize
+from jaxseg.visualization.panel import comparison
 
 INFO = DataInfo("pets", ("ground", "cat"), ((10, 20, 30), (200, 100, 0)))
 RED, PALE = (220, 30, 30), (235, 235, 235)
