@@ -17,7 +17,7 @@ import pytest
 
 from jaxseg.cli import run
 from jaxseg.config import default_config
-from jaxseg.data import Augment, VocFolder, open_data, prepare, train_batches
+from jaxseg.data import Augment, VocFolder, open_data, published, train_batches
 from jaxseg.data.archives import Archive, fetch, unpack
 from jaxseg.data.check import check_data
 from jaxseg.data.records import Records, write_records
@@ -263,8 +263,8 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
         archive.add(devkit.root, "VOCdevkit/VOC2012")
     md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
     voc = Archive("http://127.0.0.1:9/voc.tar", md5, "VOCdevkit/VOC2012")
-    published = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
-    monkeypatch.setattr(prepare, "_PUBLISHED", published)
+    sets = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
+    monkeypatch.setattr(published, "PUBLISHED", sets)
     assert run(["prepare", "voc2012", "--data-dir", str(tmp_path / "data")]) == 0
     source = open_data(data(tmp_path / "data/voc2012", name="voc2012"), "train")
     assert (len(source), source.info.name, source.info.splits["train"]) == (5, "voc2012", 1464)

@@ -12,7 +12,7 @@ import tensorflow_datasets as tfds
 from PIL import Image
 
 from jaxseg.config import default_config
-from jaxseg.data import Augment, archives, open_data, prepare, train_batches
+from jaxseg.data import Augment, archives, open_data, published, train_batches
 from jaxseg.errors import InputError
 
 
@@ -144,8 +144,8 @@ def voc_archives(devkit, folder, monkeypatch):
         file.add(devkit.root, "VOCdevkit/VOC2012")
     md5 = hashlib.md5((folder / "voc.tar").read_bytes()).hexdigest()
     voc = archives.Archive("http://127.0.0.1:9/voc.tar", md5, "VOCdevkit/VOC2012")
-    published = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
-    monkeypatch.setattr(prepare, "_PUBLISHED", published)
+    sets = {"voc2012": ((voc,), "VOCdevkit/VOC2012", ("train", "val"))}
+    monkeypatch.setattr(published, "PUBLISHED", sets)
 
 
 def test_our_builder_holds_what_the_folder_holds(devkit, tmp_path, monkeypatch):

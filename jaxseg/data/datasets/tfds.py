@@ -37,7 +37,7 @@ KNOWN = {
         {1: 0, 2: 1, 3: 2},
     ),
     "cityscapes": Known(cityscapes.INFO, "image_left", "segmentation_label", cityscapes.VALUES),
-    # built by sets/tfds_builders.py
+    # built by datasets/tfds_builders.py
     "voc2012_segmentation": Known(voc2012.INFO, "image", "segmentation_mask", None),
     "ade20k_segmentation": Known(ade20k.INFO, "image", "segmentation_mask", None),
     "camvid_segmentation": Known(camvid.INFO, "image", "segmentation_mask", None),

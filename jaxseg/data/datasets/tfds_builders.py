@@ -10,16 +10,15 @@ Masks hold class indices and 255, ignore. TensorFlow is not needed, neither to b
 """
 
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from jaxseg.config import default_config
 from jaxseg.data.datasets import ade20k, camvid, voc2012
-from jaxseg.data.listing import Pairs
-from jaxseg.data.prepare import unpacked, usual_splits
-from jaxseg.data.registry import list_data
+from jaxseg.data.listing import Listing, Pairs
+from jaxseg.data.published import unpacked, usual_splits
 from jaxseg.data.source import DataInfo
 from jaxseg.data.voc_folder import LISTS
 
@@ -28,10 +27,11 @@ class _Segmentation(
     tfds.core.GeneratorBasedBuilder,
     skip_registration=True,  # type: ignore[call-arg]
 ):
-    """A data set of `jaxseg.data.registry`: photographs as they were published, and masks."""
+    """A data set in a folder: photographs as they were published, and masks."""
 
     VERSION = tfds.core.Version("1.0.0")
     classes: DataInfo
+    files: Callable[[Path, str], Listing]  # of the root and a split
     photo_format: str = "jpeg"
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -57,10 +57,8 @@ class _Segmentation(
         manual = Path(dl_manager.download_dir) / "manual"
         manual.mkdir(parents=True, exist_ok=True)
         root = self._root(manual)
-        config = default_config().data
-        config.name, config.root = self.classes.name, str(root)
         return {
-            split: self._generate_examples(Pairs(list_data(config, split)))
+            split: self._generate_examples(Pairs(type(self).files(root, split)))
             for split in self._splits(root)
         }
 
@@ -77,19 +75,19 @@ class _Segmentation(
 class Voc2012Segmentation(_Segmentation):
     """PASCAL VOC 2012 segmentation, with SBD's labels where VOC has none."""
 
-    classes = voc2012.INFO
+    classes, files = voc2012.INFO, staticmethod(voc2012.voc2012)
 
 
 class Ade20kSegmentation(_Segmentation):
     """ADE20K in its 150-class form, SceneParse150."""
 
-    classes = ade20k.INFO
+    classes, files = ade20k.INFO, staticmethod(ade20k.ade20k)
 
 
 class CamvidSegmentation(_Segmentation):
     """CamVid in the 11 classes of SegNet; put its folder CamVid into downloads/manual."""
 
-    classes = camvid.INFO
+    classes, files = camvid.INFO, staticmethod(camvid.camvid)
     photo_format = "png"
 
     def _root(self, manual: Path) -> Path:
