@@ -8,12 +8,17 @@
 (1, 48, 64, 21)
 """
 
-from jaxseg import losses, metrics, ops
-from jaxseg.inference import predict
-from jaxseg.inference.network import load_run
-from jaxseg.models import create_model, features, list_models, normalize, transplant
-from jaxseg.pretrained import load_pretrained
-from jaxseg.training.step import create_state, make_eval_step, make_train_step
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from jaxseg import losses, metrics, ops, pretrained
+    from jaxseg.inference.load import load
+    from jaxseg.inference.whole_image import predict
+    from jaxseg.models import create_model, features, list_models, normalize, transplant
+    from jaxseg.pretrained import load_pretrained
+    from jaxseg.pretrained.trained import load_run
+    from jaxseg.training.step import create_state, make_eval_step, make_train_step
 
 __version__ = "0.1.0"
 
@@ -22,6 +27,7 @@ __all__ = [
     "create_state",
     "features",
     "list_models",
+    "load",
     "load_pretrained",
     "load_run",
     "losses",
@@ -31,5 +37,37 @@ __all__ = [
     "normalize",
     "ops",
     "predict",
+    "pretrained",
     "transplant",
 ]
+
+# Where each name is. It is imported when it is first asked for: `python -m jaxseg --help` and the
+# commands that need no network do not wait for JAX.
+_MODULES = {
+    "create_model": "models",
+    "create_state": "training.step",
+    "features": "models",
+    "list_models": "models",
+    "load": "inference.load",
+    "load_pretrained": "pretrained",
+    "load_run": "pretrained.trained",
+    "make_eval_step": "training.step",
+    "make_train_step": "training.step",
+    "normalize": "models",
+    "predict": "inference.whole_image",
+    "transplant": "models",
+}
+
+
+def __getattr__(name: str):
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in _MODULES:
+        return importlib.import_module(f"jaxseg.{name}")
+    value = getattr(importlib.import_module(f"jaxseg.{_MODULES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*__all__, "__version__"])

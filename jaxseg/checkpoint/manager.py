@@ -15,9 +15,10 @@ import orbax.checkpoint as ocp
 from jax.tree_util import keystr
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxseg.checkpoint.steps import find_step, whole_steps
 from jaxseg.distributed.multihost import wait_for_others
 from jaxseg.errors import InputError
-from jaxseg.utils.bucket import absolute, is_bucket, reaching
+from jaxseg.utils.bucket import absolute, is_bucket
 
 State = TypeVar("State")
 
@@ -80,28 +81,8 @@ class Checkpoints:
         return max(whole_steps(self._folder), default=None)
 
     def find(self, which: str | int) -> int:
-        """The step that "last", "best" or a number names.
-
-        Raises:
-          InputError: there is none; the message lists those that there are.
-        """
-        steps = whole_steps(self._folder)
-        if not steps:
-            raise InputError(
-                f"{self._folder} holds no checkpoint.",
-                "Train first, or give another workdir.",
-            )
-        if which == "last":
-            return steps[-1]
-        if which == "best":
-            best = self._manager.best_step()
-            return best if best in steps else steps[-1]
-        if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
-            return int(which)
-        raise InputError(
-            f"There is no checkpoint '{which}'.",
-            f"Choose last, best, or one of {', '.join(map(str, steps))}.",
-        )
+        """As `find_step`."""
+        return find_step(self._folder, which)
 
     def save(self, step: int, state, position: dict, scores: dict | None = None) -> None:
         """Starts to save; returns as soon as `state` may change. `scores` must hold `mean_iou`."""
@@ -189,53 +170,6 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     handler.close()
     restored = restored["average"] if averaged else restored
     return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
-
-
-def check_fits(folder: pathlib.Path, step: int, variables: dict) -> None:
-    """Looks, without reading them, whether a checkpoint's arrays are those of a network.
-
-    Args:
-      folder: of the checkpoints.
-      step: one that is whole.
-      variables: `{"params": ..., "batch_stats": ...}` of the network; shapes will do.
-
-    Raises:
-      InputError: an array is missing, or there besides, or of another shape.
-    """
-    tree = _metadata(folder, step)
-    kept = _shapes({name: tree.get(name) or {} for name in ("params", "batch_stats")})
-    wanted = _shapes(variables)
-    for name in sorted(kept.keys() | wanted.keys(), key=lambda n: ("score" in n, n)):
-        here, there = kept.get(name), wanted.get(name)
-        if here == there:
-            continue
-        what = f"The checkpoint of step {step} in {folder}"
-        if here and there and "score" in name:
-            raise InputError(
-                f"{what} has scores of {here[-1]} classes, and the data set {there[-1]}.",
-                "Give the classes that the run was trained on, in their order.",
-            )
-        has = f"has {name} of shape {here}" if here is not None else f"lacks {name}"
-        takes = "has none" if there is None else f"has one of {there}"
-        raise InputError(
-            f"{what} is of another network than config.json describes: it {has}, and that network "
-            f"{takes}.",
-            "Restore the config.json that the run wrote, or train in another workdir.",
-        )
-
-
-def whole_steps(folder: pathlib.Path) -> list[int]:
-    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one.
-
-    Raises:
-      InputError: the folder is in a bucket that cannot be reached.
-    """
-    parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
-    if is_bucket(folder):
-        parts.append("commit_success.txt")
-    with reaching(folder):
-        found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
-        return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:

@@ -6,7 +6,7 @@ import re
 
 import ml_collections
 
-from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.config import flatten, load_config, save_config
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching

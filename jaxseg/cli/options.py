@@ -65,11 +65,14 @@ def open_network(args: argparse.Namespace):
       InputError: as `check_network`, or there is no such network.
     """
     check_network(args)
-    from jaxseg.inference.network import open_exported, open_run
+    from jaxseg.checkpoint.workdir import Workdir
+    from jaxseg.inference.load import load
+    from jaxseg.pretrained.folder import check_exported
 
     if args.weights is not None:
-        return open_exported(args.weights)
-    return open_run(args.workdir, parse_step(args.step))
+        check_exported(args.weights)
+        return load(args.weights)
+    return load(Workdir.existing(args.workdir).path, parse_step(args.step))
 
 
 def add_data_options(parser: Parser, first: bool = False) -> None:

@@ -17,10 +17,9 @@ from jaxseg import metrics
 from jaxseg.data import Example, Source, batch_shapes, eval_batches
 from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, to_devices
 from jaxseg.errors import InputError
-from jaxseg.evaluation.trained_run import load_trained
-from jaxseg.inference.padding import Layouts
+from jaxseg.evaluation.trained_run import open_run
+from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol
-from jaxseg.inference.whole_image import coarse_scores
 from jaxseg.utils.atomic import write_whole
 
 _FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
@@ -58,11 +57,11 @@ class Evaluator:
         ignore = source.info.ignore_label
 
         def count(variables, images, labels, total, layout):
-            scores, upsampling = coarse_scores(model, variables, images, labels.shape[1:3], layout)
-            return total + metrics.coarse_confusion(scores, labels, upsampling, ignore_label=ignore)
+            logits, upsampling = padded_logits(model, variables, images, labels.shape[1:3], layout)
+            return total + metrics.coarse_confusion(logits, labels, upsampling, ignore_label=ignore)
 
         def label(variables, images, size, layout):
-            return metrics.predict_labels(*coarse_scores(model, variables, images, size, layout))
+            return metrics.predict_labels(*padded_logits(model, variables, images, size, layout))
 
         whole, split = replicated(self._mesh), split_batch(self._mesh)
         self._label = jax.jit(
@@ -296,7 +295,7 @@ def evaluate_workdir(
       InputError: no run, no such checkpoint, a field with a wrong value, or the data set is missing
         or damaged.
     """
-    run = load_trained(workdir, step, fields)
+    run = open_run(workdir, step, fields)
     evaluator = Evaluator(run.model, run.source, run.config)
     if fields:
         evaluator.check(run.variables)

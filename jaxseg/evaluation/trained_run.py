@@ -1,4 +1,4 @@
-"""A run's network as training left it, with the pictures it is scored on."""
+"""A run's network as training left it, with the images it is scored on."""
 
 import dataclasses
 import pathlib
@@ -8,20 +8,19 @@ from typing import Any
 import flax.linen as nn
 import jax
 import ml_collections
+from flax.traverse_util import unflatten_dict
 
-from jaxseg.checkpoint.manager import Checkpoints, check_fits, restore_variables
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, set_field, validate
 from jaxseg.data import Source, open_data
 from jaxseg.distributed.mesh import make_mesh, to_every_device
 from jaxseg.models import model_from_config
-from jaxseg.training.optimizers import make_optimizer
-from jaxseg.training.step import create_state
+from jaxseg.pretrained.run import check_classes, read_run
 
 
 @dataclasses.dataclass(frozen=True)
-class Trained:
-    """What `load_trained` gives.
+class TrainedRun:
+    """A finished or stopped run with one of its checkpoints.
 
     Attributes:
       config: the run's config.
@@ -39,13 +38,13 @@ class Trained:
     step: int
 
 
-def load_trained(
+def open_run(
     workdir: str | pathlib.Path, step: str | int = "last", fields: Mapping[str, Any] | None = None
-) -> Trained:
-    """Opens what `train` left.
+) -> TrainedRun:
+    """Opens a run to score it.
 
     Args:
-      workdir: of the run.
+      workdir: what `train` left.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the run's, by dotted name.
 
@@ -59,17 +58,13 @@ def load_trained(
         set_field(config, name, value)
     validate(config)
     source = open_data(config.data, "eval", config.seed)
-    checkpoints = Checkpoints(
-        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best
+    file = read_run(folder.path, step)
+    check_classes(file, source.info)
+    variables = {"batch_stats": {}} | unflatten_dict(dict(file.tensors), sep="/")
+    return TrainedRun(
+        config,
+        source,
+        model_from_config(config.model, source.info.num_classes),
+        to_every_device(make_mesh(jax.device_count()), variables),
+        file.step or 0,
     )
-    step = checkpoints.find(step)
-    model = model_from_config(config.model, source.info.num_classes)
-    optimizer = make_optimizer(config.optim, config.train.steps)
-    size = config.eval.input_size or source.size(0)
-    like = jax.eval_shape(lambda: create_state(model, optimizer, config.seed, size))
-    check_fits(folder.checkpoints, step, like.variables)
-    checkpoints.close()
-    variables = to_every_device(
-        make_mesh(jax.device_count()), restore_variables(folder.checkpoints, step)
-    )
-    return Trained(config, source, model, variables, step)

@@ -1,8 +1,6 @@
 """Two networks, or a network and the dense CRF, asked as one."""
 
-import os
-import pathlib
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from scipy.special import softmax
@@ -11,9 +9,6 @@ from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.padding import Size
-
-if TYPE_CHECKING:
-    from jaxseg.inference.network import Network
 
 RULES = ("mean", "product")
 _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 100 bytes each
@@ -129,23 +124,3 @@ class WithCRF(_MostLikely):
                 "Scale the photograph down, or leave config.eval.crf unset.",
             )
         return mean_field(resize_image(image, size), likely, self._crf)
-
-
-def open_network(folder: str | os.PathLike, classes: int) -> "Network":
-    """The network of a run's workdir (its newest checkpoint), or of a folder of `convert`.
-
-    Raises:
-      InputError: it is neither, or has another number of classes.
-    """
-    from jaxseg.inference.network import open_exported, open_run  # loads Orbax: a second
-    from jaxseg.pretrained.folder import MODEL_FILE
-
-    path = pathlib.Path(folder).expanduser()
-    network = open_exported(path) if (path / MODEL_FILE).is_file() else open_run(path)
-    if network.info.num_classes != classes:
-        raise InputError(
-            f"The network in {folder} has {network.info.num_classes} classes, the one that it is "
-            f"to be joined with {classes}.",
-            "Give one that was trained on the same classes.",
-        )
-    return network

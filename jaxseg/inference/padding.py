@@ -22,6 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
+from jaxseg.models import normalize
+from jaxseg.models.logits import coarse_logits
 from jaxseg.nn.layers import within
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
@@ -101,22 +103,39 @@ class Layouts:
         return self._rows[height], self._columns[width]
 
 
+def padded_logits(
+    model: nn.Module, variables: Any, images: jax.Array, size: Size, layout: Layout | None
+) -> tuple[jax.Array, Upsampling | UpsamplingOfEach]:
+    """`coarse_logits`, also of images that lie in the upper left corners of a batch.
+
+    Args:
+      model: the network.
+      variables: its parameters and statistics.
+      images: uint8 [N, H, W, 3]; pixels beyond an image do not matter.
+      size: (height, width) that the logits are to be brought to; with a layout (H, W).
+      layout: where the images lie; None: each fills its place.
+    """
+    if layout is None:
+        return coarse_logits(model, variables, images, size)
+    return padded_heads(model, variables, normalize(images, model.preprocessing), layout)
+
+
 def padded_heads(
     model: nn.Module, variables: Any, images: jax.Array, layout: Layout
 ) -> tuple[jax.Array, UpsamplingOfEach]:
-    """The first head's scores of images that lie in the upper left corners of a batch.
+    """The first head's logits of images that lie in the upper left corners of a batch.
 
     They equal those of each image alone, up to the rounding of sums in another order.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
-      images: [N, H, W, 3] float32, normalised; what is beyond an image does not matter.
+      images: [N, H, W, 3] float32, normalised; pixels beyond an image do not matter.
       layout: where they lie.
 
     Returns:
-      The scores [N, h, w, C], and the map that brings each image's to its size; what that gives
-      beyond an image is undefined.
+      The logits [N, h, w, C], and the upsampling that brings each image's to its size; its values
+      beyond an image are undefined.
     """
     maps = _maps(model, variables, images.shape[1:3])[0]
     own = {path: layout.extents[:, i] for i, path in enumerate(maps, 1)}

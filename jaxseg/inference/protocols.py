@@ -13,11 +13,12 @@ from jaxseg.data.batches import round_up
 from jaxseg.data.boxes_file import read_boxes_of_all
 from jaxseg.errors import InputError
 from jaxseg.inference.crf.dense_crf import CRFS
-from jaxseg.inference.ensemble import Ensemble, WithCRF, open_network
+from jaxseg.inference.ensemble import Ensemble, WithCRF
 from jaxseg.inference.instances import InstanceWise
 from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.sliding import Sliding
-from jaxseg.inference.whole_image import label_images, likely_images, scored_images
+from jaxseg.inference.whole_image import image_labels, image_logits, image_probabilities
+from jaxseg.pretrained.trained import open_trained
 
 _RESIZED = 64  # what is resized is compiled for results of multiples of this size
 
@@ -71,7 +72,13 @@ def protocol(
     """
     inference = _alone(model, config, sizes)
     if config.ensemble is not None:
-        other = open_network(config.ensemble, model.num_classes)
+        other = open_trained(Path(config.ensemble).expanduser())
+        if other.info.num_classes != model.num_classes:
+            raise InputError(
+                f"The network in {config.ensemble} has {other.info.num_classes} classes, the one "
+                f"that it is to be joined with {model.num_classes}.",
+                "Give one that was trained on the same classes.",
+            )
         second = _alone(other.model, other.eval, sizes)
         inference = Ensemble(inference, second, other.variables, config.ensemble_rule)
     return inference if config.crf is None else WithCRF(inference, CRFS[config.crf])
@@ -167,16 +174,16 @@ class WholeImage:
         return self
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        return self._run(label_images, variables, image, size)
+        return self._run(image_labels, variables, image, size)
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
-        return self._run(likely_images, variables, image, size)
+        return self._run(image_probabilities, variables, image, size)
 
     def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The scores of each class before the softmax: float32 [height, width, C]."""
-        return self._run(scored_images, variables, image, size)
+        return self._run(image_logits, variables, image, size)
 
     def _run(self, function: Callable, variables, image, size):
         own = image.shape[:2]

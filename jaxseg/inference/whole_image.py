@@ -11,10 +11,8 @@ import numpy as np
 
 from jaxseg.data.decode import read_image
 from jaxseg.errors import InputError
-from jaxseg.inference.padding import Layout, Size, padded_heads
+from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
-from jaxseg.models import normalize
-from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
 
 def predict(
@@ -53,48 +51,33 @@ def predict(
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:
         likely = np.asarray(
-            likely_images(model, variables, jnp.asarray(image)[None], image.shape[:2])
+            image_probabilities(model, variables, jnp.asarray(image)[None], image.shape[:2])
         )[0]
         return likely.argmax(axis=-1).astype(np.uint8), likely
-    return np.asarray(label_images(model, variables, jnp.asarray(image)[None], image.shape[:2]))[0]
+    return np.asarray(image_labels(model, variables, jnp.asarray(image)[None], image.shape[:2]))[0]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def label_images(
+def image_labels(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
     """The classes of uint8 images [N, H, W, 3] at another size: uint8 [N, *size]."""
-    return predict_labels(*coarse_scores(model, variables, images, size, layout))
+    return predict_labels(*padded_logits(model, variables, images, size, layout))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def likely_images(
+def image_probabilities(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
     """Their classes' probabilities: float32 [N, *size, C]."""
-    logits, upsampling = coarse_scores(model, variables, images, size, layout)
+    logits, upsampling = padded_logits(model, variables, images, size, layout)
     return jax.nn.softmax(upsampling(logits))
 
 
 @functools.partial(jax.jit, static_argnums=(0, 3))
-def scored_images(
+def image_logits(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
-    """Their classes' scores before the softmax: float32 [N, *size, C]."""
-    logits, upsampling = coarse_scores(model, variables, images, size, layout)
+    """Their classes' logits: float32 [N, *size, C]."""
+    logits, upsampling = padded_logits(model, variables, images, size, layout)
     return upsampling(logits)
-
-
-def coarse_scores(
-    model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None
-) -> tuple[jax.Array, Upsampling | UpsamplingOfEach]:
-    """Scores [N, h, w, C] of uint8 images [N, H, W, 3], and the map that brings them to `size`.
-
-    With `layout` (of `jaxseg.inference.padding`) the images are those in the upper left corners,
-    and `size` is (H, W).
-    """
-    images = normalize(images, model.preprocessing)
-    if layout is not None:
-        return padded_heads(model, variables, images, layout)
-    head = model.apply(variables, images, method="heads")[0]
-    return head.logits, head.upsampling.resized(size)

@@ -1,9 +1,10 @@
 """Published weights: readers of their files, and what they are called inside."""
 
 from jaxseg.pretrained.export import export
-from jaxseg.pretrained.folder import load_exported, save_exported
+from jaxseg.pretrained.folder import save_exported
 from jaxseg.pretrained.load import load, load_pretrained, suggest
 from jaxseg.pretrained.report import ImportReport
+from jaxseg.pretrained.trained import load_exported
 
 __all__ = [
     "ImportReport",

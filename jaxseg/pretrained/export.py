@@ -10,9 +10,9 @@ import flax.linen as nn
 
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
-from jaxseg.pretrained.converters.jaxseg import read_weights
 from jaxseg.pretrained.folder import JaxsegFile, check_free, save_exported
 from jaxseg.pretrained.load import load, suggest
+from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.report import ImportReport
 
 
@@ -55,7 +55,9 @@ def export(
         )
     model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
     variables, report = load(model, file, source, head)
-    names = file.class_names if isinstance(file, JaxsegFile) and head == "keep" else None
+    names = None
+    if isinstance(file, JaxsegFile) and file.info is not None and head == "keep":
+        names = file.info.class_names if file.info.num_classes == classes else None
     origin = {
         "file": path.name,
         "sha256": None if path.is_dir() else _sha256(path),

@@ -15,11 +15,15 @@ from typing import Any
 
 import flax.linen as nn
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
-from flax.traverse_util import flatten_dict, unflatten_dict
+from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.data import DataInfo
+from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
 from jaxseg.nn.layers import field_names
@@ -39,12 +43,20 @@ class JaxsegFile(TensorFile):
       tensors: its variables by their paths, "params/conv1_1/kernel".
       name: the network's, as `create_model` takes it.
       model: the network with all its fields.
-      class_names: one for each class; None where they are not known.
+      info: names and colours of its classes; None where they are not known.
+      source: what a person wants to know about where the variables came from.
+      eval: of a run: its `config.eval`.
+      run: the run that it is of, if any.
+      step: of a run.
     """
 
     name: str
     model: nn.Module
-    class_names: tuple[str, ...] | None
+    info: DataInfo | None = None
+    source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    eval: ml_collections.ConfigDict | None = None
+    run: Workdir | None = None
+    step: int | None = None
 
 
 def save_exported(
@@ -116,33 +128,26 @@ def check_free(folder: str | os.PathLike) -> None:
         )
 
 
-def load_exported(folder: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
-    """A network and its variables, exactly as `save_exported` had them.
-
-    Returns:
-      The network with all its fields, and float32 arrays as its `apply` takes them.
-
-    Raises:
-      InputError: there is no such folder, or its two files are damaged or do not belong together.
-    """
-    file = read_exported(folder)
-    arrays = {path: jnp.array(array) for path, array in file.tensors.items()}
-    return file.model, unflatten_dict(arrays, sep="/")
-
-
-def read_exported(folder: str | os.PathLike) -> JaxsegFile:
-    """The network in a folder that `save_exported` wrote; its variables are read as they are used.
-
-    Raises:
-      InputError: as `load_exported`.
-    """
-    folder = pathlib.Path(folder)
-    if not (os.path.isfile(folder / MODEL_FILE) and os.path.isfile(folder / _VARIABLES)):
+def check_exported(folder: str | os.PathLike) -> None:
+    """Raises InputError where the two files of an exported network are not in `folder`."""
+    files = [pathlib.Path(folder) / name for name in (MODEL_FILE, _VARIABLES)]
+    if not all(map(os.path.isfile, files)):
         raise InputError(
             f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or {_VARIABLES}.",
             "Give a folder that `python -m jaxseg convert` wrote.",
         )
+
+
+def read_folder(folder: str | os.PathLike) -> JaxsegFile:
+    """The network in a folder that `save_exported` wrote; its variables are read as they are used.
+
+    Raises:
+      InputError: there is no such folder, or its two files are damaged or do not belong together.
+    """
+    folder = pathlib.Path(folder)
+    check_exported(folder)
     about = _read_about(folder / MODEL_FILE)
+    names = about["class_names"]
     places = read_safetensors(folder / _VARIABLES)
     if len(places) != about["tensors"] or {p.dtype for p in places.values()} != {np.dtype("<f4")}:
         raise InputError(
@@ -155,8 +160,15 @@ def read_exported(folder: str | os.PathLike) -> JaxsegFile:
         tensors=StoredArrays(folder / _VARIABLES, places),
         name=about["model"],
         model=about["network"],
-        class_names=about["class_names"],
+        info=None if names is None else unnamed_classes(len(names), names),
+        source=about["source"],
     )
+
+
+def unnamed_classes(count: int, names: Sequence[str] | None = None) -> DataInfo:
+    """Classes of no known data set, in VOC's colours."""
+    names = names or [f"class {i}" for i in range(count)]
+    return DataInfo("unnamed classes", tuple(names), voc_palette(count))
 
 
 def _changed_fields(name: str, model: nn.Module) -> dict[str, Any]:

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from jaxseg.pretrained.converters.jaxseg import read_weights
 from jaxseg.pretrained.load import load, suggest
+from jaxseg.pretrained.read import read_weights
 
 
 def starting_variables(

@@ -11,9 +11,9 @@ import numpy as np
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.nn.layers import check_choice
-from jaxseg.pretrained.converters.jaxseg import read_weights
 from jaxseg.pretrained.converters.registry import SOURCES
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
+from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.report import ImportReport
 from jaxseg.pretrained.tensor_file import TensorFile
 

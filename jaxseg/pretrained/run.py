@@ -1,13 +1,18 @@
 """The network of a run, from one of its checkpoints."""
 
+import json
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import ml_collections
 from flax.traverse_util import flatten_dict
 
-from jaxseg.checkpoint.manager import restore_variables, whole_steps
+from jaxseg.checkpoint.steps import find_step, saved_mean_iou
 from jaxseg.checkpoint.workdir import Workdir, run_folder
 from jaxseg.config import load_config
 from jaxseg.data import DataInfo, load_classes, open_data
@@ -17,54 +22,81 @@ from jaxseg.pretrained.folder import JaxsegFile
 
 
 def is_run(path: pathlib.Path) -> bool:
-    """Whether `read_run` may be asked: the folder has a run's config or lies in its checkpoints."""
+    """Whether the folder has a run's config, or is a checkpoint of a run."""
     return os.path.isfile(_workdir(run_folder(path)).config)
 
 
-def read_run(path: pathlib.Path) -> JaxsegFile:
+def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
     """The network that a run has trained, without its optimiser, and without its data set.
 
     Args:
-      path: a run's workdir, for its newest checkpoint (of a training in stages, that of the last
-        one that was started), or `WORKDIR/checkpoints/STEP`.
+      path: a run's workdir (of a training in stages, the last one that was started), or
+        `WORKDIR/checkpoints/STEP`.
+      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
 
     Raises:
-      InputError: there is no such checkpoint, or the run's config is damaged.
+      InputError: no run, no such checkpoint, one of another network than the config describes, or
+        a damaged file.
     """
+    from jaxseg.checkpoint.manager import restore_variables  # loads Orbax: a second
+
     path = run_folder(path)
     run = Workdir.existing(_workdir(path).path)
-    config, steps = load_config(run.config), whole_steps(run.checkpoints)
-    wanted = steps[-1:] if run.path == path else [s for s in steps if str(s) == path.name]
-    if not wanted:
-        there = f"it has {', '.join(map(str, steps))}" if steps else "it has none"
-        raise InputError(
-            f"The run {run.path} has no such checkpoint as {path}; {there}.",
-            "Give the workdir of a run that has saved one, or WORKDIR/checkpoints/STEP.",
-        )
-    tensors = flatten_dict(restore_variables(run.checkpoints, wanted[0]), sep="/")
-    classes = scored_classes(tensors)
-    info = class_info(run)
+    config = load_config(run.config)
+    found = find_step(run.checkpoints, step if run.path == path else path.name)
+    variables = restore_variables(run.checkpoints, found)
+    tensors = flatten_dict(variables, sep="/")
+    model = model_from_config(config.model, _classes(tensors))
+    _check_fits(tensors, model, config, f"The checkpoint of step {found} in {run.checkpoints}")
     return JaxsegFile(
         path=path,
         container="jaxseg",
         tensors=tensors,
-        notes=(f"These are the weights of step {wanted[0]}.",),
+        notes=(f"These are the weights of step {found}.",),
         name=config.model.name,
-        model=model_from_config(config.model, classes),
-        class_names=info.class_names if info and info.num_classes == classes else None,
+        model=model,
+        info=_class_info(run, config),
+        eval=config.eval,
+        run=run,
+        step=found,
     )
+
+
+def check_classes(file: JaxsegFile, info: DataInfo) -> None:
+    """Raises InputError where a run's network has another number of classes than `info`."""
+    if file.model.num_classes != info.num_classes:
+        raise InputError(
+            f"The checkpoint of step {file.step} in {file.path} has scores of "
+            f"{file.model.num_classes} classes, and the data set {info.num_classes}.",
+            "Give the classes that the run was trained on, in their order.",
+        )
+
+
+def saved_metrics(run: Workdir, step: int | None) -> dict[str, float] | None:
+    """The numbers in a run's `scores.json`, where they are of that step; else None.
+
+    Of a checkpoint that was scored on the way, only its mean IoU is known.
+    """
+    try:
+        scores = json.loads(run.scores.read_text(encoding="utf-8"))
+        if scores["step"] == step:
+            return {name: value for name, value in scores.items() if isinstance(value, float)}
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    mean_iou = None if step is None else saved_mean_iou(run.checkpoints, step)
+    return None if mean_iou is None else {"mean_iou": mean_iou}
 
 
 def _workdir(path: pathlib.Path) -> Workdir:
     return Workdir(path.parents[1] if path.parent.name == "checkpoints" else path)
 
 
-def scored_classes(tensors: Mapping[str, Any]) -> int:
-    """How many classes the variables of a network, by their paths, give scores of."""
+def _classes(tensors: Mapping[str, Any]) -> int:
+    """The number of classes of a network, by its variables."""
     return next(a.shape[-1] for name, a in tensors.items() if "score" in name.split("/")[-2])
 
 
-def class_info(run: Workdir) -> DataInfo | None:
+def _class_info(run: Workdir, config: ml_collections.ConfigDict) -> DataInfo | None:
     """Names and colours of a run's classes: of its own file or, where an older jaxseg has not
     written that, of its data set. None where neither is there.
 
@@ -73,8 +105,36 @@ def class_info(run: Workdir) -> DataInfo | None:
     """
     if run.classes.is_file():
         return load_classes(run.classes)
-    config = load_config(run.config)
     try:
         return open_data(config.data, "eval", config.seed).info
     except InputError:  # the data set is elsewhere by now
         return None
+
+
+def _check_fits(
+    tensors: Mapping[str, Any], model: nn.Module, config: ml_collections.ConfigDict, what: str
+) -> None:
+    """Raises InputError unless the variables by their paths are those of `model`.
+
+    Args:
+      tensors: the variables.
+      model: the network.
+      config: of the run, for a size of images that the network takes.
+      what: the checkpoint, as a message begins.
+    """
+    size = config.eval.input_size or config.augment.crop or config.augment.resize or (224, 224)
+    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
+    wanted = {name: a.shape for name, a in flatten_dict(shapes, sep="/").items()}
+    kept = {name: a.shape for name, a in tensors.items()}
+    for name in sorted(kept.keys() | wanted.keys(), key=lambda n: ("score" in n, n)):
+        here, there = kept.get(name), wanted.get(name)
+        if here == there:
+            continue
+        has = f"has {name} of shape {here}" if here is not None else f"lacks {name}"
+        takes = "has none" if there is None else f"has one of {there}"
+        raise InputError(
+            f"{what} is of another network than config.json describes: it {has}, and that network "
+            f"{takes}.",
+            "Restore the config.json that the run wrote, or train in another workdir.",
+        )

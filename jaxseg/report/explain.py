@@ -9,15 +9,16 @@ import numpy as np
 
 from jaxseg.data import DataInfo, Example, resize_image
 from jaxseg.errors import InputError, nearest
-from jaxseg.evaluation.trained_run import Trained
-from jaxseg.inference.whole_image import label_images
+from jaxseg.evaluation.trained_run import TrainedRun
+from jaxseg.inference.whole_image import image_labels
 from jaxseg.models import features, normalize
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.report.runs import open_runs
 from jaxseg.visualization.heatmap import choose_channel, heat
-from jaxseg.visualization.panel import colorize, legend
+from jaxseg.visualization.palette import colorize
+from jaxseg.visualization.panel import legend
 from jaxseg.visualization.sheet import sheet
 
 _HEIGHT = 170  # pixels of a tile
@@ -73,7 +74,7 @@ def explain(
     return [folder / name for name in pages]
 
 
-def _page(run: Trained, index: int, class_name: str | None):
+def _page(run: TrainedRun, index: int, class_name: str | None):
     if not 0 <= index < len(run.source):
         raise InputError(
             f"There is no image {index}: {run.source.info.name} has {len(run.source)}.",
@@ -86,7 +87,9 @@ def _page(run: Trained, index: int, class_name: str | None):
     return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
 
 
-def activations(run: Trained, example: Example, chosen: int) -> list[list[tuple[str, np.ndarray]]]:
+def activations(
+    run: TrainedRun, example: Example, chosen: int
+) -> list[list[tuple[str, np.ndarray]]]:
     """A photograph on its way through a network, in rows of captioned pictures.
 
     Args:
@@ -107,7 +110,7 @@ def activations(run: Trained, example: Example, chosen: int) -> list[list[tuple[
     return [first, *_stages(run, example), _layers(run, example, chosen)]
 
 
-def _side_by_side(runs: dict[str, Trained], index: int):
+def _side_by_side(runs: dict[str, TrainedRun], index: int):
     first, *others = runs.values()
     example = first.source[index]
     tiles = [("photo", example.image), ("truth", colorize(example.label, first.source.info))]
@@ -135,20 +138,20 @@ def find_class(info: DataInfo, name: str) -> int:
     return names.index(name)
 
 
-def _class(run: Trained, example: Example, name: str | None) -> int:
+def _class(run: TrainedRun, example: Example, name: str | None) -> int:
     if name is not None:
         return find_class(run.source.info, name)
     counts = np.bincount(example.label.ravel(), minlength=256)[: run.source.info.num_classes]
     return int(np.argsort(-counts, kind="stable")[1])
 
 
-def _prediction(run: Trained, variables, example: Example) -> np.ndarray:
+def _prediction(run: TrainedRun, variables, example: Example) -> np.ndarray:
     inputs = resize_image(example.image, run.config.eval.input_size)[None]
-    labels = label_images(run.model, variables, inputs, example.label.shape)
+    labels = image_labels(run.model, variables, inputs, example.label.shape)
     return colorize(np.asarray(labels)[0], run.source.info)
 
 
-def _stages(run: Trained, example: Example) -> list[list[tuple[str, np.ndarray]]]:
+def _stages(run: TrainedRun, example: Example) -> list[list[tuple[str, np.ndarray]]]:
     """FCN's predictions with and without the scores of its skips (figure 4 of the paper)."""
     if not isinstance(run.model, FCNVGG16) or run.model.stride == 32:
         return []
@@ -166,7 +169,7 @@ def _stages(run: Trained, example: Example) -> list[list[tuple[str, np.ndarray]]
     return [tiles[::-1]]
 
 
-def _layers(run: Trained, example: Example, chosen: int):
+def _layers(run: TrainedRun, example: Example, chosen: int):
     inputs = resize_image(example.image, run.config.eval.input_size)[None]
     images = normalize(inputs, run.model.preprocessing)
     shapes = jax.eval_shape(functools.partial(features, run.model), run.variables, images)

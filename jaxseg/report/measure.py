@@ -18,9 +18,9 @@ from jaxseg import metrics
 from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
-from jaxseg.evaluation.trained_run import Trained
+from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.inference.protocols import describe
-from jaxseg.inference.whole_image import label_images
+from jaxseg.inference.whole_image import image_labels
 
 _TIMED = 3  # batches
 
@@ -73,7 +73,7 @@ class Measured:
         return self.step >= self.config.train.steps
 
 
-def measure(name: str, run: Trained, log: pathlib.Path) -> Measured:
+def measure(name: str, run: TrainedRun, log: pathlib.Path) -> Measured:
     """Scores a run's checkpoint image by image, and measures its network.
 
     Args:
@@ -161,7 +161,9 @@ def _confusion(
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
-def _speed(run: Trained, size: tuple[int, int], labels: tuple[int, int], batch_size: int) -> float:
+def _speed(
+    run: TrainedRun, size: tuple[int, int], labels: tuple[int, int], batch_size: int
+) -> float:
     """Images per second of the median batch, after one that compiles; no file is read.
 
     Args:
@@ -174,6 +176,6 @@ def _speed(run: Trained, size: tuple[int, int], labels: tuple[int, int], batch_s
     seconds = []
     for _ in range(1 + _TIMED):
         begun = time.perf_counter()
-        label_images(run.model, run.variables, images, labels).block_until_ready()
+        image_labels(run.model, run.variables, images, labels).block_until_ready()
         seconds.append(time.perf_counter() - begun)
     return batch_size / statistics.median(seconds[1:])

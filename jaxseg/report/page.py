@@ -9,9 +9,9 @@ import jax
 import numpy as np
 from PIL import Image
 
-import jaxseg
+from jaxseg import __version__
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.evaluation.trained_run import Trained
+from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.report.charts import Series, line_chart
 from jaxseg.report.document import check_place, data_url, document, write_page
 from jaxseg.report.explain import activations, find_class
@@ -96,7 +96,7 @@ def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
     body = (
         f'<header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(split)}</p>'
         f'<nav aria-label="Sections">{links}</nav></header><main>{parts}</main>'
-        f"<footer>jaxseg {jaxseg.__version__}, jax {jax.__version__}, {devices} of kind "
+        f"<footer>jaxseg {__version__}, jax {jax.__version__}, {devices} of kind "
         f"{html.escape(jax.devices()[0].device_kind)}</footer>"
     )
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
@@ -167,7 +167,7 @@ def _images(runs: Sequence[Measured], count: int) -> str:
     return f'{legend(runs)}<div class="charts">{chart}</div>{note}{gallery(runs, count)}'
 
 
-def _layers(trained: dict[str, Trained], first: Measured, chosen: int | None) -> str:
+def _layers(trained: dict[str, TrainedRun], first: Measured, chosen: int | None) -> str:
     """The image with most of a class, on its way through each network."""
     if chosen is None:
         chosen = int(np.argsort(-first.image_pixels.sum(axis=0), kind="stable")[1])

@@ -5,14 +5,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxseg.errors import InputError
-from jaxseg.evaluation.trained_run import Trained, load_trained
+from jaxseg.evaluation.trained_run import TrainedRun, open_run
 
 
 def open_runs(
     workdirs: Sequence[str | pathlib.Path],
     step: str | int = "last",
     fields: Mapping[str, Any] | None = None,
-) -> dict[str, Trained]:
+) -> dict[str, TrainedRun]:
     """The runs by name, in the order given.
 
     Args:
@@ -23,16 +23,16 @@ def open_runs(
     Raises:
       InputError: no run or no such checkpoint in a workdir, no such field, or two have one name.
     """
-    runs: dict[str, Trained] = {}
+    runs: dict[str, TrainedRun] = {}
     for workdir in workdirs:
         name = pathlib.Path(workdir).expanduser().resolve().name
         if name in runs:
             raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
-        runs[name] = load_trained(workdir, step, fields)
+        runs[name] = open_run(workdir, step, fields)
     return runs
 
 
-def check_same_images(runs: dict[str, Trained]) -> None:
+def check_same_images(runs: dict[str, TrainedRun]) -> None:
     """Raises InputError unless all runs are scored on the same classes and images."""
     (first, one), *others = runs.items()
     for name, other in others:
@@ -45,12 +45,12 @@ def check_same_images(runs: dict[str, Trained]) -> None:
                 )
 
 
-def _classes(run: Trained) -> tuple[str, tuple]:
+def _classes(run: TrainedRun) -> tuple[str, tuple]:
     info = run.source.info
     return f"the {info.num_classes} classes of {info.name}", info.class_names
 
 
-def _images(run: Trained) -> tuple[str, list]:
+def _images(run: TrainedRun) -> tuple[str, list]:
     source, split = run.source, run.config.data.eval_split
     entries = [(source.name(i), source.size(i)) for i in range(len(source))]
     (name, (height, width)), what = (

@@ -8,7 +8,8 @@ import jax
 import ml_collections
 import numpy as np
 
-from jaxseg.checkpoint.manager import Checkpoints, abstract, whole_steps
+from jaxseg.checkpoint.manager import Checkpoints, abstract
+from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import save_config, validate
 from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes

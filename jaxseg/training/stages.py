@@ -13,7 +13,7 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir, stage_folders
 from jaxseg.config import load_config, validate
 from jaxseg.data import open_data
@@ -158,7 +158,6 @@ def _check_start(
             tensors={},
             name=config.model.name,
             model=earlier,
-            class_names=None,
         )
     )
     differences = fit.differences(network)

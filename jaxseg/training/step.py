@@ -11,11 +11,11 @@ import jax.numpy as jnp
 import ml_collections
 import optax
 
-from jaxseg.inference.whole_image import coarse_scores
 from jaxseg.losses import labelled_weight, named_loss
 from jaxseg.losses.inputs import checked_weights
 from jaxseg.metrics import coarse_confusion
 from jaxseg.models import normalize
+from jaxseg.models.logits import coarse_logits
 from jaxseg.ops.square_sum import square_sum
 from jaxseg.training.optimizers import parameter_name
 
@@ -237,9 +237,8 @@ def make_eval_step(
     """
 
     def eval_step(variables, images, labels, confusion):
-        size = labels.shape[1:3]
-        scores, upsampling = coarse_scores(model, variables, images, size, layout=None)
-        return confusion + coarse_confusion(scores, labels, upsampling, ignore_label=ignore_label)
+        logits, upsampling = coarse_logits(model, variables, images, labels.shape[1:3])
+        return confusion + coarse_confusion(logits, labels, upsampling, ignore_label=ignore_label)
 
     return eval_step
 

@@ -17,7 +17,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseg.checkpoint.manager import whole_steps
+import jaxseg
+from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.utils.bucket import folder_at
 
@@ -133,12 +134,11 @@ def test_killed_in_a_save_and_started_again(
 
     # ---- what reads it
     from jaxseg.evaluation.evaluator import evaluate_workdir
-    from jaxseg.inference.network import open_run
-    from jaxseg.pretrained.converters.jaxseg import read_weights
+    from jaxseg.pretrained.read import read_weights
 
     assert evaluate_workdir(killed.path) == evaluate_workdir(finished.path)
     best = int(min(names(finished.checkpoints), key=int))
-    assert open_run(killed.path, "best").origin["step"] in (best, 40)
+    assert jaxseg.load(killed.path, "best").origin["step"] in (best, 40)
     weights = read_weights(killed.path).tensors
     jax.tree.map(np.testing.assert_array_equal, weights, read_weights(finished.path).tensors)
 

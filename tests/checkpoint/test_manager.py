@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxseg.checkpoint.manager import Checkpoints, abstract, whole_steps
+from jaxseg.checkpoint import Checkpoints, whole_steps
+from jaxseg.checkpoint.manager import abstract
 from jaxseg.distributed.mesh import make_mesh, replicated
 from jaxseg.errors import InputError
 

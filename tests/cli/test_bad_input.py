@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.cli import run
 from jaxseg.data import Augment, Scenes, open_data, train_batches

@@ -17,18 +17,18 @@ from jaxseg.distributed.multihost import COORDINATOR, joined
 def main():
     with joined(COORDINATOR in os.environ) as first:
         from jaxseg.evaluation.evaluator import Evaluator
-        from jaxseg.evaluation.trained_run import load_trained
+        from jaxseg.evaluation.trained_run import open_run
         from jaxseg.training.loop import train
 
         spec, workdir, *fields = sys.argv[1:]
         overrides = [tuple(field.split("=", 1)) for field in fields]
         train(read_config(spec, overrides), workdir)
-        run = load_trained(workdir)
+        run = open_run(workdir)
         confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
         if first:
             np.save(f"{workdir}/confusion.npy", confusion)
         sliding = {"eval.protocol": "sliding", "eval.crop": (32, 32), "eval.batch_size": None}
-        run = load_trained(workdir, fields=sliding)
+        run = open_run(workdir, fields=sliding)
         confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
         if first:
             np.save(f"{workdir}/confusion_of_maps.npy", confusion)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.data import open_data
 from jaxseg.data.scenes import Scenes

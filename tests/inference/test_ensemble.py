@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+import jaxseg
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.inference import ensemble, protocol
@@ -139,7 +140,7 @@ def test_protocol_in_words():
 
 def test_a_folder_that_is_no_network(tmp_path):
     config = fields(ensemble=str(tmp_path / "nothing"))
-    with pytest.raises(InputError, match="nothing is not a run's workdir"):
+    with pytest.raises(InputError, match="There is no network .*nothing"):
         protocol(_Model(), config.eval)
 
 
@@ -150,7 +151,6 @@ class _Model:
 @pytest.mark.slow
 def test_a_run_joined_with_itself_and_refined(finished):
     from jaxseg.evaluation.evaluator import evaluate_workdir
-    from jaxseg.inference.network import open_run
 
     workdir = finished[0].path
     alone = evaluate_workdir(workdir)
@@ -165,7 +165,7 @@ def test_a_run_joined_with_itself_and_refined(finished):
         assert refined["protocol"].endswith(f", dense CRF as {changes['eval.crf']}")
         assert refined["iou"] != alone["iou"]
 
-    network = open_run(workdir)
+    network = jaxseg.load(workdir)
     one = protocol(network.model, network.eval)
     network.eval.ensemble, network.eval.ensemble_rule = str(workdir), "product"
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
@@ -197,7 +197,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     """From training to prediction by the command line's functions, with proposals in the cache."""
     from jaxseg.data import proposals
     from jaxseg.evaluation.evaluator import evaluate_workdir
-    from jaxseg.evaluation.trained_run import load_trained
+    from jaxseg.evaluation.trained_run import open_run
     from jaxseg.training.loop import train
 
     def halves(image):
@@ -224,7 +224,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
 
     monkeypatch.setattr(proposals, "_search", none)
     monkeypatch.setattr(proposals, "cached", lambda kind, key, make: make())
-    source, file = load_trained(tmp_path / "run").source, tmp_path / "boxes.txt"
+    source, file = open_run(tmp_path / "run").source, tmp_path / "boxes.txt"
     names = [source.name(i) for i in range(len(source))]
     file.write_text("".join(f"{name} 0 0 16 32\n{name} 16 0 32 32\n" for name in names))
     given = evaluate_workdir(tmp_path / "run", fields={"eval.boxes": str(file)})

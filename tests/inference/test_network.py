@@ -13,8 +13,7 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.cli import run
 from jaxseg.data import DataInfo, load_classes, save_classes
 from jaxseg.errors import InputError
-from jaxseg.evaluation.trained_run import load_trained
-from jaxseg.inference.network import open_run
+from jaxseg.evaluation.trained_run import open_run
 
 
 @pytest.fixture
@@ -46,14 +45,14 @@ def test_damaged_classes(tmp_path, text):
 
 def test_a_run_without_its_data_set(copied, restored, tiny):
     """The same variables as in the run's state, and its classes."""
-    info = load_trained(copied.path).source.info
+    info = open_run(copied.path).source.info
     state, _ = restored(copied.path, tiny())
     edit(copied.config, **{"data.name": "folder", "data.root": "/nowhere"})
     with pytest.raises(InputError, match="/nowhere"):
-        load_trained(copied.path)
+        open_run(copied.path)
     model, variables = jaxseg.load_run(copied.path)
     jax.tree.map(np.testing.assert_array_equal, variables, state.variables)
-    network = open_run(copied.path, 40)
+    network = jaxseg.load(copied.path, 40)
     assert (model, network.info) == (network.model, info)
     assert network.origin["step"] == 40
     photograph = np.random.default_rng(0).integers(0, 256, (33, 47, 3), np.uint8)
@@ -61,7 +60,7 @@ def test_a_run_without_its_data_set(copied, restored, tiny):
     np.testing.assert_array_equal(network.predict(photograph), labels)
 
     copied.classes.unlink()  # as of an older jaxseg: names are not known, their number is
-    assert open_run(copied.path).info.class_names == tuple(f"class {i}" for i in range(6))
+    assert jaxseg.load(copied.path).classes == tuple(f"class {i}" for i in range(6))
     with pytest.raises(InputError, match="no checkpoint '39'"):
         jaxseg.load_run(copied.path, 39)
 
@@ -79,7 +78,7 @@ OTHERS = {  # what config.json says in place of what was trained, and what is fo
 
 
 @pytest.mark.parametrize("case", OTHERS)
-@pytest.mark.parametrize("load", [jaxseg.load_run, load_trained])
+@pytest.mark.parametrize("load", [jaxseg.load_run, open_run])
 def test_a_checkpoint_of_another_network(copied, case, load):
     fields, message = OTHERS[case]
     edit(copied.config, **fields)

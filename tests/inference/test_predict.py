@@ -21,7 +21,7 @@ from jaxseg.cli import run
 from jaxseg.config import default_config
 from jaxseg.data import load_classes
 from jaxseg.evaluation.evaluator import Evaluator
-from jaxseg.evaluation.trained_run import load_trained
+from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import find_photographs
 from jaxseg.inference.whole_image import label_images
@@ -141,7 +141,7 @@ def test_a_folder(finished, predict, tmp_path):
 def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_size):
     fields = json.loads(copied.config.read_text()) | {"eval.input_size": input_size}
     copied.config.write_text(json.dumps(fields))
-    trained = load_trained(copied.path)
+    trained = open_run(copied.path)
     for i in range(len(trained.source)):
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(trained.source[i].image).save(tmp_path / f"photos/{i}.png")

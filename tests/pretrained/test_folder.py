@@ -15,7 +15,7 @@ from safetensors.numpy import load_file, save_file
 import jaxseg
 from jaxseg import pretrained
 from jaxseg.errors import InputError
-from jaxseg.pretrained.folder import load_exported, save_exported
+from jaxseg.pretrained import load_exported, save_exported
 
 NAME = "fcn16s_vgg16"
 FIELDS = {"width": 0.02, "fc_channels": 150, "norm": "batch", "padding": 1, "dropout": 0.25}
@@ -288,7 +288,7 @@ def test_a_run_is_a_source(finished, tiny, restored, tmp_path):
     copy = tmp_path / "run"
     (copy / "checkpoints" / "7").mkdir(parents=True)
     shutil.copy(workdir.config, copy)
-    with pytest.raises(InputError, match="no such checkpoint as .*run; it has none"):
+    with pytest.raises(InputError, match="holds no checkpoint"):
         pretrained.load(model, copy)
-    with pytest.raises(InputError, match="no such checkpoint as .*run/checkpoints/7; it has none"):
+    with pytest.raises(InputError, match="holds no checkpoint"):
         pretrained.load(model, copy / "checkpoints" / "7")

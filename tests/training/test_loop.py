@@ -13,14 +13,14 @@ import pytest
 from jax.sharding import Mesh
 from PIL import Image
 
-from jaxseg.evaluation import evaluator as evaluation
 from jaxseg import metrics
 from jaxseg.config import load_config
 from jaxseg.data import Augment, open_data, train_batches
 from jaxseg.distributed.mesh import replicated, split_batch, to_devices
 from jaxseg.errors import InputError
+from jaxseg.evaluation import evaluator as evaluation
 from jaxseg.evaluation.evaluator import Evaluator, evaluate_workdir, write_scores
-from jaxseg.evaluation.trained_run import load_trained
+from jaxseg.evaluation.trained_run import open_run
 from jaxseg.models import model_from_config
 from jaxseg.training.environment import _git
 from jaxseg.training.loop import train
@@ -381,7 +381,7 @@ def test_a_run_with_an_average_in_parts_with_frozen_parameters(tiny, tmp_path, r
     jax.tree.map(np.testing.assert_array_equal, states["whole"], states["parts"])
     state, (start, _) = states["whole"], restored(tmp_path / "whole", config, 2)
     np.testing.assert_equal(evaluate_workdir(tmp_path / "whole"), scores)
-    variables = load_trained(tmp_path / "whole").variables
+    variables = open_run(tmp_path / "whole").variables
     jax.tree.map(np.testing.assert_array_equal, variables, state.average)
     for layer, moved in {"conv1_1": False, "conv1_2": False, "conv3_1": True}.items():
         for values in (lambda s: s.params, lambda s: s.average["params"]):

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseg.checkpoint.manager import whole_steps
+from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 
 

@@ -9,12 +9,12 @@ import jax
 import numpy as np
 import pytest
 
-from jaxseg.training import stages as stages_module
 from jaxseg.checkpoint.workdir import Workdir, stage_folders
 from jaxseg.cli.config_options import read_config, read_stages
 from jaxseg.config import save_config
 from jaxseg.errors import InputError
-from jaxseg.pretrained.converters.jaxseg import read_weights
+from jaxseg.pretrained.read import read_weights
+from jaxseg.training import stages as stages_module
 from jaxseg.training.stages import train_stages
 
 FIELDS = {

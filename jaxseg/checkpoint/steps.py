@@ -1,0 +1,57 @@
+"""Which checkpoints a folder holds, told from the names of its files: Orbax is not loaded."""
+
+import json
+import pathlib
+import re
+
+from jaxseg.errors import InputError
+from jaxseg.utils.bucket import is_bucket, reaching
+
+
+def whole_steps(folder: pathlib.Path) -> list[int]:
+    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one.
+
+    Raises:
+      InputError: the folder is in a bucket that cannot be reached.
+    """
+    parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
+    if is_bucket(folder):
+        parts.append("commit_success.txt")
+    with reaching(folder):
+        found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
+        return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
+
+
+def find_step(folder: pathlib.Path, which: str | int) -> int:
+    """The step that "last", "best" or a number names.
+
+    "best" is the newest of those with the highest mean IoU; the last where none was scored.
+
+    Raises:
+      InputError: there is no such checkpoint; the message lists those that there are.
+    """
+    steps = whole_steps(folder)
+    if not steps:
+        raise InputError(f"{folder} holds no checkpoint.", "Train first, or give another workdir.")
+    if which == "last":
+        return steps[-1]
+    if which == "best":
+        with reaching(folder):
+            scored = {step: saved_mean_iou(folder, step) for step in steps}
+        return max(steps, key=lambda s: (-1 if scored[s] is None else scored[s], s))
+    if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
+        return int(which)
+    raise InputError(
+        f"There is no checkpoint '{which}'.",
+        f"Choose last, best, or one of {', '.join(map(str, steps))}.",
+    )
+
+
+def saved_mean_iou(folder: pathlib.Path, step: int) -> float | None:
+    """The mean IoU that was saved with a checkpoint; None where there is none."""
+    try:
+        metrics = json.loads((folder / str(step) / "metrics/metrics").read_text(encoding="utf-8"))
+        value = float(metrics["mean_iou"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return value if value >= 0 else None  # not NaN

@@ -1,0 +1,39 @@
+"""Weights from wherever they lie: a file, a folder of `convert`, or a run."""
+
+import os
+import pathlib
+
+from jaxseg.errors import InputError
+from jaxseg.pretrained.folder import MODEL_FILE, read_folder
+from jaxseg.pretrained.run import is_run, read_run
+from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
+
+
+def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last") -> TensorFile:
+    """Opens weights: names and shapes; most arrays are read as they are used.
+
+    Args:
+      path: a file of weights as `read_tensors` takes it, a folder that `save_exported` wrote, a
+        run's workdir or `WORKDIR/checkpoints/STEP`; or weights that were opened already.
+      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+
+    Returns:
+      A `JaxsegFile` for a folder or a run.
+
+    Raises:
+      InputError: there is no such file, or it is none of these, or damaged.
+    """
+    if isinstance(path, TensorFile):
+        return path
+    path = pathlib.Path(path)
+    if not os.path.isdir(path):
+        return read_tensors(path)
+    if os.path.isfile(path / MODEL_FILE):
+        return read_folder(path)
+    if is_run(path):
+        return read_run(path, step)
+    raise InputError(
+        f"{path} is a folder with neither a network's {MODEL_FILE} nor a run's config.json.",
+        "Give a file of weights, a folder that `python -m jaxseg convert` wrote, or a run's "
+        "workdir.",
+    )

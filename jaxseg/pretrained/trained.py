@@ -1,0 +1,153 @@
+"""A trained network with its variables, its classes and its origin, from wherever it lies."""
+
+import dataclasses
+import os
+import pathlib
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+import ml_collections
+from flax.traverse_util import unflatten_dict
+
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.config import default_config, load_config
+from jaxseg.data import DataInfo
+from jaxseg.errors import InputError
+from jaxseg.pretrained.folder import JaxsegFile, check_exported, unnamed_classes
+from jaxseg.pretrained.load import load, suggest
+from jaxseg.pretrained.read import read_weights
+from jaxseg.pretrained.run import check_classes, saved_metrics
+from jaxseg.pretrained.tensor_file import TensorFile
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Trained:
+    """A trained network.
+
+    Attributes:
+      model: the network.
+      variables: parameters and statistics.
+      info: names and colours of its classes.
+      eval: how it is asked for an image's classes, as a run's `config.eval`.
+      card: its origin, as JSON can hold it; None where something is not known. "network" (its name,
+        as `create_model` takes it), "path", "step" (of a run), "classes" (names), "data_set",
+        "metrics" (of that step, by name), "source" (the file that it was converted from),
+        "licence", "preprocessing" ("mean", "std").
+    """
+
+    model: nn.Module
+    variables: dict[str, Any]
+    info: DataInfo
+    eval: ml_collections.ConfigDict
+    card: dict[str, Any]
+
+
+def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> Trained:
+    """Opens a trained network.
+
+    Args:
+      name_or_path: a run's workdir, `WORKDIR/checkpoints/STEP`, a folder that `save_exported`
+        wrote, or a file of published weights.
+      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+
+    Raises:
+      InputError: it is none of these, damaged, or has no classes of its own.
+    """
+    file = read_weights(_find(name_or_path), step)
+    return _of_ours(file) if isinstance(file, JaxsegFile) else _of_others(file)
+
+
+def load_run(
+    workdir: str | os.PathLike, step: str | int = "last"
+) -> tuple[nn.Module, dict[str, Any]]:
+    """A run's network and its variables, for one's own code. The run's data set is not needed.
+
+    Args:
+      workdir: what `python -m jaxseg train` left.
+      step: "last", "best" (by mean IoU) or a step's number.
+
+    Returns:
+      The network, and what its `apply` takes.
+
+    Raises:
+      InputError: no run, no such checkpoint, or one of another network than the config describes.
+    """
+    trained = open_trained(Workdir.existing(pathlib.Path(workdir)).path, step)
+    return trained.model, trained.variables
+
+
+def load_exported(folder: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+    """A network and its variables, exactly as `save_exported` had them.
+
+    Returns:
+      The network with all its fields, and float32 arrays as its `apply` takes them.
+
+    Raises:
+      InputError: there is no such folder, or its two files are damaged or do not belong together.
+    """
+    check_exported(folder)
+    trained = open_trained(folder)
+    return trained.model, trained.variables
+
+
+def _find(name_or_path: str | os.PathLike) -> pathlib.Path:
+    """Where a network lies. A network that is known by its name is to be looked up here."""
+    path = pathlib.Path(name_or_path).expanduser()
+    if os.path.lexists(path):
+        return path
+    raise InputError(
+        f"There is no network '{name_or_path}'.",
+        "Give a run's workdir, a folder that `python -m jaxseg convert` wrote, or a file of "
+        "weights.",
+    )
+
+
+def _of_ours(file: JaxsegFile) -> Trained:
+    """The network of a run, or of a folder of `convert`."""
+    info = file.info or unnamed_classes(file.model.num_classes)
+    variables = unflatten_dict({name: jnp.array(a) for name, a in file.tensors.items()}, sep="/")
+    data_set = metrics = None
+    if file.run is not None:
+        check_classes(file, info)
+        variables.setdefault("batch_stats", {})
+        data_set = load_config(file.run.config).data.name
+        metrics = saved_metrics(file.run, file.step)
+    card = _card(file.name, file.model, info, file.run.path if file.run else file.path) | {
+        "step": file.step,
+        "data_set": data_set,
+        "metrics": metrics,
+        "source": file.source.get("file"),
+        "licence": file.source.get("licence"),
+    }
+    return Trained(file.model, variables, info, file.eval or default_config().eval, card)
+
+
+def _of_others(file: TensorFile) -> Trained:
+    """The network in a file of published weights."""
+    fit = suggest(file)
+    if fit.num_classes is None:
+        raise InputError(
+            f"{file.path} has no scores for {fit.model}: it is for a network to start from.",
+            "Train that network from it, by config.init.pretrained, or give trained weights.",
+        )
+    model = fit.create()
+    variables, report = load(model, file)
+    info = unnamed_classes(model.num_classes)
+    card = _card(fit.model, model, info, file.path)
+    card |= {"source": file.path.name, "licence": report.licence}
+    return Trained(model, variables, info, default_config().eval, card)
+
+
+def _card(name: str, model: nn.Module, info: DataInfo, path: pathlib.Path) -> dict[str, Any]:
+    return {
+        "network": name,
+        "path": os.path.abspath(path),
+        "step": None,
+        "classes": list(info.class_names),
+        "data_set": None,
+        "metrics": None,
+        "source": None,
+        "licence": None,
+        "preprocessing": {k: list(v) for k, v in dataclasses.asdict(model.preprocessing).items()},
+    }
