@@ -9,6 +9,7 @@
 """
 
 import importlib
+import importlib.util
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ _MODULES = {
 
 
 def __getattr__(name: str):
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    if name not in _MODULES:
-        return importlib.import_module(f"jaxseg.{name}")
-    value = getattr(importlib.import_module(f"jaxseg.{_MODULES[name]}"), name)
-    globals()[name] = value
-    return value
+    if name in _MODULES:
+        value = getattr(importlib.import_module(f"jaxseg.{_MODULES[name]}"), name)
+        globals()[name] = value
+        return value
+    if not name.startswith("_") and importlib.util.find_spec(f"jaxseg.{name}"):
+        return importlib.import_module(f"jaxseg.{name}")  # a room
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

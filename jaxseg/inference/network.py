@@ -22,9 +22,10 @@ class Network(Trained):
     """
 
     def __repr__(self) -> str:
-        step = "" if self.card["step"] is None else f", step {self.card['step']}"
-        name, classes = self.card["network"], self.info.num_classes
-        return f"Network({name}, {classes} classes, from {self.card['path']}{step})"
+        origin = self.origin
+        step = f", step {origin['step']}" if "step" in origin else ""
+        classes = self.info.num_classes
+        return f"Network({origin['network']}, {classes} classes, from {origin['folder']}{step})"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -34,8 +35,8 @@ class Network(Trained):
     @property
     def origin(self) -> dict[str, Any]:
         """The part of the card that stands beside results: "network", "folder", of a run "step"."""
-        about = {"network": self.card["network"], "folder": self.card["path"]}
-        return about if self.card["step"] is None else about | {"step": self.card["step"]}
+        names = {"network": "network", "path": "folder", "step": "step"}
+        return {name: self.card[key] for key, name in names.items() if self.card[key] is not None}
 
     def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
         """The class of each pixel, uint8 [H, W], as the run's evaluation sees the image.

@@ -26,12 +26,15 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     if isinstance(path, TensorFile):
         return path
     path = pathlib.Path(path)
-    if not os.path.isdir(path):
-        return read_tensors(path)
-    if os.path.isfile(path / MODEL_FILE):
-        return read_folder(path)
-    if is_run(path):
+    folder, own = os.path.isdir(path), os.path.isfile(path / MODEL_FILE)
+    if folder and not own and is_run(path):
         return read_run(path, step)
+    if step != "last":
+        raise InputError(f"{path} is no run's workdir, so it has no step {step}.", "Leave it out.")
+    if own:
+        return read_folder(path)
+    if not folder:
+        return read_tensors(path)
     raise InputError(
         f"{path} is a folder with neither a network's {MODEL_FILE} nor a run's config.json.",
         "Give a file of weights, a folder that `python -m jaxseg convert` wrote, or a run's "

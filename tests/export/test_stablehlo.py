@@ -58,7 +58,9 @@ def network(case, classes=5):
     variables = jax.tree_util.tree_map_with_path(leaf, shapes)
     names = tuple(f"class {i}" for i in range(classes))
     info = DataInfo("test", names, tuple((i, 2 * i, 3 * i) for i in range(classes)))
-    return Network(model, variables, info, default_config().eval, {"network": name})
+    return Network(
+        model, variables, info, default_config().eval, {"network": name, "path": "x", "step": None}
+    )
 
 
 def photographs(*shape):

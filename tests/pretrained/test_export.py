@@ -15,7 +15,7 @@ from test_load import NARROW, layers_of, make
 
 import jaxseg
 from jaxseg.cli import run
-from jaxseg.pretrained.folder import load_exported
+from jaxseg.pretrained import load_exported
 
 FIELDS = [f"--config.model.{field}={value}" for field, value in NARROW.items()]
 
