@@ -27,7 +27,7 @@ eval_step = jax.jit(jaxseg.make_eval_step(model))
 scenes = Scenes(seed=0, count=512, size=SIZE)
 batches = train_batches(scenes, seed=0, batch_size=8, augment=Augment(flip=0.5))
 for step, batch in zip(range(1, STEPS + 1), batches, strict=False):
-    state, metrics = train_step(state, batch["image"], batch["label"])
+    state, metrics = train_step(state, batch.image, batch.label)
     if step % 20 == 0:
         print(f"step {step}: loss {metrics['loss']:.3f}, gradient {metrics['gradient_norm']:.2f}")
 batches.close()
@@ -35,6 +35,6 @@ batches.close()
 confusion = np.zeros([CLASSES, CLASSES], np.int32)
 unseen = Scenes(seed=0, count=64, size=SIZE, stream="eval")
 for batch in eval_batches(unseen, batch_size=8):
-    confusion = eval_step(state.variables, batch["image"], batch["label"], confusion)
+    confusion = eval_step(state.variables, batch.image, batch.label, confusion)
 scores = jaxseg.metrics.scores(np.asarray(confusion))
 print(f"mean IoU {scores['mean_iou']:.3f}, pixel accuracy {scores['pixel_accuracy']:.3f}")

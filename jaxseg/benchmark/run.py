@@ -150,7 +150,7 @@ def _eval(config: ml_collections.ConfigDict, source: Source, repeats: int) -> di
     program = Program(config, source)
     variables = gather(program.mesh, program.initial_state().variables)
     images = min(len(source), repeats * (config.eval.batch_size or config.train.batch_size))
-    evaluator = Evaluator(program.model, _First(source, images), config)
+    evaluator = Evaluator.of_run(program.model, _First(source, images), config)
 
     def scores() -> None:
         evaluator.confusion(variables)
@@ -227,7 +227,7 @@ def _compile(config: ml_collections.ConfigDict, source: Source, repeats: int) ->
         with compilations() as initial:
             state = jax.block_until_ready(program.initial_state())
         evaluated = open_data(config.data, "eval", config.seed)
-        evaluator = Evaluator(program.model, _First(evaluated, 1), config)
+        evaluator = Evaluator.of_run(program.model, _First(evaluated, 1), config)
         with compilations() as evaluation:
             evaluator.confusion(gather(program.mesh, state.variables))
     finally:

@@ -60,7 +60,7 @@ def main(argv: Sequence[str]) -> None:
             sampling=config.data.sampling,
         )
         examples = [
-            Example(b["image"][0], b["label"][0], b["names"][0])
+            Example(b.image[0], b.label[0], b.names[0])
             for b in itertools.islice(batches, args.count)
         ]
         batches.close()

@@ -6,7 +6,7 @@ for batch in train_batches(source, seed=0, batch_size=8, augment=Augment(crop=(6
 """
 
 from jaxseg.data.augment import Augment, resize_image
-from jaxseg.data.batches import batch_shapes
+from jaxseg.data.batches import Batch, batch_shapes
 from jaxseg.data.classes_file import load_classes, save_classes
 from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Listing, Pair, Pairs, Problem
@@ -20,6 +20,7 @@ from jaxseg.data.voc_folder import VocFolder
 
 __all__ = [
     "Augment",
+    "Batch",
     "Cached",
     "DataInfo",
     "Example",

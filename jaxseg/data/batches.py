@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -12,6 +12,27 @@ from jaxseg.errors import InputError
 
 _FAR = 1_000_000_007  # positions between an example that is skipped and the one in its place
 _TRIES = 100
+
+
+class Batch(NamedTuple):
+    """The part of a batch that one process has: b examples in arrays of one size.
+
+    Attributes:
+      step: the batch's number, from 0; of training the steps taken before it.
+      image: uint8 [b, h, w, 3], RGB.
+      label: uint8 [b, H, W], of the same size unless images were resized.
+      names: of the b examples; "" for what fills up the last batch of an evaluation.
+      indices: evaluation: int64 [b], positions in the source, -1 for filling; empty in
+        training.
+      skipped: training: what was wrong with the examples that others stand in for.
+    """
+
+    step: int
+    image: np.ndarray
+    label: np.ndarray
+    names: Sequence[str]
+    indices: np.ndarray = np.empty(0, np.int64)
+    skipped: Sequence[InputError] = ()
 
 
 class ByPosition(Protocol):
@@ -59,7 +80,7 @@ class TrainBatches:
     def __len__(self) -> int:
         return sys.maxsize // self._batch_size - self._start  # without end
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Batch:
         first = (self._start + index) * self._batch_size
         size = self._padded(range(first, first + self._batch_size)) if self._pad_to else None
         bad: list[InputError] = []
@@ -79,7 +100,7 @@ class TrainBatches:
                 images[slot, : image.shape[0], : image.shape[1]] = image
                 labels[slot, : label.shape[0], : label.shape[1]] = label
         names = [e.name for e in examples]
-        return {"image": images, "label": labels, "names": names, "skipped": bad}
+        return Batch(self._start + index, images, labels, names, skipped=bad)
 
     def _example(
         self, position: int, size: tuple[int, int] | None, bad: list[InputError]
@@ -146,7 +167,7 @@ class EvalBatches:
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> dict:
+    def __getitem__(self, index: int) -> Batch:
         size, indices = self._batches[index]
         images = np.zeros((len(indices), *(self._input_size or size), 3), np.uint8)
         labels = np.full((len(indices), *size), self._source.info.ignore_label, np.uint8)
@@ -156,13 +177,8 @@ class EvalBatches:
                 image = resize_image(image, self._input_size)
                 images[slot, : image.shape[0], : image.shape[1]] = image
                 labels[slot, : label.shape[0], : label.shape[1]] = label
-        indices = np.array(indices, np.int64)
-        return {
-            "image": images,
-            "label": labels,
-            "indices": indices,
-            "count": int((indices >= 0).sum()),
-        }
+        names = [self._source.name(i) if i >= 0 else "" for i in indices]
+        return Batch(index, images, labels, names, np.array(indices, np.int64))
 
 
 class WithReplacement:

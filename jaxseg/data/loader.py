@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseg.data.augment import check_size
 from jaxseg.data.batches import (
+    Batch,
     EvalBatches,
     Ordered,
     TrainBatches,
@@ -39,7 +40,7 @@ def train_batches(
     threads: int = 2,
     workers: int = 0,
     prefetch: int = 4,
-) -> Generator[dict]:
+) -> Generator[Batch]:
     """This process's part of the training batches `start_step`, `start_step + 1`, ... without end.
 
     A position 0, 1, ... of the run decides, with the seed, which example stands there and how it is
@@ -70,8 +71,7 @@ def train_batches(
       prefetch: batches made ahead.
 
     Yields:
-      `image` uint8 [b, h, w, 3], `label` uint8 [b, h, w], `names`, a list of b strings, and
-      `skipped`, a list of InputErrors; with b = batch_size // process_count.
+      A `Batch` of b = batch_size // process_count examples.
 
     Raises:
       InputError: an argument is out of its range; or, while iterating, a file is broken or the
@@ -120,7 +120,7 @@ def eval_batches(
     process_count: int = 1,
     threads: int = 2,
     prefetch: int = 4,
-) -> Generator[dict]:
+) -> Generator[Batch]:
     """This process's part of the batches that hold every example exactly once.
 
     Examples are grouped by size (with `pad_to`, by the size they pad to), smallest first and in the
@@ -135,8 +135,7 @@ def eval_batches(
       process_index, process_count, threads, prefetch: as in `train_batches`.
 
     Yields:
-      `image` uint8 [b, h, w, 3], `label` uint8 [b, H, W], `indices` int64 [b] (positions in the
-      source; -1 for filling) and `count`, how many of the b examples are no filling.
+      A `Batch` of b = batch_size // process_count examples, with `indices`.
 
     Raises:
       InputError: an argument is out of its range; or, while iterating, a file is broken.
@@ -171,7 +170,7 @@ def _part(batch_size: int, process_index: int, process_count: int) -> slice:
 
 def _ahead(
     batches, threads: int, workers: int, prefetch: int, skipped: Skipped | None = None
-) -> Generator[dict]:
+) -> Generator[Batch]:
     """The batches in order, made ahead by threads or by worker processes."""
     if min(threads, workers, prefetch) < 0:
         raise InputError(
@@ -196,7 +195,7 @@ def _ahead(
     return _iterate(dataset, skipped, shared_memory=workers > 0)
 
 
-def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator[dict]:
+def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator[Batch]:
     iterator = iter(dataset)
     try:
         while True:
@@ -209,9 +208,9 @@ def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator
                     raise cause from None
                 raise
             if shared_memory:  # copied, so that a batch may be kept for as long as one likes
-                batch = {k: np.array(v) if k in ("image", "label") else v for k, v in batch.items()}
+                batch = batch._replace(image=np.array(batch.image), label=np.array(batch.label))
             if skipped is not None:
-                for bad in batch["skipped"]:
+                for bad in batch.skipped:
                     skipped.add(bad)
             yield batch
     finally:

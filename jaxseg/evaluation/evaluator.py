@@ -14,7 +14,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from jaxseg import metrics
-from jaxseg.data import Example, Source, batch_shapes, eval_batches
+from jaxseg.data import Batch, Example, Source, batch_shapes, eval_batches
 from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, to_devices
 from jaxseg.errors import InputError
 from jaxseg.evaluation.trained_run import open_run
@@ -36,23 +36,34 @@ class Evaluator:
     Args:
       model: the network.
       source: the data set.
-      config: a run's config; `eval` and `data` are used.
+      config: a run's `config.eval`.
+      batch_size: images at a time, over all processes, where `config.batch_size` is None.
+      threads, prefetch: as in `eval_batches`.
 
     Raises:
       InputError: as `jaxseg.inference.protocol`.
     """
 
-    def __init__(self, model: nn.Module, source: Source, config: ml_collections.ConfigDict):
+    def __init__(
+        self,
+        model: nn.Module,
+        source: Source,
+        config: ml_collections.ConfigDict,
+        *,
+        batch_size: int = 4,
+        threads: int = 2,
+        prefetch: int = 4,
+    ):
         self.source = source
         self._model = model
         self._config = config
-        self._whole = on_devices(config.eval)
+        self._whole = on_devices(config)
         self._inference = protocol(
-            model, config.eval, lambda: {source.name(i): source.size(i) for i in range(len(source))}
+            model, config, lambda: {source.name(i): source.size(i) for i in range(len(source))}
         )
-        batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
-        self._mesh = make_mesh(batch_size, "eval.batch_size")
-        self._batch_size = batch_size
+        self._batch_size = config.batch_size or batch_size
+        self._threads, self._prefetch = threads, prefetch
+        self._mesh = make_mesh(self._batch_size, "eval.batch_size")
         self._layouts = Layouts(model)
         ignore = source.info.ignore_label
 
@@ -74,9 +85,23 @@ class Evaluator:
             donate_argnums=3,
         )
 
+    @classmethod
+    def of_run(
+        cls, model: nn.Module, source: Source, config: ml_collections.ConfigDict
+    ) -> "Evaluator":
+        """The evaluator of a run, by its whole config."""
+        return cls(
+            model,
+            source,
+            config.eval,
+            batch_size=config.train.batch_size // config.train.accumulate,
+            threads=config.data.threads,
+            prefetch=config.data.prefetch,
+        )
+
     def check(self, variables) -> None:
         """Raises InputError where the network cannot take the data set's images (the first one)."""
-        config = self._config.eval
+        config = self._config
         whole = config.protocol == "whole"
         size, field = config.input_size or self.source.size(0), "input_size"
         if not whole:
@@ -106,7 +131,7 @@ class Evaluator:
           InputError: not one pixel of the data set is labelled.
         """
         confusion, boundary = self._totals(variables)
-        result = metrics.scores(confusion, absent=self._config.eval.absent, boundary=boundary)
+        result = metrics.scores(confusion, absent=self._config.absent, boundary=boundary)
         names = list(self.source.info.class_names)
         return result | {"class_names": names, "protocol": self._protocol()}
 
@@ -125,19 +150,19 @@ class Evaluator:
         for batch in self._batches():
             if self._whole:
                 predictions = self._labels_of(variables, batch)
-            for slot, index in enumerate(batch["indices"].tolist()):
+            for slot, index in enumerate(batch.indices.tolist()):
                 if index >= 0:
                     height, width = self.source.size(index)
-                    truth = batch["label"][slot, :height, :width]
+                    truth = batch.label[slot, :height, :width]
                     if self._whole:
                         yield index, truth, predictions[slot, :height, :width]
                     else:
-                        inference = self._inference.named(self.source.name(index))
-                        yield index, truth, inference.labels(variables, batch["image"][slot])
+                        inference = self._inference.named(batch.names[slot])
+                        yield index, truth, inference.labels(variables, batch.image[slot])
 
     def _totals(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
         """The confusion matrix, and the counts of boundaries where they are wanted."""
-        if self._whole and not self._config.eval.boundary:
+        if self._whole and not self._config.boundary:
             confusion, boundary = self._count_on_devices(variables), None
         else:
             confusion, boundary = self._count_label_maps(variables)
@@ -151,7 +176,7 @@ class Evaluator:
     def _count_on_devices(self, variables) -> np.ndarray:
         counts = Counts(self.source.info.num_classes)
         for batch in self._batches():
-            images, labels = to_devices(self._mesh, batch["image"], batch["label"])
+            images, labels = to_devices(self._mesh, batch.image, batch.label)
             layout = self._layout(variables, batch)
             counts.add(
                 functools.partial(self._count_batch, variables, images, labels, layout),
@@ -166,7 +191,7 @@ class Evaluator:
         info = self.source.info
         classes, ignore = info.num_classes, info.ignore_label
         confusion = np.zeros((classes, classes), np.int64)
-        boundary = np.zeros((classes, 3), np.int64) if self._config.eval.boundary else None
+        boundary = np.zeros((classes, 3), np.int64) if self._config.boundary else None
         for _, truth, prediction in self.label_maps(variables):
             counted = truth != ignore
             cells = truth[counted].astype(np.int64) * classes + prediction[counted]
@@ -176,26 +201,26 @@ class Evaluator:
         boundary = None if boundary is None else _over_processes(boundary)
         return _over_processes(confusion), boundary
 
-    def _labels_of(self, variables, batch: dict) -> np.ndarray:
+    def _labels_of(self, variables, batch: Batch) -> np.ndarray:
         """Predictions for this process's part of a batch of whole images: uint8 [b, H, W]."""
-        (images,) = to_devices(self._mesh, batch["image"])
-        size, layout = batch["label"].shape[1:3], self._layout(variables, batch)
+        (images,) = to_devices(self._mesh, batch.image)
+        size, layout = batch.label.shape[1:3], self._layout(variables, batch)
         labels = self._label(variables, images, size, layout)
         shards = sorted(labels.addressable_shards, key=lambda s: s.index[0].start or 0)
         return np.concatenate([np.asarray(shard.data) for shard in shards])
 
-    def _layout(self, variables, batch: dict):
+    def _layout(self, variables, batch: Batch):
         """Where images of several sizes lie in a batch; None where all are of one size."""
-        if self._config.eval.pad_to is None:
+        if self._config.pad_to is None:
             return None
-        canvas = batch["image"].shape[1:3]
-        sizes = [self.source.size(i) if i >= 0 else canvas for i in batch["indices"].tolist()]
+        canvas = batch.image.shape[1:3]
+        sizes = [self.source.size(i) if i >= 0 else canvas for i in batch.indices.tolist()]
         layout = self._layouts(variables, canvas, sizes)
         return type(layout)(*to_devices(self._mesh, *layout))
 
     def _protocol(self) -> str:
         """In words; for whole images of several sizes with the number of compilations they took."""
-        config = self._config.eval
+        config = self._config
         text = describe(config)
         if config.protocol != "whole" or config.input_size:
             return text
@@ -204,17 +229,17 @@ class Evaluator:
         shapes = batch_shapes(self.source, config.pad_to)
         return text if shapes == 1 else f"{text}, {shapes} shapes compiled"
 
-    def _batches(self) -> Iterator[dict]:
-        data, processes = self._config.data, jax.process_count()
+    def _batches(self) -> Iterator[Batch]:
+        processes = jax.process_count()
         return eval_batches(
             self.source,
             batch_size=self._batch_size if self._whole else processes,
-            input_size=self._config.eval.input_size if self._whole else None,
-            pad_to=self._config.eval.pad_to if self._whole else None,
+            input_size=self._config.input_size if self._whole else None,
+            pad_to=self._config.pad_to if self._whole else None,
             process_index=jax.process_index(),
             process_count=processes,
-            threads=data.threads,
-            prefetch=data.prefetch,
+            threads=self._threads,
+            prefetch=self._prefetch,
         )
 
 
@@ -296,7 +321,7 @@ def evaluate_workdir(
         or damaged.
     """
     run = open_run(workdir, step, fields)
-    evaluator = Evaluator(run.model, run.source, run.config)
+    evaluator = Evaluator.of_run(run.model, run.source, run.config)
     if fields:
         evaluator.check(run.variables)
     return evaluator.scores(run.variables) | {"step": run.step}

@@ -89,7 +89,7 @@ def measure(name: str, run: TrainedRun, log: pathlib.Path) -> Measured:
     image_iou, image_pixels = np.full(count, np.nan), np.zeros((count, classes), np.int64)
     total, predictions = np.zeros((classes, classes), np.int64), [b""] * count
     boundary = np.zeros((classes, 3), np.int64) if config.eval.boundary else None
-    evaluator = Evaluator(run.model, run.source, config)
+    evaluator = Evaluator.of_run(run.model, run.source, config)
     for index, truth, prediction in evaluator.label_maps(run.variables):
         confusion = _confusion(truth, prediction, classes, info.ignore_label)
         total += confusion

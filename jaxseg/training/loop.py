@@ -21,7 +21,6 @@ from jaxseg.pretrained.init import starting_variables
 from jaxseg.training.environment import record
 from jaxseg.training.loggers import Board, TensorBoard, WeightsAndBiases, check_boards
 from jaxseg.training.loss_monitor import Watch
-from jaxseg.training.optimizers import make_schedule
 from jaxseg.training.preemption import StopRequest
 from jaxseg.training.progress import Progress
 from jaxseg.training.setup import Program
@@ -56,10 +55,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     program = Program(config, source)
     model, mesh = program.model, program.mesh
     steps, batch_size = config.train.steps, config.train.batch_size
-    evaluator = Evaluator(model, eval_source, config)
+    evaluator = Evaluator.of_run(model, eval_source, config)
 
     # ---- the state, new or from the newest checkpoint
-    schedule = make_schedule(config.optim, steps)
     evaluator.check(program.like.variables)
     folder = Workdir(workdir, config.checkpoint.folder)
     pretrained = None  # what a new run starts from; looked at before anything is written
@@ -140,7 +138,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
                     watch.stop_if_not_finite(state)
                     watch.hint_if_guessing(step, loss, float(metrics["guessing"]))
-                    progress.training(step, loss, float(schedule(step - 1)), norm)
+                    progress.training(step, loss, float(program.schedule(step - 1)), norm)
                 begun = time.perf_counter()
                 scores = None
                 if step == steps or (

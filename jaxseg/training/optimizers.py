@@ -49,7 +49,9 @@ def _steps(lr: float, factor: float, boundaries: tuple[int, ...]) -> optax.Sched
     return lambda step: rates[jnp.searchsorted(jnp.array(boundaries), step, side="right")]
 
 
-def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: ml_collections.ConfigDict, steps: int, schedule: optax.Schedule | None = None
+) -> optax.GradientTransformation:
     """The optimiser of a run.
 
     "sgd" has two forms, which differ while the learning rate changes and are equal while it does
@@ -69,6 +71,7 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
     Args:
       config: a run's `config.optim`.
       steps: optimiser steps of the whole run.
+      schedule: the learning rate; None: `make_schedule(config, steps)`.
     """
     rules = _compiled(config.rules)
     parts = []
@@ -80,7 +83,7 @@ def make_optimizer(config: ml_collections.ConfigDict, steps: int) -> optax.Gradi
         parts.append(_add_decay(config.weight_decay, rules))
     if rules:
         parts.append(_scale_by_rules(rules))
-    rate = optax.scale_by_learning_rate(make_schedule(config, steps))
+    rate = optax.scale_by_learning_rate(schedule or make_schedule(config, steps))
     momentum = [optax.trace(config.momentum)] if config.name == "sgd" and config.momentum else []
     parts += [rate, *momentum] if config.momentum_form == "caffe" else [*momentum, rate]
     moving = optax.chain(*parts)

@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import ml_collections
 
-from jaxseg.data import Augment, Skipped, Source, batch_shapes, train_batches
+from jaxseg.data import Augment, Batch, Skipped, Source, batch_shapes, train_batches
 from jaxseg.distributed.mesh import (
     make_mesh,
     replicated,
@@ -20,7 +20,7 @@ from jaxseg.distributed.mesh import (
     with_whole_parameters,
 )
 from jaxseg.models import model_from_config
-from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer
+from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
 
 
@@ -34,6 +34,7 @@ class Program:
     Attributes:
       model: the network.
       mesh: the devices.
+      schedule: the learning rate by the step, 0 for the first.
       size: (height, width) of the images it is initialised with.
       like: the state's shapes, a `TrainState` of `jax.ShapeDtypeStruct`s.
       placed: where the state's arrays are, a sharding for each.
@@ -58,7 +59,8 @@ class Program:
             "train.batch_size" + (" / train.accumulate" if accumulate > 1 else ""),
             config.train.fsdp,
         )
-        self._optimizer = make_optimizer(config.optim, config.train.steps)
+        self.schedule = make_schedule(config.optim, config.train.steps)
+        self._optimizer = make_optimizer(config.optim, config.train.steps, self.schedule)
         self._averaged = config.optim.ema is not None
         self.size = config.augment.crop or config.augment.resize or source.size(0)
         self.like = jax.eval_shape(self._create)
@@ -137,28 +139,26 @@ class Program:
             prefetch=config.data.prefetch,
         )
         if names is not None:
-            batches = _remembered(batches, start, names)
+            batches = _remembered(batches, names)
         return _on_devices(batches, self.mesh, ahead=2)
 
 
-def _remembered(
-    batches: Generator[dict], start: int, names: dict[int, Sequence[str]]
-) -> Generator[dict]:
-    """The same batches; `names` receives the names of each, by its step."""
+def _remembered(batches: Generator[Batch], names: dict[int, Sequence[str]]) -> Generator[Batch]:
+    """The same batches; `names` receives the names of each, by the step that takes it."""
     try:
-        for step, batch in enumerate(batches, start + 1):
-            names[step] = batch["names"]
+        for batch in batches:
+            names[batch.step + 1] = batch.names
             yield batch
     finally:
         batches.close()
 
 
-def _on_devices(batches: Generator[dict], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
+def _on_devices(batches: Generator[Batch], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
     """Images and labels on the devices, `ahead` batches early: copies overlap with steps."""
     queue: list[tuple[jax.Array, ...]] = []
     try:
         for batch in batches:
-            queue.append(to_devices(mesh, batch["image"], batch["label"]))
+            queue.append(to_devices(mesh, batch.image, batch.label))
             if len(queue) >= ahead:
                 yield queue.pop(0)
         yield from queue

@@ -142,7 +142,7 @@ def _network(config: ml_collections.ConfigDict) -> nn.Module:
     validate(config)
     program = Program(config, open_data(config.data, "train", config.seed))
     evaluation = open_data(config.data, "eval", config.seed)
-    Evaluator(program.model, evaluation, config).check(program.like.variables)
+    Evaluator.of_run(program.model, evaluation, config).check(program.like.variables)
     return program.model
 
 

@@ -368,7 +368,7 @@ def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
     batches = train_batches(
         source, seed=tiny().seed, batch_size=8, augment=Augment(), start_step=step - 1
     )
-    assert found[2].split(", ") == next(batches)["names"]
+    assert found[2].split(", ") == next(batches).names
     batches.close()
     assert step > 1 and f"the checkpoint of step {step - 1} is intact" in err
     assert whole_steps(workdir.checkpoints) == [step - 1]

@@ -38,10 +38,10 @@ def test_it_shows_what_training_reads(tmp_path, capsys):
     labels, images = pictures(page, "png"), pictures(page, "jpeg")
     assert len(labels) == len(images) == 5
     for batch, label, image in zip(expected, labels, images, strict=True):
-        np.testing.assert_array_equal(np.asarray(label), batch["label"][0])  # palette indices
-        difference = np.asarray(image).astype(int) - batch["image"][0]
+        np.testing.assert_array_equal(np.asarray(label), batch.label[0])  # palette indices
+        difference = np.asarray(image).astype(int) - batch.image[0]
         assert np.abs(difference).mean() < 6  # but for JPEG
-        assert batch["names"][0] in page
+        assert batch.names[0] in page
     assert not re.search(r"(?:src|href)=\"(?!data:)|https?:|@import|url\(", page)
 
 

@@ -81,7 +81,7 @@ def test_configs_of_both_stages(scene):
     assert len(source) == 3 and len(pickle.loads(pickle.dumps(source))) == 3
     recipe = Augment(resize=(25, 25), crop=(22, 22), flip=0.5)
     batches = train_batches(source, seed=0, batch_size=4, augment=recipe)
-    assert next(batches)["image"].shape == (4, 22, 22, 3)
+    assert next(batches).image.shape == (4, 22, 22, 3)
     batches.close()
     scene.list("val", ["a"])
     assert len(open_data(config, "eval")) == 1  # scored on whole photographs

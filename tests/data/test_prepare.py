@@ -183,7 +183,7 @@ def test_worker_processes_read_records(devkit, tmp_path):
         batches = train_batches(source, workers=workers, **options)
         got.append(next(batches))
         batches.close()
-    np.testing.assert_array_equal(got[0]["image"], got[1]["image"])
+    np.testing.assert_array_equal(got[0].image, got[1].image)
 
 
 def test_what_was_cut_off_is_not_a_data_set_and_goes_on(devkit, tmp_path):

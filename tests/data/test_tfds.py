@@ -105,7 +105,7 @@ def test_trains_from_worker_processes(prepared, tmp_path):
         batches = train_batches(source, workers=workers, **options)
         got = next(batches)
         batches.close()
-        assert got["image"].shape == (3, 8, 8, 3)
+        assert got.image.shape == (3, 8, 8, 3)
 
 
 @pytest.mark.parametrize(

@@ -5,14 +5,14 @@ import time
 import numpy as np
 import pytest
 
-from jaxseg.data import Augment, Cached, Scenes, Skipped, batch_shapes, train_batches
+from jaxseg.data import Augment, Batch, Cached, Scenes, Skipped, batch_shapes, train_batches
 from jaxseg.errors import InputError
 
 SOURCE = Scenes(0, 11, (24, 32))
 AUGMENT = Augment((20, 20), (0.7, 1.4), 0.5)
 
 
-def take(count: int, source=SOURCE, **options) -> list[dict]:
+def take(count: int, source=SOURCE, **options) -> list[Batch]:
     options = {"seed": 5, "batch_size": 4, "augment": AUGMENT, **options}
     batches = train_batches(source, **options)
     try:
@@ -21,23 +21,23 @@ def take(count: int, source=SOURCE, **options) -> list[dict]:
         batches.close()
 
 
-def assert_same(batches: list[dict], expected: list[dict]):
+def assert_same(batches: list[Batch], expected: list[Batch]):
     assert len(batches) == len(expected)
     for one, other in zip(batches, expected, strict=True):
-        assert one["names"] == other["names"]
-        np.testing.assert_array_equal(one["image"], other["image"])
-        np.testing.assert_array_equal(one["label"], other["label"])
+        assert (one.step, one.names) == (other.step, other.names)
+        np.testing.assert_array_equal(one.image, other.image)
+        np.testing.assert_array_equal(one.label, other.label)
 
 
 def test_shapes():
     (batch,) = take(1)
-    assert (batch["image"].shape, batch["image"].dtype) == ((4, 20, 20, 3), np.uint8)
-    assert (batch["label"].shape, batch["label"].dtype) == ((4, 20, 20), np.uint8)
-    assert len(batch["names"]) == 4
+    assert (batch.image.shape, batch.image.dtype) == ((4, 20, 20, 3), np.uint8)
+    assert (batch.label.shape, batch.label.dtype) == ((4, 20, 20), np.uint8)
+    assert len(batch.names) == 4
 
 
 def test_every_epoch_holds_every_example_once_in_another_order():
-    names = [n for b in take(11) for n in b["names"]]  # 4 epochs of 11; batches straddle them
+    names = [n for b in take(11) for n in b.names]  # 4 epochs of 11; batches straddle them
     epochs = [names[i : i + 11] for i in range(0, 44, 11)]
     assert all(sorted(e) == sorted(SOURCE.name(i) for i in range(11)) for e in epochs)
     assert len({tuple(e) for e in epochs}) == 4
@@ -46,7 +46,7 @@ def test_every_epoch_holds_every_example_once_in_another_order():
 def test_an_example_is_augmented_anew_every_time():
     pictures = {}
     for batch in take(11):
-        for name, image in zip(batch["names"], batch["image"], strict=True):
+        for name, image in zip(batch.names, batch.image, strict=True):
             pictures.setdefault(name, set()).add(image.tobytes())
     assert all(len(p) == 4 for p in pictures.values())
 
@@ -59,7 +59,7 @@ def test_threads_change_nothing(options):
 
 
 def test_seeds_differ():
-    assert take(1)[0]["names"] != take(1, seed=6)[0]["names"]
+    assert take(1)[0].names != take(1, seed=6)[0].names
 
 
 @pytest.mark.parametrize("start", [1, 3, 9])
@@ -87,11 +87,12 @@ def test_processes_get_the_parts_of_the_batch_of_one(processes):
     options = {"start_step": 2, "batch_size": 8}
     parts = [take(6, process_index=p, process_count=processes, **options) for p in range(processes)]
     whole = [
-        {
-            "image": np.concatenate([b["image"] for b in batch]),
-            "label": np.concatenate([b["label"] for b in batch]),
-            "names": [n for b in batch for n in b["names"]],
-        }
+        Batch(
+            batch[0].step,
+            np.concatenate([b.image for b in batch]),
+            np.concatenate([b.label for b in batch]),
+            [n for b in batch for n in b.names],
+        )
         for batch in zip(*parts, strict=True)
     ]
     assert_same(whole, take(6, **options))
@@ -103,7 +104,7 @@ def test_a_cache_changes_nothing():
 
 def test_a_source_of_one_example():
     (batch,) = take(1, Scenes(0, 1, (24, 32)))
-    assert batch["names"] == ["train-0-0"] * 4
+    assert batch.names == ["train-0-0"] * 4
 
 
 def test_worker_processes_change_nothing():
@@ -162,12 +163,12 @@ def test_sampling_with_replacement_draws_from_all_examples():
     batches = take(60, sampling="replacement", augment=Augment(), batch_size=11)
     counts = {SOURCE.name(i): 0 for i in range(11)}
     for batch in batches:
-        for name in batch["names"]:
+        for name in batch.names:
             counts[name] += 1
     # of 60 times 11 drawn from 11, none is drawn exactly as often as expected by an epoch
     assert all(30 < count < 95 for count in counts.values())
-    assert any(len(set(batch["names"])) < 11 for batch in batches)
-    assert len({tuple(batch["names"]) for batch in batches}) == 60
+    assert any(len(set(batch.names)) < 11 for batch in batches)
+    assert len({tuple(batch.names) for batch in batches}) == 60
 
 
 def test_sampling_with_replacement_is_a_function_of_the_position():
@@ -175,9 +176,9 @@ def test_sampling_with_replacement_is_a_function_of_the_position():
     whole = take(6, **options)
     assert_same(take(3, start_step=3, **options), whole[3:])
     parts = [take(6, process_index=p, process_count=2, **options) for p in range(2)]
-    names = [a["names"] + b["names"] for a, b in zip(*parts, strict=True)]
-    assert names == [batch["names"] for batch in whole]
-    assert take(1, seed=6, **options)[0]["names"] != whole[0]["names"]
+    names = [a.names + b.names for a, b in zip(*parts, strict=True)]
+    assert names == [batch.names for batch in whole]
+    assert take(1, seed=6, **options)[0].names != whole[0].names
 
 
 def test_sizes_share_a_batch_when_padded(devkit):
@@ -187,14 +188,12 @@ def test_sizes_share_a_batch_when_padded(devkit):
     by_name = {source.name(i): source[i] for i in range(5)}
     shapes = set()
     for batch in batches:
-        height, width = batch["label"].shape[1:]
+        height, width = batch.label.shape[1:]
         shapes.add((height, width))
-        sizes = [by_name[name].label.shape for name in batch["names"]]
+        sizes = [by_name[name].label.shape for name in batch.names]
         assert height == -(-max(h for h, _ in sizes) // 8) * 8
         assert width == -(-max(w for _, w in sizes) // 8) * 8
-        for name, image, label in zip(
-            *(batch[k] for k in ("names", "image", "label")), strict=True
-        ):
+        for name, image, label in zip(batch.names, batch.image, batch.label, strict=True):
             h, w = by_name[name].label.shape
             np.testing.assert_array_equal(image[:h, :w], by_name[name].image)
             np.testing.assert_array_equal(label[:h, :w], by_name[name].label)
@@ -209,7 +208,7 @@ def test_sizes_share_a_batch_when_padded(devkit):
         for p in range(2)
     ]
     for whole, *both in zip(batches, *parts, strict=True):
-        np.testing.assert_array_equal(np.concatenate([b["label"] for b in both]), whole["label"])
+        np.testing.assert_array_equal(np.concatenate([b.label for b in both]), whole.label)
 
 
 def spoil(devkit, *names):
@@ -231,13 +230,13 @@ def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
     assert len(told) == len(skipped.problems) == 2
     assert all(any(f"{n}.jpg cannot be decoded" in t for t in told) for n in ("p1", "p3"))
     assert skipped.summary().count("\n") == 2
-    names = [n for b in batches for n in b["names"]]
+    names = [n for b in batches for n in b.names]
     assert not {"p1", "p3"} & set(names) and {"p0", "p2", "p4"} <= set(names)
     for batch, before in zip(batches, clean, strict=True):
-        assert batch["image"].shape == before["image"].shape
-        for slot, name in enumerate(before["names"]):  # whatever is whole stays where it was
+        assert batch.image.shape == before.image.shape
+        for slot, name in enumerate(before.names):  # whatever is whole stays where it was
             if name not in ("p1", "p3"):
-                np.testing.assert_array_equal(batch["image"][slot], before["image"][slot])
+                np.testing.assert_array_equal(batch.image[slot], before.image[slot])
     again = take(8, devkit.open(), skipped=Skipped(2, told.append), **options)
     assert_same(again, batches)
     far = take(3, devkit.open(), skipped=Skipped(2, told.append), start_step=5, **options)

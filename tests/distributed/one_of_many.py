@@ -24,12 +24,12 @@ def main():
         overrides = [tuple(field.split("=", 1)) for field in fields]
         train(read_config(spec, overrides), workdir)
         run = open_run(workdir)
-        confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
+        confusion = Evaluator.of_run(run.model, run.source, run.config).confusion(run.variables)
         if first:
             np.save(f"{workdir}/confusion.npy", confusion)
         sliding = {"eval.protocol": "sliding", "eval.crop": (32, 32), "eval.batch_size": None}
         run = open_run(workdir, fields=sliding)
-        confusion = Evaluator(run.model, run.source, run.config).confusion(run.variables)
+        confusion = Evaluator.of_run(run.model, run.source, run.config).confusion(run.variables)
         if first:
             np.save(f"{workdir}/confusion_of_maps.npy", confusion)
 

@@ -58,9 +58,7 @@ class Training:
             self.source, seed=0, batch_size=self.config.train.batch_size, augment=Augment(flip=0.5)
         )
         for batch, _ in zip(batches, range(steps), strict=False):
-            state, numbers = self.step(
-                state, *to_devices(self.mesh, batch["image"], batch["label"])
-            )
+            state, numbers = self.step(state, *to_devices(self.mesh, batch.image, batch.label))
             losses.append(float(numbers["loss"]))
         batches.close()
         return losses, state

@@ -30,7 +30,7 @@ def temporary(classes, monkeypatch, name="pspnet_resnet50", **fields):
     config = default_config()
     config.eval.batch_size = 1
     model = jaxseg.create_model(name, num_classes=classes, **fields)
-    evaluator = Evaluator(model, Nothing(classes), config)
+    evaluator = Evaluator.of_run(model, Nothing(classes), config)
     image = jax.ShapeDtypeStruct((1, *SIZE, 3), jnp.uint8)
     labels = jax.ShapeDtypeStruct((1, *SIZE), jnp.uint8)
     total = jax.ShapeDtypeStruct((classes, classes), jnp.int32)

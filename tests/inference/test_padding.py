@@ -156,7 +156,7 @@ def test_twenty_odd_sizes_score_as_one_by_one(random_network, name, fields, eval
     config = default_config()
     for field, value in ({"eval.batch_size": 8} | eval_fields).items():
         set_field(config, field, value)
-    evaluator = Evaluator(model, source, config)
+    evaluator = Evaluator.of_run(model, source, config)
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         got = evaluator.confusion(variables)
     compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]

@@ -146,7 +146,7 @@ def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_
         (tmp_path / "photos").mkdir(exist_ok=True)
         Image.fromarray(trained.source[i].image).save(tmp_path / f"photos/{i}.png")
     assert predict(tmp_path / "photos", network=("--workdir", copied.path))[0] == 0
-    evaluator = Evaluator(trained.model, trained.source, trained.config)
+    evaluator = Evaluator.of_run(trained.model, trained.source, trained.config)
     maps = list(evaluator.label_maps(trained.variables))
     assert len(maps) == 5 and any(len(np.unique(prediction)) > 1 for _, _, prediction in maps)
     for index, _, prediction in maps:

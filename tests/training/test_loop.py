@@ -190,7 +190,7 @@ def evaluated(finished, tiny, restored):
         source = open_data(config.data, "eval")
         model = model_from_config(config.model, source.info.num_classes)
         monkeypatch.setattr(evaluation, "make_mesh", lambda *_: mesh_of(devices))
-        evaluator = Evaluator(model, source, config)
+        evaluator = Evaluator.of_run(model, source, config)
         return evaluator.confusion(state.variables), source
 
     return confusion
@@ -288,7 +288,7 @@ class Steps:
         )
         losses = []
         for batch, _ in zip(batches, range(steps), strict=False):
-            on_devices = to_devices(self.mesh, batch["image"], batch["label"])
+            on_devices = to_devices(self.mesh, batch.image, batch.label)
             self.state, numbers = self.step(self.state, *on_devices)
             losses.append(float(numbers["loss"]))
         batches.close()
