@@ -10,6 +10,7 @@ from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.config import flatten, load_config, save_config
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
+from jaxseg.utils.paths import given_path
 
 # What may change between two parts of one run without making it another run.
 _FREE = (
@@ -47,14 +48,14 @@ class Workdir:
       environment: versions, devices, commit and command of each part of the run (JSON).
     """
 
-    def __init__(self, path: str | pathlib.Path, checkpoints: str | None = None):
+    def __init__(self, path: str | os.PathLike, checkpoints: str | None = None):
         if re.match(r"[a-z][a-z0-9]+:/", str(path)):  # pathlib makes one slash of two
             raise InputError(
                 f"The workdir {path} is the address of a bucket, not a folder.",
                 "Give a folder; config.checkpoint.folder=gs://BUCKET/PATH puts the checkpoints "
                 "into a bucket.",
             )
-        self.path = pathlib.Path(path).expanduser()
+        self.path = given_path(path)
         self.config = self.path / "config.json"
         self.classes = self.path / "classes.json"
         self.checkpoints = folder_at(checkpoints) if checkpoints else self.path / "checkpoints"
@@ -65,14 +66,14 @@ class Workdir:
         self.environment = self.path / "environment.json"
 
     @classmethod
-    def existing(cls, path: str | pathlib.Path) -> "Workdir":
+    def existing(cls, path: str | os.PathLike) -> "Workdir":
         """The folder of a run that was started; of a training in stages, that of the last one.
 
         Raises:
           InputError: there is none, or its config.json is damaged.
         """
         workdir = cls(run_folder(cls(path).path))
-        if not os.path.isfile(workdir.config):  # false too for a path that no file can have
+        if not workdir.config.is_file():
             raise InputError(
                 f"{path} is not a run's workdir: it has no config.json.",
                 "Give the folder that `python -m jaxseg train --workdir` wrote.",
@@ -164,7 +165,7 @@ def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:
 
     They are named by number and name, "1_fcn32s".
     """
-    if not os.path.isdir(path):  # false too for a path that no folder can have
+    if not path.is_dir():
         return []
     found = [p for p in path.glob("*_*") if re.fullmatch(r"\d+_\w+", p.name)]
     started = [p for p in found if (p / "config.json").is_file()]

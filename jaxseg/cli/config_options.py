@@ -16,6 +16,7 @@ import ml_collections
 
 from jaxseg import config as config_lib
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import given_path
 
 _PREFIX = "--config."
 
@@ -139,6 +140,7 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
         but the fields of `default_config`, or names of stages that are none.
     """
     path, argument = split_spec(spec)
+    given_path(path)
     if not path.is_file():
         raise _missing_file(path)
     try:

@@ -1,10 +1,12 @@
 """An argparse parser whose every complaint is an `InputError`."""
 
 import argparse
+import pathlib
 from collections.abc import Sequence
 from typing import NoReturn
 
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import given_path
 
 
 class Parser(argparse.ArgumentParser):
@@ -26,13 +28,19 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):
-        """As argparse, but a misspelt option is named first, with the nearest right one."""
+        """As argparse; a misspelt option is named first, with the nearest right one, and a path
+        that no file can have is refused."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for word in args or ():
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
                 raise InputError(f"There is no option {option}.", nearest(option, known))
-        return super().parse_args(args, namespace)
+        parsed = super().parse_args(args, namespace)
+        for value in vars(parsed).values():
+            for one in value if isinstance(value, list) else [value]:
+                if isinstance(one, pathlib.Path):
+                    given_path(one)
+        return parsed
 
     def error(self, message: str) -> NoReturn:
         raise InputError(

@@ -12,6 +12,7 @@ from jaxseg.cli.options import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.config import default_config, validate
 from jaxseg.errors import InputError
+from jaxseg.utils.paths import given_path
 
 _EXAMPLES = (
     "python -m jaxseg predict --workdir runs/camvid street.jpg --out predictions",
@@ -126,7 +127,9 @@ def _words(args) -> list[str]:
 
 def _listed(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == "-" else pathlib.Path(path).read_text("utf-8")
+        text = sys.stdin.read() if path == "-" else given_path(path).read_text("utf-8")
+    except InputError:
+        raise
     except (OSError, ValueError) as error:
         raise InputError(
             f"The list {path} cannot be read: {error}.", "Give a text file, one path a line."

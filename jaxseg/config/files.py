@@ -9,6 +9,7 @@ from jaxseg.config.defaults import default_config
 from jaxseg.config.fields import flatten, set_field, validate
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.paths import given_path
 
 
 def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
@@ -17,7 +18,7 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
     Raises:
       InputError: the file cannot be written.
     """
-    path = pathlib.Path(path) if isinstance(path, str) else path  # as it is: it may be in a bucket
+    path = given_path(path) if isinstance(path, str) else path  # as it is: it may be in a bucket
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
     try:
         write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -33,7 +34,7 @@ def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
     Raises:
       InputError: the file is missing or is not such JSON, or a field is unknown or out of range.
     """
-    path = pathlib.Path(path) if isinstance(path, str) else path
+    path = given_path(path) if isinstance(path, str) else path
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:

@@ -2,11 +2,11 @@
 
 import json
 import os
-from pathlib import Path
 
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.paths import given_path
 
 
 def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
@@ -18,7 +18,7 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
         "ignore_label": info.ignore_label,
     }
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in about.items())
-    write_whole(Path(path), "{\n" + ",\n".join(lines) + "\n}\n")
+    write_whole(given_path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def load_classes(path: str | os.PathLike) -> DataInfo:
@@ -28,7 +28,7 @@ def load_classes(path: str | os.PathLike) -> DataInfo:
       InputError: the file cannot be read, or is damaged.
     """
     try:
-        about = json.loads(Path(path).read_text(encoding="utf-8"))
+        about = json.loads(given_path(path).read_text(encoding="utf-8"))
         names = tuple(map(str, about["class_names"]))
         palette = tuple((int(r), int(g), int(b)) for r, g, b in about["palette"])
         return DataInfo(str(about["name"]), names, palette, int(about["ignore_label"]))

@@ -195,7 +195,9 @@ def listed(
     def find(what: str, name: str, places: Sequence[tuple[Path, Sequence[str]]]) -> Path | None:
         for folder, suffixes in places:
             for file in (name + suffix for suffix in suffixes):
-                if file in present.get(folder, ()) or ("/" in file and (folder / file).is_file()):
+                if file in present.get(folder, ()) or (
+                    "/" in file and os.path.isfile(folder / file)
+                ):
                     return folder / file
         expected = places[0][0] / (name + places[0][1][0])
         problems.append(

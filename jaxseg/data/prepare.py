@@ -11,6 +11,7 @@ from jaxseg.data.published import PUBLISHED, unpacked, usual_splits
 from jaxseg.data.records import write_records
 from jaxseg.data.registry import IN_FOLDERS, PUBLISHED_NAMES, list_data
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import given_path
 
 
 def prepare_data(
@@ -37,7 +38,7 @@ def prepare_data(
     Raises:
       InputError: the data set has no archives and no root, or something of it is missing or bad.
     """
-    data_dir, name = Path(data_dir).expanduser(), config.name
+    data_dir, name = given_path(data_dir), config.name
     if name not in IN_FOLDERS:
         raise InputError(f"'{name}' cannot be prepared.", nearest(name, IN_FOLDERS))
     config = config.copy_and_resolve_references()

@@ -12,7 +12,7 @@ from jaxseg.utils.atomic import write_whole
 
 def remember(name: str, folder: Path) -> None:
     """Notes that the data set `name` is in `folder`; a home that cannot be written to is let be."""
-    places = _places() | {name: str(folder.expanduser().absolute())}
+    places = _places() | {name: str(folder.absolute())}
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -18,6 +18,7 @@ from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.paths import given_path
 
 INDEX = "records.json"
 _HEAD = struct.Struct("<II")  # lengths of photo and mask
@@ -83,7 +84,7 @@ class Records:
     """
 
     def __init__(self, folder: str | Path, split: str):
-        self._folder, self._split = Path(folder).expanduser(), split
+        self._folder, self._split = given_path(folder), split
         index = _read_index(self._folder)
         if split not in index["splits"]:
             raise InputError(

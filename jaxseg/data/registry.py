@@ -18,6 +18,7 @@ from jaxseg.data.scenes import Scenes
 from jaxseg.data.source import IGNORE, Cached, DataInfo, Source
 from jaxseg.data.voc_folder import LAYOUT, voc_listing, voc_palette
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import given_path
 
 
 def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> Source:
@@ -39,6 +40,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     if split not in ("train", "eval"):
         raise InputError(f"There is no split '{split}'.", "Choose 'train' or 'eval'.")
     name = config.train_split if split == "train" else config.eval_split
+    given_path(f"{name}.txt")  # the name of a list or of a folder
     config = prepared.located(config, PUBLISHED_NAMES)
     source: Source
     if config.name == "scenes":
@@ -59,7 +61,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
 
 def is_prepared(config: ml_collections.ConfigDict) -> bool:
     """Whether `config.root` holds what `prepare_data` made, rather than files to list."""
-    return config.root is not None and (Path(config.root).expanduser() / INDEX).is_file()
+    return config.root is not None and (given_path(config.root) / INDEX).is_file()
 
 
 def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
@@ -78,13 +80,14 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
             f"There is no data set '{config.name}'.",
             nearest(config.name, [*_FOLDERS, "scenes", "tfds"]),
         )
+    given_path(f"{split}.txt")  # it is the name of a list or of a folder
     folder = _FOLDERS[config.name]
     if config.root is None:
         raise InputError(
             f"{folder.title} is not here: config.data.root is not set.",
             folder.layout,
         )
-    return folder.files(config, Path(config.root).expanduser(), split)
+    return folder.files(config, given_path(config.root), split)
 
 
 class _Folder(NamedTuple):
@@ -94,7 +97,7 @@ class _Folder(NamedTuple):
 
 
 def _voc2012(config, root: Path, split: str) -> Listing:
-    sbd = Path(config.sbd_root).expanduser() if config.sbd_root else None
+    sbd = given_path(config.sbd_root) if config.sbd_root else None
     return voc2012.voc2012(root, split, sbd)
 
 
@@ -139,7 +142,7 @@ def _crops(config, source: Source, seed: int) -> Source:
             f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
             "Set config.data.root to the folder as it was unpacked.",
         )
-    boxes = Path(config.boxes).expanduser() if config.boxes else None
+    boxes = given_path(config.boxes) if config.boxes else None
     return Crops(source, find_crops(source, config.crops, boxes, seed))
 
 
@@ -170,7 +173,7 @@ def _tfds(config, split: str) -> Source:
                 "Set config.data.classes to a text file with one name a line, and "
                 "config.data.image_key, mask_key and mask_values as the data set needs them.",
             )
-        names = read_class_names(Path(config.classes).expanduser())
+        names = read_class_names(given_path(config.classes))
         info = DataInfo(name, tuple(names), voc_palette(len(names)))
         values = mask_values(config.mask_values, info)
         known = Known(info, "image", "segmentation_mask", values)

@@ -14,6 +14,7 @@ from jaxseg.data.listing import (
 )
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import given_path
 
 VOC_CLASSES = (
     "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
@@ -56,7 +57,7 @@ class VocFolder(Pairs):
     """
 
     def __init__(self, root: str | Path, split: str, name: str | None = None):
-        root = Path(root).expanduser()
+        root = given_path(root)
         super().__init__(voc_listing(root, split, name=name))
 
 

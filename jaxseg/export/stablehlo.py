@@ -15,6 +15,7 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.inference.network import Network
 from jaxseg.models import normalize
 from jaxseg.ops import convolution
+from jaxseg.utils.paths import given_path
 
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("logits", "labels")
@@ -54,7 +55,7 @@ def export_program(
     for value, known in ((format, FORMATS), (output, OUTPUTS)):
         if value not in known:
             raise InputError(f"There is no {value!r} to export.", nearest(value, known))
-    path = pathlib.Path(path)
+    path = given_path(path)
     text = path.with_name(path.name + ".json")
     for file in (path, text):
         if os.path.lexists(file):

@@ -22,6 +22,7 @@ from jaxseg.errors import InputError
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import Photograph
 from jaxseg.inference.network import Network
+from jaxseg.utils.paths import given_path
 from jaxseg.visualization.palette import colorize, palette_image
 from jaxseg.visualization.panel import legend
 
@@ -82,7 +83,7 @@ def predict_photographs(
       InputError: `out` cannot be written, or holds predictions of another network; or the
         network's `eval` is wrong, such as a file of boxes that has none of some photograph.
     """
-    folder = _Results(pathlib.Path(out), network, overlay, probabilities)
+    folder = _Results(given_path(out), network, overlay, probabilities)
     folder.check(overwrite)
     inference = protocol(
         network.model, _protocol(network.eval, photographs), lambda: _sizes(photographs)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
+from jaxseg.utils.paths import given_path
 
 STDIN = "stdin"  # the name of a photograph from standard input
 
@@ -44,7 +45,7 @@ def find_photographs(
       InputError: a folder or pattern without photographs, two photographs of one name, or results
         that would replace a photograph.
     """
-    out = out.absolute()
+    out = given_path(out).absolute()
     found: dict[pathlib.Path, Photograph] = {}
     for word in words:
         for root, path in _files(word, out):
@@ -72,7 +73,7 @@ def find_photographs(
 
 def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
     """(folder that names begin below, file) of all that a word means."""
-    path = pathlib.Path(word).expanduser()
+    path = given_path(word)
     if path.is_dir():
         files = [
             file

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import os
-import pathlib
 from typing import Any
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from jaxseg.data import read_image
 from jaxseg.inference.protocols import protocol
 from jaxseg.pretrained.trained import Trained
+from jaxseg.utils.paths import given_path
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -49,7 +49,7 @@ class Network(Trained):
           InputError: the file holds no image, or the network cannot take one of its size.
         """
         if isinstance(image, str | os.PathLike):
-            image = read_image(pathlib.Path(image), upright=True)
+            image = read_image(given_path(image), upright=True)
         return self._inference.labels(self.variables, image)
 
     @functools.cached_property

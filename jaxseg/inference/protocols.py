@@ -1,7 +1,6 @@
 """How a trained network is asked for an image's classes: the protocol that `config.eval` names."""
 
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 import flax.linen as nn
@@ -19,6 +18,7 @@ from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.sliding import Sliding
 from jaxseg.inference.whole_image import image_labels, image_logits, image_probabilities
 from jaxseg.pretrained.trained import open_trained
+from jaxseg.utils.paths import given_path
 
 _RESIZED = 64  # what is resized is compiled for results of multiples of this size
 
@@ -72,7 +72,7 @@ def protocol(
     """
     inference = _alone(model, config, sizes)
     if config.ensemble is not None:
-        other = open_trained(Path(config.ensemble).expanduser())
+        other = open_trained(config.ensemble)
         if other.info.num_classes != model.num_classes:
             raise InputError(
                 f"The network in {config.ensemble} has {other.info.num_classes} classes, the one "
@@ -104,7 +104,7 @@ def _alone(
                     "one have no names.",
                     "Use `python -m jaxseg predict`, or leave eval.boxes at None.",
                 )
-            boxes = read_boxes_of_all(Path(config.boxes).expanduser(), sizes())
+            boxes = read_boxes_of_all(given_path(config.boxes), sizes())
         return InstanceWise(
             model, config.crop, config.windows, config.min_side, config.overlap, boxes=boxes
         )

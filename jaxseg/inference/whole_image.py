@@ -2,7 +2,6 @@
 
 import functools
 import os
-import pathlib
 
 import flax.linen as nn
 import jax
@@ -13,6 +12,7 @@ from jaxseg.data.decode import read_image
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
+from jaxseg.utils.paths import given_path
 
 
 def predict(
@@ -46,7 +46,7 @@ def predict(
     (40, 60)
     """
     if isinstance(image, str | os.PathLike):
-        image = read_image(pathlib.Path(image), upright=True)
+        image = read_image(given_path(image), upright=True)
     if image.ndim != 3:
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:

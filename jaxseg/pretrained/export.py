@@ -14,6 +14,7 @@ from jaxseg.pretrained.folder import JaxsegFile, check_free, save_exported
 from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.report import ImportReport
+from jaxseg.utils.paths import given_path
 
 
 def export(
@@ -43,7 +44,7 @@ def export(
     Raises:
       InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.
     """
-    path = pathlib.Path(path)
+    path = given_path(path)
     check_free(folder)
     file = read_weights(path)
     fit = suggest(file, name, source)

@@ -30,6 +30,7 @@ from jaxseg.nn.layers import field_names
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import StoredArrays
 from jaxseg.pretrained.tensor_file import TensorFile
+from jaxseg.utils.paths import given_path
 
 _FORMAT = 1
 _VARIABLES, MODEL_FILE = "variables.safetensors", "model.json"
@@ -82,7 +83,7 @@ def save_exported(
       InputError: there is something at `folder` already, or it cannot be written.
     """
     check_free(folder)
-    folder = pathlib.Path(os.path.abspath(folder))
+    folder = pathlib.Path(os.path.abspath(given_path(folder)))
     arrays = {
         path: np.asarray(array, np.float32)
         for path, array in flatten_dict(dict(variables), sep="/").items()
@@ -115,10 +116,10 @@ def save_exported(
 
 def check_free(folder: str | os.PathLike) -> None:
     """Raises InputError where a network's folder cannot be made because of what is there."""
-    folder = pathlib.Path(folder)
+    folder = given_path(folder)
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise InputError(
             f"{folder} cannot be looked at: {error}.", "Choose another folder."
         ) from None
@@ -130,7 +131,7 @@ def check_free(folder: str | os.PathLike) -> None:
 
 def check_exported(folder: str | os.PathLike) -> None:
     """Raises InputError where the two files of an exported network are not in `folder`."""
-    files = [pathlib.Path(folder) / name for name in (MODEL_FILE, _VARIABLES)]
+    files = [given_path(folder) / name for name in (MODEL_FILE, _VARIABLES)]
     if not all(map(os.path.isfile, files)):
         raise InputError(
             f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or {_VARIABLES}.",
@@ -144,7 +145,7 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
     Raises:
       InputError: there is no such folder, or its two files are damaged or do not belong together.
     """
-    folder = pathlib.Path(folder)
+    folder = given_path(folder)
     check_exported(folder)
     about = _read_about(folder / MODEL_FILE)
     names = about["class_names"]

@@ -1,6 +1,5 @@
 """What a new run starts from, as its config says."""
 
-import os
 from typing import Any
 
 import flax.linen as nn
@@ -25,8 +24,7 @@ def starting_variables(
     Raises:
       InputError: as `load_pretrained`.
     """
-    # a shell leaves the ~ in --config.init.pretrained=~
-    file = read_weights(os.path.expanduser(init.pretrained))
+    file = read_weights(init.pretrained)
     head, said = init.head, []
     if head is None:
         classes = suggest(file, source=init.source).num_classes

@@ -1,12 +1,12 @@
 """Weights from wherever they lie: a file, a folder of `convert`, or a run."""
 
 import os
-import pathlib
 
 from jaxseg.errors import InputError
 from jaxseg.pretrained.folder import MODEL_FILE, read_folder
 from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
+from jaxseg.utils.paths import given_path
 
 
 def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last") -> TensorFile:
@@ -25,7 +25,7 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     """
     if isinstance(path, TensorFile):
         return path
-    path = pathlib.Path(path)
+    path = given_path(path)
     folder, own = os.path.isdir(path), os.path.isfile(path / MODEL_FILE)
     if folder and not own and is_run(path):
         return read_run(path, step)

@@ -13,6 +13,7 @@ from jaxseg.pretrained.formats.caffe import read_caffe
 from jaxseg.pretrained.formats.pytorch import read_torch
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import Stored, StoredArrays
+from jaxseg.utils.paths import given_path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +52,7 @@ def read_tensors(path: str | os.PathLike) -> TensorFile:
     Raises:
       InputError: there is no such file, it is none of these, or it is damaged.
     """
-    path = pathlib.Path(path)
+    path = given_path(path)
     start = _start(path)
     _refuse_others(path, start)
     if start[8:9] == b"{":
@@ -68,7 +69,7 @@ def _start(path: pathlib.Path) -> bytes:
     """The first bytes of a file, which is there and not empty."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder.", "Give the path of a file of weights.")
-    if not os.path.isfile(path):  # false too for a path that no file can have
+    if not os.path.isfile(path):
         raise InputError(f"There is no file {path}.", "Give the path of a file of weights.")
     try:
         with path.open("rb") as file:

@@ -19,6 +19,7 @@ from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.run import check_classes, saved_metrics
 from jaxseg.pretrained.tensor_file import TensorFile
+from jaxseg.utils.paths import given_path
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -73,7 +74,7 @@ def load_run(
     Raises:
       InputError: no run, no such checkpoint, or one of another network than the config describes.
     """
-    trained = open_trained(Workdir.existing(pathlib.Path(workdir)).path, step)
+    trained = open_trained(Workdir.existing(workdir).path, step)
     return trained.model, trained.variables
 
 
@@ -93,7 +94,7 @@ def load_exported(folder: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]
 
 def _find(name_or_path: str | os.PathLike) -> pathlib.Path:
     """Where a network lies. A network that is known by its name is to be looked up here."""
-    path = pathlib.Path(name_or_path).expanduser()
+    path = given_path(name_or_path)
     if os.path.lexists(path):
         return path
     raise InputError(

@@ -16,6 +16,7 @@ from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.report.runs import open_runs
+from jaxseg.utils.paths import given_path
 from jaxseg.visualization.heatmap import choose_channel, heat
 from jaxseg.visualization.palette import colorize
 from jaxseg.visualization.panel import legend
@@ -58,7 +59,7 @@ def explain(
     Raises:
       InputError: no run in a workdir, no such image or class, or the runs' data differ.
     """
-    folder = pathlib.Path(out)
+    folder = given_path(out)
     runs = open_runs(workdirs)
     pages = {f"{name}.png": _page(run, image, class_name) for name, run in runs.items()}
     if len(runs) > 1:

@@ -20,6 +20,7 @@ from jaxseg.report.matrix import confusion_chart, worst_confusions
 from jaxseg.report.measure import Measured, measure
 from jaxseg.report.runs import check_same_images, open_runs
 from jaxseg.report.tables import class_bars, config_tables, legend, score_table
+from jaxseg.utils.paths import given_path
 
 _HERE = pathlib.Path(__file__).parent
 
@@ -51,7 +52,7 @@ def write_report(
       InputError: no run or no such checkpoint in a workdir, runs that do not compare, no such
         class, or the page cannot be written there.
     """
-    path = pathlib.Path(out)
+    path = given_path(out)
     check_place(path)
     trained = open_runs(workdirs, step, fields)
     check_same_images(trained)

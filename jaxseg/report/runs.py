@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxseg.errors import InputError
 from jaxseg.evaluation.trained_run import TrainedRun, open_run
+from jaxseg.utils.paths import given_path
 
 
 def open_runs(
@@ -25,7 +26,7 @@ def open_runs(
     """
     runs: dict[str, TrainedRun] = {}
     for workdir in workdirs:
-        name = pathlib.Path(workdir).expanduser().resolve().name
+        name = given_path(workdir).resolve().name
         if name in runs:
             raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
         runs[name] = open_run(workdir, step, fields)

@@ -50,6 +50,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     # ---- what goes in
     validate(config)
     check_boards(config.log)
+    folder = Workdir(workdir, config.checkpoint.folder)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
     program = Program(config, source)
@@ -59,7 +60,6 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
 
     # ---- the state, new or from the newest checkpoint
     evaluator.check(program.like.variables)
-    folder = Workdir(workdir, config.checkpoint.folder)
     pretrained = None  # what a new run starts from; looked at before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)

@@ -8,6 +8,7 @@ from typing import cast
 from etils import epath
 
 from jaxseg.errors import InputError
+from jaxseg.utils.paths import given_path
 
 
 def is_bucket(folder: str | pathlib.Path) -> bool:
@@ -26,7 +27,7 @@ def folder_at(address: str) -> pathlib.Path:
     PosixGPath('gs://mine/run/5')
     """
     if not is_bucket(address):
-        return pathlib.Path(address).expanduser()
+        return given_path(address)
     import fsspec
 
     # It remembers what it has listed, and other programs write there, too: TensorStore does.

@@ -24,7 +24,7 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import find_photographs
-from jaxseg.inference.whole_image import label_images
+from jaxseg.inference.whole_image import image_labels
 from jaxseg.pretrained import save_exported
 
 SIZE = (33, 47)  # of most photographs here: the network is compiled once for a size
@@ -163,10 +163,10 @@ def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size):
         size = tuple(rng.integers(33, 64, 2).tolist())
         photos[i] = photograph(tmp_path / f"photos/{i}.png", i, size)
     assert len({photo.shape for photo in photos.values()}) == 12
-    before = label_images._cache_size()
+    before = image_labels._cache_size()
     words = [f"--config.eval.input_size={input_size}"] if input_size else []
     assert predict(tmp_path / "photos", *words)[0] == 0
-    assert label_images._cache_size() - before <= 1  # none where an earlier test made it
+    assert image_labels._cache_size() - before <= 1  # none where an earlier test made it
     model, variables = jaxseg.load_run(finished[0].path)
     config = default_config().eval
     config.input_size = input_size
