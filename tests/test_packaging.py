@@ -40,9 +40,12 @@ def test_wheel_holds_the_package_alone(repository, tmp_path):
     assert any(name.endswith("licenses/LICENSE") for name in names)
 
 
-def test_version_is_written_once(repository):
+def test_the_version_is_that_of_the_code(repository):
     project = tomllib.loads((repository / "pyproject.toml").read_text())["project"]
-    assert project["version"] == jaxseg.__version__
+    assert project["dynamic"] == ["version"]
+    assert run(repository, "-m", "jaxseg", "--version").stdout == f"jaxseg {jaxseg.__version__}\n"
+    citation = (repository / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {jaxseg.__version__}\n" in citation
 
 
 def test_constraints_meet_the_lower_bounds(repository):

@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jaxseg import __version__
 from jaxseg.cli.compiled import keep_compiled_programs
 from jaxseg.errors import InputError, Stopped, nearest
 
@@ -42,6 +43,9 @@ def run(argv: Sequence[str]) -> int:
             print(_help())
             return 0 if argv else 2
         verb, *words = argv
+        if verb == "--version":
+            print(f"jaxseg {__version__}")
+            return 0
         if verb not in VERBS:
             raise InputError(f"There is no command {verb!r}.", nearest(verb, VERBS))
         if not {"-h", "--help"} & set(words):
@@ -74,7 +78,8 @@ def _help() -> str:
         "usage: python -m jaxseg COMMAND ...\n\n"
         "Semantic segmentation in JAX: FCN, DeconvNet and PSPNet.\n\n"
         f"commands:\n{verbs}\n\n"
-        "`python -m jaxseg COMMAND --help` shows the words of a command, with examples."
+        "`python -m jaxseg COMMAND --help` shows the words of a command, with examples;\n"
+        "`python -m jaxseg --version` the version."
     )
 
 

@@ -1,0 +1,83 @@
+"""The documents tell no lies: links resolve, and the files and Python names in them exist."""
+
+import pathlib
+import pkgutil
+import re
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("launch/*.md")])
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+# A path that begins with a folder of the top level. `tests/a.py::test` and `configs/a.py:variant`
+# name the file; `jaxseg/models/YOURS.py` names none.
+PATH = re.compile(r"(?<![\w./-])(?:configs|docs|jaxseg|launch|tests|\.ci|\.github)/[\w./*-]*")
+NAME = re.compile(r"(?<![\w./-])jaxseg(?:\.\w+)+")
+
+
+@pytest.fixture(params=DOCUMENTS, ids=lambda path: path.relative_to(ROOT).as_posix())
+def document(request):
+    return request.param
+
+
+def text_of(path):
+    return path.read_text(encoding="utf-8")
+
+
+def anchors(path):
+    """The names that a Markdown file's headings have in links, as GitHub makes them."""
+    text = re.sub(r"^```.*?^```", "", text_of(path), flags=re.M | re.S)
+    titles = re.findall(r"^#+ +(.*?) *$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+def broken_links(path):
+    for link in LINK.findall(text_of(path)):
+        if re.match(r"[a-z]+:", link):
+            continue  # another site, which a test without a network cannot ask
+        file, _, anchor = link.partition("#")
+        target = path.parent / file if file else path
+        if not target.exists():
+            yield link
+        elif anchor and anchor not in anchors(target):
+            yield link
+
+
+def missing_files(path):
+    for name in PATH.findall(text_of(path)):
+        name = name.rstrip("./")
+        if "YOUR" not in name and not any(ROOT.glob(name)):
+            yield name
+
+
+def missing_names(path):
+    for name in NAME.findall(text_of(path)):
+        try:
+            pkgutil.resolve_name(name)
+        except (ImportError, AttributeError):
+            yield name
+
+
+def test_links_resolve(document):
+    assert list(broken_links(document)) == []
+
+
+def test_named_files_exist(document):
+    assert list(missing_files(document)) == []
+
+
+def test_python_names_exist(document):
+    assert list(missing_names(document)) == []
+
+
+def test_what_is_missing_is_seen(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text(
+        "# One title, two\n[a](#one-title-two) [b](#three) [c](page.md#one-title-two) [d](no.md)\n"
+        "`configs/fcn8s.py:staged` `configs/fcn9s.py`, `jaxseg/models/YOUR_NETWORK.py`, tests/ops.\n"
+        "`jaxseg.ops.max_unpool(x)`, `python -m jaxseg.main`, `jaxseg.ops.max_unpoll`\n"
+    )
+    assert list(broken_links(page)) == ["#three", "no.md"]
+    assert list(missing_files(page)) == ["configs/fcn9s.py"]
+    assert list(missing_names(page)) == ["jaxseg.ops.max_unpoll"]
