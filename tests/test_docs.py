@@ -75,7 +75,7 @@ def test_what_is_missing_is_seen(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(
         "# One title, two\n[a](#one-title-two) [b](#three) [c](page.md#one-title-two) [d](no.md)\n"
-        "`configs/fcn8s.py:staged` `configs/fcn9s.py`, `jaxseg/models/YOUR_NETWORK.py`, tests/ops.\n"
+        "`configs/fcn8s.py:staged` `configs/fcn9s.py`, `jaxseg/models/YOURS.py`, tests/ops.\n"
         "`jaxseg.ops.max_unpool(x)`, `python -m jaxseg.main`, `jaxseg.ops.max_unpoll`\n"
     )
     assert list(broken_links(page)) == ["#three", "no.md"]
