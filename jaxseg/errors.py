@@ -1,17 +1,17 @@
-"""Errors that a person can mend: one sentence on what is wrong, one on what to do."""
+"""Errors of the caller: one sentence says what is wrong, one how to fix it."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """Something the caller gave is wrong, and the caller can mend it.
+    """The caller gave something wrong, and can fix it.
 
     The command line prints it as two lines and exits with code 2, without a traceback.
 
     Args:
       problem: one sentence naming the file, key or value that is wrong.
-      remedy: one sentence saying what to do about it.
+      remedy: one sentence on the fix.
 
     >>> print(InputError("width is 0.", "Give a width above 0."))
     width is 0. Give a width above 0.

@@ -1,8 +1,7 @@
-"""The command line: words in, one call each, nothing else.
+"""The command line: each command parses its options, calls one public function and prints.
 
-`VERBS` is the list of commands. A verb's module is imported only when it runs, so that help is
-instant, and has one function `main(argv)`: it parses its words, calls one public function, prints.
-It returns None, or an exit code other than 0.
+`COMMANDS` lists the commands. A command's module is imported only when it runs, so that help is
+instant. It has one function, `main(argv)`, which returns None or an exit code other than 0.
 """
 
 import importlib
@@ -15,8 +14,8 @@ from jaxseg import __version__
 from jaxseg.cli.compiled import keep_compiled_programs
 from jaxseg.errors import InputError, Stopped, nearest
 
-# verb: (module with main(argv), one line of help)
-VERBS = {
+# command: (module with main(argv), one line of help)
+COMMANDS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
@@ -32,7 +31,7 @@ VERBS = {
 
 
 def run(argv: Sequence[str]) -> int:
-    """Runs `VERB WORDS...` and returns the exit code.
+    """Runs `COMMAND OPTIONS...` and returns the exit code.
 
     0, 2 for an `InputError`, 75 for a run that a signal stopped in order, 130 for Ctrl-C.
 
@@ -42,15 +41,15 @@ def run(argv: Sequence[str]) -> int:
         if not argv or argv[0] in ("-h", "--help"):
             print(_help())
             return 0 if argv else 2
-        verb, *words = argv
-        if verb == "--version":
+        command, *options = argv
+        if command == "--version":
             print(f"jaxseg {__version__}")
             return 0
-        if verb not in VERBS:
-            raise InputError(f"There is no command {verb!r}.", nearest(verb, VERBS))
-        if not {"-h", "--help"} & set(words):
+        if command not in COMMANDS:
+            raise InputError(f"There is no command {command!r}.", nearest(command, COMMANDS))
+        if not {"-h", "--help"} & set(options):
             settle_process()
-        return importlib.import_module(VERBS[verb][0]).main(words) or 0
+        return importlib.import_module(COMMANDS[command][0]).main(options) or 0
     except InputError as e:
         print(f"error: {e.problem}\nfix: {e.remedy}", file=sys.stderr)
         return 2
@@ -63,9 +62,9 @@ def run(argv: Sequence[str]) -> int:
 
 
 def settle_process() -> None:
-    """Libraries quiet, jax as fast as it can be, compiled programs kept: before every command.
+    """Prepares the process for a command: quiet libraries, fast convolutions, kept programs.
 
-    For one's own programs, too, that are to run as commands do; before jax uses a device.
+    A program of one's own may call it, too, before JAX uses a device.
     """
     _quiet_libraries()
     _fast_cpu_convolutions()
@@ -73,12 +72,12 @@ def settle_process() -> None:
 
 
 def _help() -> str:
-    verbs = "\n".join(f"  {verb:<10}{line}" for verb, (_, line) in VERBS.items())
+    commands = "\n".join(f"  {command:<10}{line}" for command, (_, line) in COMMANDS.items())
     return (
         "usage: python -m jaxseg COMMAND ...\n\n"
         "Semantic segmentation in JAX: FCN, DeconvNet and PSPNet.\n\n"
-        f"commands:\n{verbs}\n\n"
-        "`python -m jaxseg COMMAND --help` shows the words of a command, with examples;\n"
+        f"commands:\n{commands}\n\n"
+        "`python -m jaxseg COMMAND --help` shows the options of a command, with examples;\n"
         "`python -m jaxseg --version` the version."
     )
 

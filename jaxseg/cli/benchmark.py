@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, measures, prints the table."""
+    """Parses the options, measures, prints the table."""
     parser = Parser(
         "benchmark",
         "Measures a run's programs on this machine: time, memory, operations. Nothing is trained.",
@@ -36,8 +36,8 @@ def main(argv: Sequence[str]) -> None:
         "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
     )
     parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the numbers too")
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     config = read_config(args.config, overrides)
     if args.json is not None and not args.json.absolute().parent.is_dir():
         raise InputError(

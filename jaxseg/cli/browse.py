@@ -17,7 +17,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, writes the page, prints its path."""
+    """Parses the options, writes the page, prints its path."""
     parser = Parser(
         "browse",
         "Writes one HTML page with the first examples of a run, after augmentation.",

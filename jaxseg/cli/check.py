@@ -14,7 +14,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the words of the verb, checks, prints the report; 2 where there is a problem."""
+    """Parses the options, checks, prints the report; 2 where there is a problem."""
     parser = Parser(
         "check",
         "Reads every file of a data set and lists all that is wrong: missing and unpaired files,\n"

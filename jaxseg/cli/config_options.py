@@ -22,11 +22,11 @@ _PREFIX = "--config."
 
 
 def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str | None]]]:
-    """Parts the words of a command line into all others and the config overrides.
+    """Splits a command line into config overrides and all other options.
 
     Returns:
-      The words that are no overrides, and (dotted field, text) pairs in order; the text is None
-      where no value follows, which is how a flag that is true or false is switched on.
+      The other options, and (dotted field, text) pairs in order; the text is None where no value
+      follows, which switches on a flag that is true or false.
 
     >>> split_overrides(["--config", "c.py", "--config.seed=1", "--config.optim.lr", "-1"])
     (['--config', 'c.py'], [('seed', '1'), ('optim.lr', '-1')])

@@ -18,7 +18,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, converts, prints what became of every tensor."""
+    """Parses the options, converts, prints what became of every tensor."""
     parser = Parser(
         "convert",
         "Reads the weights that others published (a .caffemodel, a PyTorch .pth, a .safetensors\n"
@@ -46,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
         help="the file's scores, or new ones to be trained on other classes (default: keep)",
     )
     parser.add_argument("--config.model.FIELD", metavar="VALUE", help="set a field of the network")
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     fields = _model_fields(overrides)
 
     from jaxseg.pretrained.export import export

@@ -19,7 +19,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, evaluates, prints the scores."""
+    """Parses the options, evaluates, prints the scores."""
     parser = Parser("evaluate", "Scores a checkpoint on the run's evaluation split.", _EXAMPLES)
     parser.add_argument(
         "--workdir", type=pathlib.Path, required=True, metavar="DIR", help="workdir of the run"
@@ -31,8 +31,8 @@ def main(argv: Sequence[str]) -> None:
         metavar="VALUE",
         help="set a field of eval or data that is to differ from the run's, as often as needed",
     )
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     step = parse_step(args.step)
     fields = scoring_values(overrides)
 

@@ -13,7 +13,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, draws, prints the pictures' paths."""
+    """Parses the options, draws, prints the pictures' paths."""
     parser = Parser(
         "explain",
         "Draws one evaluation photograph on its way through each run's network: one PNG a run.",

@@ -17,7 +17,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, exports, prints what goes in and what comes out."""
+    """Parses the options, exports, prints what goes in and what comes out."""
     parser = Parser(
         "export",
         "Writes a trained network, its variables and its preprocessing as one program: uint8 RGB\n"

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 
 _TUNABLE = "glibc.malloc.hugetlb"
-_VERBS = ("train", "benchmark")  # those that pay back the second that it takes
+_COMMANDS = ("train", "benchmark")  # those that pay back the second that it takes
 
 
 def restart_with_huge_pages(argv: Sequence[str]) -> None:
@@ -17,10 +17,10 @@ def restart_with_huge_pages(argv: Sequence[str]) -> None:
     already is left as it is.
 
     Args:
-      argv: the words of the command line, the verb first.
+      argv: the command line, the command first.
     """
     tunables = os.environ.get("GLIBC_TUNABLES", "")
-    if sys.platform != "linux" or not argv or argv[0] not in _VERBS or _TUNABLE in tunables:
+    if sys.platform != "linux" or not argv or argv[0] not in _COMMANDS or _TUNABLE in tunables:
         return
     if {"-h", "--help"} & set(argv):
         return

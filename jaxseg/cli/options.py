@@ -47,7 +47,7 @@ def add_network(parser: Parser) -> None:
 
 
 def check_network(args: argparse.Namespace) -> None:
-    """Raises InputError unless the words name one network."""
+    """Raises InputError unless the options name one network."""
     if (args.workdir is None) == (args.weights is None):
         raise InputError(
             "The network is named by --workdir or by --weights, one of them.",
@@ -59,7 +59,7 @@ def check_network(args: argparse.Namespace) -> None:
 
 
 def open_network(args: argparse.Namespace):
-    """The `Network` that the words name.
+    """The `Network` that the options name.
 
     Raises:
       InputError: as `check_network`, or there is no such network.
@@ -79,7 +79,7 @@ def add_data_options(parser: Parser, first: bool = False) -> None:
     """Adds --dataset, --root, --config and, for --help, the fields.
 
     Args:
-      parser: of the verb.
+      parser: of the command.
       first: whether the data set's name may also stand first, without an option.
     """
     if first:
@@ -95,13 +95,13 @@ def add_data_options(parser: Parser, first: bool = False) -> None:
 def parse_data_options(
     parser: Parser, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, ml_collections.ConfigDict]:
-    """The parsed words, and the config that they describe.
+    """The parsed options, and the config that they describe.
 
     Raises:
-      InputError: a word or field is wrong.
+      InputError: an option or field is wrong.
     """
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     for name in (getattr(args, "name", None), args.dataset):
         if name is not None:
             overrides.append(("data.name", name))
@@ -111,7 +111,7 @@ def parse_data_options(
 
 
 def add_distributed(parser: Parser) -> None:
-    """Adds the word by which a process knows that it is one of several."""
+    """Adds --distributed, by which a process knows that it is one of several."""
     parser.add_argument(
         "--distributed",
         action="store_true",

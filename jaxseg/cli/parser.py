@@ -10,17 +10,17 @@ from jaxseg.utils.paths import given_path
 
 
 class Parser(argparse.ArgumentParser):
-    """Parses the words of one verb.
+    """Parses the options of one command.
 
     Args:
-      verb: its name.
-      description: what the verb does.
+      command: its name.
+      description: a sentence or two on it.
       examples: command lines that work, shown by --help.
     """
 
-    def __init__(self, verb: str, description: str, examples: Sequence[str]):
+    def __init__(self, command: str, description: str, examples: Sequence[str]):
         super().__init__(
-            prog=f"python -m jaxseg {verb}",
+            prog=f"python -m jaxseg {command}",
             description=description,
             epilog="examples:\n" + "\n".join(f"  {line}" for line in examples),
             formatter_class=argparse.RawDescriptionHelpFormatter,

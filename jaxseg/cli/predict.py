@@ -26,7 +26,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, predicts, prints how many photographs were labelled."""
+    """Parses the options, predicts, prints how many photographs were labelled."""
     parser = Parser(
         "predict",
         "Labels photographs with a trained network, which sees them as in the run's evaluation.\n"
@@ -66,8 +66,8 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--config.eval.FIELD", metavar="VALUE", help="another protocol than the run's evaluation"
     )
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
@@ -75,19 +75,20 @@ def main(argv: Sequence[str]) -> None:
 
     import tqdm
 
-    from jaxseg.inference.batch import DESCRIPTION, MAX_PIXELS, UNUSED, predict_photographs
-    from jaxseg.inference.image_files import STDIN, Photograph, find_photographs
+    from jaxseg.inference.batch import MAX_PIXELS, predict_images
+    from jaxseg.inference.image_files import STDIN, ImageFile, find_images
+    from jaxseg.inference.prediction_folder import DESCRIPTION, UNUSED
 
     # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
-    photographs = find_photographs([w for w in wanted if w != "-"], args.out, [DESCRIPTION])
+    files = find_images([w for w in wanted if w != "-"], args.out, [DESCRIPTION])
     if "-" in wanted:
         data = sys.stdin.buffer.read()
-        photographs.append(Photograph(STDIN, pathlib.Path("standard input"), data))
+        files.append(ImageFile(STDIN, pathlib.Path("standard input"), data))
     network = _changed(open_network(args), fields, UNUSED)
-    done = predict_photographs(
+    done = predict_images(
         network,
-        photographs,
+        files,
         args.out,
         overlay=args.overlay,
         probabilities=args.probabilities,
@@ -103,14 +104,14 @@ def main(argv: Sequence[str]) -> None:
         raise done.bad[0]
     if done.bad:
         raise InputError(
-            f"{len(done.bad)} of {len(photographs)} photographs have no prediction, as listed "
+            f"{len(done.bad)} of {len(files)} photographs have no prediction, as listed "
             f"above; the first: {done.bad[0].problem}",
             f"{done.bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
 
 
 def _words(args) -> list[str]:
-    """What was given as photographs, on the command line and in the list."""
+    """The photographs that the command line and the list name."""
     words = list(args.photographs)
     if args.list == "-" and "-" in words:
         raise InputError(

@@ -14,7 +14,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, prepares, prints the words that use the result."""
+    """Parses the options, prepares, prints the options that use the result."""
     parser = Parser(
         "prepare",
         "Fetches and verifies a data set's archives (or takes its folder), checks every file and\n"

@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, writes the page, prints its path."""
+    """Parses the options, writes the page, prints its path."""
     parser = Parser(
         "report",
         "Scores runs and sets them side by side on one HTML page that needs no other file:\n"
@@ -57,8 +57,8 @@ def main(argv: Sequence[str]) -> None:
         metavar="VALUE",
         help="set a field of eval or data that is to differ from the runs', as often as needed",
     )
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     step, fields = parse_step(args.step), scoring_values(overrides)
     if args.images < 1:
         raise InputError(f"--images is {args.images}.", "Give 1 or more.")

@@ -21,7 +21,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the words of the verb, trains, prints the scores."""
+    """Parses the options, trains, prints the scores."""
     parser = Parser(
         "train",
         "Trains a network as a config file says, then scores it.\n"
@@ -40,8 +40,8 @@ def main(argv: Sequence[str]) -> None:
         help="folder for everything the run writes (default: a new one in runs/)",
     )
     add_distributed(parser)
-    words, overrides = split_overrides(argv)
-    args = parser.parse_args(words)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
     if args.distributed and args.workdir is None:
         raise InputError(
             "--distributed without --workdir: the processes would each make a folder of their own.",

@@ -86,7 +86,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.scenes_eval = 64  # scenes only: how many to score on
     c.data.scenes_size = (96, 96)  # scenes only: (height, width) in pixels
     # training on cut-outs, as DeconvNet does: its stage 1, "objects" (numbered by the masks of VOC
-    # and SBD), or stage 2, "boxes" with objects in them; None: whole photographs
+    # and SBD), or stage 2, "boxes" with objects in them; None: whole images
     c.data.crops = placeholder(str)
     # a file of boxes, NAME left top right bottom a line; None: proposed by Selective Search, which
     # needs the extra opencv (of scenes: about their shapes)

@@ -8,7 +8,7 @@ import ml_collections
 from jaxseg.config.defaults import default_config
 from jaxseg.config.fields import flatten, set_field, validate
 from jaxseg.errors import InputError
-from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
 
@@ -21,7 +21,7 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
     path = given_path(path) if isinstance(path, str) else path  # as it is: it may be in a bucket
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
     try:
-        write_whole(path, "{\n" + ",\n".join(lines) + "\n}\n")
+        write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
     except OSError as e:
         raise InputError(
             f"Cannot write {path}: {e.strerror or e}.", "Choose a folder that you may write to."

@@ -5,7 +5,7 @@ import os
 
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
-from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
 
@@ -18,7 +18,7 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
         "ignore_label": info.ignore_label,
     }
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in about.items())
-    write_whole(given_path(path), "{\n" + ",\n".join(lines) + "\n}\n")
+    write_atomic(given_path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def load_classes(path: str | os.PathLike) -> DataInfo:

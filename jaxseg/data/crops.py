@@ -1,4 +1,4 @@
-"""DeconvNet's training examples: cut-outs of photographs around objects (Noh et al. 2015, 4.2).
+"""DeconvNet's training examples: cut-outs of images around objects (Noh et al. 2015, 4.2).
 
 Stage 1 shows one object at a time: a box tight on it, 1.2 times enlarged, in which only that object
 keeps its class. Stage 2 shows boxes that were proposed, with all classes. Where a box leaves the

@@ -2,12 +2,13 @@
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from jaxseg.utils.atomic import atomic_file
 
 
 def digest(*parts: Any) -> str:
@@ -26,7 +27,7 @@ def digest(*parts: Any) -> str:
 
 
 def cached(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """What `make` gives, or gave for the same `kind` and `key` before.
+    """The result of `make`, or its earlier result for the same `kind` and `key`.
 
     It is kept in $XDG_CACHE_HOME/jaxseg, or ~/.cache/jaxseg where that is not set; the folder may
     be deleted at any time. Where it cannot be written to, nothing is kept; a damaged file is made
@@ -40,11 +41,8 @@ def cached(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
         result = make()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            dir=path.parent, suffix=".unfinished", delete=False
-        ) as file:
+        with atomic_file(path) as file:
             np.save(file, result)
-        os.replace(file.name, path)  # other processes see all of it, or nothing
     except OSError:
         pass
     return result

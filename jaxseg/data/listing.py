@@ -27,7 +27,7 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a data set, that a person can mend."""
+    """Something wrong with a data set, that its owner can fix."""
 
     kind: str  # a word that problems of the same sort share
     file: str  # the file or folder that it is about

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import ml_collections
 
-from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.atomic import write_atomic
 
 
 def remember(name: str, folder: Path) -> None:
@@ -16,7 +16,7 @@ def remember(name: str, folder: Path) -> None:
     path = _file()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, json.dumps(places, indent=1) + "\n")
+        write_atomic(path, json.dumps(places, indent=1) + "\n")
     except OSError:
         pass  # the folder still works as config.data.root
 

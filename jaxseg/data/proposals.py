@@ -2,7 +2,7 @@
 
 DeconvNet takes those of Edge Boxes (Zitnick and Dollár 2014), whose edge detector is a file that
 OpenCV does not bring. Selective Search (Uijlings et al. 2013) needs none, OpenCV's contributed
-modules have it, and its boxes come nearer to the objects: on five photographs of VOC the best of
+modules have it, and its boxes come nearer to the objects: on five images of VOC the best of
 all boxes overlaps an object by 0.83 on average, where Edge Boxes on plain gradients reach 0.74.
 """
 
@@ -20,15 +20,15 @@ from jaxseg.data.warp import opencv
 from jaxseg.errors import InputError
 
 METHOD = "selective search, fast, 1"  # changes with the boxes, whose cache it is part of
-_LONG_SIDE = 500  # of what is searched, as VOC's photographs: the time grows faster than the pixels
+_LONG_SIDE = 500  # of what is searched, as VOC's images: the time grows faster than the pixels
 _OVERLAP = 0.5  # intersection over union above which a box stands behind a larger one
 _THREADS = 8
 
 
 def propose(image: np.ndarray) -> list[Box]:
-    """The boxes that Selective Search finds in a photograph, in its fast mode.
+    """The boxes that Selective Search finds in an image, in its fast mode.
 
-    A photograph of 500×375 takes some 3 seconds and has about 2000 boxes; larger ones are searched
+    An image of 500×375 takes some 3 seconds and has about 2000 boxes; larger ones are searched
     at that size. The result is kept on disk (`jaxseg.data.disk_cache`), by the image's content.
 
     Args:
@@ -49,7 +49,7 @@ def propose_for_all(source: Source) -> dict[str, list[Box]]:
     """`propose` for every image of a data set, by its name; in threads, with a progress bar.
 
     Raises:
-      InputError: as `propose`; a photograph cannot be read.
+      InputError: as `propose`; an image cannot be read.
     """
 
     def of_example(index: int) -> tuple[str, list[Box]]:

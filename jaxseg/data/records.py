@@ -17,7 +17,7 @@ from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError, nearest
-from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
 INDEX = "records.json"
@@ -65,7 +65,7 @@ def write_records(
         index |= {"name": info.name, "class_names": info.class_names, "palette": info.palette,
                   "published_splits": dict(info.splits)}  # fmt: skip
         index["splits"][split] = entries
-        write_whole(folder / INDEX, json.dumps(index) + "\n")
+        write_atomic(folder / INDEX, json.dumps(index) + "\n")
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be written ({error}).",

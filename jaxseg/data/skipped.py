@@ -38,7 +38,7 @@ class Skipped:
             raise InputError(
                 f"{len(self.problems)} files are bad, and data.skip_limit allows {self.limit}; "
                 f"the last: {error.problem}",
-                "`python -m jaxseg check` lists them all: mend them, or raise data.skip_limit.",
+                "`python -m jaxseg check` lists them all: fix them, or raise data.skip_limit.",
             )
         self._tell(f"skipped: {error.problem}")
 

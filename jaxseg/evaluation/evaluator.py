@@ -3,7 +3,7 @@
 import functools
 import json
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import flax.linen as nn
@@ -11,18 +11,16 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jax.experimental import multihost_utils
 
 from jaxseg import metrics
 from jaxseg.data import Batch, Example, Source, batch_shapes, eval_batches
 from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, to_devices
 from jaxseg.errors import InputError
+from jaxseg.evaluation.counts import Counts, over_processes
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol
-from jaxseg.utils.atomic import write_whole
-
-_FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
+from jaxseg.utils.atomic import write_atomic
 
 
 class Evaluator:
@@ -198,8 +196,8 @@ class Evaluator:
             confusion += np.bincount(cells, minlength=classes**2).reshape(classes, classes)
             if boundary is not None:
                 boundary += metrics.boundary_counts(truth, prediction, classes, ignore_label=ignore)
-        boundary = None if boundary is None else _over_processes(boundary)
-        return _over_processes(confusion), boundary
+        boundary = None if boundary is None else over_processes(boundary)
+        return over_processes(confusion), boundary
 
     def _labels_of(self, variables, batch: Batch) -> np.ndarray:
         """Predictions for this process's part of a batch of whole images: uint8 [b, H, W]."""
@@ -243,43 +241,6 @@ class Evaluator:
         )
 
 
-class Counts:
-    """A confusion matrix that grows in int32 on the devices, and beyond that in int64 here.
-
-    Args:
-      classes: C.
-    """
-
-    def __init__(self, classes: int):
-        self._zero = np.zeros((classes, classes), np.int32)
-        self._total = self._zero.astype(np.int64)
-        self._recent, self._pixels = jnp.asarray(self._zero), 0
-
-    def add(self, count: Callable[[jax.Array], jax.Array], pixels: int) -> None:
-        """Adds what `count` adds to the [C, C] int32 it is given: at most `pixels` in all.
-
-        `pixels` must be below 2**31.
-        """
-        if self._pixels + pixels > _FLUSH:
-            self._total += np.asarray(self._recent)
-            self._recent, self._pixels = jnp.asarray(self._zero), 0
-        self._recent = count(self._recent)
-        self._pixels += pixels
-
-    def total(self) -> np.ndarray:
-        """[C, C] int64."""
-        return self._total + np.asarray(self._recent)
-
-
-def _over_processes(counts: np.ndarray) -> np.ndarray:
-    """The sum of int64 counts over all processes, which exchange 31 bits at a time."""
-    if jax.process_count() == 1:
-        return counts
-    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
-    high, low = np.asarray(multihost_utils.process_allgather(halves), np.int64).sum(axis=0)
-    return (high << 31) + low
-
-
 def _of_this_process(variables: Any) -> Any:
     """Variables that are whole on every device, on one of this process's devices."""
 
@@ -298,7 +259,7 @@ def write_scores(path: pathlib.Path, scores: dict) -> None:
         return None if isinstance(value, float) and np.isnan(value) else value
 
     scores = {key: plain(value) for key, value in scores.items()}
-    write_whole(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
 
 
 def evaluate_workdir(

@@ -1,4 +1,4 @@
-"""A trained network on photographs."""
+"""A trained network on images."""
 
 from jaxseg.inference.crf.dense_crf import CRF, CRFS, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF

@@ -15,7 +15,7 @@ _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 10
 
 
 class Likely(Protocol):
-    """What gives probabilities, as every `jaxseg.inference.protocols.Inference`."""
+    """An inference that gives probabilities, as every `jaxseg.inference.protocols.Inference`."""
 
     def named(self, name: str) -> "Likely":
         """The same for the image of this name."""
@@ -29,16 +29,16 @@ class Likely(Protocol):
 
 
 @runtime_checkable
-class Scored(Likely, Protocol):
-    """What gives the scores before the softmax, too."""
+class WithLogits(Likely, Protocol):
+    """An inference that gives the logits, too."""
 
-    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The scores of each class: float32 [height, width, C]."""
+    def logits(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The logits: float32 [height, width, C]."""
         ...
 
 
 class _MostLikely:
-    """Labels of what gives probabilities."""
+    """Adds the labels to probabilities."""
 
     def labels(
         self: Likely, variables: Any, image: np.ndarray, size: Size | None = None
@@ -55,19 +55,21 @@ class Ensemble(_MostLikely):
       second: the other one.
       variables: the other one's parameters and statistics.
       rule: "mean" of the probabilities, as in the paper; or, as in the authors' code, the softmax
-        of the "product" of both networks' scores, where those below 0 count as 0. It needs networks
-        that have scores: on whole images, or instance-wise.
+        of the "product" of both networks' logits, where those below 0 count as 0. It needs
+        inferences that give logits: on whole images, or instance-wise.
 
     Raises:
-      InputError: an unknown rule, or a product of what has no scores.
+      InputError: an unknown rule, or a product of inferences without logits.
     """
 
     def __init__(self, first: Likely, second: Likely, variables: Any, rule: str = "mean"):
         if rule not in RULES:
             raise InputError(f"rule is {rule!r}.", nearest(str(rule), RULES))
-        if rule == "product" and not (isinstance(first, Scored) and isinstance(second, Scored)):
+        if rule == "product" and not (
+            isinstance(first, WithLogits) and isinstance(second, WithLogits)
+        ):
             raise InputError(
-                "A product of scores is asked of networks of which one gives probabilities only.",
+                "A product needs the logits of both networks, and one gives probabilities only.",
                 "Use the mean, or have both see whole images or instances.",
             )
         self._first, self._second, self._variables = first, second, variables
@@ -83,16 +85,20 @@ class Ensemble(_MostLikely):
     ) -> np.ndarray:
         """The probability of each class at each pixel: float32 [height, width, C]."""
         first, second = self._first, self._second
-        if self._rule == "product" and isinstance(first, Scored) and isinstance(second, Scored):
-            scores = np.maximum(first.scores(variables, image, size), 0)
-            scores *= np.maximum(second.scores(self._variables, image, size), 0)
-            return softmax(scores, axis=-1)
+        if (
+            self._rule == "product"
+            and isinstance(first, WithLogits)
+            and isinstance(second, WithLogits)
+        ):
+            logits = np.maximum(first.logits(variables, image, size), 0)
+            logits *= np.maximum(second.logits(self._variables, image, size), 0)
+            return softmax(logits, axis=-1)
         one = first.probabilities(variables, image, size)
         return (one + second.probabilities(self._variables, image, size)) / 2
 
 
 class WithCRF(_MostLikely):
-    """A network, and a dense CRF that sharpens its probabilities at the photograph's edges.
+    """A network, and a dense CRF that sharpens its probabilities at the image's edges.
 
     Args:
       inference: the network.
@@ -109,7 +115,7 @@ class WithCRF(_MostLikely):
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
-        """As `mean_field` gives them; of a result of another size, for the resized photograph.
+        """As `mean_field` gives them; of a result of another size, for the resized image.
 
         Raises:
           InputError: the result is so large that the CRF would need more than some 7 GB.
@@ -121,6 +127,6 @@ class WithCRF(_MostLikely):
             raise InputError(
                 f"The dense CRF cannot take {width}×{height} pixels: for {likely.shape[-1]} "
                 f"classes it takes {most:,} at most.",
-                "Scale the photograph down, or leave config.eval.crf unset.",
+                "Scale the image down, or leave config.eval.crf unset.",
             )
         return mean_field(resize_image(image, size), likely, self._crf)

@@ -1,4 +1,4 @@
-"""Which photographs files, folders and patterns mean, and what each is to be called."""
+"""Which image files a person means by files, folders and patterns, and the name of each."""
 
 import glob
 import pathlib
@@ -9,16 +9,16 @@ from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
 from jaxseg.utils.paths import given_path
 
-STDIN = "stdin"  # the name of a photograph from standard input
+STDIN = "stdin"  # the name of an image from standard input
 
 
-class Photograph(NamedTuple):
-    """One photograph, that may turn out to be none.
+class ImageFile(NamedTuple):
+    """A file that should hold an image; it is not read yet.
 
     Attributes:
-      name: of what is made of it, without suffix; a name may have a subfolder.
-      path: its file, or what messages call it.
-      data: what is in it, where that has no file.
+      name: of its results, without suffix; a name may have a subfolder.
+      path: the file, or its name in messages.
+      data: its bytes, where they come from elsewhere.
     """
 
     name: str
@@ -26,47 +26,47 @@ class Photograph(NamedTuple):
     data: bytes | None = None
 
 
-def find_photographs(
+def find_images(
     words: Iterable[str], out: pathlib.Path, reserved: Sequence[str] = ()
-) -> list[Photograph]:
-    """The photographs that `words` name, each once, in their order.
+) -> list[ImageFile]:
+    """The image files that `words` name, each once, in their order.
 
-    A word is a file; a folder, of which all photographs count, subfolders included; or a pattern
-    with `*`, `?`, `[...]` or `**`, which takes what it says. A photograph is called by its file's
-    name without the suffix, below a folder (or the fixed part of a pattern) with the subfolders in
-    front. A file that is missing is found out when it is read.
+    A word is a file; a folder, for all images in it and its subfolders; or a pattern with `*`, `?`,
+    `[...]` or `**`. An image is named after its file, without the suffix; below a folder (or the
+    fixed part of a pattern) with the subfolders in front. A missing file is an error when it is
+    read.
 
     Args:
       words: as above; such as `["street.jpg", "photos", "more/**/*.png"]`.
-      out: the folder for what is made of them, which is not searched.
-      reserved: names that no photograph may have.
+      out: the folder for the results, which is not searched.
+      reserved: names that no image may have.
 
     Raises:
-      InputError: a folder or pattern without photographs, two photographs of one name, or results
-        that would replace a photograph.
+      InputError: a folder or pattern without images, two images of one name, or results that would
+        replace an image.
     """
     out = given_path(out).absolute()
-    found: dict[pathlib.Path, Photograph] = {}
+    found: dict[pathlib.Path, ImageFile] = {}
     for word in words:
         for root, path in _files(word, out):
             name = path.relative_to(root).with_suffix("").as_posix()
-            found.setdefault(path.absolute(), Photograph(name, path))
-    by_name: dict[str, Photograph] = {}
-    for full, photograph in found.items():
-        other = by_name.setdefault(photograph.name, photograph)
-        if other is not photograph:
+            found.setdefault(path.absolute(), ImageFile(name, path))
+    by_name: dict[str, ImageFile] = {}
+    for full, file in found.items():
+        other = by_name.setdefault(file.name, file)
+        if other is not file:
             raise InputError(
-                f"{other.path} and {photograph.path} would both be called {other.name}.",
+                f"{other.path} and {file.path} would both be called {other.name}.",
                 "Rename one of them, or give each an --out of its own.",
             )
-        if photograph.name in reserved:
+        if file.name in reserved:
             raise InputError(
-                f"{photograph.path} has the name of a file that describes the results.",
+                f"{file.path} has the name of a file that describes the results.",
                 "Rename it.",
             )
-        if full.parent == (out / photograph.name).parent:
+        if full.parent == (out / file.name).parent:
             raise InputError(
-                f"{photograph.path} lies where the results are to be.", "Give another --out."
+                f"{file.path} lies where the results are to be.", "Give another --out."
             )
     return list(found.values())
 

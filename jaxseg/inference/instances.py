@@ -26,20 +26,20 @@ _COLUMNS = 64  # the image's width is rounded up to these, so that few are compi
 
 
 class InstanceWise:
-    """The network on windows about proposed objects, whose scores are put together.
+    """The network on windows about proposed objects, whose logits are put together.
 
     Each proposal is enlarged 1.2 times, as in training, and resized to the network's size; black
     where it leaves the image. Windows whose shorter side is too small are skipped, and of the
-    others the first `count` are taken. Their scores are resized back and laid over each other: at
+    others the first `count` are taken. Their logits are resized back and laid over each other: at
     each pixel and class the largest counts (the paper's equation 1), or their mean. Pixels outside
-    of all windows have scores of 0. The softmax comes after.
+    of all windows have logits of 0. The softmax comes after.
 
-    With "max", scores below 0 count as 0, as in the authors' code and wherever, in the paper's
+    With "max", logits below 0 count as 0, as in the authors' code and wherever, in the paper's
     formula, a window does not reach. The paper's equation 2 is a sum: it gives the same labels as
     the mean of the windows that hold a pixel, whose probabilities do not depend on their number.
     An image without any window is one window itself.
 
-    The windows' scores are kept, `count` maps of the network's size; of the image only 64 rows at
+    The windows' logits are kept, `count` maps of the network's size; of the image only 64 rows at
     a time are on the device.
 
     Args:
@@ -84,8 +84,8 @@ class InstanceWise:
         large = (b for b in boxes if min(b[2] - b[0], b[3] - b[1]) >= self._min_side)
         return list(itertools.islice(large, self._count)) or [(0, 0, *image.shape[:2])]
 
-    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The scores of each class, before the softmax: float32 [height, width, C].
+    def logits(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The logits: float32 [height, width, C].
 
         Args:
           variables: the network's parameters and statistics.
@@ -107,7 +107,7 @@ class InstanceWise:
         return np.concatenate([np.asarray(s.argmax(-1).astype(jnp.uint8)) for s in strips])
 
     def _strips(self, variables: Any, image: np.ndarray, size: Size | None) -> Iterator[jax.Array]:
-        """`scores`, some rows at a time."""
+        """`logits`, some rows at a time."""
         boxes = self.windows(image)
         maps = self._maps(variables, image, boxes)
         height, width = image.shape[:2] if size is None else size
@@ -120,25 +120,25 @@ class InstanceWise:
             yield strip[: height - top, :width]
 
     def _maps(self, variables: Any, image: np.ndarray, boxes: list[Box]) -> list[jax.Array]:
-        """The scores of all windows, [b, *window, C] a batch; the last is filled up with black."""
+        """The logits of all windows, [b, *window, C] a batch; the last is filled up with black."""
         batches = []
         for first in range(0, len(boxes), _BATCH):
             pixels = np.zeros((_BATCH, *self._window, 3), np.uint8)
             for slot, box in enumerate(boxes[first : first + _BATCH]):
                 pixels[slot] = resize_image(cut(image, box, 0), self._window)
-            batches.append(_scores(self._model, variables, pixels))
+            batches.append(_logits(self._model, variables, pixels))
         return batches
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def _scores(model: nn.Module, variables, images: jax.Array) -> jax.Array:
+def _logits(model: nn.Module, variables, images: jax.Array) -> jax.Array:
     return model.apply(variables, normalize(images, model.preprocessing)).astype(jnp.float32)
 
 
 def _laid(
     batches: list[jax.Array], boxes: jax.Array, top: int, shape: Size, overlap: str
 ) -> jax.Array:
-    """Rows `top`, `top + 1`, ... of all windows' scores: [*shape, C]."""
+    """Rows `top`, `top + 1`, ... of all windows' logits: [*shape, C]."""
     total, count = jnp.zeros((*shape, batches[0].shape[-1])), jnp.zeros((*shape, 1))
     for batch, first in zip(batches, range(0, len(boxes), _BATCH), strict=True):
         nowhere = jnp.zeros((_BATCH - len(boxes[first : first + _BATCH]), 4))
@@ -157,14 +157,14 @@ def _add(total, count, maps, boxes, top, overlap: str):
         reaches = (below > top) & (above < top + rows)
         return jax.lax.cond(reaches, reaching, lambda carry, *_: carry, carry, *window), None
 
-    def reaching(carry, scores, box):
+    def reaching(carry, logits, box):
         total, count = carry
         above, left, below, right = box
-        down, in_rows = _resizing(scores.shape[0], top + jnp.arange(rows), above, below)
-        across, in_columns = _resizing(scores.shape[1], jnp.arange(columns), left, right)
+        down, in_rows = _resizing(logits.shape[0], top + jnp.arange(rows), above, below)
+        across, in_columns = _resizing(logits.shape[1], jnp.arange(columns), left, right)
         inside = in_rows[:, None, None] & in_columns[:, None]
         laid = jnp.einsum(
-            "Hh,hwc,Ww->HWc", down, scores, across, precision=jax.lax.Precision.HIGHEST
+            "Hh,hwc,Ww->HWc", down, logits, across, precision=jax.lax.Precision.HIGHEST
         )
         if overlap == "max":
             return jnp.maximum(total, jnp.where(inside, laid, 0)), count

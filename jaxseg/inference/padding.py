@@ -6,7 +6,7 @@ Zeros below and to the right of a smaller image would change its logits, and not
   the ones after it would find what it made of them: its bias, or batch norm's shift.
 - Where sizes round down, a window may straddle the border which does not exist for the image alone.
 - PSPNet's pyramid takes means over the whole map, filling included, and its windows depend on the
-  map's size; so do resizes from corner to corner, and thus all upsampled scores.
+  map's size; so do resizes from corner to corner, and thus all upsampled logits.
 
 So the network is told each image's own part of every map (the collection "extents", see
 `jaxseg.nn.layers.tap`), sets the rest to zero, and pools and resizes by that part. The sizes
@@ -35,7 +35,7 @@ class Layout(NamedTuple):
 
     Attributes:
       extents: [N, 1 + maps, 2] int32, rows and columns of each image, and of its part of each map.
-      rows, columns: [N, H, h] and [N, W, w] float32, the upsampling of each image's scores.
+      rows, columns: [N, H, h] and [N, W, w] float32, the upsampling of each image's logits.
     """
 
     extents: np.ndarray | jax.Array
@@ -78,7 +78,7 @@ class Layouts:
         return Layout(np.stack(extents), rows, columns)
 
     def resized(self, variables: Any, size: Size, out: Size, canvas: Size) -> Layout:
-        """The layout of an image of `size` that is alone, with scores at the size `out`.
+        """The layout of an image of `size` that is alone, with logits at the size `out`.
 
         Those lie in a map of `canvas`, so that one program serves for many sizes.
         """
@@ -145,15 +145,15 @@ def padded_heads(
 
 
 def _maps(model: nn.Module, variables: Any, size: Size) -> tuple[dict[tuple, Size], Upsampling]:
-    """(height, width) of every tapped map by its path, and the upsampling of the scores."""
+    """(height, width) of every captured map by its path, and the upsampling of the logits."""
 
     def run(variables, images):
-        heads, tapped = model.apply(variables, images, method="heads", mutable=["features"])
-        return heads[0], tapped["features"]
+        heads, captured = model.apply(variables, images, method="heads", mutable=["features"])
+        return heads[0], captured["features"]
 
     images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    head, tapped = jax.eval_shape(run, variables, images)
-    return {path: x.shape[1:3] for path, x in flatten_dict(tapped).items()}, head.upsampling
+    head, captured = jax.eval_shape(run, variables, images)
+    return {path: x.shape[1:3] for path, x in flatten_dict(captured).items()}, head.upsampling
 
 
 class _Axis(NamedTuple):

@@ -26,8 +26,8 @@ _RESIZED = 64  # what is resized is compiled for results of multiples of this si
 class Inference(Protocol):
     """A network with a protocol; `variables` are its parameters and statistics.
 
-    It is asked by a photograph, uint8 [H, W, 3], and optionally the (height, width) of the result,
-    which is the photograph's own where it is None.
+    It is asked by an image, uint8 [H, W, 3], and optionally the (height, width) of the result,
+    which is the image's own where it is None.
     """
 
     def named(self, name: str) -> "Inference":
@@ -85,7 +85,7 @@ def protocol(
 
 
 def on_devices(config: ml_collections.ConfigDict) -> bool:
-    """Whether labels are a whole image's best scores, and no map of all scores need be read."""
+    """Whether labels come from the logits of whole images alone, so that devices can count them."""
     return config.protocol == "whole" and config.ensemble is None and config.crf is None
 
 
@@ -100,7 +100,7 @@ def _alone(
         if config.boxes is not None:
             if sizes is None:
                 raise InputError(
-                    f"config.eval.boxes is {config.boxes!r}, but photographs that are given one by "
+                    f"config.eval.boxes is {config.boxes!r}, but images that are given one by "
                     "one have no names.",
                     "Use `python -m jaxseg predict`, or leave eval.boxes at None.",
                 )
@@ -181,8 +181,8 @@ class WholeImage:
     ) -> np.ndarray:
         return self._run(image_probabilities, variables, image, size)
 
-    def scores(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The scores of each class before the softmax: float32 [height, width, C]."""
+    def logits(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The logits: float32 [height, width, C]."""
         return self._run(image_logits, variables, image, size)
 
     def _run(self, function: Callable, variables, image, size):

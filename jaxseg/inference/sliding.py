@@ -28,12 +28,12 @@ class Sliding:
     are resized to the image, and averaged over the scales.
 
     The network sees windows of one shape only, so it is compiled once whatever the images' sizes.
-    The result is made in strips of rows: scores are kept at the network's own resolution, and only
+    The result is made in strips of rows: logits are kept at the network's own resolution, and only
     while a strip needs them. So memory grows with the image's width, not with its area: with 150
-    classes, six scales, mirrored, windows of 473×473 and a photograph 6000 pixels wide, at most
+    classes, six scales, mirrored, windows of 473×473 and an image 6000 pixels wide, at most
     1.9 GB on the device beside the network's own, and 0.5 GB on the host
     (`tests/inference/test_sliding_memory.py`). `probabilities` is of the image's size, 4 bytes a
-    class and pixel: 14.4 GB of such a photograph that is 4000 high, where `labels` takes 24 MB.
+    class and pixel: 14.4 GB of such an image that is 4000 high, where `labels` takes 24 MB.
 
     Args:
       model: the network.
@@ -43,7 +43,7 @@ class Sliding:
       flip: whether each window is seen in a mirror, too.
       fusion: details in which the authors' two releases differ. "semseg": the mean of a window's
         probabilities and its mirror's; small images padded on both sides; plain bilinear resizes.
-        "caffe": the softmax of the sum of both scores; padded after the image; antialiased resizes,
+        "caffe": the softmax of the sum of both logits; padded after the image; antialiased resizes,
         and a long side of one pixel more. Padding has the network's mean colour in both.
       batch_size: windows at a time, a multiple of this process's number of devices; None: 4 or that
         many.
@@ -71,8 +71,8 @@ class Sliding:
             )
         mesh = Mesh(np.array(jax.local_devices()), ("data",))
         self._everywhere, self._split = replicated(mesh), split_batch(mesh)
-        self._scores = jax.jit(
-            functools.partial(_window_scores, model, flip),
+        self._logits = jax.jit(
+            functools.partial(_window_logits, model, flip),
             in_shardings=(self._everywhere, self._split),
             out_shardings=self._everywhere,
         )
@@ -115,7 +115,7 @@ class Sliding:
             for scale in self._scales
         ]
         pending = self._window_batches(variables, image, plans, height, rows)
-        scores: dict[tuple[int, int, int], tuple[jax.Array, int]] = {}
+        logits: dict[tuple[int, int, int], tuple[jax.Array, int]] = {}
         up = self._upsampling(variables)
         previous = None
         for first in range(0, height, rows):
@@ -123,15 +123,15 @@ class Sliding:
             last = min(first + rows, height)
             for number, plan in enumerate(plans):
                 touched = plan.rows.touched(first, last)
-                for stale in [k for k in scores if k[0] == number and k[1] < touched[0]]:
-                    del scores[stale]
+                for stale in [k for k in logits if k[0] == number and k[1] < touched[0]]:
+                    del logits[stale]
                 for i in touched:
                     begin, above = plan.rows.part(i, first, last, plan.reach)
                     above = np.pad(above, ((0, rows - len(above)), (0, 0))) / len(plans)
                     for j, (left, across) in enumerate(plan.across):
-                        while (number, i, j) not in scores:
-                            scores.update(next(pending))
-                        batch, slot = scores[number, i, j]
+                        while (number, i, j) not in logits:
+                            logits.update(next(pending))
+                        batch, slot = logits[number, i, j]
                         down = (begin, above)
                         strip = self._add(strip, batch, slot, *up, *down, left, across)
             if previous is not None:  # while it is read, this strip is computed
@@ -164,10 +164,10 @@ class Sliding:
     def _window_batches(
         self, variables: Any, image: np.ndarray, plans: Sequence["_Plan"], height: int, rows: int
     ) -> Iterator[dict[tuple[int, int, int], tuple[jax.Array, int]]]:
-        """The scores of all windows in the order in which strips ask for them, batch by batch.
+        """The logits of all windows in the order in which strips ask for them, batch by batch.
 
         Yields:
-          For each (scale, row, column) of a window a batch of scores, and its place in it.
+          For each (scale, row, column) of a window a batch of logits, and its place in it.
         """
         fill = np.asarray(self._model.preprocessing.mean, np.float32)
         batch = np.zeros((self._batch_size, *self._crop, 3), np.float32)
@@ -190,12 +190,12 @@ class Sliding:
 
     def _scored(self, variables, batch, keys):
         # Put there first: with several processes, jax takes no NumPy array that is to be split.
-        scores = self._scores(variables, jax.device_put(batch, self._split))
-        scores = scores.addressable_data(0)  # one device adds them up
-        return {key: (scores, slot) for slot, key in enumerate(keys)}
+        logits = self._logits(variables, jax.device_put(batch, self._split))
+        logits = logits.addressable_data(0)  # one device adds them up
+        return {key: (logits, slot) for slot, key in enumerate(keys)}
 
     def _upsampling(self, variables: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The matrices from a window's scores to its pixels."""
+        """The matrices from a window's logits to its pixels."""
         if self._up is None:
             images = jax.ShapeDtypeStruct((1, *self._crop, 3), jnp.float32)
             run = functools.partial(self._model.apply, method="heads")
@@ -214,8 +214,8 @@ class _Plan(NamedTuple):
     across: list[tuple[int, jax.Array]]  # each column of windows: first result, [results, width]
 
 
-def _window_scores(model: nn.Module, flip: bool, variables, windows: jax.Array) -> jax.Array:
-    """Coarse scores [N, 1 or 2, h, w, C] of windows [N, H, W, 3], RGB in 0..255; then mirrored."""
+def _window_logits(model: nn.Module, flip: bool, variables, windows: jax.Array) -> jax.Array:
+    """Coarse logits [N, 1 or 2, h, w, C] of windows [N, H, W, 3], RGB in 0..255; then mirrored."""
     mean, std = (jnp.asarray(v) for v in (model.preprocessing.mean, model.preprocessing.std))
     images = (windows - mean) / std
     if flip:
@@ -225,9 +225,9 @@ def _window_scores(model: nn.Module, flip: bool, variables, windows: jax.Array) 
 
 
 def _add_window(
-    sum_scores: bool,
+    sum_logits: bool,
     strip: jax.Array,
-    scores: jax.Array,
+    logits: jax.Array,
     slot: jax.Array,
     rows: jax.Array,
     columns: jax.Array,
@@ -239,20 +239,20 @@ def _add_window(
     """Adds a window's probabilities to a strip of the result.
 
     Args:
-      sum_scores: whether to add the scores of a window and its mirror, or average probabilities.
+      sum_logits: whether to add the logits of a window and its mirror, or average probabilities.
       strip: [R, W, C] float32.
-      scores: [N, 1 or 2, h, w, C], of which window `slot` is added.
+      logits: [N, 1 or 2, h, w, C], of which window `slot` is added.
       rows, columns: its upsampling, [height, h] and [width, w].
       begin, above: the first row of the window that is read, and the [R, rows read] matrix to the
         strip's rows.
       left, across: the first column of the strip that is added to, and the [columns, width] matrix.
     """
     dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
-    window = jax.lax.dynamic_index_in_dim(scores, slot, keepdims=False)
+    window = jax.lax.dynamic_index_in_dim(logits, slot, keepdims=False)
     rows = jax.lax.dynamic_slice_in_dim(rows, begin, above.shape[1])
     columns = jnp.stack([columns, columns[::-1]][: len(window)])
     window = dot("fxw,fywc->fyxc", columns, dot("yh,fhwc->fywc", rows, window))
-    if sum_scores:
+    if sum_logits:
         likely = jax.nn.softmax(window.sum(axis=0))
     else:
         likely = jax.nn.softmax(window).mean(axis=0)

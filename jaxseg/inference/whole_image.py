@@ -1,4 +1,4 @@
-"""The network on one whole photograph."""
+"""The network on one whole image."""
 
 import functools
 import os
@@ -22,27 +22,27 @@ def predict(
     *,
     probabilities: bool = False,
 ) -> np.ndarray | tuple[np.ndarray, np.ndarray]:
-    """Labels every pixel of a photograph.
+    """Labels every pixel of an image.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
-      image: uint8 [H, W, 3] RGB, or the path of a file that holds a photograph; its EXIF
+      image: uint8 [H, W, 3] RGB, or the path of a file that holds an image; its EXIF
         orientation is respected.
       probabilities: whether to give each class's probability as well.
 
     Returns:
       The class of each pixel, uint8 [H, W]. With `probabilities`, a pair of that and float32
-      [H, W, C]. The first photograph of each size is slower: the network is compiled for it.
+      [H, W, C]. The first image of each size is slower: the network is compiled for it.
 
     Raises:
-      InputError: the file or the array is no photograph, or is too small for the network.
+      InputError: the file or the array is no image, or is too small for the network.
 
     >>> import jaxseg
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
-    >>> photograph = np.zeros([40, 60, 3], np.uint8)
+    >>> image = np.zeros([40, 60, 3], np.uint8)
     >>> variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros([1, 40, 60, 3]))
-    >>> predict(model, variables, photograph).shape
+    >>> predict(model, variables, image).shape
     (40, 60)
     """
     if isinstance(image, str | os.PathLike):

@@ -10,7 +10,7 @@ import numpy as np
 from jaxseg.inference.padding import Size
 
 
-class Taps(NamedTuple):
+class Sampling(NamedTuple):
     """A resize along one axis: output `i` is the sum of `weights[i]` times the pixels `read[i]`.
 
     Attributes:
@@ -39,8 +39,8 @@ class Axis:
     window: int
     offset: int
     starts: tuple[int, ...]
-    image: Taps
-    result: Taps
+    image: Sampling
+    result: Sampling
 
     def touched(self, first: int, last: int) -> range:
         """The windows that results `first` to `last - 1` read."""
@@ -63,8 +63,8 @@ class Axis:
         begin = min(max(low - self.starts[window], 0), self.window - length)
         column = self.result.read[first:last] - self.starts[window] - begin
         matrix = np.zeros((last - first, length), np.float32)
-        row, tap = np.nonzero((column >= 0) & (column < length))
-        np.add.at(matrix, (row, column[row, tap]), self.result.weights[first:last][row, tap])
+        row, term = np.nonzero((column >= 0) & (column < length))
+        np.add.at(matrix, (row, column[row, term]), self.result.weights[first:last][row, term])
         return begin, matrix
 
     def results(self, window: int) -> tuple[int, int]:
@@ -120,11 +120,11 @@ def make_axis(image: int, scaled: int, result: int, window: int, *, caffe: bool)
         visits[start : start + window] += 1
     index, weights = bilinear(scaled, result, antialias=caffe)
     index = index + offset
-    back = Taps(index, weights / visits[index])
+    back = Sampling(index, weights / visits[index])
     return Axis(scaled, window, offset, starts, bilinear(image, scaled, antialias=caffe), back)
 
 
-def bilinear(n: int, m: int, *, antialias: bool) -> Taps:
+def bilinear(n: int, m: int, *, antialias: bool) -> Sampling:
     """The half-pixel bilinear resize of `n` pixels to `m`: OpenCV's, or antialiased MATLAB's.
 
     Where it shrinks, MATLAB's `imresize` widens the triangle of weights by the factor. Beyond the
@@ -138,7 +138,7 @@ def bilinear(n: int, m: int, *, antialias: bool) -> Taps:
     weights /= weights.sum(axis=1, keepdims=True)
     index = np.mod(index, 2 * n)
     index = np.where(index < n, index, 2 * n - 1 - index)
-    return Taps(index, weights)
+    return Sampling(index, weights)
 
 
 def cut_windows(
@@ -169,11 +169,11 @@ def cut_windows(
 
 def _resized(image: np.ndarray, index: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     shape = (-1, 1, 1) if axis == 0 else (-1, 1)
-    taps = (
+    terms = (
         np.take(image, index[:, k], axis=axis) * weights[:, k].reshape(shape)
         for k in range(index.shape[1])
     )
-    total = next(taps)
-    for tap in taps:
-        total += tap
+    total = next(terms)
+    for term in terms:
+        total += term
     return total

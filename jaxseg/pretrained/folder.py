@@ -69,7 +69,7 @@ def save_exported(
     class_names: Sequence[str] | None = None,
     source: Mapping[str, Any] | None = None,
 ) -> None:
-    """Writes a network's folder: whole or not at all.
+    """Writes a network's folder, atomically.
 
     Args:
       folder: where to; it must not exist, or be empty.

@@ -1,4 +1,4 @@
-"""What happens inside a trained network, in pictures of one photograph."""
+"""What happens inside a trained network, in pictures of one image."""
 
 import functools
 import pathlib
@@ -38,9 +38,9 @@ def explain(
     image: int = 0,
     class_name: str | None = None,
 ) -> list[pathlib.Path]:
-    """Draws one evaluation photograph on its way through each run's network.
+    """Draws one evaluation image on its way through each run's network.
 
-    Each run gets a page, named after its workdir: the photograph, the truth, the prediction, then
+    Each run gets a page, named after its workdir: the image, the truth, the prediction, then
     layers as heat maps. Of a layer's channels the one is shown that correlates best with the truth
     of one class; of scores, that class's own. FCN: the prediction without its finer scores, pooled
     maps, sums of scores. DeconvNet: unpooling and deconvolution from coarse to fine (figure 4 of
@@ -91,15 +91,15 @@ def _page(run: TrainedRun, index: int, class_name: str | None):
 def activations(
     run: TrainedRun, example: Example, chosen: int
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """A photograph on its way through a network, in rows of captioned pictures.
+    """An image on its way through a network, in rows of captioned pictures.
 
     Args:
       run: the network.
-      example: the photograph and its truth.
+      example: the image and its truth.
       chosen: class that chooses the channels.
 
     Returns:
-      Photograph, truth, prediction and where the class is; FCN's predictions without finer scores;
+      Image, truth, prediction and where the class is; FCN's predictions without finer scores;
       last the layers as heat maps, each of its own size. Pictures are uint8 [H, W, 3].
     """
     first = [
@@ -206,7 +206,7 @@ def _names(model, shapes) -> list[str]:
 
 
 def _stretch(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Cells as large squares, so that every tile has the photograph's size."""
+    """Cells as large squares, so that every tile has the image's size."""
     rows = np.arange(shape[0]) * picture.shape[0] // shape[0]
     columns = np.arange(shape[1]) * picture.shape[1] // shape[1]
     return picture[rows[:, None], columns]

@@ -44,8 +44,8 @@ def write_report(
       step: which checkpoint of each run: "last", "best" or a step's number.
       fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
       images: how many of the best images, and of the worst, the page shows.
-      layers: whether it shows what the layers make of a photograph (DeconvNet, figure 4).
-      class_name: with `layers`, the class that chooses channels and photograph; None: the most
+      layers: whether it shows what the layers make of an image (DeconvNet, figure 4).
+      class_name: with `layers`, the class that chooses channels and image; None: the most
         frequent but one.
 
     Raises:
@@ -163,7 +163,7 @@ def _images(runs: Sequence[Measured], count: int) -> str:
     note = (
         '<p class="note">Each image by its own mean IoU'
         + (", averaged over the runs" if len(runs) > 1 else "")
-        + ". The slider goes from the photograph over truth and prediction to the errors.</p>"
+        + ". The slider goes from the image over truth and prediction to the errors.</p>"
     )
     return f'{legend(runs)}<div class="charts">{chart}</div>{note}{gallery(runs, count)}'
 

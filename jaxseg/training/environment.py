@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from jaxseg.utils.atomic import write_whole
+from jaxseg.utils.atomic import write_atomic
 
 _PACKAGES = (
     "jaxseg",
@@ -69,7 +69,7 @@ def record(path: pathlib.Path, step: int) -> None:
     except (OSError, ValueError, KeyError, TypeError):
         entries = []
     text = json.dumps([*entries, {"step": step} | environment()], indent=1)
-    write_whole(path, text + "\n")
+    write_atomic(path, text + "\n")
 
 
 def _version(package: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Where a run's curves and pictures are drawn: TensorBoard, and Weights & Biases if asked for."""
+"""Loggers of a run's curves and pictures: TensorBoard, and Weights & Biases if asked for."""
 
 import importlib.util
 import pathlib
@@ -13,8 +13,8 @@ from jaxseg.config import flatten
 from jaxseg.errors import InputError
 
 
-class Board(Protocol):
-    """Something that draws."""
+class Logger(Protocol):
+    """Receives a run's numbers and pictures."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds a point to each curve."""
@@ -31,7 +31,7 @@ class TensorBoard:
 
     Args:
       workdir: of the run.
-      step: steps taken so far; what an earlier part of the run drew after it is hidden.
+      step: steps taken so far; later points of an earlier part of the run are hidden.
     """
 
     def __init__(self, workdir: Workdir, step: int):
@@ -101,11 +101,11 @@ class WeightsAndBiases:
         self._run.finish()
 
 
-def check_boards(log: ml_collections.ConfigDict) -> None:
-    """Checks that what a run's `config.log` asks for is installed.
+def check_loggers(log: ml_collections.ConfigDict) -> None:
+    """Checks that the packages that a run's `config.log` asks for are installed.
 
     Raises:
-      InputError: it is not.
+      InputError: one is not.
     """
     if log.wandb is not None and importlib.util.find_spec("wandb") is None:
         raise InputError(

@@ -19,8 +19,8 @@ from jaxseg.errors import InputError, Stopped
 from jaxseg.evaluation.evaluator import Evaluator, write_scores
 from jaxseg.pretrained.init import starting_variables
 from jaxseg.training.environment import record
-from jaxseg.training.loggers import Board, TensorBoard, WeightsAndBiases, check_boards
-from jaxseg.training.loss_monitor import Watch
+from jaxseg.training.loggers import Logger, TensorBoard, WeightsAndBiases, check_loggers
+from jaxseg.training.loss_monitor import LossMonitor
 from jaxseg.training.preemption import StopRequest
 from jaxseg.training.progress import Progress
 from jaxseg.training.setup import Program
@@ -49,7 +49,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     """
     # ---- what goes in
     validate(config)
-    check_boards(config.log)
+    check_loggers(config.log)
     folder = Workdir(workdir, config.checkpoint.folder)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
@@ -88,12 +88,12 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         _describe(folder, config, source)
 
     # ---- the loop
-    boards: list[Board] = []
+    loggers: list[Logger] = []
     if first and config.log.wandb is not None:
-        boards.append(WeightsAndBiases(folder, start, config.log.wandb, config))
+        loggers.append(WeightsAndBiases(folder, start, config.log.wandb, config))
     if first:
-        boards.append(TensorBoard(folder, start))
-    progress = Progress(folder, start, steps, batch_size, boards, enabled=first)
+        loggers.append(TensorBoard(folder, start))
+    progress = Progress(folder, start, steps, batch_size, loggers, enabled=first)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
         f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
@@ -117,9 +117,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     of_this_process = functools.partial(print, f"process {jax.process_index()}:", flush=True)
     tell = progress.say if first else of_this_process
     skipped = Skipped(config.data.skip_limit, tell)
-    watch = Watch(checkpoints, progress.say)
+    monitor = LossMonitor(checkpoints, progress.say)
     batches = program.batches(
-        start, skipped if config.data.on_error == "skip" else None, watch.names
+        start, skipped if config.data.on_error == "skip" else None, monitor.names
     )
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores = None
@@ -136,15 +136,15 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                 progress.advance()
                 if step % config.log.every_steps == 0 or step == steps:
                     loss, norm = float(metrics["loss"]), float(metrics["gradient_norm"])
-                    watch.stop_if_not_finite(state)
-                    watch.hint_if_guessing(step, loss, float(metrics["guessing"]))
+                    monitor.stop_if_not_finite(state)
+                    monitor.hint_if_guessing(step, loss, float(metrics["guessing"]))
                     progress.training(step, loss, float(program.schedule(step - 1)), norm)
                 begun = time.perf_counter()
                 scores = None
                 if step == steps or (
                     config.eval.every_steps and step % config.eval.every_steps == 0
                 ):
-                    watch.stop_if_not_finite(state)
+                    monitor.stop_if_not_finite(state)
                     variables = gather(mesh, state.variables)
                     try:
                         scores = evaluator.scores(variables)
@@ -159,7 +159,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                             progress.picture(step, np.asarray(picture))
                 stopped = step < steps and request.made(step)
                 if scores or stopped or step % save_every == 0:
-                    watch.stop_if_not_finite(state)
+                    monitor.stop_if_not_finite(state)
                     checkpoints.save(step, state, where | {"step": step}, scores)
                 if stopped:
                     checkpoints.wait()

@@ -1,4 +1,4 @@
-"""Watching a run's loss: it stops where it is no number, and hints where nothing is learnt."""
+"""Watches a run's loss: stops at NaN, and hints where the network learns nothing."""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +11,7 @@ _PATIENCE = 100  # steps that a loss may stay where it began
 _NEAR = 0.01  # of it
 
 
-class Watch:
+class LossMonitor:
     """Looks at a run's loss when its log does.
 
     Args:

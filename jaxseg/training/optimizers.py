@@ -142,7 +142,7 @@ def check_patterns(config: ml_collections.ConfigDict, params: Any) -> None:
                 raise InputError(
                     f"Config field optim.{field} has the pattern {pattern!r}, which is found in no "
                     "parameter's name.",
-                    f"Names are such as {names[0]} and {names[-1]}; mend it or leave it out.",
+                    f"Names are such as {names[0]} and {names[-1]}; correct it or leave it out.",
                 )
     is_frozen = frozen(config)
     if is_frozen is not None and all(map(is_frozen, names)):

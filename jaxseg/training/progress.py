@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a bar, a line of JSON for each logged step, boards."""
+"""What a run tells while it goes: a bar, a line of JSON for each logged step, loggers."""
 
 import json
 import pathlib
@@ -11,7 +11,7 @@ import numpy as np
 import tqdm
 
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.training.loggers import Board
+from jaxseg.training.loggers import Logger
 from jaxseg.utils.usage import peak_process_memory
 
 
@@ -25,7 +25,7 @@ class Progress:
       step: steps taken so far.
       steps: steps of the whole run.
       batch_size: images in a step.
-      boards: what draws curves and pictures; closed with it.
+      loggers: what draws curves and pictures; closed with it.
       enabled: whether this process logs.
     """
 
@@ -35,10 +35,10 @@ class Progress:
         step: int,
         steps: int,
         batch_size: int,
-        boards: Sequence[Board] = (),
+        loggers: Sequence[Logger] = (),
         enabled: bool = True,
     ):
-        self._boards = boards
+        self._boards = loggers
         self._enabled = enabled
         self._batch_size = batch_size
         self._step, self._time = step, time.perf_counter()
@@ -113,24 +113,24 @@ class Progress:
         )
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Puts a picture, uint8 [H, W, 3], on the boards."""
-        for board in self._boards if self._enabled else ():
-            board.picture(step, image)
+        """Puts a picture, uint8 [H, W, 3], on the loggers."""
+        for logger in self._boards if self._enabled else ():
+            logger.picture(step, image)
 
     def close(self) -> None:
         """Ends the bar and closes the files."""
         if self._enabled:
             self._bar.close()
             self._log.close()
-            for board in self._boards:
-                board.close()
+            for logger in self._boards:
+                logger.close()
 
     def _write(self, kind: str, entry: dict) -> None:
         self._log.write(json.dumps({"kind": kind} | entry) + "\n")
         self._log.flush()
         values = {f"{kind}/{key}": value for key, value in entry.items() if key != "step"}
-        for board in self._boards:
-            board.scalars(entry["step"], values)
+        for logger in self._boards:
+            logger.scalars(entry["step"], values)
 
 
 def peak_memory() -> int | None:

@@ -1,19 +1,32 @@
-"""Text files that are there whole or not at all."""
+"""Atomic writes: whoever reads a file sees all of it, or the file that was there before."""
 
+import contextlib
 import os
 import pathlib
+import threading
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from jaxseg.utils.bucket import is_bucket
 
 
-def write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes `text`, in UTF-8, beside `path` first: who reads `path` sees all of it or what was.
+@contextlib.contextmanager
+def atomic_file(path: pathlib.Path) -> Iterator[BinaryIO]:
+    """A new file that takes the place of `path` when the body ends; nothing is left if it fails."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished")
+    try:
+        with unfinished.open("wb") as file:
+            yield file
+        unfinished.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            unfinished.unlink()
 
-    In a bucket, where nothing is seen of an object before it is whole, it is written in its place.
-    """
+
+def write_atomic(path: pathlib.Path, text: str) -> None:
+    """Writes `text`, in UTF-8. In a bucket every write is atomic."""
     if is_bucket(path):
         path.write_text(text, encoding="utf-8")
         return
-    unfinished = path.with_name(f"{path.name}.{os.getpid()}.tmp")  # two may write the same
-    unfinished.write_text(text, encoding="utf-8")
-    unfinished.replace(path)
+    with atomic_file(path) as file:
+        file.write(text.encode())

@@ -1,4 +1,4 @@
-"""The command line: dispatch, exit codes, the words of each verb. Training itself is a fake."""
+"""The command line: dispatch, exit codes, the words of each command. Training itself is a fake."""
 
 import os
 import re
@@ -10,7 +10,7 @@ import pytest
 
 from jaxseg import main as train_main
 from jaxseg.__main__ import main
-from jaxseg.cli import VERBS
+from jaxseg.cli import COMMANDS
 from jaxseg.errors import InputError
 
 SCORES = {
@@ -151,16 +151,16 @@ def test_other_errors_keep_their_traceback_and_interrupt_is_130(
 def test_help_lists_every_verb(capsys):
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {verb}" in out for verb in VERBS)
+    assert all(f"\n  {command}" in out for command in COMMANDS)
     assert main([]) == 2
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_every_verb_has_help_with_examples(verb, capsys):
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_verb_has_help_with_examples(command, capsys):
     with pytest.raises(SystemExit) as caught:
-        main([verb, "--help"])
+        main([command, "--help"])
     assert caught.value.code == 0
-    assert f"examples:\n  python -m jaxseg {verb}" in capsys.readouterr().out
+    assert f"examples:\n  python -m jaxseg {command}" in capsys.readouterr().out
 
 
 def test_as_processes(tmp_path):

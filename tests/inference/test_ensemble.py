@@ -35,13 +35,13 @@ class Likely:
         return np.random.default_rng(self._seed).normal(0, 2, (*shape, 3)).astype(np.float32)
 
 
-class Scored(Likely):
-    scores = Likely._values
+class WithLogits(Likely):
+    logits = Likely._values
 
 
 @pytest.mark.parametrize("size", [None, (4, 11)])
 def test_mean_of_probabilities(size):
-    one, other = Likely(1, "mine"), Scored(2, "its")
+    one, other = Likely(1, "mine"), WithLogits(2, "its")
     both = Ensemble(one, other, "its")
     expected = (
         one.probabilities("mine", IMAGE, size) / 2 + other.probabilities("its", IMAGE, size) / 2
@@ -54,30 +54,30 @@ def test_mean_of_probabilities(size):
     assert (labels != one.probabilities("mine", IMAGE, size).argmax(-1)).any()
 
 
-def test_product_of_scores_that_are_not_negative():
-    one, other = Scored(1, "mine"), Scored(2, "its")
-    a, b = one.scores("mine", IMAGE), other.scores("its", IMAGE)
+def test_product_of_logits_that_are_not_negative():
+    one, other = WithLogits(1, "mine"), WithLogits(2, "its")
+    a, b = one.logits("mine", IMAGE), other.logits("its", IMAGE)
     assert (a < 0).any() and ((a < 0) & (b < 0)).any()
     scores = np.where(a > 0, a, 0) * np.where(b > 0, b, 0)
     expected = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
     both = Ensemble(one, other, "its", "product")
     np.testing.assert_allclose(both.probabilities("mine", IMAGE), expected, rtol=1e-5)
     np.testing.assert_array_equal(both.labels("mine", IMAGE), expected.argmax(-1))
-    large = Scored(1, "mine")
-    large.scores = lambda *_: 1e3 * a  # whose exponentials are no numbers
+    large = WithLogits(1, "mine")
+    large.logits = lambda *_: 1e3 * a  # whose exponentials are no numbers
     assert np.isfinite(Ensemble(large, other, "its", "product").probabilities("mine", IMAGE)).all()
 
 
 def test_boxes_by_name_of_photographs_without_names():
     config = fields(protocol="instances", crop=(32, 32), boxes="boxes.txt").eval
-    with pytest.raises(InputError, match="eval.boxes is 'boxes.txt', but photographs .* no names"):
+    with pytest.raises(InputError, match="eval.boxes is 'boxes.txt', but images .* no names"):
         protocol(None, config)
 
 
 def test_bad_ensembles():
     with pytest.raises(InputError, match="rule is 'sum'"):
-        Ensemble(Scored(1, 0), Scored(2, 0), 0, "sum")
-    for pair in ((Likely(1, 0), Scored(2, 0)), (Scored(1, 0), Likely(2, 0))):
+        Ensemble(WithLogits(1, 0), WithLogits(2, 0), 0, "sum")
+    for pair in ((Likely(1, 0), WithLogits(2, 0)), (WithLogits(1, 0), Likely(2, 0))):
         with pytest.raises(InputError, match="one gives probabilities only"):
             Ensemble(*pair, 0, "product")
 
@@ -169,7 +169,7 @@ def test_a_run_joined_with_itself_and_refined(finished):
     one = protocol(network.model, network.eval)
     network.eval.ensemble, network.eval.ensemble_rule = str(workdir), "product"
     image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), np.uint8)
-    scores = np.maximum(one.scores(network.variables, image), 0) ** 2
+    scores = np.maximum(one.logits(network.variables, image), 0) ** 2
     found = protocol(network.model, network.eval).probabilities(network.variables, image)
     expected = np.exp(scores - scores.max(-1, keepdims=True))
     np.testing.assert_allclose(found, expected / expected.sum(-1, keepdims=True), atol=1e-4)

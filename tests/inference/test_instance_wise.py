@@ -23,7 +23,7 @@ BOXES = [  # top, left, bottom, right, in an image of 90×150
 
 
 class Small(nn.Module):
-    """A network of two convolutions, whose scores are about -5 to 5."""
+    """A network of two convolutions, whose logits are about -5 to 5."""
 
     preprocessing = CAFFE_VGG
 
@@ -40,7 +40,7 @@ def network(request):
         model = jaxseg.create_model("deconvnet_vgg16", num_classes=4, width=0.02, fc_kernel=1)
     images = np.random.default_rng(0).normal(0, 50, (1, *WINDOW, 3)).astype(np.float32)
     variables = jax.jit(model.init)(jax.random.key(0), images)
-    if request.param == "deconvnet":  # as after training: other statistics, scores of some size
+    if request.param == "deconvnet":  # as after training: other statistics, logits of some size
         _, mutated = model.apply(variables, images, train=True, mutable="batch_stats")
         variables |= mutated
         score = variables["params"]["score"]
@@ -57,11 +57,11 @@ def image():
 
 @pytest.fixture(scope="module")
 def one_by_one(network, image):
-    """`maps(min_side)`: for each large enough box, its rows, columns and scores in the image."""
+    """`maps(min_side)`: for each large enough box, its rows, columns and logits in the image."""
     model, variables = network
     cache = {}
 
-    def scores_of(box):
+    def logits_of(box):
         top, left, bottom, right = box
         more_y, more_x = (bottom - top) / 10, (right - left) / 10
         top, left = round(top - more_y), round(left - more_x)
@@ -87,14 +87,14 @@ def one_by_one(network, image):
     def maps(boxes):
         for box in boxes:
             if box not in cache:
-                cache[box] = scores_of(box)
+                cache[box] = logits_of(box)
         return [cache[box] for box in boxes]
 
     return maps
 
 
-def softmax(scores):
-    e = np.exp(scores - scores.max(-1, keepdims=True))
+def softmax(logits):
+    e = np.exp(logits - logits.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
 
 
@@ -105,37 +105,37 @@ def test_against_windows_one_by_one(network, image, one_by_one, overlap, count, 
     taken = [b for b in BOXES if min(b[2] - b[0], b[3] - b[1]) * 1.2 >= min_side][:count]
     assert len(taken) == {(50, 20): 5, (50, 0): 6, (2, 55): 2, (3, 0): 3}[count, min_side]
     expected, held = np.zeros((90, 150, 4)), np.zeros((90, 150, 1))
-    for rows, columns, scores in one_by_one(taken):
+    for rows, columns, logits in one_by_one(taken):
         if overlap == "max":
-            expected[rows, columns] = np.maximum(expected[rows, columns], scores)
+            expected[rows, columns] = np.maximum(expected[rows, columns], logits)
         else:
-            expected[rows, columns] += scores
+            expected[rows, columns] += logits
         held[rows, columns] += 1
     if overlap == "mean":
         expected /= np.maximum(held, 1)
 
     inference = InstanceWise(model, WINDOW, count, min_side, overlap, find=lambda _: BOXES)
-    scores = inference.scores(variables, image)
-    assert scores.dtype == np.float32 and np.abs(expected).max() > 1
-    np.testing.assert_allclose(scores, expected, atol=2e-5)
+    logits = inference.logits(variables, image)
+    assert logits.dtype == np.float32 and np.abs(expected).max() > 1
+    np.testing.assert_allclose(logits, expected, atol=2e-5)
     likely = inference.probabilities(variables, image)
     np.testing.assert_allclose(likely, softmax(expected), atol=1e-5)
     labels = inference.labels(variables, image)
     assert labels.dtype == np.uint8 and labels.shape == (90, 150)
-    np.testing.assert_array_equal(labels, scores.argmax(-1))
+    np.testing.assert_array_equal(labels, logits.argmax(-1))
     assert len(np.unique(labels)) > 1 or not isinstance(model, Small)
 
 
-def test_where_no_window_is_scores_are_0(network, image):
+def test_where_no_window_is_logits_are_0(network, image):
     model, variables = network
     for overlap in ("max", "mean"):
         inference = InstanceWise(
             model, WINDOW, min_side=0, overlap=overlap, find=lambda _: [(10, 20, 60, 70)]
         )
-        scores, likely = (f(variables, image) for f in (inference.scores, inference.probabilities))
+        logits, likely = (f(variables, image) for f in (inference.logits, inference.probabilities))
         outside = np.ones((90, 150), bool)
         outside[5:65, 15:75] = False
-        assert not scores[outside].any() and scores[~outside].any(-1).mean() > 0.9
+        assert not logits[outside].any() and logits[~outside].any(-1).mean() > 0.9
         np.testing.assert_array_equal(likely[outside], 0.25)
         assert not inference.labels(variables, image)[outside].any()
 
@@ -147,25 +147,25 @@ def test_an_image_without_windows_is_one(network, image, boxes):
     whole = InstanceWise(model, WINDOW)
     whole.windows = lambda image: [(0, 0, 90, 150)]
     assert inference.windows(image) == [(0, 0, 90, 150)]
-    found = inference.scores(variables, image)
+    found = inference.logits(variables, image)
     assert found.any()
-    np.testing.assert_array_equal(found, whole.scores(variables, image))
+    np.testing.assert_array_equal(found, whole.logits(variables, image))
 
 
 def test_another_size_of_the_result(network, image):
-    """The windows' scores are resized only once, to where they are in the result."""
+    """The windows' logits are resized only once, to where they are in the result."""
     model, variables = network
     find = lambda _: [(0, 0, 90, 150)]  # noqa: E731
     inference = InstanceWise(model, WINDOW, find=find)
     inference.windows = find
-    (scores,) = inference._maps(variables, image, find(image))
+    (logits,) = inference._maps(variables, image, find(image))
     for size in ((45, 75), (91, 301), (1, 1)):
         expected = [
             np.asarray(Image.fromarray(plane).resize(size[::-1], Image.Resampling.BILINEAR))
-            for plane in np.asarray(scores)[0].transpose(2, 0, 1)
+            for plane in np.asarray(logits)[0].transpose(2, 0, 1)
         ]
         expected = np.maximum(np.stack(expected, -1), 0)
-        found = inference.scores(variables, image, size)
+        found = inference.logits(variables, image, size)
         np.testing.assert_allclose(found, expected, atol=2e-5 * np.abs(expected).max())
 
 
@@ -176,7 +176,7 @@ def test_boxes_by_name_are_those_of_a_finder(network, image):
     for name, proposals in boxes.items():
         found = InstanceWise(model, WINDOW, min_side=20, find=lambda _, boxes=proposals: boxes)
         assert found.named(name) is found
-        for ask in ("scores", "probabilities", "labels"):
+        for ask in ("logits", "probabilities", "labels"):
             expected = getattr(found, ask)(variables, image)
             np.testing.assert_array_equal(
                 getattr(named.named(name), ask)(variables, image), expected

@@ -23,7 +23,7 @@ from jaxseg.data import load_classes
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference import protocol
-from jaxseg.inference.image_files import find_photographs
+from jaxseg.inference.image_files import find_images
 from jaxseg.inference.whole_image import image_labels
 from jaxseg.pretrained import save_exported
 
@@ -320,7 +320,7 @@ def here(tmp_path, monkeypatch):
 
 def test_words_that_name_photographs(here):
     def names(*words, out="out"):
-        found = find_photographs(words, here / out)
+        found = find_images(words, here / out)
         assert all((here / p.path).exists() for p in found)
         return [p.name for p in found]
 

@@ -211,7 +211,7 @@ def test_every_image_counts_once(evaluated, monkeypatch):
 
 def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
     reference = evaluated(monkeypatch, 8, 8)[0]
-    monkeypatch.setattr(evaluation, "_FLUSH", 1)  # after every batch
+    monkeypatch.setattr("jaxseg.evaluation.counts._FLUSH", 1)  # after every batch
     np.testing.assert_array_equal(evaluated(monkeypatch, 8, 8)[0], reference)
 
 

@@ -5,7 +5,7 @@ import types
 import pytest
 
 from jaxseg.errors import InputError
-from jaxseg.training.loss_monitor import Watch
+from jaxseg.training.loss_monitor import LossMonitor
 
 LN_21 = 3.04452
 
@@ -25,14 +25,14 @@ def state(step, bad=-1):
 
 
 def test_the_images_of_the_bad_step_are_named():
-    watch = Watch(Kept(), print)
-    names = watch.names  # what loads the batches fills it while the run goes on
+    monitor = LossMonitor(Kept(), print)
+    names = monitor.names  # what loads the batches fills it while the run goes on
     names |= {step: [f"photo{step}{i}" for i in range(10)] for step in range(1, 7)}
-    watch.stop_if_not_finite(state(5))
-    assert sorted(watch.names) == [6]  # the names of a long run are not kept
+    monitor.stop_if_not_finite(state(5))
+    assert sorted(monitor.names) == [6]  # the names of a long run are not kept
     names |= {step: [f"photo{step}{i}" for i in range(10)] for step in (7, 8)}
     with pytest.raises(InputError) as error:
-        watch.stop_if_not_finite(state(8, bad=7))
+        monitor.stop_if_not_finite(state(8, bad=7))
     assert "step 7, with the images photo70, photo71, " in error.value.problem
     assert error.value.problem.endswith("photo77 and 2 more.")
     assert "step 4 is intact" in error.value.remedy
@@ -40,9 +40,9 @@ def test_the_images_of_the_bad_step_are_named():
 
 def hints(losses, guessing=LN_21, every=20):
     said = []
-    watch = Watch(Kept(), said.append)
+    monitor = LossMonitor(Kept(), said.append)
     for i, loss in enumerate(losses):
-        watch.hint_if_guessing(1 + i * every, loss, guessing)
+        monitor.hint_if_guessing(1 + i * every, loss, guessing)
     return said
 
 

@@ -18,7 +18,7 @@ import pytest
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config
 from jaxseg.errors import InputError
-from jaxseg.training.loggers import TensorBoard, WeightsAndBiases, check_boards
+from jaxseg.training.loggers import TensorBoard, WeightsAndBiases, check_loggers
 from jaxseg.training.progress import Progress
 
 SCORES = {"mean_iou": 0.5, "pixel_accuracy": 0.75, "iou": [0.5], "absent": "nan"}
@@ -42,7 +42,7 @@ def logged(workdir):
 
 
 def test_lines(workdir, capsys):
-    progress = Progress(workdir, 0, 10, batch_size=4, boards=[TensorBoard(workdir, 0)])
+    progress = Progress(workdir, 0, 10, batch_size=4, loggers=[TensorBoard(workdir, 0)])
     time.sleep(0.05)
     progress.waited(0.01)
     progress.training(2, 0.25, 0.1, 2.0)
@@ -187,8 +187,8 @@ def test_weights_and_biases(workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     config = default_config()
     for start in (0, 2, 0):
-        board = WeightsAndBiases(workdir, start, "streets", config)
-        progress = Progress(workdir, start, 10, batch_size=4, boards=[board])
+        logger = WeightsAndBiases(workdir, start, "streets", config)
+        progress = Progress(workdir, start, 10, batch_size=4, loggers=[logger])
         progress.training(start + 1, 0.25, 0.1, 2.0)
         progress.evaluation(start + 1, SCORES)
         progress.picture(start + 1, np.zeros((4, 6, 3), np.uint8))
@@ -214,7 +214,7 @@ def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
     monkeypatch.undo()
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     log = default_config().log
-    check_boards(log)
+    check_loggers(log)
     log.wandb = "streets"
     with pytest.raises(InputError, match=r"pip install 'jaxseg\[wandb\]'"):
-        check_boards(log)
+        check_loggers(log)

@@ -13,8 +13,8 @@ from jaxseg.data.prepare import prepare_data
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import evaluate_workdir
 from jaxseg.export.stablehlo import export_program
-from jaxseg.inference.batch import predict_photographs
-from jaxseg.inference.image_files import find_photographs
+from jaxseg.inference.batch import predict_images
+from jaxseg.inference.image_files import find_images
 from jaxseg.inference.network import Network
 from jaxseg.pretrained import load_exported, save_exported, suggest
 from jaxseg.pretrained.tensor_file import read_tensors
@@ -70,9 +70,9 @@ DOORS = {
     "save_exported": lambda path: save_exported(path, "fcn8s_vgg16", MODEL, {}),
     "predict": lambda path: jaxseg.predict(MODEL, {}, path),
     "Network.predict": NETWORK.predict,
-    "photographs": lambda path: find_photographs([path], pathlib.Path("out")),
-    "photographs out": lambda path: find_photographs([], pathlib.Path(path)),
-    "predictions": lambda path: predict_photographs(NETWORK, [], path),
+    "photographs": lambda path: find_images([path], pathlib.Path("out")),
+    "photographs out": lambda path: find_images([], pathlib.Path(path)),
+    "predictions": lambda path: predict_images(NETWORK, [], path),
     "export": lambda path: export_program(NETWORK, path),
     "report": lambda path: write_report([path], "page.html"),
     "report out": lambda path: write_report(["run"], path),

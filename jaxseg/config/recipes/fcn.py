@@ -6,15 +6,15 @@ from jaxseg.config import default_config
 from jaxseg.config.recipes.variants import on_scenes
 
 VOC_PIXELS = 500 * 375
-"""Pixels of the commonest size of VOC's photographs."""
+"""Pixels of the commonest size of VOC's images."""
 
 
 def fcn_heavy(model: str, lr: float) -> ml_collections.ConfigDict:
     """FCN on PASCAL VOC by the solver of the released "heavy" models (FCN on VGG16).
 
-    A step is one whole photograph as it is, drawn with replacement from SBD's training list; the
+    A step is one whole image as it is, drawn with replacement from SBD's training list; the
     loss is summed over its pixels and the momentum 0.99. Biases learn twice as fast and do not
-    decay. Scores are those of the 736 photographs of seg11valid.
+    decay. Scores are those of the 736 images of seg11valid.
 
     Args:
       model: the network.
@@ -42,10 +42,10 @@ def fcn_heavy(model: str, lr: float) -> ml_collections.ConfigDict:
 def fcn_mean(c: ml_collections.ConfigDict, pixels: int = VOC_PIXELS) -> ml_collections.ConfigDict:
     """`c`, a heavy recipe, with a loss that is a mean over pixels: rate and decay to match.
 
-    For a photograph of exactly `pixels` labelled pixels this is the same step: the sum's gradient
+    For an image of exactly `pixels` labelled pixels this is the same step: the sum's gradient
     is `pixels` times the mean's, so the rate is to be that many times larger; the decay, which the
-    rate multiplies as well, that many times smaller. A photograph of n labelled pixels counts
-    `pixels / n` times what it does in the sum: every photograph the same, instead of every pixel.
+    rate multiplies as well, that many times smaller. An image of n labelled pixels counts
+    `pixels / n` times what it does in the sum: every image the same, instead of every pixel.
     """
     c.loss.reduction = "mean"
     c.optim.lr = c.optim.lr * pixels
@@ -56,9 +56,9 @@ def fcn_mean(c: ml_collections.ConfigDict, pixels: int = VOC_PIXELS) -> ml_colle
 def fcn_cvpr(model: str, lr: float, steps: int) -> ml_collections.ConfigDict:
     """FCN on PASCAL VOC by the solver of the CVPR paper (section 4.3).
 
-    Twenty whole photographs a step, momentum 0.9, upsampling before fusion learned from a bilinear
+    Twenty whole images a step, momentum 0.9, upsampling before fusion learned from a bilinear
     start. The paper does not say how the loss is normalised; its rates are those of a mean.
-    Photographs are filled up to 500×500, VOC's largest, with ignored labels, and go through the
+    Images are filled up to 500×500, VOC's largest, with ignored labels, and go through the
     network one after the other. Where it is released for VGG16 the first upsampling has a bias.
 
     Args:

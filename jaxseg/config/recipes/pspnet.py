@@ -18,7 +18,7 @@ def pspnet(
       model: the network.
       data: "ade20k", "voc2012" or "cityscapes".
       crop: height and width of the crops, and of the windows that score.
-      base_size: the long side of a photograph that is scored, in pixels.
+      base_size: the long side of an image that is scored, in pixels.
       steps: of the paper.
       semseg_steps: of semseg: its epochs, each without the batch that is not full.
     """

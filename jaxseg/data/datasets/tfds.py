@@ -115,7 +115,7 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
     except (tfds.core.DatasetNotFoundError, ValueError, RuntimeError) as error:
         raise InputError(
             f"tensorflow-datasets has no '{name}' ({_first_line(error)}).",
-            "config.data.tfds_name is its name, as in its catalogue.",
+            "config.data.tfds_name is its name, as tensorflow-datasets lists it.",
         ) from None
     images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
     for key in keys:
@@ -132,8 +132,8 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
     except Exception as error:  # no network, no manual download, another file format, no split
         raise InputError(
             f"'{name}' cannot be read: {_first_line(error)}.",
-            "Mend what it says. What was prepared in another format than array_record has to be "
-            "prepared anew; what is downloaded by hand goes into the folder `downloads/manual`.",
+            "Fix that cause. Data in another format than array_record has to be prepared anew; "
+            "files that are downloaded by hand go into the folder `downloads/manual`.",
         ) from error
 
 

@@ -27,7 +27,7 @@ class _Segmentation(
     tfds.core.GeneratorBasedBuilder,
     skip_registration=True,  # type: ignore[call-arg]
 ):
-    """A data set in a folder: photographs as they were published, and masks."""
+    """A data set in a folder: images as they were published, and masks."""
 
     VERSION = tfds.core.Version("1.0.0")
     classes: DataInfo

@@ -11,7 +11,7 @@ from scipy.special import softmax
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.permutohedral import Lattice
 
-_REACH = 5  # deviations after which the position kernel, below 4e-6 there, counts as zero
+_REACH = 5  # standard deviations after which the position kernel, below 4e-6 there, counts as zero
 _NORMALIZATIONS = ("none", "after", "symmetric")
 _Filter = Callable[[np.ndarray], np.ndarray]  # [N, C] to [N, C]
 
@@ -26,10 +26,10 @@ class CRF:
     that of their colours.
 
     Attributes:
-      position_std: deviation of the first term, in pixels.
+      position_std: standard deviation of the first term, in pixels.
       position_weight: its weight.
-      bilateral_std: deviation of the second term's positions, in pixels.
-      colour_std: deviation of its colours, in levels 0..255.
+      bilateral_std: standard deviation of the second term's positions, in pixels.
+      colour_std: standard deviation of its colours, in levels 0..255.
       bilateral_weight: its weight.
       iterations: mean-field updates.
       normalization: what each of the two sums over all pixels is divided by. "none": nothing, the
@@ -52,7 +52,9 @@ class CRF:
     def __post_init__(self):
         for name in ("position_std", "bilateral_std", "colour_std"):
             if not 0 < getattr(self, name) < math.inf:
-                raise InputError(f"{name} is {getattr(self, name)}.", "Give a deviation above 0.")
+                raise InputError(
+                    f"{name} is {getattr(self, name)}.", "Give a standard deviation above 0."
+                )
         for name in ("position_weight", "bilateral_weight", "iterations"):
             if not 0 <= getattr(self, name) < math.inf:
                 raise InputError(f"{name} is {getattr(self, name)}.", "Give 0 or more.")
@@ -78,7 +80,7 @@ def mean_field(
 
     Sums over positions are exact to 1e-5, those over positions and colours come from `Lattice`. As
     in the authors' code, and unlike in the paper's formulas, a pixel hears itself as well. A
-    photograph of 500×375 with 21 classes takes 4 to 10 seconds on one core, and at most some
+    image of 500×375 with 21 classes takes 4 to 10 seconds on one core, and at most some
     100 (C + 10) bytes a pixel.
 
     Args:

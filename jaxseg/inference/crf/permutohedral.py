@@ -15,20 +15,20 @@ class Lattice:
     Space is tiled with simplices whose vertices are the points of the lattice A*_d. Each point
     gives its value to the d + 1 vertices of the simplex that it is in (splat), values are blurred
     with (1/2, 1, 1/2) along the d + 1 directions of the lattice, and each point reads its simplex
-    again (slice). Together these come near a Gaussian of deviation 1; vertices exist only where
-    there are points, and blurring does not go through those that do not.
+    again (slice). Together these come near a Gaussian of standard deviation 1; vertices exist only
+    where there are points, and blurring does not go through those that do not.
 
     How near depends on the points. For 1200 normally distributed ones of 1, 2 and 5 dimensions a
     sum is 1, 2 and 11 % off on average, the more the lonelier its point; divided by the sum for
     x = 1 it is much nearer: 0.0003, 0.0007 and 0.004 off for x in 0..1. Among the positions and
-    colours of a photograph many vertices are missing: sums are 20 to 30 % low, the quotients 0.002
+    colours of an image many vertices are missing: sums are 20 to 30 % low, the quotients 0.002
     to 0.02 off.
 
     Args:
-      features: [N, d] floating point, in units of the Gaussian's deviation.
+      features: [N, d] floating point, in units of the Gaussian's standard deviation.
 
     Raises:
-      InputError: the points span so many deviations that the vertices cannot be numbered.
+      InputError: the points span so many standard deviations that the vertices cannot be numbered.
 
     >>> near, far = [0.0, 0.0], [50.0, 0.0]
     >>> sums = Lattice(np.array([near, near, far]))(np.array([[1.0], [2.0], [4.0]], np.float32))
@@ -48,7 +48,7 @@ class Lattice:
         )
         self._splat = self._slice.T.tocsr()
         self._blurs = [_blur(codes, step) for step in _steps(strides)]
-        # A vertex has the volume `cell`; a Gaussian of deviation 1 has (2 pi) ** (d / 2).
+        # A vertex has the volume `cell`; a Gaussian of standard deviation 1 has (2 pi) ** (d / 2).
         cell = (d + 1) ** (d - 0.5) / _spread(d) ** d
         self._scale = np.float32((2 * math.pi) ** (d / 2) / (2 ** (d + 1) * cell))
 
@@ -61,7 +61,7 @@ class Lattice:
 
 
 def _spread(d: int) -> float:
-    """By how much points are spread out, so that blurring has deviation 1 between them."""
+    """The factor that spreads points so that blurring has a standard deviation of 1."""
     return math.sqrt(2 / 3) * (d + 1)
 
 
@@ -107,8 +107,8 @@ def _numbered(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     extents = (vertices.max((0, 1)) + (d + 2) - lowest).tolist()
     if math.prod(extents) >= 2**63:
         raise InputError(
-            "The points of a Gaussian sum are too far apart for its deviations.",
-            "Raise the deviations of the dense CRF.",
+            "The points of a Gaussian sum are too far apart for its standard deviations.",
+            "Raise the standard deviations of the dense CRF.",
         )
     strides = np.array([1, *itertools.accumulate(extents[:-1], int.__mul__)], np.int64)
     return (vertices - lowest) @ strides, strides

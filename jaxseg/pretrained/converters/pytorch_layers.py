@@ -58,7 +58,7 @@ def torch_depth(file: TensorFile, prefix: str = "") -> int:
 
 
 def bottleneck(layer: Layer) -> tuple[str, str]:
-    """What ("layer3_block2", "conv1") is called in the trunk: layer3.1.conv1 and layer3.1.bn1."""
+    """The names of ("layer3_block2", "conv1") in the backbone: layer3.1.conv1 and layer3.1.bn1."""
     stage, number = layer[0].split("_block")
     at = f"{stage}.{int(number) - 1}."
     if layer[1] == "project":

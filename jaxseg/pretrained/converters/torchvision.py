@@ -40,7 +40,7 @@ def _fits_fcn(file: TensorFile) -> list[Fit]:
 def _place_fcn(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     part, *rest = layer
     if part == "backbone":
-        conv, norm = _trunk(tuple(rest))
+        conv, norm = _backbone(tuple(rest))
         return f"backbone.{conv}", f"backbone.{norm}"
     at = {"head": "classifier", "aux": "aux_classifier"}[part]
     if part == "aux" and "aux_classifier.0.weight" not in file.tensors:
@@ -60,10 +60,12 @@ def _fits_resnet(file: TensorFile) -> list[Fit]:
 
 def _place_resnet(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     part, *rest = layer
-    return _trunk(tuple(rest)) if part == "backbone" else Keep("the classifier has no such layer")
+    return (
+        _backbone(tuple(rest)) if part == "backbone" else Keep("the classifier has no such layer")
+    )
 
 
-def _trunk(layer: Layer) -> tuple[str, str]:
+def _backbone(layer: Layer) -> tuple[str, str]:
     return ("conv1", "bn1") if layer == ("conv1",) else bottleneck(layer)
 
 

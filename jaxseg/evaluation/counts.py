@@ -1,0 +1,47 @@
+"""Counts of pixels that are exact however many there are."""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+
+_FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
+
+
+class Counts:
+    """A confusion matrix that grows in int32 on the devices, and beyond that in int64 here.
+
+    Args:
+      classes: C.
+    """
+
+    def __init__(self, classes: int):
+        self._zero = np.zeros((classes, classes), np.int32)
+        self._total = self._zero.astype(np.int64)
+        self._recent, self._pixels = jnp.asarray(self._zero), 0
+
+    def add(self, count: Callable[[jax.Array], jax.Array], pixels: int) -> None:
+        """Adds what `count` adds to the [C, C] int32 it is given: at most `pixels` in all.
+
+        `pixels` must be below 2**31.
+        """
+        if self._pixels + pixels > _FLUSH:
+            self._total += np.asarray(self._recent)
+            self._recent, self._pixels = jnp.asarray(self._zero), 0
+        self._recent = count(self._recent)
+        self._pixels += pixels
+
+    def total(self) -> np.ndarray:
+        """[C, C] int64."""
+        return self._total + np.asarray(self._recent)
+
+
+def over_processes(counts: np.ndarray) -> np.ndarray:
+    """The sum of int64 counts over all processes, which exchange 31 bits at a time."""
+    if jax.process_count() == 1:
+        return counts
+    halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)
+    high, low = np.asarray(multihost_utils.process_allgather(halves), np.int64).sum(axis=0)
+    return (high << 31) + low

@@ -1,0 +1,118 @@
+"""The folder of predictions: which files it holds, and how they are written."""
+
+import json
+import os
+import pathlib
+import zipfile
+from collections.abc import Callable
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.config import flatten
+from jaxseg.data import DataInfo
+from jaxseg.errors import InputError
+from jaxseg.inference.network import Network
+from jaxseg.utils.atomic import atomic_file
+from jaxseg.visualization.palette import colorize, palette_image
+from jaxseg.visualization.panel import legend
+
+DESCRIPTION = "classes"  # the name of the files that describe the results
+UNUSED = ("every_steps", "absent", "boundary")  # fields of `config.eval` that are about metrics
+_NO_MATTER = (*UNUSED, "batch_size", "pad_to")  # and those that change no prediction
+_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of whole files
+
+
+class PredictionFolder:
+    """The folder that predictions are written to.
+
+    Args:
+      path: the folder.
+      network: the network that predicts.
+      overlay, probabilities: the files beside the labels, as `predict_images` has them.
+    """
+
+    def __init__(self, path: pathlib.Path, network: Network, overlay: bool, probabilities: bool):
+        self._path, self._info = path, network.info
+        self._suffixes = (".png", *[".overlay.jpg"] * overlay, *[".npz"] * probabilities)
+        self._described = False
+        self._about = {
+            **network.origin,
+            "eval": {k: v for k, v in flatten(network.eval).items() if k not in _NO_MATTER},
+            "class_names": network.info.class_names,
+            "palette": network.info.palette,
+        }
+
+    def check(self, overwrite: bool) -> None:
+        """Raises InputError where predictions of another network stand here."""
+        path = self._path / f"{DESCRIPTION}.json"
+        try:
+            there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        except (OSError, ValueError, RecursionError):
+            there = {}
+        self._described = there == json.loads(json.dumps(self._about))
+        if there is not None and not self._described and not overwrite:
+            raise InputError(
+                f"{self._path} holds predictions of another network, step or size: see {path}.",
+                "Give another --out, or --overwrite to make them again.",
+            )
+
+    def has(self, name: str) -> bool:
+        """Whether all files of an image are there, whole."""
+        return all(_is_whole(self._path / f"{name}{suffix}") for suffix in self._suffixes)
+
+    def write(self, name: str, image: np.ndarray, labels: np.ndarray, likely: np.ndarray | None):
+        """Writes the files of an image; the labels last."""
+        contents = {
+            ".npz": lambda file: np.savez_compressed(
+                file, probabilities=likely, class_names=np.array(self._info.class_names)
+            ),
+            ".overlay.jpg": lambda file: _overlay(image, labels, self._info).save(
+                file, "JPEG", quality=90
+            ),
+            ".png": lambda file: palette_image(labels, self._info).save(file, "PNG"),
+        }
+        self._describe()
+        for suffix, content in contents.items():
+            if suffix in self._suffixes:
+                self._put(f"{name}{suffix}", content)
+
+    def _describe(self) -> None:
+        """Writes the description of the predictions, before the first of them."""
+        if self._described:
+            return
+        about = (json.dumps(self._about) + "\n").encode()
+        self._put(f"{DESCRIPTION}.json", lambda file: file.write(about))
+        page = legend(self._info, 640, errors=False)
+        self._put(f"{DESCRIPTION}.png", lambda file: page.save(file, "PNG"))
+        self._described = True
+
+    def _put(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
+        """Writes a file, atomically."""
+        path = self._path / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_file(path) as file:
+                write(file)
+        except OSError as error:
+            raise InputError(
+                f"{path} cannot be written: {error.strerror or error}.",
+                "Give an --out that you may write to, on a disk with room.",
+            ) from None
+
+
+def _is_whole(path: pathlib.Path) -> bool:
+    if path.suffix == ".npz":
+        return zipfile.is_zipfile(path)
+    end = _ENDS[path.suffix]
+    try:
+        with path.open("rb") as file:
+            file.seek(-len(end), os.SEEK_END)
+            return file.read() == end
+    except OSError:  # there is none, or it is empty
+        return False
+
+
+def _overlay(image: np.ndarray, labels: np.ndarray, info: DataInfo) -> Image.Image:
+    return Image.blend(Image.fromarray(image), Image.fromarray(colorize(labels, info)), 0.5)
