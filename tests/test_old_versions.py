@@ -1,0 +1,105 @@
+"""What jaxseg 0.1.0 wrote still opens: the workdir of a run, and a converted network's folder.
+
+`expected_0_1_0.safetensors` holds what 0.1.0 itself got from them.
+"""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from flax.traverse_util import flatten_dict
+from PIL import Image
+from safetensors.numpy import load_file
+
+import jaxseg
+from jaxseg.__main__ import main
+from jaxseg.evaluation.evaluator import evaluate_workdir
+from jaxseg.pretrained.folder import load_exported
+
+
+@pytest.fixture(scope="module")
+def fixtures(repository):
+    return repository / "tests" / "fixtures"
+
+
+@pytest.fixture(scope="module")
+def expected(fixtures):
+    return load_file(fixtures / "expected_0_1_0.safetensors")
+
+
+@pytest.fixture
+def workdir(fixtures, tmp_path):
+    """A copy of the run's, for a run writes into its folder."""
+    return shutil.copytree(fixtures / "workdir_0_1_0", tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def noise(tmp_path_factory):
+    """An image, and its file."""
+    path = tmp_path_factory.mktemp("noise") / "noise.png"
+    image = np.random.default_rng(0).integers(0, 256, (65, 65, 3), np.uint8)
+    Image.fromarray(image).save(path)
+    return image, path
+
+
+def logits(model, variables, image):
+    x = jaxseg.normalize(image[None], model.preprocessing)
+    return np.asarray(jax.jit(model.apply)(variables, x))[0]
+
+
+def assert_predicts(words, want, noise, out):
+    """The command's label map is that of the expected logits, but where two are nearly equal."""
+    assert main(["predict", *map(str, words), str(noise[1]), "--out", str(out)]) in (None, 0)
+    with Image.open(out / "noise.png") as picture:
+        labels = np.asarray(picture)[::8, ::8]
+    first, second = np.sort(want, axis=-1)[..., ::-1][..., :2].transpose(2, 0, 1)
+    clear = first - second > 1e-3
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(labels[clear], want.argmax(-1)[clear])
+
+
+def test_a_workdir_opens_and_predicts(workdir, expected, noise, tmp_path):
+    model, variables = jaxseg.load_run(workdir)
+    want = expected["workdir_logits"]
+    np.testing.assert_allclose(logits(model, variables, noise[0])[::8, ::8], want, atol=1e-4)
+    assert_predicts(["--workdir", workdir], want, noise, tmp_path / "out")
+
+
+def test_a_workdir_is_evaluated(workdir):
+    scores = evaluate_workdir(workdir, fields={"eval.batch_size": 8})
+    assert scores["step"] == 3
+    assert scores["class_names"] == json.loads((workdir / "classes.json").read_text())["class_names"]
+    # four scenes, in which it finds nothing but ground
+    assert scores["iou"] == pytest.approx([0.5736670736670737, 0, 0, 0, 0, 0], abs=1e-3)
+
+
+def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
+    """From step 3 to step 6, where its parameters are those that 0.1.0 came to."""
+    config = tmp_path / "config.py"
+    config.write_text(
+        "from jaxseg.config import load_config\n"
+        "def get_config():\n"
+        f"    return load_config({str(workdir / 'config.json')!r})\n"
+    )
+    words = ("train", "--config", config, "--workdir", workdir, "--config.train.steps=6")
+    run = process(*words, devices=1)
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
+    assert "going on from step 3 of 6" in out
+    _, variables = jaxseg.load_run(workdir)
+    got = flatten_dict(variables, sep="/")
+    want = {k.removeprefix("step6/"): v for k, v in expected.items() if k.startswith("step6/")}
+    assert got.keys() == want.keys()
+    for name, value in want.items():
+        atol = 1e-4 * np.abs(value).max()  # another processor may round otherwise
+        np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=atol, err_msg=name)
+
+
+def test_a_converted_folder_opens_and_predicts(fixtures, expected, noise, tmp_path):
+    folder = fixtures / "converted_0_1_0"
+    model, variables = load_exported(folder)
+    want = expected["converted_logits"]
+    np.testing.assert_allclose(logits(model, variables, noise[0])[::8, ::8], want, atol=1e-3)
+    assert_predicts(["--weights", folder], want, noise, tmp_path / "out")
