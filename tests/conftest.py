@@ -1,12 +1,14 @@
-"""What every test shares: eight devices on the CPU, the photographs, the list of tests not run."""
+"""What every test shares: eight devices on the CPU, the photographs, runs of seconds."""
 
 import atexit
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 
 import pytest
 
@@ -16,6 +18,12 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
+
+# The default tests are many small programs, which take longer to compile than to run: XLA is told
+# to optimise little. The slow and nightly tests run what users run.
+QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
+if version("jaxlib").startswith("0.10."):  # a flag that XLA does not know ends the process
+    QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
 
 pytest.register_assert_rewrite("base")  # tests/models/base.py
 
@@ -168,7 +176,8 @@ def process():
     """`process(*words)`: the command line in a process of its own, in pipes, as a `Popen`."""
 
     def start(*words, devices=8, **options):
-        flags = f"--xla_force_host_platform_device_count={devices}"
+        option = "--xla_force_host_platform_device_count="
+        flags = re.sub(rf"{option}\d+", f"{option}{devices}", os.environ["XLA_FLAGS"])
         return subprocess.Popen(
             [sys.executable, "-m", "jaxseg", *map(str, words)],
             stdin=subprocess.DEVNULL,
@@ -240,24 +249,7 @@ def pytest_xdist_auto_num_workers(config):
 
 
 def pytest_configure(config):
-    config.pluginmanager.register(_NotRun(), "tests-not-run")
-
-
-class _NotRun:
-    """Lists the tests that an interrupted session left, as when its time was up."""
-
-    def __init__(self):
-        self.left: dict[str, None] = {}
-
-    def pytest_collection_finish(self, session):
-        self.left = dict.fromkeys(item.nodeid for item in session.items)
-
-    def pytest_runtest_logreport(self, report):
-        if report.when == "teardown":
-            self.left.pop(report.nodeid, None)
-
-    def pytest_terminal_summary(self, terminalreporter):
-        if self.left and not terminalreporter.config.option.collectonly:
-            terminalreporter.section(f"not run: {len(self.left)}")
-            for nodeid in self.left:
-                terminalreporter.line(nodeid)
+    """Before any test module imports jax; the workers of xdist inherit it."""
+    default = config.getini("addopts")[1]  # what stands behind -m
+    if config.option.markexpr == default and QUICK_TO_COMPILE not in os.environ["XLA_FLAGS"]:
+        os.environ["XLA_FLAGS"] += " " + QUICK_TO_COMPILE

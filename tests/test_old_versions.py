@@ -70,7 +70,8 @@ def test_a_workdir_opens_and_predicts(workdir, expected, noise, tmp_path):
 def test_a_workdir_is_evaluated(workdir):
     scores = evaluate_workdir(workdir, fields={"eval.batch_size": 8})
     assert scores["step"] == 3
-    assert scores["class_names"] == json.loads((workdir / "classes.json").read_text())["class_names"]
+    classes = json.loads((workdir / "classes.json").read_text())
+    assert scores["class_names"] == classes["class_names"]
     # four scenes, in which it finds nothing but ground
     assert scores["iou"] == pytest.approx([0.5736670736670737, 0, 0, 0, 0, 0], abs=1e-3)
 

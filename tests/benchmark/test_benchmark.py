@@ -160,6 +160,7 @@ def measured(tiny):
     return benchmark(tiny(), "train", repeats=2)
 
 
+@pytest.mark.slow
 def test_train(measured):
     assert measured["image_size"] == [32, 32] and measured["batch_size"] == 8
     step = measured["step_milliseconds"]

@@ -153,6 +153,7 @@ def test_config(words, refused, tmp_path, changes, parts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_as_processes(words, process, folder, fields, repository, tmp_path):
     """The same by real processes: files, a field, and the paper's recipe without its data."""
     parts = spoil_list(folder)
@@ -252,6 +253,7 @@ def test_workdir_of_a_run_that_never_saved_takes_any_run(
     assert json.loads((tmp_path / "run" / "scores.json").read_text())["step"] == 2
 
 
+@pytest.mark.slow
 def test_broken_evaluation_file_costs_no_training(folder, fields, words, refused, tmp_path, capsys):
     workdir = tmp_path / "run"
     good = (folder.root / MASK.format("val5")).read_bytes()
@@ -267,6 +269,7 @@ def test_broken_evaluation_file_costs_no_training(folder, fields, words, refused
     assert json.loads((workdir / "scores.json").read_text())["step"] == 4
 
 
+@pytest.mark.slow
 def test_evaluation_split_without_a_label(folder, fields, words, refused, tmp_path):
     for i in range(8):
         folder.save_mask(f"val{i}", np.full((32, 32), 255, np.uint8))
@@ -291,6 +294,7 @@ def test_workdir_of_another_run(finished, words, refused, field, value):
     assert contents(workdir) == before
 
 
+@pytest.mark.slow
 def test_workdir_of_other_examples(folder, fields, words, refused, tmp_path, capsys):
     """`data.root` may change, but not what is there: then nothing of the workdir changes either."""
     assert run(words(tmp_path / "run", fields)) == 0

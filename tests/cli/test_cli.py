@@ -186,18 +186,10 @@ def test_parsing_imports_no_jax():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="glibc's setting")
 @pytest.mark.parametrize("module", ["jaxseg.main", "jaxseg train"])
-@pytest.mark.parametrize(
-    "before",
-    [
-        None,
-        *(
-            pytest.param(f"glibc.malloc.{setting}", marks=pytest.mark.slow)
-            for setting in ("tcache_count=7", "hugetlb=0")
-        ),
-    ],
-)
+@pytest.mark.parametrize("before", [None, "glibc.malloc.tcache_count=7", "glibc.malloc.hugetlb=0"])
 def test_training_restarts_itself_once_for_huge_pages(tmp_path, module, before):
     config = tmp_path / "c.py"
     config.write_text(

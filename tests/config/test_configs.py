@@ -39,13 +39,17 @@ def check_sizes(config):
     sizes = {config.augment.crop, config.eval.input_size, config.eval.crop}
     sizes |= {config.data.scenes_size} if config.data.name == "scenes" else set()
     model = model_from_config(config.model, 11)
-    variables = None
     for size in filter(None, sizes):
-        x = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
-        if variables is None:
-            variables = jax.eval_shape(model.init, jax.random.key(0), x)
-        heads = jax.eval_shape(functools.partial(model.apply, method="heads"), variables, x)
-        assert heads[0].upsampling.out_size == size
+        assert logits_size(model, size) == size
+
+
+@functools.cache
+def logits_size(model, size):
+    """Cached: many recipes share a network."""
+    x = jax.ShapeDtypeStruct((2, *size, 3), jnp.float32)
+    variables = jax.eval_shape(model.init, jax.random.key(0), x)
+    heads = jax.eval_shape(functools.partial(model.apply, method="heads"), variables, x)
+    return heads[0].upsampling.out_size
 
 
 @pytest.mark.parametrize(

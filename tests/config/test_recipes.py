@@ -79,16 +79,13 @@ def losses(workdir):
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "words"),
     [
         ("fcn32s", ["--config.train.steps=6"]),
-        pytest.param(
-            "deconvnet",
-            ["--config.train.steps=3", "--config.optim.boundaries=(2,)"],
-            marks=pytest.mark.slow,
-        ),
-        pytest.param("pspnet_ade20k", ["--config.train.steps=3"], marks=pytest.mark.slow),
+        ("deconvnet", ["--config.train.steps=3", "--config.optim.boundaries=(2,)"]),
+        ("pspnet_ade20k", ["--config.train.steps=3"]),
     ],
 )
 def test_first_steps(run, name, words, tmp_path):

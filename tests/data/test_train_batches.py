@@ -116,7 +116,8 @@ def test_worker_processes_seek():
     assert_same(take(5, workers=2, start_step=3, threads=1, prefetch=1), take(8)[3:])
 
 
-@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_broken_file_surfaces_from_a_worker(devkit, workers):
     expect_broken_file(devkit, workers=workers)
 
@@ -243,6 +244,7 @@ def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
     assert_same(far, batches[5:])
 
 
+@pytest.mark.slow
 def test_worker_processes_draw_and_tell_what_they_skip(devkit):
     spoil(devkit, "p1")
     skipped = [Skipped(1, lambda line: None) for _ in range(2)]

@@ -57,10 +57,11 @@ def check_logits(model, variables, sizes, canvas, within=2e-6):
         assert np.abs(logits - want).max() < within * np.abs(want).max(), (height, width)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        pytest.param(*FCN, id="fcn8s", marks=pytest.mark.slow),
+        pytest.param(*FCN, id="fcn8s"),
         pytest.param(*PSPNET, id="pspnet"),
     ],
 )

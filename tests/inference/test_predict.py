@@ -232,6 +232,7 @@ def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
     assert predict(*words)[0] == 0
 
 
+@pytest.mark.slow
 def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
     """Four times more, but not of what keeps the scores of all classes."""
     photograph(tmp_path / "x.png")

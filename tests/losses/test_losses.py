@@ -59,7 +59,8 @@ def agree(got, want):
 
 @maps
 @pytest.mark.parametrize(
-    ("rows", "reduction"), [(5, "mean"), (16, "sum"), pytest.param(1000, "mean", marks=slow)]
+    ("rows", "reduction"),
+    [(5, "mean"), pytest.param(16, "sum", marks=slow), pytest.param(1000, "mean", marks=slow)],
 )
 def test_equals_the_plain_form(up, rows, reduction):
     logits, labels = example(up)

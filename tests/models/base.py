@@ -193,6 +193,7 @@ class ModelTests:
         shapes = jax.eval_shape(model.init, jax.random.key(0), images(1, self.size))
         assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
 
+    @pytest.mark.slow
     def test_gradient_reaches_every_parameter(self, trained):
         value, gradient, _ = trained
         assert jnp.isfinite(value)
@@ -201,6 +202,7 @@ class ModelTests:
             if path[-1].key != "bias":  # batch norm takes away what a bias before it adds
                 assert (leaf != 0).any(), path
 
+    @pytest.mark.slow
     def test_training_moves_statistics_and_nothing_else(self, variables, trained):
         changed = trained[2]
         assert set(changed) == set(variables) - {"params"}

@@ -42,17 +42,18 @@ class TestReleasedFCN8s(ModelTests):
 slow = pytest.mark.slow
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("padding", "norm", "stride"),
     [
         (100, None, 8),
-        pytest.param(1, "batch", 8, marks=slow),
-        pytest.param(1, None, 8, marks=slow),
-        pytest.param(100, "batch", 8, marks=slow),
-        pytest.param(100, "batch", 16, marks=slow),
-        pytest.param(1, None, 16, marks=slow),
-        pytest.param(100, None, 32, marks=slow),
-        pytest.param(1, "batch", 32, marks=slow),
+        (1, "batch", 8),
+        (1, None, 8),
+        (100, "batch", 8),
+        (100, "batch", 16),
+        (1, None, 16),
+        (100, None, 32),
+        (1, "batch", 32),
     ],
 )
 def test_logits_and_gradients_are_those_of_pytorch(torch, padding, norm, stride):

@@ -29,6 +29,7 @@ def value_and_gradient(model, variables, images):
     return logits, gradient
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("padding", "size"),
     [
@@ -55,6 +56,7 @@ def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
 
 
+@pytest.mark.slow
 def test_rows_left_out_are_alike_and_the_next_ones_are_not():
     """In the whole maps: as many as can be, for every block."""
     model, variables, images = network(100, (41, 38))

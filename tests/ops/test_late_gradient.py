@@ -48,7 +48,7 @@ def both(transformed, inputs, tolerance=1e-5):
     ("k", "padding", "size", "dtype"),
     [
         (7, 0, (9, 8), "float32"),
-        (7, 3, (4, 1), "bfloat16"),
+        pytest.param(7, 3, (4, 1), "bfloat16", marks=slow),
         pytest.param(1, 0, (3, 4), "float32", marks=slow),
         pytest.param(3, 1, (5, 4), "float32", marks=slow),
         pytest.param(3, 1, (5, 4), "bfloat16", marks=slow),
@@ -65,6 +65,7 @@ def test_on_other_platforms_as_well(other_platforms_form):
     both(lambda f: jax.value_and_grad(f, (0, 1)), inputs)
 
 
+@pytest.mark.slow
 def test_where_devices_share_the_batch(mesh):
     a, kernel, change = arrays(7, (9, 8))
     a, change = (jnp.tile(x, (4, 1, 1, 1)) for x in (a, change))
@@ -73,6 +74,7 @@ def test_where_devices_share_the_batch(mesh):
     both(lambda f: jax.value_and_grad(f, (0, 1)), (*inputs, 0))
 
 
+@pytest.mark.slow
 def test_for_each_image_by_itself():
     a, kernel, change = arrays(7, (9, 8))
 

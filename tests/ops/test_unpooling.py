@@ -11,7 +11,10 @@ from jaxseg.ops import max_pool, max_pool_with_argmax, max_unpool
 
 pooled_sizes = pytest.mark.parametrize(
     "size",
-    [(7, 10), (1, 5), *(pytest.param(size, marks=pytest.mark.slow) for size in [(8, 6), (9, 9)])],
+    [
+        (7, 10),
+        *(pytest.param(size, marks=pytest.mark.slow) for size in [(1, 5), (8, 6), (9, 9)]),
+    ],
 )
 
 
@@ -86,7 +89,9 @@ def test_any_pooling(size, how):
     )
 
 
-@pytest.mark.parametrize("size", [(8, 6), (7, 5), (20, 30)])
+@pytest.mark.parametrize(
+    "size", [(8, 6), *(pytest.param(s, marks=pytest.mark.slow) for s in [(7, 5), (20, 30)])]
+)
 def test_arbitrary_indices(size):
     """The last of several values stays; the gradient is a gather for all of them."""
     values = random(2, 4, 3, 5)
@@ -203,7 +208,13 @@ def test_under_jit_indices_outside_of_the_plane_are_dropped():
             np.testing.assert_array_equal(pull(dy)[0].ravel(), [1, 0, 0, 16])
 
 
-@pytest.mark.parametrize("how", [{}, {"in_place": True}, {"in_place": False}])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {},
+        *(pytest.param({"in_place": known}, marks=pytest.mark.slow) for known in (True, False)),
+    ],
+)
 def test_eight_devices(mesh, how):
     x = jnp.asarray(random(8, 6, 8, 3))
 

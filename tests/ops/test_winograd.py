@@ -30,7 +30,7 @@ CASES = [  # padding, (H, W), dilation
 every_case = pytest.mark.parametrize(
     ("padding", "size", "dilation"),
     [
-        pytest.param(*case, marks=() if i in (0, 4, 6, 8, 9) else pytest.mark.slow)
+        pytest.param(*case, marks=() if i in (0, 4, 8) else pytest.mark.slow)
         for i, case in enumerate(CASES)
     ],
 )
@@ -77,6 +77,7 @@ def test_is_the_sum_over_places(padding, size, dilation):
     close(got, jax.jit(with_gradients(xla, padding, dilation))(x, kernel, dy)[2])
 
 
+@pytest.mark.slow
 @some_cases
 def test_bands_are_the_whole(monkeypatch, padding, size, dilation):
     x, kernel, dy = arrays(padding, size, dilation)
@@ -191,6 +192,7 @@ def test_is_a_cpus_alone():
     assert "stablehlo.convolution" not in text
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("one_device")
 def test_vmap_and_checkpoint():
     x, kernel, dy = arrays(1, (6, 5), 1, 128, 128)

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from PIL import Image
 
 from jaxseg import metrics
+from jaxseg.__main__ import main
 from jaxseg.config import load_config
 from jaxseg.data import Augment, open_data, train_batches
 from jaxseg.distributed.mesh import replicated, split_batch, to_devices
@@ -155,18 +156,31 @@ def test_evaluate_repeats_the_scores(finished):
     assert {p: p.stat().st_mtime_ns for p in workdir.path.rglob("*")} == before
 
 
+def test_evaluate_prints_the_scores(finished, capsys):
+    assert main(["evaluate", "--workdir", str(finished[0].path)]) == 0
+    check_printed(capsys.readouterr().out, finished[0])
+
+
+@pytest.mark.slow
 def test_the_command_evaluate_repeats_the_scores(finished_command, process):
     workdir, printed = finished_command
     command = process("evaluate", "--workdir", workdir.path)
     out, err = command.communicate(timeout=300)
     assert (command.returncode, err) == (0, "")
-    assert out.startswith("pixel accuracy") and out in printed
+    assert out in printed
+    check_printed(out, workdir)
+
+
+def check_printed(out, workdir):
+    """A line for each class holds what scores.json does."""
+    assert out.startswith("pixel accuracy")
     scores = json.loads(workdir.scores.read_text())
     for name, iou in zip(scores["class_names"], scores["iou"], strict=True):
         (row,) = (line.split() for line in out.splitlines() if line.startswith(f"  {name} "))
         assert row[2] == ("absent" if iou is None else f"{iou:.4f}")
 
 
+@pytest.mark.slow
 def test_quiet_in_a_pipe(finished_command):
     lines = finished_command[1].splitlines()
     assert lines[0] == f"workdir: {finished_command[0].path}"
@@ -196,19 +210,23 @@ def evaluated(finished, tiny, restored):
     return confusion
 
 
-def test_every_image_counts_once(evaluated, monkeypatch):
+@pytest.mark.parametrize(
+    ("batch_size", "devices"),
+    [(8, 8), *(pytest.param(*how, marks=pytest.mark.slow) for how in ((3, 1), (4, 2)))],
+)
+def test_every_image_counts_once(evaluated, monkeypatch, batch_size, devices):
     """Whatever the batch size and the number of devices; eleven images leave a remainder."""
     reference, source = evaluated(monkeypatch, 1, 1)
     labels = np.stack([source[i].label for i in range(11)])
     truth = [(labels == k).sum() for k in range(6)]
     np.testing.assert_array_equal(reference.sum(axis=1), truth)
     assert (reference.sum(axis=0) > 0).sum() > 1  # more than one class is predicted
-    for batch_size, devices in [(3, 1), (4, 2), (8, 8)]:
-        counts = evaluated(monkeypatch, batch_size, devices)[0]
-        assert counts.dtype == np.int64
-        np.testing.assert_array_equal(counts, reference)
+    counts = evaluated(monkeypatch, batch_size, devices)[0]
+    assert counts.dtype == np.int64
+    np.testing.assert_array_equal(counts, reference)
 
 
+@pytest.mark.slow
 def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
     reference = evaluated(monkeypatch, 8, 8)[0]
     monkeypatch.setattr("jaxseg.evaluation.counts._FLUSH", 1)  # after every batch
@@ -301,6 +319,7 @@ def eight(tiny):
     return steps, steps.losses(8)
 
 
+@pytest.mark.slow
 def test_one_device_and_eight_give_the_same_losses(tiny, eight):
     one = Steps(tiny(), 1).losses(8)
     np.testing.assert_allclose(one, eight[1], rtol=0, atol=1e-5)

@@ -52,6 +52,7 @@ def assert_same_run(killed, finished, config, restored):
     }
 
 
+@pytest.mark.slow
 def test_killed_and_started_again(finished_command, words, process, tiny, restored, tmp_path):
     killed = Workdir(tmp_path / "run")
 
