@@ -14,9 +14,7 @@ from PIL import Image
 from safetensors.numpy import load_file
 
 import jaxseg
-from jaxseg.__main__ import main
 from jaxseg.evaluation.evaluator import evaluate_workdir
-from jaxseg.pretrained.folder import load_exported
 
 
 @pytest.fixture(scope="module")
@@ -44,27 +42,21 @@ def noise(tmp_path_factory):
     return image, path
 
 
-def logits(model, variables, image):
-    x = jaxseg.normalize(image[None], model.preprocessing)
-    return np.asarray(jax.jit(model.apply)(variables, x))[0]
-
-
-def assert_predicts(words, want, noise, out):
-    """The command's label map is that of the expected logits, but where two are nearly equal."""
-    assert main(["predict", *map(str, words), str(noise[1]), "--out", str(out)]) in (None, 0)
-    with Image.open(out / "noise.png") as picture:
-        labels = np.asarray(picture)[::8, ::8]
-    first, second = np.sort(want, axis=-1)[..., ::-1][..., :2].transpose(2, 0, 1)
+def assert_is_as_it_was(network, want, noise):
+    """Logits, and the label map of the image's file but where two logits are nearly equal."""
+    image, path = noise
+    x = jaxseg.normalize(image[None], network.model.preprocessing)
+    got = np.asarray(jax.jit(network.model.apply)(network.variables, x))[0, ::8, ::8]
+    np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-4)
+    second, first = np.sort(want, axis=-1)[..., -2:].transpose(2, 0, 1)
     clear = first - second > 1e-3
     assert clear.mean() > 0.9
+    labels = network.predict(path)[::8, ::8]
     np.testing.assert_array_equal(labels[clear], want.argmax(-1)[clear])
 
 
-def test_a_workdir_opens_and_predicts(workdir, expected, noise, tmp_path):
-    model, variables = jaxseg.load_run(workdir)
-    want = expected["workdir_logits"]
-    np.testing.assert_allclose(logits(model, variables, noise[0])[::8, ::8], want, atol=1e-4)
-    assert_predicts(["--workdir", workdir], want, noise, tmp_path / "out")
+def test_a_workdir_opens_and_predicts(workdir, expected, noise):
+    assert_is_as_it_was(jaxseg.load(workdir), expected["workdir_logits"], noise)
 
 
 def test_a_workdir_is_evaluated(workdir):
@@ -76,6 +68,7 @@ def test_a_workdir_is_evaluated(workdir):
     assert scores["iou"] == pytest.approx([0.5736670736670737, 0, 0, 0, 0, 0], abs=1e-3)
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     """From step 3 to step 6, where its parameters are those that 0.1.0 came to."""
     config = tmp_path / "config.py"
@@ -89,8 +82,7 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
     assert "going on from step 3 of 6" in out
-    _, variables = jaxseg.load_run(workdir)
-    got = flatten_dict(variables, sep="/")
+    got = flatten_dict(jaxseg.load(workdir).variables, sep="/")
     want = {k.removeprefix("step6/"): v for k, v in expected.items() if k.startswith("step6/")}
     assert got.keys() == want.keys()
     for name, value in want.items():
@@ -98,9 +90,6 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
         np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=atol, err_msg=name)
 
 
-def test_a_converted_folder_opens_and_predicts(fixtures, expected, noise, tmp_path):
-    folder = fixtures / "converted_0_1_0"
-    model, variables = load_exported(folder)
-    want = expected["converted_logits"]
-    np.testing.assert_allclose(logits(model, variables, noise[0])[::8, ::8], want, atol=1e-3)
-    assert_predicts(["--weights", folder], want, noise, tmp_path / "out")
+def test_a_converted_folder_opens_and_predicts(fixtures, expected, noise):
+    network = jaxseg.load(fixtures / "converted_0_1_0")
+    assert_is_as_it_was(network, expected["converted_logits"], noise)
