@@ -173,7 +173,7 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
-    """Removes what Orbax had not finished, or else would count as one of those to keep."""
+    """Removes unfinished checkpoints, which Orbax would count among those to keep."""
     whole = set(map(str, whole_steps(folder)))
     found = [p for p in folder.glob("*") if re.fullmatch(r"\d+(\.orbax-checkpoint-tmp.*)?", p.name)]
     unfinished = sorted((p for p in found if p.name not in whole), key=lambda p: p.name)
@@ -183,7 +183,7 @@ def _remove_unfinished(folder: pathlib.Path) -> list[str]:
 
 
 def abstract(state: State, shardings: Any) -> State:
-    """The shapes and dtypes of `state`, placed as `shardings` say: what `restore` wants.
+    """The shapes and dtypes of `state`, placed as `shardings` say, for `restore`.
 
     `shardings` is one for each array, or one for a whole part of the tree.
     """
@@ -203,7 +203,7 @@ def _metadata(folder: pathlib.Path, step: int) -> dict:
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
-    """The shape of each array by its path, the same for a state and for what Orbax says of it."""
+    """The shape of each array by its path, the same for a state and for Orbax's metadata."""
     arrays, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {keystr(path, simple=True, separator="/"): tuple(a.shape) for path, a in arrays}
 

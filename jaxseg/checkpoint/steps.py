@@ -9,7 +9,7 @@ from jaxseg.utils.bucket import is_bucket, reaching
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
-    """The steps of whole checkpoints in `folder`, sorted: not what a killed process left of one.
+    """The steps of whole checkpoints in `folder`, sorted, without the parts of a killed process.
 
     Raises:
       InputError: the folder is in a bucket that cannot be reached.

@@ -1,4 +1,4 @@
-"""A run's folder: what is where in it, and whether a run may go on in it."""
+"""A run's folder: its files, and whether a run may go on in it."""
 
 import os
 import pathlib
@@ -12,7 +12,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
 from jaxseg.utils.paths import given_path
 
-# What may change between two parts of one run without making it another run.
+# Fields that may change between two parts of one run without making it another run.
 _FREE = (
     "log.",
     "eval.",
@@ -83,7 +83,7 @@ class Workdir:
     def open(self, config: ml_collections.ConfigDict) -> None:
         """Makes the folder, or checks that `config` goes on with the run that is there.
 
-        What a run without a checkpoint left does not count: any run may begin in its place.
+        Files of a run without a checkpoint do not count: any run may begin in its place.
 
         Raises:
           InputError: the folder or that of the checkpoints cannot be written or holds another run,

@@ -50,7 +50,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
 
 
 def scoring_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """What overrides change in how a trained network is scored, by dotted name, of right types.
+    """The overrides of a command that scores a trained network, by dotted name, of right types.
 
     Raises:
       InputError: there is no such field, its value is of another type, or it is not one of `eval`
@@ -132,8 +132,8 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
     """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`.
 
     Returns:
-      What `get_config` returned, if it is a list of (name, config), the stages of a training; or
-      its config as a single stage without a name.
+      The list of (name, config) that `get_config` returned, the stages of a training; or its config
+      as a single stage without a name.
 
     Raises:
       InputError: the file is missing, has no `get_config`, fails, refuses ARG, or returns anything
@@ -242,7 +242,7 @@ def _failed_file(path: pathlib.Path, error: Exception) -> InputError:
 
 
 def _field_error(error: Exception, source: str) -> InputError | None:
-    """Our own error for what ConfigDict raised about a field that the code line `source` names."""
+    """Our own error for ConfigDict's about a field that the code line `source` names."""
     cause: Any = error
     while isinstance(cause, BaseException) and cause.args:
         cause = cause.args[0]  # it wraps a KeyError in an AttributeError

@@ -16,7 +16,7 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, draws, prints the pictures' paths."""
     parser = Parser(
         "explain",
-        "Draws one evaluation photograph on its way through each run's network: one PNG a run.",
+        "Draws one evaluation image on its way through each run's network: one PNG a run.",
         _EXAMPLES,
     )
     parser.add_argument(

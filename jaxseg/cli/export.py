@@ -17,11 +17,11 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, exports, prints what goes in and what comes out."""
+    """Parses the options, exports, prints the program's input and output."""
     parser = Parser(
         "export",
         "Writes a trained network, its variables and its preprocessing as one program: uint8 RGB\n"
-        "photographs [n, height, width, 3] in, logits or labels out. FILE.json, beside it, has\n"
+        "images [n, height, width, 3] in, logits or labels out. FILE.json, beside it, has\n"
         "classes, palette and sizes. docs/export.md says how such a program is run.",
         _EXAMPLES,
     )
@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--size",
         metavar="HEIGHT,WIDTH",
-        help="of the photographs (default, StableHLO only: any multiples of 32)",
+        help="of the images (default, StableHLO only: any multiples of 32)",
     )
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="FILE", help="file to write; a new one"

@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(
         "predict",
         "Labels photographs with a trained network, which sees them as in the run's evaluation.\n"
-        "Writes NAME.png (class indices, with a palette) for each, and classes.png: what they\n"
-        "mean. Run again, it goes on where it stopped. One bad file does not stop the rest.",
+        "Writes NAME.png (class indices, with a palette) for each, and classes.png, their\n"
+        "legend. Run again, it goes on where it stopped. One bad file does not stop the rest.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -71,7 +71,7 @@ def main(argv: Sequence[str]) -> None:
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
-    wanted, fields = _words(args), scoring_values(overrides)
+    wanted, fields = _wanted(args), scoring_values(overrides)
 
     import tqdm
 
@@ -110,20 +110,20 @@ def main(argv: Sequence[str]) -> None:
         )
 
 
-def _words(args) -> list[str]:
+def _wanted(args) -> list[str]:
     """The photographs that the command line and the list name."""
-    words = list(args.photographs)
-    if args.list == "-" and "-" in words:
+    names = list(args.photographs)
+    if args.list == "-" and "-" in names:
         raise InputError(
             "Standard input cannot be both a photograph and a list of them.", "Give one - only."
         )
     if args.list is not None:
-        words += _listed(args.list)
-    if not words:
+        names += _listed(args.list)
+    if not names:
         raise InputError(
             "No photograph is given.", "Give files, folders, patterns, - or a --list of them."
         )
-    return words
+    return names
 
 
 def _listed(path: str) -> list[str]:

@@ -43,13 +43,15 @@ def main(argv: Sequence[str]) -> None:
         help="how many of the best images, and of the worst (default: 3)",
     )
     parser.add_argument(
-        "--activations", action="store_true", help="what the layers make of a photograph, as well"
+        "--activations",
+        action="store_true",
+        help="the activations of layers for an image, too",
     )
     parser.add_argument(
         "--class",
         dest="class_name",
         metavar="NAME",
-        help="with --activations: class that chooses photograph and channels "
+        help="with --activations: class that chooses the image and the channels "
         "(default: the most frequent one but one)",
     )
     parser.add_argument(

@@ -27,7 +27,7 @@ _ABSENT = {
 
 
 def score_table(scores: Mapping[str, Any]) -> str:
-    """Lays out what `jaxseg.metrics.scores` returns: a line for each mean, a row for each class.
+    """Lays out `jaxseg.metrics.scores`: a line for each mean, a row for each class.
 
     Args:
       scores: the means, the lists of each class (NaN or None: the class is absent), `absent` and,

@@ -31,7 +31,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--config", required=True, metavar="PATH[:ARG]", help="config file, and its argument"
     )
-    # taken out by split_overrides before this parser sees the words; here for --help
+    # split_overrides takes it out before this parser sees it; here for --help
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
     parser.add_argument(
         "--workdir",

@@ -13,7 +13,7 @@ from ml_collections.config_dict import placeholder
 def default_config() -> ml_collections.ConfigDict:
     """All fields with their defaults.
 
-    A field whose default is None is optional: left at None, what its comment says holds.
+    A field whose default is None is optional; its comment says what None means.
 
     >>> default_config().optim.momentum
     0.9
@@ -59,7 +59,7 @@ def default_config() -> ml_collections.ConfigDict:
     )
 
     c.init = ml_collections.ConfigDict()
-    # What a new run starts from: a file of published weights (.caffemodel, .pth, .safetensors), a
+    # The start of a new run: a file of published weights (.caffemodel, .pth, .safetensors), a
     # folder that `python -m jaxseg convert` wrote, or another run's workdir; None: random numbers
     c.init.pretrained = placeholder(str)
     c.init.source = placeholder(str)  # whose names the file has; None: told from the names
@@ -129,7 +129,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.loss.gamma = 2.0  # focal: exponent of 1 - probability
     c.loss.threshold = 0.7  # ohem: a pixel of less probability is hard,
     c.loss.share = 0.1  # and so is this share of the labelled pixels, those of the least
-    c.loss.class_weights = placeholder(tuple)  # what a pixel of each class counts; None: 1 each
+    c.loss.class_weights = placeholder(tuple)  # weight of a pixel of each class; None: 1 each
 
     c.optim = ml_collections.ConfigDict()
     c.optim.name = "sgd"  # "sgd" (momentum) or "adamw"
@@ -150,8 +150,8 @@ def default_config() -> ml_collections.ConfigDict:
     # patterns of parameters that stay as they are, as those of a rule with the lr multiplier 0 do;
     # batch norm's running statistics still follow the data
     c.optim.freeze = ()
-    # decay of a moving average of parameters and statistics, such as 0.999: what is evaluated,
-    # chosen as best, predicted with and exported; None: the parameters themselves
+    # decay of a moving average of parameters and statistics, such as 0.999: the network that
+    # is evaluated, chosen as best and exported; None: the parameters themselves
     c.optim.ema = placeholder(float)
 
     c.eval = ml_collections.ConfigDict()
@@ -173,18 +173,18 @@ def default_config() -> ml_collections.ConfigDict:
     c.eval.fusion = "semseg"  # sliding: details as in PSPNet's "semseg" release, or its "caffe" one
     c.eval.windows = 50  # instances: so many at most
     c.eval.min_side = 112  # instances: pixels of the shorter side that a window has at least
-    c.eval.overlap = "max"  # instances: of the windows' scores, "max" or "mean"
+    c.eval.overlap = "max"  # instances: of the windows' logits, "max" or "mean"
     # instances: a file of boxes, NAME left top right bottom a line, an image's best first; None:
     # proposed by Selective Search, which needs the extra opencv
     c.eval.boxes = placeholder(str)
     # another network, whose predictions are joined with this one's: a run's workdir, or a folder
     # that `python -m jaxseg convert` wrote. It sees images as in its own run, or whole
     c.eval.ensemble = placeholder(str)
-    c.eval.ensemble_rule = "mean"  # ensemble: "mean" of probabilities, or "product" of scores
+    c.eval.ensemble_rule = "mean"  # ensemble: "mean" of probabilities, or "product" of logits
     # a dense CRF at the end, with the parameters of "deconvnet" or "densecrf" (its authors' own);
     # it takes seconds an image, on the CPU
     c.eval.crf = placeholder(str)
-    # what a class counts that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
+    # value of a class that is in neither truth nor prediction: "nan" (nothing), "zero" or "one"
     c.eval.absent = "nan"
     c.eval.boundary = False  # boundary IoU as well
 
@@ -199,7 +199,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.checkpoint.keep_best = 1  # best by mean IoU kept, besides
 
     c.log = ml_collections.ConfigDict()
-    c.log.every_steps = 20  # a line in metrics.jsonl and a point on the boards this often
+    c.log.every_steps = 20  # a line in metrics.jsonl and a point in the loggers this often
     c.log.pictures = 4  # evaluation images in the picture at each evaluation
     c.log.wandb = placeholder(str)  # project at Weights & Biases (extra "wandb"); None: not there
     return c.lock()

@@ -1,4 +1,4 @@
-"""Checks of a config: its fields' names and types, and what `ranges` says of their values."""
+"""Checks of a config: the names and types of its fields, and their values by `ranges`."""
 
 import difflib
 import functools
@@ -85,7 +85,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
     The names of models and data sets are left to the layers that know them.
 
     Raises:
-      InputError: naming the field, its value and what it takes.
+      InputError: it names the field, its value and its range.
     """
     check_fields(config)
     flat = flatten(config)
@@ -139,7 +139,7 @@ def _check_needs(flat: dict[str, Any]) -> None:
 
 def _check_loss(flat: dict[str, Any]) -> None:
     """Raises InputError for an unknown loss, or a field that none of those that are named takes."""
-    from jaxseg.losses import TAKES, names_in  # imports jax: not for those who only parse words
+    from jaxseg.losses import TAKES, names_in  # imports jax: not for those who only parse options
 
     names = names_in(flat["loss.name"])
     taken = {field for name in names for field in TAKES[name]}
@@ -222,7 +222,7 @@ _KINDS = {
 
 
 def wrong_type(name: str, value: Any) -> InputError:
-    """The error for a value that the field `name` cannot take: says what it takes."""
+    """The error for a value that the field `name` cannot take; it names the range."""
     kind, optional = field_types()[name]
     takes, example = _KINDS[kind]
     default = flatten(default_config())[name]

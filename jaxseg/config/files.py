@@ -29,7 +29,7 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
 
 
 def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
-    """Reads what `save_config` wrote; a field that the file lacks has its default.
+    """Reads a file of `save_config`; a field that it lacks has its default.
 
     Raises:
       InputError: the file is missing or is not such JSON, or a field is unknown or out of range.

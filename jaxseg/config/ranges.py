@@ -1,4 +1,4 @@
-"""What each field of a config takes: its range, its choices, and what gives it a meaning."""
+"""The range or the choices of each field of a config, and the fields that depend on another."""
 
 import math
 import re
@@ -97,7 +97,7 @@ NEEDS = {
     "optim.momentum_form": ("optim.name", "sgd"),
 }
 
-# whether a field takes a value, and in words what it takes
+# whether a field takes a value, and its range in words
 _Check = tuple[Callable[[Any], bool], str]
 ANY: _Check = (lambda v: True, "a finite number")
 _POSITIVE: _Check = (lambda v: v > 0, "a value above 0")

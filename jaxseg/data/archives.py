@@ -106,7 +106,7 @@ def _stays_inside(path: Path, name: str) -> None:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Moves what is in `source` into `target`; folders that are in both are joined."""
+    """Moves the files of `source` into `target`; folders that are in both are joined."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         other = target / path.name

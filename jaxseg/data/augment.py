@@ -42,8 +42,8 @@ class Augment:
       resize: (height, width) that every image is first brought to, whatever its shape; None: its
         own size.
       padding: where a smaller image lies in the crop: at a "random" place, or in the "centre".
-      backend: what interpolates: "pillow", or "opencv", which is faster and needs the extra of that
-        name. Their results differ by a few levels of colour.
+      backend: of the interpolation: "pillow", or "opencv", which is faster and needs the extra of
+        that name. Their results differ by a few levels of colour.
       fill: the colour (r, g, b) outside the image, 0..255.
       ignore_label: the label outside the image.
 
@@ -158,6 +158,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def check_size(what: str, size: tuple[int, int]):
-    """Raises an InputError that calls `size` `what` where it is not two positive integers."""
+    """Raises InputError, naming `what`, where `size` is not two positive integers."""
     if len(size) != 2 or not all(isinstance(n, int | np.integer) and n > 0 for n in size):
         raise InputError(f"{what} is {tuple(size)}.", "Give (height, width), two integers above 0.")

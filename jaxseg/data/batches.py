@@ -21,10 +21,10 @@ class Batch(NamedTuple):
       step: the batch's number, from 0; of training the steps taken before it.
       image: uint8 [b, h, w, 3], RGB.
       label: uint8 [b, H, W], of the same size unless images were resized.
-      names: of the b examples; "" for what fills up the last batch of an evaluation.
+      names: of the b examples; "" for filling.
       indices: evaluation: int64 [b], positions in the source, -1 for filling; empty in
         training.
-      skipped: training: what was wrong with the examples that others stand in for.
+      skipped: training: the errors of examples that others stand in for.
     """
 
     step: int
@@ -36,7 +36,7 @@ class Batch(NamedTuple):
 
 
 class ByPosition(Protocol):
-    """What has a value for every position of a run; without end, or nearly so."""
+    """Has a value for every position of a run; without end, or nearly so."""
 
     def __len__(self) -> int: ...
 
@@ -105,7 +105,7 @@ class TrainBatches:
     def _example(
         self, position: int, size: tuple[int, int] | None, bad: list[InputError]
     ) -> Example:
-        """The example at `position`, or its replacement; `bad` receives what was wrong."""
+        """The example at `position`, or its replacement; `bad` receives the errors."""
         if not self._skip:
             return self._examples[position]
         for attempt in range(_TRIES):

@@ -26,11 +26,11 @@ from jaxseg.errors import InputError
 
 @dataclass
 class Report:
-    """What `check_data` found."""
+    """The findings of `check_data`."""
 
     info: DataInfo
     problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)  # what may well be meant so
+    notes: list[Problem] = field(default_factory=list)  # oddities that may be meant
     splits: dict[str, Frequencies] = field(default_factory=dict)  # the training split first
 
     def as_dict(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class _Opened(NamedTuple):
 
 @dataclass
 class _Finding:
-    """What one example showed."""
+    """The findings of one example."""
 
     name: str
     file: str
@@ -130,7 +130,7 @@ def _check_split(
     stored: set[int],
     is_training: bool,
 ) -> None:
-    """Adds to `report` what the findings of one split show; `seen` and `stored` go over all."""
+    """Adds the findings of one split to `report`; `seen` and `stored` go over all."""
     report.problems += split.problems
     if split.source is None:
         return
@@ -156,7 +156,7 @@ def _default_splits(config) -> tuple[str, ...]:
 
 
 def _open(config, split: str, seed: int) -> tuple[Source, list[Problem]]:
-    """The split, without what is incomplete, and the problems of its listing."""
+    """The split without incomplete examples, and the problems of its listing."""
     config = located(config, PUBLISHED_NAMES)
     if config.name in IN_FOLDERS and not is_prepared(config):
         listing = list_data(config, split)

@@ -1,4 +1,4 @@
-"""A run's classes in a file: what its network's scores mean, where the data set is not at hand."""
+"""A run's classes in a file, for when the data set is not at hand."""
 
 import json
 import os
@@ -22,7 +22,7 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
 
 
 def load_classes(path: str | os.PathLike) -> DataInfo:
-    """Reads what `save_classes` wrote.
+    """Reads a file of `save_classes`.
 
     Raises:
       InputError: the file cannot be read, or is damaged.

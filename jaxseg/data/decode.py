@@ -22,7 +22,7 @@ from jaxseg.errors import InputError
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
 _MOST_PIXELS = 178_956_970  # that PIL decodes, lest a small file fill the memory
 _ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
-_UPRIGHT = {  # what turns an image of each orientation
+_UPRIGHT = {  # the turn for each orientation
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -32,7 +32,7 @@ _UPRIGHT = {  # what turns an image of each orientation
     8: Image.Transpose.ROTATE_90,
 }
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
-_BROKEN = (  # what PIL raises for files that are no images, or not whole ones
+_BROKEN = (  # errors of PIL for files that are no images, or not whole ones
     OSError,
     SyntaxError,
     ValueError,
@@ -51,7 +51,7 @@ def read_image(path: str | Path, data: bytes | None = None, *, upright: bool = F
 
     Args:
       path: the file.
-      data: what is in it, where it was read already; then `path` only serves in messages.
+      data: its bytes, where they were read already; then `path` only serves in messages.
       upright: whether to turn it as its EXIF orientation says.
 
     Raises:

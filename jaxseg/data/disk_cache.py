@@ -12,7 +12,7 @@ from jaxseg.utils.atomic import atomic_file
 
 
 def digest(*parts: Any) -> str:
-    """A name for what a result was made from (arrays, bytes, plain values): 40 hexadecimal digits.
+    """A name for the inputs of a result (arrays, bytes, plain values): 40 hexadecimal digits.
 
     >>> digest("a", [1, 2]) == digest("a", [1, 2]) != digest("a", [1, 3])
     True

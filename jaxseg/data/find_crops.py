@@ -12,7 +12,7 @@ from jaxseg.data.listing import Pairs
 from jaxseg.data.proposals import METHOD, propose_for_all
 from jaxseg.data.scenes import Scenes
 
-_RULES = 1  # changes with what `object_crops` and `box_crops` choose
+_RULES = 1  # changes with the choices of `object_crops` and `box_crops`
 
 
 def find_crops(source: Pairs | Scenes, kind: str, boxes: Path | None, seed: int) -> list[Crop]:
@@ -61,7 +61,7 @@ def _rows(crops: list[Crop]) -> np.ndarray:
 
 
 def _files(source: Pairs) -> list[tuple]:
-    """What tells that a file of the data set is not what it was."""
+    """Tells whether a file of the data set has changed."""
     paths = [
         path
         for index, (_, photo, mask) in enumerate(source.pairs)

@@ -64,5 +64,5 @@ class Frequencies:
 
 
 def _rounded(weights: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-    """To three digits: what they stand for is no more exact."""
+    """To three digits: the counts are no more exact."""
     return tuple(float(f"{w:.3g}") for w in weights)

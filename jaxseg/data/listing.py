@@ -1,4 +1,4 @@
-"""Which files make up a data set, and what is wrong with them before any is read."""
+"""The files of a data set, and the problems that show before any is read."""
 
 import os
 from collections import Counter
@@ -40,8 +40,8 @@ class Listing:
     """The files of one split of a data set."""
 
     info: DataInfo
-    pairs: Sequence[Pair]  # what is complete
-    problems: Sequence[Problem] = ()  # what is not
+    pairs: Sequence[Pair]  # the complete ones
+    problems: Sequence[Problem] = ()  # with the others
     values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
 
 
@@ -117,7 +117,7 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> di
     Args:
       folder: a folder; one that does not exist is empty. Hidden files are left out.
       suffixes: such as (".png",), in small letters; the files' own may be in capitals.
-      ending: what every name ends with, such as "_labelIds"; files without it are left out.
+      ending: of every name, such as "_labelIds"; files without it are left out.
     """
     found: dict[str, list[Path]] = {}
     names = sorted(os.listdir(folder)) if folder.is_dir() else []

@@ -54,11 +54,11 @@ def train_batches(
       seed: of order and augmentation, 0 or above.
       batch_size: examples in a batch, over all processes.
       augment: `(example, rng) -> example`, such as `Augment`; its results must be of one size, or
-        with `pad_to` of the size of what they are given.
+        with `pad_to` of the size of their input.
       sampling: "shuffle" (epochs) or "replacement".
       pad_to: images of several sizes share a batch: they stand in its upper left corner, and its
-        height and width are the least multiples of this that hold them. What they leave is `fill`
-        and ignored. `batch_shapes` tells how many shapes there can be.
+        height and width are the least multiples of this that hold them. The rest is `fill` and
+        ignored. `batch_shapes` tells how many shapes there can be.
       fill: (r, g, b), 0..255.
       skipped: receives the examples whose files are bad, and ends the run where they are too many;
         the example a billion positions later takes the place. None: the first ends the run.

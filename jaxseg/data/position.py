@@ -1,4 +1,4 @@
-"""Where a run stands in its data: what a checkpoint stores, and what must match to go on."""
+"""A run's position in its data, which a checkpoint stores and a resumed run must match."""
 
 import zlib
 
@@ -36,7 +36,7 @@ def check_position(saved: dict[str, int], current: dict[str, int]):
     """Checks that a run saved at `saved` goes on in the same order in `current`; steps may differ.
 
     Raises:
-      InputError: another seed, batch size or data set; it names what differs.
+      InputError: another seed, batch size or data set; it names the difference.
 
     >>> check_position({"seed": 0, "batch_size": 8}, {"seed": 0, "batch_size": 4})
     Traceback (most recent call last):

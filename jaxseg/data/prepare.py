@@ -21,7 +21,7 @@ def prepare_data(
     say: Callable[[str], None] = print,
     progress: Callable[[Iterable], Iterable] = lambda items: items,
 ) -> Path:
-    """Makes `data_dir`/NAME: the splits of a data set as records; what is complete stays as it is.
+    """Makes `data_dir`/NAME: the splits of a data set as records; complete ones stay as they are.
 
     Args:
       config: a run's `config.data`. With `root`, that folder is converted; else the archives are

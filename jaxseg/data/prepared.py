@@ -1,4 +1,4 @@
-"""Where prepared data sets are: what `prepare` made is found by its name afterwards."""
+"""The places of prepared data sets, so that a name alone finds them afterwards."""
 
 import json
 import os

@@ -20,7 +20,7 @@ from jaxseg.data.warp import opencv
 from jaxseg.errors import InputError
 
 METHOD = "selective search, fast, 1"  # changes with the boxes, whose cache it is part of
-_LONG_SIDE = 500  # of what is searched, as VOC's images: the time grows faster than the pixels
+_LONG_SIDE = 500  # of the searched image, as VOC's: the time grows faster than the pixels
 _OVERLAP = 0.5  # intersection over union above which a box stands behind a larger one
 _THREADS = 8
 

@@ -45,7 +45,7 @@ def unpacked(name: str, archives: Path, folder: Path, say: Callable[[str], None]
     Args:
       name: "voc2012" or "ade20k".
       archives: where the archives are, or are downloaded to.
-      folder: what they are unpacked in.
+      folder: where they are unpacked.
       say: is given a line for each step.
 
     Raises:

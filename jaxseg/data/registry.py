@@ -60,7 +60,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
 
 
 def is_prepared(config: ml_collections.ConfigDict) -> bool:
-    """Whether `config.root` holds what `prepare_data` made, rather than files to list."""
+    """Whether `config.root` holds records of `prepare_data`, rather than files to list."""
     return config.root is not None and (given_path(config.root) / INDEX).is_file()
 
 
@@ -102,7 +102,7 @@ def _voc2012(config, root: Path, split: str) -> Listing:
 
 
 def _own(files: Callable[[Path, str], Listing]):
-    """A folder of one's own, whose masks hold what `config.mask_values` says."""
+    """A folder of one's own, whose masks hold values by `config.mask_values`."""
 
     def listing(config, root: Path, split: str) -> Listing:
         found = files(root, split)
@@ -112,7 +112,7 @@ def _own(files: Callable[[Path, str], Listing]):
 
 
 def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
-    """What the values stored in masks stand for; see `config.data.mask_values`.
+    """The meaning of the values stored in masks; see `config.data.mask_values`.
 
     Returns:
       `values` as `read_mask` takes them.
@@ -147,7 +147,7 @@ def _crops(config, source: Source, seed: int) -> Source:
 
 
 def _prepared(config, split: str) -> Source:
-    """What `prepare_data` made of a data set."""
+    """The records that `prepare_data` made of a data set."""
     source = Records(config.root, split)
     own = config.name in _FOLDERS and config.name not in PUBLISHED_NAMES
     if own or source.info.name == config.name:

@@ -1,4 +1,4 @@
-"""What a data set is: a sequence of examples that knows its classes."""
+"""A data set: a sequence of examples that knows its classes."""
 
 import threading
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ class Example(NamedTuple):
 
     image: np.ndarray  # uint8 [H, W, 3], RGB
     label: np.ndarray  # uint8 [H, W], a class index in 0..C-1 or 255 (ignore)
-    name: str  # what messages and reports call it
+    name: str  # in messages and reports
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Source(Protocol):
         """Example `index` in 0..len-1, decoded and checked; its arrays must not be written to.
 
         Raises:
-          InputError: a file is missing, broken or not what it should be.
+          InputError: a file is missing, broken or of the wrong kind.
         """
         ...
 

@@ -45,12 +45,12 @@ class VocFolder(Pairs):
 
     `classes.txt` in the folder names the classes, one a line (without it: VOC's 21);
     `palette.txt` colours them, `R G B name` a line (without it: VOC's colours). Opening the folder
-    checks that every listed file exists; what is inside a file is checked when it is read.
+    checks that every listed file exists; its contents are checked when it is read.
 
     Args:
       root: the folder.
       split: the list's name, `ImageSets/Segmentation/{split}.txt`.
-      name: what to call the data set; the folder's name by default.
+      name: of the data set; the folder's name by default.
 
     Raises:
       InputError: something is missing or malformed; it names the file and the line.

@@ -24,7 +24,7 @@ def window(
     mirrored: bool = False,
     backend: str = "pillow",
 ) -> np.ndarray:
-    """Resizes, rotates, blurs and cuts, in this order, then mirrors; only what is seen is made.
+    """Resizes, rotates, blurs and cuts, in this order, then mirrors; only visible pixels are made.
 
     Colours are interpolated bilinearly, labels taken from the nearest pixel. Where the canvas has
     the size of the picture and no angle, nothing is interpolated: pixels are copied.

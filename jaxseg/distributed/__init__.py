@@ -1,1 +1,1 @@
-"""Devices and processes: the mesh, and what several processes agree on."""
+"""Devices and processes: the mesh, and agreement between processes."""

@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg.errors import InputError
 
-_SMALLEST = 2**16  # elements: to gather what is smaller costs more than a copy of it
+_SMALLEST = 2**16  # elements: gathering a smaller array costs more than a copy of it
 
 
 def make_mesh(batch_size: int, what: str = "train.batch_size", fsdp: int = 1) -> Mesh:
@@ -18,7 +18,7 @@ def make_mesh(batch_size: int, what: str = "train.batch_size", fsdp: int = 1) ->
 
     Args:
       batch_size: images that the devices share.
-      what: how messages call it.
+      what: its name in messages.
       fsdp: devices that share one copy of the parameters and of the optimiser's state, after fully
         sharded data parallelism; neighbours, so that they are in one host where that is possible.
 
@@ -87,7 +87,7 @@ def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
 
 def with_whole_parameters(train_step: Callable, mesh: Mesh) -> Callable:
     """A train step for a state that is split: it gathers the parameters, computes as if nothing
-    were split, and keeps its own part of what it changed.
+    were split, and keeps its own part of the result.
 
     Left to itself, XLA might split the convolutions along channels instead, and move activations.
     """

@@ -83,7 +83,7 @@ def failing_together() -> Iterator[None]:
 
 
 def agree(value: int) -> int:
-    """The first process's value: what a folder holds may look different from another machine."""
+    """The first process's value: a folder may look different from another machine."""
     return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
 
 
@@ -95,10 +95,10 @@ def wait_for_others(name: str) -> None:
     """
     if jax.process_count() > 1:
         place = f"jaxseg/{name}/{next(_places)}"
-        _board().wait_at_barrier(place, timeout_in_ms=_WAITING_SECONDS * 1000)
+        _store().wait_at_barrier(place, timeout_in_ms=_WAITING_SECONDS * 1000)
 
 
-def _board():
+def _store():
     """The processes' common notice board."""
     from jax._src.distributed import global_state  # there is no public way to it
 
@@ -161,7 +161,7 @@ class _Watch:
     """
 
     def __init__(self):
-        self._board = _board()
+        self._store = _store()
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="jaxseg-watch", daemon=True)
         self._thread.start()
@@ -170,7 +170,7 @@ class _Watch:
         """Tells the others, and ends this process."""
         notice = _notice(error, jax.process_index())
         try:
-            self._board.key_value_set(_FAILURE, json.dumps(notice))
+            self._store.key_value_set(_FAILURE, json.dumps(notice))
         except Exception:  # another was first, and the watch ends this process; or it is gone
             self._thread.join(2 * _TELLING_SECONDS)
         else:
@@ -188,7 +188,7 @@ class _Watch:
     def _run(self) -> None:
         while not self._closed.wait(1):
             try:
-                notice = json.loads(self._board.key_value_try_get(_FAILURE))
+                notice = json.loads(self._store.key_value_try_get(_FAILURE))
             except Exception:  # there is no such notice
                 continue
             if self._closed.is_set():
@@ -206,20 +206,20 @@ class _Watch:
 
     def _post(self, what: str) -> None:
         with contextlib.suppress(Exception):
-            self._board.key_value_set(f"{_FAILURE}/{what}/{jax.process_index()}", "")
+            self._store.key_value_set(f"{_FAILURE}/{what}/{jax.process_index()}", "")
 
     def _wait_for_others_to(self, what: str) -> None:
         until = time.monotonic() + _TELLING_SECONDS
         while time.monotonic() < until:
             with contextlib.suppress(Exception):
-                posts = self._board.key_value_dir_get(f"{_FAILURE}/{what}/")
+                posts = self._store.key_value_dir_get(f"{_FAILURE}/{what}/")
                 if len(posts) >= jax.process_count() - 1:
                     return
             time.sleep(0.1)
 
 
 def _notice(error: BaseException, process: int | None) -> dict:
-    """What the others are told of an exception: two lines and an exit code, as the command line."""
+    """An exception for the others: two lines and an exit code, as on the command line."""
     if isinstance(error, InputError):
         lines, code = f"{error.problem}\nfix: {error.remedy}", 2
     elif isinstance(error, KeyboardInterrupt):

@@ -23,7 +23,7 @@ class Counts:
         self._recent, self._pixels = jnp.asarray(self._zero), 0
 
     def add(self, count: Callable[[jax.Array], jax.Array], pixels: int) -> None:
-        """Adds what `count` adds to the [C, C] int32 it is given: at most `pixels` in all.
+        """Adds up `count`, a function that adds at most `pixels` to the [C, C] int32 it is given.
 
         `pixels` must be below 2**31.
         """

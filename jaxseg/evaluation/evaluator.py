@@ -251,7 +251,7 @@ def _of_this_process(variables: Any) -> Any:
 
 
 def write_scores(path: pathlib.Path, scores: dict) -> None:
-    """Writes scores as JSON; what a class has no value of (NaN) becomes null."""
+    """Writes scores as JSON; NaN, where a class has no value, becomes null."""
 
     def plain(value):
         if isinstance(value, list):
@@ -268,13 +268,13 @@ def evaluate_workdir(
     """Scores a checkpoint of a run on the run's own evaluation split.
 
     Args:
-      workdir: what `train` left.
+      workdir: of a run.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the run's, by dotted name, such as
         {"eval.protocol": "sliding"}.
 
     Returns:
-      What `Evaluator.scores` gives, and `step`. For "last" of a finished run, and no `fields`, they
+      `Evaluator.scores`, and `step`. For "last" of a finished run, and no `fields`, they
       equal its `scores.json`.
 
     Raises:

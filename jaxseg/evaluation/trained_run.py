@@ -44,7 +44,7 @@ def open_run(
     """Opens a run to score it.
 
     Args:
-      workdir: what `train` left.
+      workdir: of the run.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the run's, by dotted name.
 

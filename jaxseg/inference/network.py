@@ -15,7 +15,7 @@ from jaxseg.utils.paths import given_path
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Network(Trained):
-    """What `jaxseg.load` gives: `network.predict("street.jpg")` labels an image.
+    """The result of `jaxseg.load`: `network.predict("street.jpg")` labels an image.
 
     Its attributes are those of `jaxseg.pretrained.trained.Trained`: `model`, `variables`, `info`,
     `eval` and `card`.

@@ -3,7 +3,7 @@
 Zeros below and to the right of a smaller image would change its logits, and not only at its edge:
 
 - A convolution finds zeros beyond an image's border. In a padded batch the first one does, too, but
-  the ones after it would find what it made of them: its bias, or batch norm's shift.
+  the ones after it would find its output there: its bias, or batch norm's shift.
 - Where sizes round down, a window may straddle the border which does not exist for the image alone.
 - PSPNet's pyramid takes means over the whole map, filling included, and its windows depend on the
   map's size; so do resizes from corner to corner, and thus all upsampled logits.
@@ -44,7 +44,7 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """Makes the layouts of a network's batches, and keeps what it learnt of each height and width.
+    """Makes the layouts of a network's batches; it traces the network once a height and width.
 
     Args:
       model: the network.

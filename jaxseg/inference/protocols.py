@@ -20,14 +20,14 @@ from jaxseg.inference.whole_image import image_labels, image_logits, image_proba
 from jaxseg.pretrained.trained import open_trained
 from jaxseg.utils.paths import given_path
 
-_RESIZED = 64  # what is resized is compiled for results of multiples of this size
+_RESIZED = 64  # results of resized images are compiled for multiples of this size
 
 
 class Inference(Protocol):
     """A network with a protocol; `variables` are its parameters and statistics.
 
-    It is asked by an image, uint8 [H, W, 3], and optionally the (height, width) of the result,
-    which is the image's own where it is None.
+    It takes an image, uint8 [H, W, 3], and optionally the (height, width) of the result; None: the
+    image's own.
     """
 
     def named(self, name: str) -> "Inference":

@@ -100,7 +100,7 @@ class Sliding:
         return result
 
     def _run(self, variables: Any, image: np.ndarray, result: np.ndarray, reduce: Callable) -> None:
-        """Fills `result` with what `reduce` makes of the probabilities, strip by strip."""
+        """Fills `result` with `reduce` of the probabilities, strip by strip."""
         height, width = result.shape[:2]
         classes = self._model.num_classes
         if variables is not self._given:

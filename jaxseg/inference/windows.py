@@ -54,7 +54,7 @@ class Axis:
         return max(high - low for low, high in spans) + 1
 
     def part(self, window: int, first: int, last: int, length: int) -> tuple[int, np.ndarray]:
-        """What a window adds to results `first` to `last - 1`, as a matrix of `length` columns.
+        """The share of a window in results `first` to `last - 1`, a matrix of `length` columns.
 
         Returns:
           The first pixel of the window that is read, and [last - first, length] float32.

@@ -1,4 +1,4 @@
-"""Published weights: readers of their files, and what they are called inside."""
+"""Published weights: readers of their files, converters of their names, networks in folders."""
 
 from jaxseg.pretrained.export import export
 from jaxseg.pretrained.folder import save_exported

@@ -1,4 +1,4 @@
-"""How the tensors of Caffe and PyTorch become those of jaxseg. What they give are views."""
+"""Converts tensors of Caffe and PyTorch to those of jaxseg; the results are views."""
 
 import numpy as np
 

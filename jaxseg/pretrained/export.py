@@ -39,7 +39,7 @@ def export(
       fields: the network's, beside those that the file asks for.
 
     Returns:
-      The network's name, the network, and what became of every tensor.
+      The network's name, the network, and the report on every tensor.
 
     Raises:
       InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.

@@ -1,8 +1,8 @@
 """Networks in folders of their own, as jaxseg exports them.
 
 Such a folder holds two files: `variables.safetensors`, every parameter and statistic in float32 by
-its path ("params/conv1_1/kernel"), and `model.json`: which network they belong to, what it expects
-of its images, what its classes are called and where it all came from.
+its path ("params/conv1_1/kernel"), and `model.json`: their network, the normalisation
+of its images, the names of its classes, and their origin.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ class JaxsegFile(TensorFile):
       name: the network's, as `create_model` takes it.
       model: the network with all its fields.
       info: names and colours of its classes; None where they are not known.
-      source: what a person wants to know about where the variables came from.
+      source: the origin of the variables, for people to read.
       eval: of a run: its `config.eval`.
       run: the run that it is of, if any.
       step: of a run.
@@ -75,7 +75,7 @@ def save_exported(
       folder: where to; it must not exist, or be empty.
       name: the network's, as `create_model` takes it.
       model: the network.
-      variables: what its `apply` takes.
+      variables: as its `apply` takes them.
       class_names: one for each class, where they are known.
       source: where the variables came from, as JSON can hold it; for people to read.
 
@@ -115,7 +115,7 @@ def save_exported(
 
 
 def check_free(folder: str | os.PathLike) -> None:
-    """Raises InputError where a network's folder cannot be made because of what is there."""
+    """Raises InputError where something stands in the place of a network's folder."""
     folder = given_path(folder)
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -191,7 +191,7 @@ def _changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
 
 
 def _read_about(path: pathlib.Path) -> dict[str, Any]:
-    """What `model.json` says, checked; "network" is the network that it describes."""
+    """The contents of `model.json`, checked; "network" is the network that it describes."""
     damaged = InputError(f"{path} is damaged.", "Export the network again.")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))

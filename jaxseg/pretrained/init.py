@@ -1,4 +1,4 @@
-"""What a new run starts from, as its config says."""
+"""The start of a new run, as its config says."""
 
 from typing import Any
 
@@ -13,12 +13,12 @@ from jaxseg.pretrained.read import read_weights
 def starting_variables(
     model: nn.Module, init: ml_collections.ConfigDict, seed: int, image_size: tuple[int, int]
 ) -> tuple[dict[str, Any], str]:
-    """The variables of `config.init.pretrained`, and what to tell about them.
+    """The variables of `config.init.pretrained`, and the report on them.
 
     Args:
       model: the network to be trained.
       init: the run's `config.init`, with a path in `pretrained`.
-      seed: of the initial values of what is not in the file.
+      seed: of the initial values of parameters that are not in the file.
       image_size: (height, width) of an image that the network can take.
 
     Raises:

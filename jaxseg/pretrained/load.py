@@ -39,13 +39,13 @@ def load_pretrained(
         themselves.
       head: "keep" to give the original's scores; "reset" to leave the score layers at their initial
         values, for training them on other classes.
-      rng: key of the initial values of what the file does not have; None for `jax.random.key(0)`.
+      rng: key of the initial values that the file lacks; None for `jax.random.key(0)`.
       image_size: (height, width) of an image that the network can take, where it cannot take
         224×224.
 
     Returns:
-      What `model.init(rng, images)` would, float32. What the file lacks or has besides is logged
-      as a warning; `jaxseg.pretrained.load` gives it as a report.
+      Variables as of `model.init(rng, images)`, float32. Missing and unused tensors are logged as a
+      warning; `jaxseg.pretrained.load` gives them as a report.
 
     Raises:
       InputError: a file that cannot be read or is of an unknown kind; a network that it does not
@@ -107,10 +107,10 @@ def load(
 def suggest(
     path: str | os.PathLike | TensorFile, model: str | None = None, source: str | None = None
 ) -> Fit:
-    """What to create for a file.
+    """The network to create for a file.
 
     Args:
-      path: the file, or what was read of it.
+      path: the file, or its opened weights.
       model: the name of the network that it is to be, for a file that several can start from.
       source: whose names the file has, as `load_pretrained` takes it.
 

@@ -1,4 +1,4 @@
-"""What became of every tensor of a file, and of every parameter of a network."""
+"""The account of an import: every tensor of a file, every parameter of a network."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class ImportReport:
-    """What `jaxseg.pretrained.load` did. `str(report)` is the whole of it in lines.
+    """The account of `jaxseg.pretrained.load`. `str(report)` gives it in lines.
 
     Attributes:
       path: the file.
-      title: what kind of file it is.
+      title: its kind.
       used: for each parameter that was filled, the tensors it was made of.
       kept: for each parameter that kept its initial value, the reason.
       unused: for each tensor that was not used, the reason; None where there is no good one.
-      notes: what a user of the file should know.
-      licence: what its authors allow, where that is known.
+      notes: for the file's users.
+      licence: of its authors, where it is known.
     """
 
     path: str

@@ -18,7 +18,7 @@ from jaxseg.utils.paths import given_path
 
 @dataclasses.dataclass(frozen=True)
 class TensorFile:
-    """What `read_tensors` found in a file.
+    """The tensors of a file, and its kind.
 
     Attributes:
       path: of the file.
@@ -30,7 +30,7 @@ class TensorFile:
         state dict, without a "module." that they all begin with.
       layer_types: Caffe only: the type of every layer, in the file's order: a word ("Convolution")
         or, in files of the V1 format, a number (4). Layers without blobs are there, too.
-      notes: what was unwrapped, stripped or passed over on the way, one sentence each.
+      notes: on parts that were unwrapped, stripped or passed over, one sentence each.
     """
 
     path: pathlib.Path
@@ -43,8 +43,7 @@ class TensorFile:
 def read_tensors(path: str | os.PathLike) -> TensorFile:
     """Opens a file of weights: its names and shapes; the arrays are read as they are used.
 
-    What wrote the file is told from its first bytes, not from its name. Nothing that the file holds
-    is executed.
+    The kind of file is told from its first bytes, not from its name. Nothing in it is executed.
 
     Args:
       path: a `.caffemodel`, a PyTorch `.pth`/`.pt` or a `.safetensors` file.
@@ -84,7 +83,7 @@ def _start(path: pathlib.Path) -> bytes:
 
 
 _TAKEN = "Give a .caffemodel, a PyTorch .pth or a .safetensors file."
-_OTHERS = (  # what is found under the names of weights: first bytes, what it is, what to do
+_OTHERS = (  # other files under the names of weights: first bytes, kind, fix
     (b"<!doctype html", "a web page", "Open the link in a browser and download the file itself."),
     (b"<html", "a web page", "Open the link in a browser and download the file itself."),
     (b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself: git lfs pull."),

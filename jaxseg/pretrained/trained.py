@@ -65,11 +65,11 @@ def load_run(
     """A run's network and its variables, for one's own code. The run's data set is not needed.
 
     Args:
-      workdir: what `python -m jaxseg train` left.
+      workdir: of a run of `python -m jaxseg train`.
       step: "last", "best" (by mean IoU) or a step's number.
 
     Returns:
-      The network, and what its `apply` takes.
+      The network, and the variables that its `apply` takes.
 
     Raises:
       InputError: no run, no such checkpoint, or one of another network than the config describes.

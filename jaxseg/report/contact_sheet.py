@@ -39,12 +39,12 @@ cover();
 
 
 def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> str:
-    """The page: each example's image, its labels over it in colours, and what it contains.
+    """The page: each example's image, its labels over it in colours, and its classes.
 
     Args:
       examples: image uint8 [H, W, 3], label uint8 [H, W]; their sizes may differ.
       info: the classes.
-      title: a line of what is shown.
+      title: one line.
 
     Returns:
       HTML with the pictures inside; a slider sets how strongly the labels cover the images.
@@ -80,7 +80,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
 
 
 def _contents(counts: np.ndarray, info: DataInfo) -> str:
-    """What an example contains, the largest first."""
+    """The classes of an example, the largest first."""
     names = dict(enumerate(info.class_names))
     order = np.argsort(-counts, kind="stable")
     shares = [

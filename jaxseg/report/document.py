@@ -33,7 +33,7 @@ def data_url(image: Image.Image, kind: str, quality: int = 92) -> str:
     """A picture as the address that holds it.
 
     Args:
-      image: what PIL can write as `kind`.
+      image: of a mode that PIL can write as `kind`.
       kind: "JPEG" or "PNG".
       quality: of a JPEG.
     """

@@ -1,4 +1,4 @@
-"""What happens inside a trained network, in pictures of one image."""
+"""The inside of a trained network, in pictures of one image."""
 
 import functools
 import pathlib

@@ -1,4 +1,4 @@
-"""One run, measured: its scores, what it predicts for each image, its size and its speed."""
+"""One run, measured: its scores, its prediction of each image, its size and its speed."""
 
 import dataclasses
 import functools
@@ -27,7 +27,7 @@ _TIMED = 3  # batches
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """What a report tells of a run.
+    """The measurements of a run that a report shows.
 
     Attributes:
       name: of its workdir.
@@ -168,8 +168,8 @@ def _speed(
 
     Args:
       run: the network and its images.
-      size: (height, width) of what the network sees.
-      labels: (height, width) of what it gives.
+      size: (height, width) of the network's input.
+      labels: (height, width) of its labels.
       batch_size: images in a batch.
     """
     images = jnp.asarray(np.stack([resize_image(run.source[0].image, size)] * batch_size))

@@ -44,7 +44,7 @@ def write_report(
       step: which checkpoint of each run: "last", "best" or a step's number.
       fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
       images: how many of the best images, and of the worst, the page shows.
-      layers: whether it shows what the layers make of an image (DeconvNet, figure 4).
+      layers: whether it shows the activations of the layers (DeconvNet, figure 4).
       class_name: with `layers`, the class that chooses channels and image; None: the most
         frequent but one.
 
@@ -67,7 +67,7 @@ def write_report(
 
 
 def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:
-    """What there is to tell of runs, by its title."""
+    """The sections of the page, by their titles."""
     sections = {
         "Scores": score_table(runs),
         "Classes": _classes(runs),

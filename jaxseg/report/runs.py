@@ -17,7 +17,7 @@ def open_runs(
     """The runs by name, in the order given.
 
     Args:
-      workdirs: what `train` left.
+      workdirs: of the runs.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the runs', by dotted name.
 

@@ -86,7 +86,7 @@ def _score(value: float | None, best: float, several: bool) -> tuple[str, bool]:
 
 
 def _same_or_each(runs: Sequence[Measured], texts: Sequence[str]) -> str:
-    """What holds of all runs, or of each."""
+    """A statement about all runs, or one about each."""
     if len(set(texts)) == 1:
         return html.escape(texts[0])
     return html.escape(

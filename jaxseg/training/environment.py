@@ -1,4 +1,4 @@
-"""What a run was made with: versions, devices, the state of the checkout, the command."""
+"""The environment of a run: versions, devices, the state of the checkout, the command."""
 
 import datetime
 import importlib.metadata
@@ -61,8 +61,8 @@ def record(path: pathlib.Path, step: int) -> None:
 
     Args:
       path: of the list; made where there is none.
-      step: steps taken when this part of the run begins. Entries of later ones are removed: what
-        they made is made again.
+      step: steps taken when this part of the run begins. Entries of later steps are
+        removed: those steps are taken again.
     """
     try:
         entries = [entry for entry in json.loads(path.read_text("utf-8")) if entry["step"] < step]

@@ -23,7 +23,7 @@ class Logger(Protocol):
         """Adds a picture, uint8 [H, W, 3]."""
 
     def close(self) -> None:
-        """Writes what is left."""
+        """Writes all that is pending."""
 
 
 class TensorBoard:

@@ -47,7 +47,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         NaN.
       Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
     """
-    # ---- what goes in
+    # ---- config, data, network
     validate(config)
     check_loggers(config.log)
     folder = Workdir(workdir, config.checkpoint.folder)
@@ -60,7 +60,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
 
     # ---- the state, new or from the newest checkpoint
     evaluator.check(program.like.variables)
-    pretrained = None  # what a new run starts from; looked at before anything is written
+    pretrained = None  # the start of a new run, checked before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)
     first = jax.process_index() == 0
@@ -168,7 +168,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
                     )
                 progress.paused(time.perf_counter() - begun)
 
-            # ---- what comes out
+            # ---- results
             scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
                 "step": int(state.step)
             }

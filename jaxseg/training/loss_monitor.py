@@ -58,7 +58,7 @@ class LossMonitor:
         Args:
           step: of the loss.
           loss: of the step.
-          guessing: what the loss of equal probabilities is, ln C a pixel; NaN: not known.
+          guessing: the loss of equal probabilities, ln C a pixel; NaN: not known.
         """
         if not abs(loss - guessing) < _NEAR * guessing:
             self._since = None

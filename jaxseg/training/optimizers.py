@@ -65,8 +65,8 @@ def make_optimizer(
         v = momentum * v + gradient + decay * w;  w = w - lr * v
 
     "adamw" decouples the decay. The gradient is clipped before the decay is added; a rule's
-    multiplier goes with lr and with decay. What is `frozen` has neither momentum nor decay, counts
-    nothing in the norm that is clipped, and stays as it is to the bit.
+    multiplier goes with lr and with decay. Parameters that are `frozen` have neither momentum nor
+    decay, count nothing in the norm that is clipped, and stay the same to the bit.
 
     Args:
       config: a run's `config.optim`.

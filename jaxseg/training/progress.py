@@ -1,4 +1,4 @@
-"""What a run tells while it goes: a bar, a line of JSON for each logged step, loggers."""
+"""Reports a run's progress: a bar, a line of JSON for each logged step, the loggers."""
 
 import json
 import pathlib
@@ -18,14 +18,14 @@ from jaxseg.utils.usage import peak_process_memory
 class Progress:
     """The log of one run; does nothing on processes other than the first.
 
-    On a terminal it shows a bar; elsewhere it prints only what `say` is given.
+    On a terminal it shows a bar; elsewhere it prints only the lines of `say`.
 
     Args:
-      workdir: where files go. What an earlier part of the run logged after `step` is removed.
+      workdir: where files go. Lines of an earlier part of the run after `step` are removed.
       step: steps taken so far.
       steps: steps of the whole run.
       batch_size: images in a step.
-      loggers: what draws curves and pictures; closed with it.
+      loggers: receive curves and pictures; they are closed with it.
       enabled: whether this process logs.
     """
 
@@ -113,7 +113,7 @@ class Progress:
         )
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Puts a picture, uint8 [H, W, 3], on the loggers."""
+        """Gives a picture, uint8 [H, W, 3], to the loggers."""
         for logger in self._boards if self._enabled else ():
             logger.picture(step, image)
 

@@ -1,4 +1,4 @@
-"""What a config's training is made of, before it runs: network, devices, state, step, batches.
+"""The parts of a training before it runs: network, devices, state, step, batches.
 
 The training loop runs it and `jaxseg.benchmark` measures it: the same programs, made in one place.
 """
@@ -119,7 +119,7 @@ class Program:
         Args:
           start: steps taken before.
           skipped: receives the bad files that are skipped; None: the first ends the run.
-          names: receives what the images of each step are called.
+          names: receives the names of the images of each step.
         """
         config = self._config
         batches = train_batches(

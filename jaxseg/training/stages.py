@@ -37,7 +37,7 @@ def train_stages(
 
     A stage starts from the newest checkpoint of the one before, with a new optimiser, as in the
     released solvers. The first starts as its own `config.init` says. A stage that is finished is
-    not run again. What can be wrong about a later one is looked at before the first one begins.
+    not run again. All stages are checked before the first one begins.
 
     Args:
       stages: the runs. `init.pretrained` of all but the first is set here, and has to be None; a

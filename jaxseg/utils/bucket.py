@@ -21,7 +21,7 @@ def is_bucket(folder: str | pathlib.Path) -> bool:
 
 
 def folder_at(address: str) -> pathlib.Path:
-    """The folder of an absolute path or an address; of a bucket what works as a path does.
+    """The folder of an absolute path or an address; one in a bucket works as a path does.
 
     >>> folder_at("gs://mine/run") / "5"
     PosixGPath('gs://mine/run/5')
@@ -42,10 +42,10 @@ def absolute(folder: pathlib.Path) -> epath.Path:
 
 @contextlib.contextmanager
 def reaching(folder: pathlib.Path) -> Iterator[None]:
-    """The body looks into `folder`; where that is in a bucket, says what went wrong on the way.
+    """The body looks into `folder`; where that is in a bucket, it explains errors on the way.
 
     Raises:
-      InputError: what reaches buckets is not installed, or there is no such bucket, no permission,
+      InputError: gcsfs is not installed, or there is no such bucket, no permission,
         or no network.
     """
     try:

@@ -1,4 +1,4 @@
-"""What this process has taken of the machine: memory and processor time."""
+"""Memory and processor time that this process has used."""
 
 import os
 import sys

@@ -20,7 +20,7 @@ def sheet(
       rows: of (caption, picture uint8 [H, W, 3]); a row whose captions are all empty has no line
         for them.
       height: pixels that each picture's height is scaled to.
-      footer: makes what stands below, for the width in pixels that it may take.
+      footer: makes the picture below, for its width in pixels.
 
     Returns:
       An RGB image.

@@ -306,7 +306,7 @@ def test_workdir_of_other_examples(folder, fields, words, refused, tmp_path, cap
     assert contents(tmp_path / "run") == before
 
 
-@pytest.mark.parametrize("where", ["file/sub", "file", "x" * 300])
+@pytest.mark.parametrize("where", ["file/sub", "file"])
 def test_workdir_that_cannot_be_written(words, refused, tmp_path, where):
     (tmp_path / "file").write_text("not a folder")
     before = contents(tmp_path)
@@ -323,7 +323,7 @@ def test_damaged_config_in_the_workdir(copied, words, refused, text):
     assert contents(copied.path) == before
 
 
-def test_damaged_log_is_mended(copied, words, capsys):
+def test_damaged_log_is_repaired(copied, words, capsys):
     whole = copied.log.read_bytes()
     copied.log.write_bytes(whole + b'\0\xff junk\n[1]\n{"kind": "train", "st')
     assert run(words(copied.path)) == 0

@@ -1,4 +1,4 @@
-"""What several of the recipes in `configs/` share."""
+"""The parts that several recipes in `configs/` share."""
 
 from jaxseg.config.recipes.fcn import fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
 from jaxseg.config.recipes.pspnet import pspnet

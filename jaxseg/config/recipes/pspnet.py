@@ -67,7 +67,7 @@ def _semseg(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
 
 
 def _pspnet(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
-    """What both have: 16 crops, poly 0.9, the auxiliary loss at its published 0.4."""
+    """Common to both: 16 crops, poly 0.9, the auxiliary loss at its published 0.4."""
     c = default_config()
     c.model.name = model
     c.data.name = data

@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def chosen(variant: str, variants: Mapping[str, Callable[[], T]]) -> T:
-    """What `variants` makes under the name `variant`.
+    """The variant of the name `variant`.
 
     Raises:
       InputError: there is no such variant.

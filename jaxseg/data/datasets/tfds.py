@@ -16,7 +16,7 @@ from jaxseg.errors import InputError
 
 
 class Known(NamedTuple):
-    """What tensorflow-datasets does not say about a data set of its own."""
+    """Facts about a data set that tensorflow-datasets itself does not give."""
 
     info: DataInfo
     image_key: str

@@ -45,7 +45,7 @@ def voc2012(root: Path, split: str, sbd_root: Path | None = None) -> Listing:
     - A list of the folder itself, ImageSets/Segmentation/`split`.txt, comes first; its labels are
       VOC's, or SBD's for a photo that VOC did not label.
     - sbd_train, sbd_val, sbd (both): SBD's lists and labels.
-    - train_aug: VOC's train, then what SBD has beyond VOC's train and val.
+    - train_aug: VOC's train, then SBD's images beyond VOC's train and val.
     - seg11valid: VOC 2011's val without SBD's train, on which FCN is scored. It needs the list
       of VOC 2011 (VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt, beside the folder of 2012).
 

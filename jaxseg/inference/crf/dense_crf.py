@@ -32,7 +32,7 @@ class CRF:
       colour_std: standard deviation of its colours, in levels 0..255.
       bilateral_weight: its weight.
       iterations: mean-field updates.
-      normalization: what each of the two sums over all pixels is divided by. "none": nothing, the
+      normalization: the divisor of each of the two sums over all pixels. "none": none, the
         model as it is written above; "after": at each pixel, the sum for ones (the code of 2011);
         "symmetric": the roots of that sum at both pixels (the code of 2013, pydensecrf's default).
         A weight therefore means much less under the last two.
@@ -69,8 +69,8 @@ CRFS = {
     "deconvnet": CRF(),
     "densecrf": CRF(3.0, 3.0, 80.0, 13.0, 10.0, 5, "symmetric"),
 }
-"""By name: what DeconvNet's authors use (their code, with its library's defaults), and what the
-CRF's own authors do in the example of their second code."""
+"""By name: the parameters of DeconvNet's authors (their code, with its library's defaults), and
+those in the CRF authors' example of their second code."""
 
 
 def mean_field(

@@ -101,7 +101,7 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbered(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each vertex, int64, and what a step along each coordinate adds to it."""
+    """A number for each vertex, int64, and its increment along each coordinate."""
     d = vertices.shape[-1]
     lowest = vertices.min((0, 1)) - (d + 1)
     extents = (vertices.max((0, 1)) + (d + 2) - lowest).tolist()
@@ -115,7 +115,7 @@ def _numbered(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _steps(strides: np.ndarray) -> list[int]:
-    """What a step along each of the lattice's d + 1 directions adds to a vertex's number."""
+    """The increment of a vertex's number along each of the lattice's d + 1 directions."""
     d, everywhere = len(strides), int(strides.sum())  # all coordinates by 1, one of them by -d
     return [everywhere - (d + 1) * int(stride) for stride in strides] + [everywhere]
 

@@ -15,7 +15,7 @@ _LICENCE = "its authors give it for research only"
 
 
 def _norm_layer(layer: str) -> str:
-    """What the batch norm after a layer is called: bn1_1, bnfc6, fc6-deconv-bn, debn5_1."""
+    """The name of the batch norm after a layer: bn1_1, bnfc6, fc6-deconv-bn, debn5_1."""
     if layer == "fc6_deconv":
         return "fc6-deconv-bn"
     for start, norm in (("deconv", "debn"), ("conv", "bn")):

@@ -11,7 +11,7 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 _SCALES = {"scale_pool4": 0.01, "scale_pool3": 0.0001}  # in the network that is trained at once
 
-# What the network of the CVPR paper, released earlier, calls the same layers.
+# The names of the same layers in the network of the CVPR paper, released earlier.
 _CVPR = {
     "score_fr": "score-fr",
     "score_pool4": "score-pool4",

@@ -1,4 +1,4 @@
-"""What PyTorch's files call the parts of a layer, and the layers of a ResNet."""
+"""Names in PyTorch's files: the parts of a layer, and the layers of a ResNet."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The words in which an importer says what a family of files holds and what it is good for."""
+"""The description of a family of files: its tensors, and the networks that they fill."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -45,7 +45,7 @@ class Fit:
       model: a name that `create_model` takes.
       fields: the fields on which it depends whether the tensors mean what they did in the original
         network, with the values that they have to have.
-      normalization: what the weights expect of their input, a name in
+      normalization: of the images that the weights expect, a name in
         `jaxseg.models.preprocessing.NORMALIZATIONS`. Of a classifier that is to be trained on, a
         mean will do that is less than one grey level away.
       num_classes: how many the file's own score layer has; None where the network's score is not in
@@ -109,7 +109,7 @@ class Source:
 
     Attributes:
       name: origin and kind, such as "caffe_fcn"; a caller may give it, or the part before the "_".
-      title: what such a file is, for a sentence: "a released Caffe FCN".
+      title: the kind of file, for a sentence: "a released Caffe FCN".
       recognises: whether a file is of this family; told from the names and shapes inside.
       fits: the networks that the file can fill, the one that it was made for first.
       take: for a parameter of the network, such as "params/conv1_1/kernel", where it comes from.
@@ -117,8 +117,8 @@ class Source:
         there is no good reason.
       check: looks at what a file has fixed and a network has built in; raises InputError where they
         differ. Not called where the scores are reset.
-      notes: what a user of the file should know.
-      licence: what its authors allow, where that is known: "research only".
+      notes: for the file's users.
+      licence: of its authors, where it is known: "research only".
     """
 
     name: str

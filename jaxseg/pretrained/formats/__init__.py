@@ -1,1 +1,1 @@
-"""Files that hold arrays, read without running what is in them."""
+"""Files that hold arrays, read without running any code in them."""

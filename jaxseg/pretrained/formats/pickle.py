@@ -38,7 +38,7 @@ class RefusedGlobal(Exception):
 
 
 class Storage(NamedTuple):
-    """What a pickle says of a stretch of values that lies outside of it.
+    """A stretch of values outside of a pickle, as the pickle describes it.
 
     Attributes:
       key: its name in the container.
@@ -55,7 +55,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """What a pickle says of a tensor: offset and strides count elements of the storage."""
+    """A tensor, as a pickle describes it: offset and strides count elements of the storage."""
 
     storage: Storage
     offset: int
@@ -132,7 +132,7 @@ class _StorageType(NamedTuple):
 
 
 class _Machine:
-    """The stack, and what the pickle has set aside for use again."""
+    """The stack, and the memo of values for use again."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -169,7 +169,7 @@ class _Machine:
                 operation()
 
     def _items(self) -> list[Any]:
-        """What lies above the newest mark, which goes as well."""
+        """The values above the newest mark, which goes as well."""
         for at in range(len(self._stack) - 1, -1, -1):
             if self._stack[at] is _Mark:
                 items = self._stack[at + 1 :]

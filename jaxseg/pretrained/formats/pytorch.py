@@ -46,7 +46,7 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
       path: a file of `torch.save`, in either container.
 
     Returns:
-      The tensors, with their own dtypes and strides, and what was done on the way.
+      The tensors, with their own dtypes and strides, and notes.
 
     Raises:
       InputError: the file is damaged, is of a big-endian machine, holds no state dict, or holds
@@ -188,7 +188,7 @@ def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
 
 
 def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors by name, and what was unwrapped, stripped and passed over to get at them."""
+    """Tensors by name, and notes on what was unwrapped, stripped and passed over."""
     notes = []
     found = value if _has_tensors(value) else None
     if found is None and isinstance(value, dict):

@@ -76,7 +76,7 @@ def contiguous(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
 class StoredArrays(Mapping[str, np.ndarray]):
     """Arrays of one file by name. Each look-up maps the array anew, so that none is kept.
 
-    What is returned shares its memory with the file's pages: read-only, of the file's dtype, and
+    The result shares its memory with the file's pages: read-only, of the file's dtype, and
     perhaps unaligned; `numpy.array(a, numpy.float32)` makes an array of its own of it. Names and
     shapes cost no reading.
 
