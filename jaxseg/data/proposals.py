@@ -41,7 +41,7 @@ def propose(image: np.ndarray) -> list[Box]:
     Raises:
       InputError: OpenCV's contributed modules are not installed.
     """
-    found = cached("proposals", digest(METHOD, image), lambda: _ranked(_search(image)))
+    found = cached("proposals", digest(METHOD, image), lambda: ranked(search(image)))
     return [(top, left, bottom, right) for top, left, bottom, right in found.tolist()]
 
 
@@ -60,7 +60,7 @@ def propose_for_all(source: Source) -> dict[str, list[Box]]:
         return dict(tqdm.tqdm(results, "proposals", len(source), unit="image", disable=None))
 
 
-def _search(image: np.ndarray) -> np.ndarray:
+def search(image: np.ndarray) -> np.ndarray:
     """The boxes in no order that means anything: int32 [n, 4]."""
     segmentation = _selective_search()
     height, width = image.shape[:2]
@@ -68,10 +68,10 @@ def _search(image: np.ndarray) -> np.ndarray:
     small = max(1, round(height / scale)), max(1, round(width / scale))
     if min(small) < 2:  # OpenCV fails on a line of pixels
         return np.array([[0, 0, height, width]], np.int32)
-    search = segmentation.createSelectiveSearchSegmentation()
-    search.setBaseImage(np.ascontiguousarray(resize_image(image, small)[..., ::-1]))
-    search.switchToSelectiveSearchFast()
-    left, top, across, down = np.asarray(search.process(), np.float64).reshape(-1, 4).T
+    selective = segmentation.createSelectiveSearchSegmentation()
+    selective.setBaseImage(np.ascontiguousarray(resize_image(image, small)[..., ::-1]))
+    selective.switchToSelectiveSearchFast()
+    left, top, across, down = np.asarray(selective.process(), np.float64).reshape(-1, 4).T
     boxes = np.stack([top, left, top + down, left + across], axis=1)
     boxes *= np.array([height, width, height, width]) / np.array([*small, *small])
     boxes[:, :2] = np.floor(boxes[:, :2])
@@ -79,7 +79,7 @@ def _search(image: np.ndarray) -> np.ndarray:
     return boxes.astype(np.int32)
 
 
-def _ranked(boxes: np.ndarray) -> np.ndarray:
+def ranked(boxes: np.ndarray) -> np.ndarray:
     """Each box once, in the order of `propose`. OpenCV's own order is drawn anew each time."""
     top, left, bottom, right = boxes.T
     boxes = boxes[np.lexsort((left, top, -(bottom - top) * (right - left)))]
@@ -89,12 +89,12 @@ def _ranked(boxes: np.ndarray) -> np.ndarray:
     while len(waiting):
         leaders.append(waiting[0])
         waiting = waiting[1:]
-        waiting = waiting[_overlap(boxes[leaders[-1]], boxes[waiting]) <= _OVERLAP]
+        waiting = waiting[overlap(boxes[leaders[-1]], boxes[waiting]) <= _OVERLAP]
     others = np.setdiff1d(np.arange(len(boxes)), leaders)
     return boxes[np.concatenate([leaders, others]).astype(int)]
 
 
-def _overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
+def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
     """Intersection over union of a box [4] with others [n, 4]: [n]."""
     sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
     common = np.maximum(sides, 0).prod(1)

@@ -7,17 +7,17 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-_FLUSH = 2**30  # pixels counted in int32 on the devices before they are added up in 64 bits
-
 
 class Counts:
     """A confusion matrix that grows in int32 on the devices, and beyond that in int64 here.
 
     Args:
       classes: C.
+      most: how many pixels to count on the devices before they are added up here.
     """
 
-    def __init__(self, classes: int):
+    def __init__(self, classes: int, most: int = 2**30):
+        self._most = most
         self._zero = np.zeros((classes, classes), np.int32)
         self._total = self._zero.astype(np.int64)
         self._recent, self._pixels = jnp.asarray(self._zero), 0
@@ -27,7 +27,7 @@ class Counts:
 
         `pixels` must be below 2**31.
         """
-        if self._pixels + pixels > _FLUSH:
+        if self._pixels + pixels > self._most:
             self._total += np.asarray(self._recent)
             self._recent, self._pixels = jnp.asarray(self._zero), 0
         self._recent = count(self._recent)

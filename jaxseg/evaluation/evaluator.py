@@ -38,6 +38,10 @@ class Evaluator:
       batch_size: images at a time, over all processes, where `config.batch_size` is None.
       threads, prefetch: as in `eval_batches`.
 
+    Attributes:
+      source: the data set.
+      count: (variables, images, labels, total, layout) -> total with the counts of a batch, jitted.
+
     Raises:
       InputError: as `jaxseg.inference.protocol`.
     """
@@ -76,7 +80,7 @@ class Evaluator:
         self._label = jax.jit(
             label, static_argnums=2, in_shardings=(whole, split, split), out_shardings=split
         )
-        self._count = jax.jit(
+        self.count = jax.jit(
             count,
             in_shardings=(whole, split, split, whole, split),
             out_shardings=whole,
@@ -183,7 +187,7 @@ class Evaluator:
         return counts.total()
 
     def _count_batch(self, variables, images, labels, layout, total):
-        return self._count(variables, images, labels, total, layout)
+        return self.count(variables, images, labels, total, layout)
 
     def _count_label_maps(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
         info = self.source.info

@@ -63,7 +63,18 @@ def write_report(
         for (name, run), workdir in zip(trained.items(), workdirs, strict=True)
     ]
     inside = _layers(trained, runs[0], chosen) if layers else ""
-    write_page(path, _page(runs, _sections(runs, images, inside)))
+    write_page(path, page_text(runs, images, inside))
+
+
+def page_text(runs: Sequence[Measured], images: int, layers: str = "") -> str:
+    """The page as HTML.
+
+    Args:
+      runs: at least one.
+      images: how many images to show.
+      layers: HTML of the section of that name; none without.
+    """
+    return _page(runs, _sections(runs, images, layers))
 
 
 def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:

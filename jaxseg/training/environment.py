@@ -52,7 +52,7 @@ def environment() -> dict[str, Any]:
         "devices": {kind: kinds.count(kind) for kind in dict.fromkeys(kinds)},
         "processes": jax.process_count(),
         "variables": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_VARIABLES)},
-        "git": _git(pathlib.Path(__file__).resolve().parents[2]),
+        "git": git_state(pathlib.Path(__file__).resolve().parents[2]),
     }
 
 
@@ -79,7 +79,8 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git(checkout: pathlib.Path) -> dict[str, Any] | None:
+def git_state(checkout: pathlib.Path) -> dict[str, Any] | None:
+    """The commit of a git checkout, and the files that differ from it; None where it is none."""
     if not (checkout / ".git").exists():  # or git would find one around an installed package
         return None
 

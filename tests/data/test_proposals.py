@@ -29,7 +29,7 @@ def searches(monkeypatch):
         calls.append(image)
         return np.array([[0, 0, image.shape[0], image.shape[1] // 2]], np.int32)
 
-    monkeypatch.setattr(proposals, "_search", search)
+    monkeypatch.setattr(proposals, "search", search)
     return calls
 
 
@@ -162,8 +162,8 @@ def test_order_of_proposals():
     )
     expected = [[0, 0, 10, 10], [0, 0, 4, 4], [5, 5, 8, 8], [0, 0, 10, 9], [0, 0, 8, 8]]
     for order in (range(6), range(5, -1, -1), [3, 1, 5, 0, 4, 2]):
-        assert proposals._ranked(boxes[list(order)]).tolist() == expected
-    assert proposals._ranked(np.empty((0, 4), np.int32)).shape == (0, 4)
+        assert proposals.ranked(boxes[list(order)]).tolist() == expected
+    assert proposals.ranked(np.empty((0, 4), np.int32)).shape == (0, 4)
 
 
 def test_without_opencv_the_extra_is_named(monkeypatch):
@@ -191,7 +191,7 @@ def test_selective_search_finds_what_is_there(contrib):
         assert (found[:, :2] >= 0).all() and (found[:, 2:] <= scaled.shape[:2]).all()
         assert (found[:, :2] < found[:, 2:]).all()
         for box in ((20, 30, 70, 60), (10, 80, 40, 110)):
-            assert proposals._overlap(np.array(box) * by, found).max() > 0.85
+            assert proposals.overlap(np.array(box) * by, found).max() > 0.85
 
 
 def test_proposals_are_the_same_each_time(contrib, home):

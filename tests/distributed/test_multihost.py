@@ -203,10 +203,25 @@ def test_a_process_that_dies_ends_the_other(together, words, tmp_path):
     assert code not in (0, 2, 75)
 
 
+def forget_the_others(monkeypatch):
+    """Takes away what the environment may say of other processes."""
+    for name in list(os.environ):
+        if name.startswith(("SLURM_", "OMPI_", "JAXSEG_CO", "JAXSEG_PR")):
+            monkeypatch.delenv(name)
+
+
+@pytest.mark.slow
+def test_nobody_is_named(words, process, tmp_path, monkeypatch):
+    forget_the_others(monkeypatch)
+    run = process(*words(tmp_path / "run"), "--distributed")
+    _, err = run.communicate(timeout=120)
+    assert run.returncode == 2
+    assert re.search(r"--distributed: nothing says .*\nfix: .*JAXSEG_COORDINATOR=HOST:PORT", err)
+
+
 @pytest.mark.parametrize(
     "given",
     [
-        {},
         {"JAXSEG_COORDINATOR": "127.0.0.1:1", "JAXSEG_PROCESSES": "2"},
         {"JAXSEG_COORDINATOR": "127.0.0.1:1", "JAXSEG_PROCESSES": "2", "JAXSEG_PROCESS": "2"},
         {"JAXSEG_COORDINATOR": "host", "JAXSEG_PROCESSES": "2", "JAXSEG_PROCESS": "0"},
@@ -218,12 +233,9 @@ def test_nothing_says_who_belongs_together(given, monkeypatch):
     from jaxseg.distributed.multihost import joined
     from jaxseg.errors import InputError
 
-    for name in list(os.environ):
-        if name.startswith(("SLURM_", "OMPI_", "JAXSEG_CO", "JAXSEG_PR")):
-            monkeypatch.delenv(name)
+    forget_the_others(monkeypatch)
     for name, value in given.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("jax._src.xla_bridge.backends_are_initialized", lambda: False)
     with pytest.raises(InputError, match="--distributed: .*JAXSEG_COORDINATOR=HOST:PORT"):
         with joined():
             pytest.fail("joined")

@@ -36,7 +36,7 @@ def temporary(classes, monkeypatch, name="pspnet_resnet50", **fields):
     total = jax.ShapeDtypeStruct((classes, classes), jnp.int32)
     like = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), like)
-    lowered = evaluator._count.lower(variables, image, labels, total, None)
+    lowered = evaluator.count.lower(variables, image, labels, total, None)
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 

@@ -8,7 +8,7 @@ import pytest
 import jaxseg
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.errors import InputError
-from jaxseg.inference import ensemble, protocol
+from jaxseg.inference import protocol
 from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF
 from jaxseg.inference.protocols import describe
@@ -82,16 +82,24 @@ def test_bad_ensembles():
             Ensemble(*pair, 0, "product")
 
 
-def test_crf_behind_a_network(monkeypatch):
+def test_crf_behind_a_network():
     network, crf = Likely(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric")
     refined = WithCRF(network, crf)
     expected = mean_field(IMAGE, network.probabilities("mine", IMAGE), crf)
     np.testing.assert_array_equal(refined.probabilities("mine", IMAGE), expected)
     np.testing.assert_array_equal(refined.labels("mine", IMAGE), expected.argmax(-1))
     assert refined.probabilities("mine", IMAGE, (3, 5)).shape == (3, 5, 3)
-    monkeypatch.setattr(ensemble, "_MOST_VALUES", 6 * 8 * (3 + 10) - 1)
-    with pytest.raises(InputError, match="The dense CRF cannot take 8×6 pixels.* takes 47 at most"):
-        refined.labels("mine", IMAGE)
+
+
+def test_crf_of_an_image_that_is_too_large():
+    class Even(Likely):
+        def probabilities(self, variables, image, size=None):
+            return np.broadcast_to(np.float32(1 / 3), (*size, 3))
+
+    refined = WithCRF(Even(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric"))
+    problem = "The dense CRF cannot take 3000×2000 pixels.* takes 5,162,220 at most"
+    with pytest.raises(InputError, match=problem):
+        refined.labels("mine", IMAGE, (2000, 3000))
 
 
 def fields(**changes):
@@ -204,7 +212,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
         height, width = image.shape[:2]
         return np.array([[0, 0, height, width // 2], [0, width // 2, height, width]], np.int32)
 
-    monkeypatch.setattr(proposals, "_search", halves)
+    monkeypatch.setattr(proposals, "search", halves)
     changes = {
         "model.name": "deconvnet_vgg16", "model.width": 0.02, "model.fc_kernel": 1,
         "model.norm": None, "model.padding": None, "model.dropout": None,
@@ -222,7 +230,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     def none(image):
         raise AssertionError("proposals are given")
 
-    monkeypatch.setattr(proposals, "_search", none)
+    monkeypatch.setattr(proposals, "search", none)
     monkeypatch.setattr(proposals, "cached", lambda kind, key, make: make())
     source, file = open_run(tmp_path / "run").source, tmp_path / "boxes.txt"
     names = [source.name(i) for i in range(len(source))]

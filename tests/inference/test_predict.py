@@ -2,6 +2,7 @@
 
 import io
 import json
+import logging
 import os
 import re
 import shutil
@@ -24,7 +25,6 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import find_images
-from jaxseg.inference.whole_image import image_labels
 from jaxseg.pretrained import save_exported
 
 SIZE = (33, 47)  # of most photographs here: the network is compiled once for a size
@@ -156,17 +156,19 @@ def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_
 
 @pytest.mark.slow
 @pytest.mark.parametrize("input_size", [None, (40, 56)])
-def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size):
+def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size, caplog):
     """And each photograph is labelled as if it were alone."""
     rng, photos = np.random.default_rng(0), {}
     for i in range(12):
         size = tuple(rng.integers(33, 64, 2).tolist())
         photos[i] = photograph(tmp_path / f"photos/{i}.png", i, size)
     assert len({photo.shape for photo in photos.values()}) == 12
-    before = image_labels._cache_size()
     words = [f"--config.eval.input_size={input_size}"] if input_size else []
-    assert predict(tmp_path / "photos", *words)[0] == 0
-    assert image_labels._cache_size() - before <= 1  # none where an earlier test made it
+    with jax.log_compiles(), caplog.at_level(logging.WARNING):
+        assert predict(tmp_path / "photos", *words)[0] == 0
+    compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
+    made = sum("jit(image_labels)" in message for message in compiled)
+    assert made <= 1  # none where an earlier test made it
     model, variables = jaxseg.load_run(finished[0].path)
     config = default_config().eval
     config.input_size = input_size

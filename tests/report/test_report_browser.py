@@ -77,7 +77,7 @@ def browser(tmp_path_factory):
 def report():
     """A page of three runs, with long names."""
     runs = made_up_runs(["fcn8s", "deconvnet_with_a_long_name_without_any_space", "pspnet"])
-    return page._page(runs, page._sections(runs, 1))
+    return page.page_text(runs, 1)
 
 
 def scheme_flag(scheme):

@@ -1,5 +1,6 @@
 """Training and evaluation: what a run leaves, and that neither devices nor batches matter."""
 
+import functools
 import json
 import logging
 import math
@@ -23,10 +24,12 @@ from jaxseg.evaluation import evaluator as evaluation
 from jaxseg.evaluation.evaluator import Evaluator, evaluate_workdir, write_scores
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.models import model_from_config
-from jaxseg.training.environment import _git
+from jaxseg.training.environment import git_state
 from jaxseg.training.loop import train
+from jaxseg.training.loss_monitor import LossMonitor
 from jaxseg.training.optimizers import make_optimizer
 from jaxseg.training.progress import Progress
+from jaxseg.training.setup import Program
 from jaxseg.training.step import create_state, make_train_step
 
 KEYS = {*metrics.scores(np.eye(2, dtype=int)), "class_names", "protocol", "step"}
@@ -121,14 +124,14 @@ def test_the_commit_and_what_differs_from_it(tmp_path):
         who = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "commit.gpgsign=false"]
         subprocess.run(["git", "-C", str(tmp_path), *who, *words], **quiet)
 
-    assert _git(tmp_path) is None
+    assert git_state(tmp_path) is None
     git("init", "-q")
     (tmp_path / "a.py").write_text("1")
     git("add", "a.py")
     git("commit", "-qm", "a")
-    assert _git(tmp_path)["changed"] == [] and len(_git(tmp_path)["commit"]) == 40
+    assert git_state(tmp_path)["changed"] == [] and len(git_state(tmp_path)["commit"]) == 40
     (tmp_path / "a.py").write_text("2")
-    assert _git(tmp_path)["changed"] == ["a.py"]
+    assert git_state(tmp_path)["changed"] == ["a.py"]
 
 
 def test_picture(finished):
@@ -229,7 +232,8 @@ def test_every_image_counts_once(evaluated, monkeypatch, batch_size, devices):
 @pytest.mark.slow
 def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
     reference = evaluated(monkeypatch, 8, 8)[0]
-    monkeypatch.setattr("jaxseg.evaluation.counts._FLUSH", 1)  # after every batch
+    after_every_batch = functools.partial(evaluation.Counts, most=1)
+    monkeypatch.setattr(evaluation, "Counts", after_every_batch)
     np.testing.assert_array_equal(evaluated(monkeypatch, 8, 8)[0], reference)
 
 
@@ -415,12 +419,34 @@ def test_a_run_with_an_average_in_parts_with_frozen_parameters(tiny, tmp_path, r
 
 @pytest.mark.slow
 def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
-    """It reads nothing from the devices but where it logs, scores or saves."""
-    from jax._src.array import ArrayImpl
-
+    """It looks at what a step gives only where it logs, scores or saves."""
     reads, at_step = [], []
-    value = ArrayImpl._value.fget
-    monkeypatch.setattr(ArrayImpl, "_value", property(lambda a: reads.append(0) or value(a)))
+
+    class Watched(dict):
+        """A step's loss and other numbers; tells when one is looked at."""
+
+        def __getitem__(self, name):
+            reads.append(name)
+            return super().__getitem__(name)
+
+    class Watching(Program):
+        def __init__(self, *args):
+            super().__init__(*args)
+            step = self.step
+
+            def watched(state, *batch):
+                state, numbers = step(state, *batch)
+                return state, Watched(numbers)
+
+            self.step = watched
+
+    class WatchedMonitor(LossMonitor):
+        def stop_if_not_finite(self, state):
+            reads.append("state")
+            super().stop_if_not_finite(state)
+
+    monkeypatch.setattr("jaxseg.training.loop.Program", Watching)
+    monkeypatch.setattr("jaxseg.training.loop.LossMonitor", WatchedMonitor)
     advance = Progress.advance
 
     def count(self):
