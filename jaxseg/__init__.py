@@ -60,14 +60,16 @@ _MODULES = {
 }
 
 
-def __getattr__(name: str):
-    if name in _MODULES:
-        value = getattr(importlib.import_module(f"jaxseg.{_MODULES[name]}"), name)
-        globals()[name] = value
-        return value
-    if not name.startswith("_") and importlib.util.find_spec(f"jaxseg.{name}"):
-        return importlib.import_module(f"jaxseg.{name}")  # a room
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+
+    def __getattr__(name: str):
+        if name in _MODULES:
+            value = getattr(importlib.import_module(f"jaxseg.{_MODULES[name]}"), name)
+            globals()[name] = value
+            return value
+        if not name.startswith("_") and importlib.util.find_spec(f"jaxseg.{name}"):
+            return importlib.import_module(f"jaxseg.{name}")  # a room
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

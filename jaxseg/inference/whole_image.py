@@ -2,6 +2,8 @@
 
 import functools
 import os
+from collections.abc import Mapping
+from typing import Any, Literal, overload
 
 import flax.linen as nn
 import jax
@@ -15,9 +17,39 @@ from jaxseg.metrics import predict_labels
 from jaxseg.utils.paths import given_path
 
 
+@overload
 def predict(
     model: nn.Module,
-    variables,
+    variables: Mapping[str, Any],
+    image: np.ndarray | jax.Array | str | os.PathLike,
+    *,
+    probabilities: Literal[False] = False,
+) -> np.ndarray: ...
+
+
+@overload
+def predict(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    image: np.ndarray | jax.Array | str | os.PathLike,
+    *,
+    probabilities: Literal[True],
+) -> tuple[np.ndarray, np.ndarray]: ...
+
+
+@overload
+def predict(
+    model: nn.Module,
+    variables: Mapping[str, Any],
+    image: np.ndarray | jax.Array | str | os.PathLike,
+    *,
+    probabilities: bool,
+) -> np.ndarray | tuple[np.ndarray, np.ndarray]: ...
+
+
+def predict(
+    model: nn.Module,
+    variables: Mapping[str, Any],
     image: np.ndarray | jax.Array | str | os.PathLike,
     *,
     probabilities: bool = False,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.losses.inputs import Inputs, Upsample, checked
@@ -15,8 +16,8 @@ _INFINITY = 0x7F800000  # float32's bits, which order as the numbers do from 0 o
 
 
 def ohem(
-    coarse_logits: jax.Array,
-    labels: jax.Array,
+    coarse_logits: ArrayLike,
+    labels: ArrayLike,
     upsample: Upsample = None,
     *,
     threshold: float = 0.7,

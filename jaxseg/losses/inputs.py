@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import check_labels
@@ -60,7 +61,7 @@ def checked(
 
 
 def labelled_weight(
-    labels: jax.Array,
+    labels: ArrayLike,
     num_classes: int,
     *,
     ignore_label: int = 255,

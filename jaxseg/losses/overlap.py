@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxseg.losses.inputs import Upsample, checked, ratio
 from jaxseg.ops.strips import Strips
@@ -12,8 +13,8 @@ from jaxseg.ops.upsampling import Upsampling
 
 
 def dice(
-    coarse_logits: jax.Array,
-    labels: jax.Array,
+    coarse_logits: ArrayLike,
+    labels: ArrayLike,
     upsample: Upsample = None,
     *,
     ignore_label: int = 255,

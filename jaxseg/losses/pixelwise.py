@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.losses.inputs import Inputs, Upsample, checked, ratio
@@ -18,8 +19,8 @@ from jaxseg.ops.upsampling import Upsampling
 
 
 def cross_entropy(
-    coarse_logits: jax.Array,
-    labels: jax.Array,
+    coarse_logits: ArrayLike,
+    labels: ArrayLike,
     upsample: Upsample = None,
     *,
     ignore_label: int = 255,
@@ -64,8 +65,8 @@ def cross_entropy(
 
 
 def focal(
-    coarse_logits: jax.Array,
-    labels: jax.Array,
+    coarse_logits: ArrayLike,
+    labels: ArrayLike,
     upsample: Upsample = None,
     *,
     gamma: float = 2.0,

@@ -1,8 +1,11 @@
 """Scores of a segmentation, from one confusion matrix over the whole set (FCN section 5)."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.ops.checks import check_labels
@@ -13,7 +16,7 @@ _ABSENT = {"nan": np.nan, "zero": 0.0, "one": 1.0}
 
 
 def confusion_matrix(
-    labels: jax.Array, predictions: jax.Array, num_classes: int, *, ignore_label: int = 255
+    labels: ArrayLike, predictions: ArrayLike, num_classes: int, *, ignore_label: int = 255
 ) -> jax.Array:
     """Counts of (true class, predicted class) over labelled pixels.
 
@@ -52,7 +55,7 @@ def confusion_matrix(
 
 
 def predict_labels(
-    coarse_logits: jax.Array, upsampling: Upsampling | UpsamplingOfEach, *, strip_rows: int = 16
+    coarse_logits: ArrayLike, upsampling: Upsampling | UpsamplingOfEach, *, strip_rows: int = 16
 ) -> jax.Array:
     """The class with the highest upsampled logit at each pixel, walked in strips.
 
@@ -74,8 +77,8 @@ def predict_labels(
 
 
 def coarse_confusion(
-    coarse_logits: jax.Array,
-    labels: jax.Array,
+    coarse_logits: ArrayLike,
+    labels: ArrayLike,
     upsampling: Upsampling | UpsamplingOfEach,
     *,
     ignore_label: int = 255,
@@ -113,11 +116,11 @@ def coarse_confusion(
 
 
 def scores(
-    confusion: np.ndarray | jax.Array,
+    confusion: ArrayLike,
     *,
     absent: str = "nan",
-    boundary: np.ndarray | None = None,
-) -> dict:
+    boundary: ArrayLike | None = None,
+) -> dict[str, Any]:
     """The four scores of the FCN paper (section 5), Dice, and those of each class.
 
     With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and p[i] = sum_j n[j, i]:
