@@ -28,6 +28,8 @@ class Case:
       size: of its images.
       reference: makes the same network in PyTorch.
       layers: some of ours, by path, and how PyTorch's network calls them.
+      rounding: how much further rounding carries than in a network without batch norm, whose
+        statistics of few values it changes.
       train: with the batch's own statistics. DeconvNet's gradient then jumps by rounding alone:
         another maximum is found, and unpooled elsewhere.
     """
@@ -36,6 +38,7 @@ class Case:
     size: tuple[int, int]
     reference: Callable
     layers: dict[str, str]
+    rounding: float = 1.0
     train: bool = True
 
 
@@ -108,6 +111,7 @@ CASES = {
             "aux/score": "aux_classifier.4",
             "head/score": "classifier.4",
         },
+        rounding=10,
     ),
     "deconvnet_vgg16": Case(
         {"width": 0.05, "fc_kernel": 2},
@@ -126,6 +130,7 @@ CASES = {
             "aux/score": "aux.4",
             "head/score": "cls.4",
         },
+        rounding=10,
     ),
 }
 
@@ -190,14 +195,14 @@ def test_logits_and_gradients_are_those_of_pytorch(network, torch):
         for weight, logits in zip(weights, heads, strict=False)
     )
     loss.backward()
-    close(network.logits, heads[0].detach().permute(0, 2, 3, 1), 1e-4)
-    np.testing.assert_allclose(network.value, loss.detach(), rtol=1e-4)
+    close(network.logits, heads[0].detach().permute(0, 2, 3, 1), 1e-4 * case.rounding)
+    np.testing.assert_allclose(network.value, loss.detach(), rtol=1e-4 * case.rounding)
     gradient = flatten_dict(network.gradient, sep="/")
     for path, name in case.layers.items():
         layer = other.get_submodule(name)
         deconvolution = isinstance(layer, torch.nn.ConvTranspose2d)
         order = (2, 3, 0, 1) if deconvolution else (2, 3, 1, 0)
-        close(gradient[f"{path}/kernel"], layer.weight.grad.permute(order), 1e-3)
+        close(gradient[f"{path}/kernel"], layer.weight.grad.permute(order), 1e-3 * case.rounding)
 
 
 def test_eight_devices_are_one(network, mesh):
@@ -211,6 +216,7 @@ def test_eight_devices_are_one(network, mesh):
     value, gradient, logits, changed = step(network.variables, *network.batch)
     assert len(value.sharding.device_set) == 8
     np.testing.assert_allclose(value, network.value, rtol=1e-5)
-    close(logits, network.logits, 1e-5)
-    trees_close(changed, network.changed, 1e-5)
-    trees_close(gradient, network.gradient, 5e-3)  # rounding moves some through a ReLU
+    rounding = network.case.rounding
+    close(logits, network.logits, 1e-5 * rounding)
+    trees_close(changed, network.changed, 1e-5 * rounding)
+    trees_close(gradient, network.gradient, 2e-3 * rounding)  # some is moved through a ReLU

@@ -4,6 +4,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import time
 
@@ -13,6 +14,7 @@ import pytest
 
 from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.training.loop import train
 
 
 def entries(workdir):
@@ -50,6 +52,46 @@ def assert_same_run(killed, finished, config, restored):
     assert {p.name for p in killed.checkpoints.iterdir()} == {
         p.name for p in finished.checkpoints.iterdir()
     }
+
+
+NARROW = {  # networks of seconds; the other fields of `tiny` that they do not have are unset
+    "fcn8s": {"model.fc_channels": 32},
+    "deconvnet": {
+        "model.name": "deconvnet_vgg16",
+        "model.fc_kernel": 1,
+        "model.fc_channels": 32,
+        "model.norm": None,
+        "model.padding": None,
+        "model.dropout": None,
+    },
+    "pspnet": {
+        "model.name": "pspnet_resnet50",
+        "model.fc_channels": None,
+        "model.norm": None,
+        "model.padding": None,
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "network", ["fcn8s", "deconvnet", pytest.param("pspnet", marks=pytest.mark.slow)]
+)
+def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
+    """After a checkpoint, as by kill -9: state, log and scores become those that they were."""
+    fields = {"train.steps": 4, "checkpoint.every_steps": 2, "checkpoint.keep_last": 2}
+    fields |= {"data.scenes_eval": 2, "log.pictures": 0, "eval.every_steps": None}
+    config = tiny(fields | NARROW[network])
+    whole = Workdir(tmp_path / "whole")
+    train(config, whole.path)
+    killed = Workdir(shutil.copytree(whole.path, tmp_path / "killed"))
+    shutil.rmtree(killed.checkpoints / "4")
+    killed.scores.unlink()
+    train(config, killed.path)
+    want, got = (restored(workdir.path, config)[0] for workdir in (whole, killed))
+    assert int(got.step) == 4
+    jax.tree.map(np.testing.assert_array_equal, got, want)
+    assert entries(killed) == entries(whole)
+    assert killed.scores.read_text() == whole.scores.read_text()
 
 
 @pytest.mark.slow
