@@ -102,7 +102,7 @@ def test_first_steps(run, name, words, tmp_path):
         assert first[0] > 1.4 * GUESS * 0.8
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", RECIPES)
 def test_toy_learns(run, name):
     stages = run(name)

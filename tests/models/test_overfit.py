@@ -15,7 +15,7 @@ from jaxseg.data.scenes import Scenes
 from jaxseg.data.voc_folder import VocFolder
 from jaxseg.losses import cross_entropy
 
-pytestmark = pytest.mark.slow
+IN_CI = ("fcn8s_vgg16", "deconvnet_vgg16", "pspnet_resnet50")  # the others: nightly
 
 SIZE, STEPS = (64, 96), 300
 DECONVNET = {"fc_channels": 512, "fc_kernel": 2, "bn_epsilon": 1e-5, "decoder_init": "he"}
@@ -53,14 +53,17 @@ def descend(loss, start, optimizer, steps):
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        ("fcn32s_vgg16", VGG),
-        ("fcn16s_vgg16", VGG),
-        ("fcn8s_vgg16", VGG),
-        ("fcn32s_alexnet", VGG | {"width": 0.25}),
-        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch", "dropout": 0.0}),
-        ("fcn_resnet50", RESNET),
-        ("deconvnet_vgg16", DECONVNET | {"width": 0.25}),
-        ("pspnet_resnet50", RESNET),
+        pytest.param(*case, marks=pytest.mark.slow if case[0] in IN_CI else pytest.mark.nightly)
+        for case in [
+            ("fcn32s_vgg16", VGG),
+            ("fcn16s_vgg16", VGG),
+            ("fcn8s_vgg16", VGG),
+            ("fcn32s_alexnet", VGG | {"width": 0.25}),
+            ("fcn32s_googlenet", {"width": 0.25, "norm": "batch", "dropout": 0.0}),
+            ("fcn_resnet50", RESNET),
+            ("deconvnet_vgg16", DECONVNET | {"width": 0.25}),
+            ("pspnet_resnet50", RESNET),
+        ]
     ],
 )
 def test_overfits_four_photographs(photographs, name, fields):

@@ -177,7 +177,7 @@ def a_moment(workdir, rng, kind):
     return come
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_at_twenty_random_moments(words, process, tiny, restored, tmp_path):
     """Half of them in a save, a quarter in steps, a quarter before the first."""
     finished = Workdir(tmp_path / "finished")
