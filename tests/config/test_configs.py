@@ -27,7 +27,9 @@ def test_none_is_forgotten(repository):
     assert {spec.split(":")[0] for spec in SPECS} == {p.name for p in repository.glob("configs/*")}
 
 
-@pytest.mark.parametrize("spec", SPECS)
+@pytest.mark.parametrize(
+    "spec", [pytest.param(s, marks=pytest.mark.slow if ":" in s else ()) for s in SPECS]
+)
 def test_recipe(spec, repository):
     for _, config in read_stages(str(repository / "configs" / spec)):
         assert config.model.name in list_models()

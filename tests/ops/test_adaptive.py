@@ -65,7 +65,7 @@ def test_values_and_gradient_are_those_of_torch(torch, size, windows, pool, name
     np.testing.assert_allclose(gradient, other.grad.permute(0, 2, 3, 1), atol=1e-5)
 
 
-@pytest.mark.parametrize("extent", [None, [[3, 11], [7, 4]]])
+@pytest.mark.parametrize("extent", [pytest.param(None, marks=pytest.mark.slow), [[3, 11], [7, 4]]])
 def test_several_levels_are_those_of_each_by_itself(extent):
     """The gradient of the map is one sum, with no array of its size for each level."""
     extent = extent if extent is None else jnp.array(extent)

@@ -65,6 +65,7 @@ def test_refusals(finished, tmp_path, capsys, more, part):
     assert "config.json" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_several_runs_stand_side_by_side(finished, tmp_path):
     import shutil
 

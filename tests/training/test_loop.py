@@ -330,6 +330,7 @@ def test_one_device_and_eight_give_the_same_losses(tiny, eight):
     assert one[-1] < one[0] - 0.01
 
 
+@pytest.mark.slow
 def test_state_is_donated_and_replicated(eight):
     steps, _ = eight
     old = jax.tree.leaves(steps.state)
@@ -339,6 +340,7 @@ def test_state_is_donated_and_replicated(eight):
     assert {len(a.sharding.device_set) for a in jax.tree.leaves(steps.state)} == {8}
 
 
+@pytest.mark.slow
 def test_first_bad_step_is_remembered(eight):
     steps, _ = eight
     broken = jax.tree.map(lambda a: jnp.full_like(a, jnp.inf), steps.state.params)
