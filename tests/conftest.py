@@ -68,11 +68,12 @@ def torch():
 
 
 @pytest.fixture
-def other_platforms_form(monkeypatch):
-    """Runs, on the CPU, what GPU and TPU would run."""
-    import jax
+def reference_form():
+    """Runs, on the CPU, what GPU and TPU run."""
+    from jaxseg.ops import implementation
 
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *xs, default, **_: default(*xs))
+    with implementation("reference"):
+        yield
 
 
 @pytest.fixture(scope="session")

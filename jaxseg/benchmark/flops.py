@@ -6,6 +6,8 @@ from typing import Any
 
 import jax
 
+from jaxseg.ops import implementation
+
 _LOOPS = ("scan", "while")  # what leaves one turn of them enters the next
 
 
@@ -14,9 +16,9 @@ def count_flops(function: Callable, *args: Any) -> int:
 
     That is what a device's peak is about, and what papers count; everything else of a network
     (norms, activations, pooling) is 1 % or so. A window that hangs over the edge counts with what
-    lies inside, a loop as often as it runs (XLA's own `cost_analysis` counts one turn of it), and
-    where an operation has a form for each platform, the form of GPU and TPU counts: the number
-    belongs to the network, not to the machine. What a step computes twice (`remat`) counts twice.
+    lies inside, a loop as often as it runs (XLA's own `cost_analysis` counts one turn of it). The
+    reference forms of the ops count: the number belongs to the network, not to the machine. What a
+    step computes twice (`remat`) counts twice.
 
     Args:
       function: of arrays, such as a train step.
@@ -29,7 +31,8 @@ def count_flops(function: Callable, *args: Any) -> int:
     >>> count_flops(jnp.dot, jnp.ones([2, 3]), jnp.ones([3, 5])), 2 * 2 * 3 * 5
     (60, 60)
     """
-    return _count(jax.make_jaxpr(function)(*args).jaxpr)
+    with implementation("reference"):
+        return _count(jax.make_jaxpr(function)(*args).jaxpr)
 
 
 def _count(jaxpr, wanted: Sequence[bool] | None = None) -> int:
@@ -41,11 +44,11 @@ def _count(jaxpr, wanted: Sequence[bool] | None = None) -> int:
         results = [id(v) in needed for v in equation.outvars]
         if equation.effects or any(results):
             needed.update(id(v) for v in equation.invars)
-            total += _count_equation(jaxpr, equation, results)
+            total += _count_equation(equation, results)
     return total
 
 
-def _count_equation(jaxpr, equation, wanted: Sequence[bool]) -> int:
+def _count_equation(equation, wanted: Sequence[bool]) -> int:
     name, params = equation.primitive.name, equation.params
     if name == "dot_general":
         return _dot(equation)
@@ -57,7 +60,7 @@ def _count_equation(jaxpr, equation, wanted: Sequence[bool]) -> int:
         for inner in _programs(value)
     ]
     if name == "cond":
-        return inside[-1] if _chooses_platform(jaxpr, equation.invars[0]) else max(inside)
+        return max(inside)
     return sum(inside) * (params["length"] if name == "scan" else 1)
 
 
@@ -67,13 +70,6 @@ def _programs(value: Any) -> Iterator[Any]:
         item = getattr(item, "jaxpr", item)
         if hasattr(item, "eqns"):
             yield item
-
-
-def _chooses_platform(jaxpr, index) -> bool:
-    """Whether a `cond` is one of `jax.lax.platform_dependent`, whose last branch is the default."""
-    return any(
-        index is v for e in jaxpr.eqns if e.primitive.name == "platform_index" for v in e.outvars
-    )
 
 
 def _dot(equation) -> int:

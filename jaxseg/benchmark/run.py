@@ -19,6 +19,7 @@ from jaxseg.benchmark.measure import (
 from jaxseg.benchmark.peaks import peak_flops
 from jaxseg.config import validate
 from jaxseg.data import Example, Source, open_data
+from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import gather
 from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.evaluator import Evaluator
@@ -67,7 +68,7 @@ def benchmark(
         "batch_size": config.train.batch_size,
         "device": device.device_kind,
         "platform": device.platform,
-        "devices": jax.device_count(),
+        "devices": device_count(),
         "processors": usable_processors(),
         "jax": jax.__version__,
     }
@@ -109,7 +110,7 @@ def _train(config: ml_collections.ConfigDict, source: Source, repeats: int) -> d
 
     flops = _flops_per_image(config, program, batch)
     peak = peak_flops(jax.devices()[0], config.model.dtype)
-    rate = flops * batch_size / (alone["median"] / 1000) / jax.device_count()
+    rate = flops * batch_size / (alone["median"] / 1000) / device_count()
     return {
         "image_size": list(size),
         "parameters": parameters,

@@ -20,6 +20,7 @@ from jaxseg.evaluation.counts import Counts, over_processes
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol
+from jaxseg.ops.dispatch import shared_out
 from jaxseg.utils.atomic import write_atomic
 
 
@@ -78,10 +79,13 @@ class Evaluator:
 
         whole, split = replicated(self._mesh), split_batch(self._mesh)
         self._label = jax.jit(
-            label, static_argnums=2, in_shardings=(whole, split, split), out_shardings=split
+            shared_out(label, self._mesh.size),
+            static_argnums=2,
+            in_shardings=(whole, split, split),
+            out_shardings=split,
         )
         self.count = jax.jit(
-            count,
+            shared_out(count, self._mesh.size),
             in_shardings=(whole, split, split, whole, split),
             out_shardings=whole,
             donate_argnums=3,

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import flax.linen as nn
-import jax
 import ml_collections
 from flax.traverse_util import unflatten_dict
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, set_field, validate
 from jaxseg.data import Source, open_data
+from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import make_mesh, to_every_device
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.run import check_classes, read_run
@@ -65,6 +65,6 @@ def open_run(
         config,
         source,
         model_from_config(config.model, source.info.num_classes),
-        to_every_device(make_mesh(jax.device_count()), variables),
+        to_every_device(make_mesh(device_count()), variables),
         file.step or 0,
     )

@@ -4,7 +4,7 @@ import contextlib
 import json
 import os
 import pathlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +14,7 @@ from jax import export as jax_export
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.network import Network
 from jaxseg.models import normalize
-from jaxseg.ops import convolution
+from jaxseg.ops import implementation
 from jaxseg.utils.paths import given_path
 
 FORMATS = ("stablehlo", "onnx")
@@ -128,7 +128,7 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
         ) from None
     photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
     try:
-        with _cpu_forms():
+        with implementation("reference"):
             model = jax2onnx.to_onnx(program(network, output), [photograph], model_name="jaxseg")
         data = model.SerializeToString()
         onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])  # may refuse it
@@ -139,22 +139,6 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
             "Export it as stablehlo; docs/export.md says which networks can be converted.",
         ) from error
     return data
-
-
-@contextlib.contextmanager
-def _cpu_forms() -> Iterator[None]:
-    """Traces each operation's form for CPUs: ONNX has no choice by platform, and jax2onnx makes
-    mistakes in the other forms (windows over four axes, layouts around additions).
-
-    Except for Winograd's: whoever runs ONNX has convolutions of his own.
-    """
-    choose, pays = jax.lax.platform_dependent, convolution.pays
-    jax.lax.platform_dependent = lambda *arrays, default, cpu=None, **_: (cpu or default)(*arrays)
-    convolution.pays = lambda *_: False
-    try:
-        yield
-    finally:
-        jax.lax.platform_dependent, convolution.pays = choose, pays
 
 
 def _about(network: Network, format: str, output: str, size: tuple[int, int] | None) -> dict:

@@ -9,7 +9,7 @@ Zeros below and to the right of a smaller image would change its logits, and not
   map's size; so do resizes from corner to corner, and thus all upsampled logits.
 
 So the network is told each image's own part of every map (the collection "extents", see
-`jaxseg.nn.layers.tap`), sets the rest to zero, and pools and resizes by that part. The sizes
+`jaxseg.nn.capture.tap`), sets the rest to zero, and pools and resizes by that part. The sizes
 are those of an image that is alone: tracing the network, which compiles nothing, tells them.
 """
 
@@ -24,7 +24,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxseg.models import normalize
 from jaxseg.models.logits import coarse_logits
-from jaxseg.nn.layers import within
+from jaxseg.nn.capture import within
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
 Size = tuple[int, int]

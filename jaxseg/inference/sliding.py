@@ -11,10 +11,12 @@ import numpy as np
 from jax.sharding import Mesh
 
 from jaxseg.data.batches import round_up
+from jaxseg.distributed.devices import local_device_count
 from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Size
 from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
+from jaxseg.ops.dispatch import shared_out
 
 _STRIP_BYTES = 2**28  # of the probabilities that exist at a time
 _WINDOWS = 4  # in a batch, if nobody says how many
@@ -62,7 +64,7 @@ class Sliding:
     ):
         self._model, self._crop, self._base_size = model, tuple(crop), base_size
         self._scales, self._caffe = tuple(scales), fusion == "caffe"
-        devices = jax.local_device_count()
+        devices = local_device_count()
         self._batch_size = batch_size or max(_WINDOWS // devices, 1) * devices
         if self._batch_size % devices:
             raise InputError(
@@ -72,7 +74,7 @@ class Sliding:
         mesh = Mesh(np.array(jax.local_devices()), ("data",))
         self._everywhere, self._split = replicated(mesh), split_batch(mesh)
         self._logits = jax.jit(
-            functools.partial(_window_logits, model, flip),
+            shared_out(functools.partial(_window_logits, model, flip), devices),
             in_shardings=(self._everywhere, self._split),
             out_shardings=self._everywhere,
         )

@@ -1,26 +1,16 @@
-"""The networks, by name."""
+"""The networks, each in a file that reads as its paper; by name in `registry`."""
 
-import functools
-
-import flax.linen as nn
-import jax.numpy as jnp
-import ml_collections
-
-from jaxseg.errors import InputError, nearest
-from jaxseg.models.deconvnet import DeconvNet
-from jaxseg.models.fcn import FCNVGG16
-from jaxseg.models.fcn_alexnet import FCNAlexNet
-from jaxseg.models.fcn_googlenet import FCNGoogLeNet
-from jaxseg.models.fcn_resnet import FCNResNet
+from jaxseg.models.base import SegmentationModel
 from jaxseg.models.features import features
 from jaxseg.models.preprocessing import Preprocessing, normalize
-from jaxseg.models.pspnet import PSPNet
+from jaxseg.models.registry import create_model, list_models, model_from_config
 from jaxseg.models.transplant import transplant
-from jaxseg.nn.layers import Head, field_names
+from jaxseg.nn.heads import Head
 
 __all__ = [
     "Head",
     "Preprocessing",
+    "SegmentationModel",
     "create_model",
     "features",
     "list_models",
@@ -28,84 +18,3 @@ __all__ = [
     "normalize",
     "transplant",
 ]
-
-_MODELS: dict[str, functools.partial] = {
-    "fcn32s_vgg16": functools.partial(FCNVGG16, stride=32),
-    "fcn16s_vgg16": functools.partial(FCNVGG16, stride=16),
-    "fcn8s_vgg16": functools.partial(FCNVGG16, stride=8),
-    "fcn8s_atonce_vgg16": functools.partial(FCNVGG16, stride=8, at_once=True),
-    "fcn32s_alexnet": functools.partial(FCNAlexNet),
-    "fcn32s_googlenet": functools.partial(FCNGoogLeNet),
-    "fcn_resnet50": functools.partial(FCNResNet, depth=50),
-    "fcn_resnet101": functools.partial(FCNResNet, depth=101),
-    "deconvnet_vgg16": functools.partial(DeconvNet),
-    "pspnet_resnet50": functools.partial(PSPNet, depth=50),
-    "pspnet_resnet101": functools.partial(PSPNet, depth=101),
-    "pspnet_resnet152": functools.partial(PSPNet, depth=152),
-    "pspnet_resnet269": functools.partial(PSPNet, depth=269),
-}
-
-
-def list_models() -> list[str]:
-    """The names that `create_model` takes.
-
-    >>> "fcn8s_vgg16" in list_models()
-    True
-    """
-    return list(_MODELS)
-
-
-def create_model(name: str, num_classes: int, **fields) -> nn.Module:
-    """Makes a network; its parameters come from `model.init(rng, images)`.
-
-    Args:
-      name: one of `list_models()`.
-      num_classes: C, at least 2.
-      **fields: the network's own fields, such as `width`, `dtype` (a dtype or its name) or `norm`;
-        what is not given is as published.
-
-    Returns:
-      A `flax.linen.Module`. `model.apply(variables, images)` takes images [N, H, W, 3] float32,
-      RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and gives logits [N, H, W, C]
-      float32.
-
-    Raises:
-      InputError: an unknown name or field, or fewer than two classes.
-
-    >>> create_model("fcn8s_vgg16", num_classes=21, width=0.25).width
-    0.25
-    """
-    if name not in _MODELS:
-        raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
-    make = _MODELS[name]
-    known = field_names(make.func)
-    for field in fields:
-        if field not in known:
-            raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
-    if num_classes < 2:
-        raise InputError(
-            f"num_classes is {num_classes}.", "Give at least 2; background is a class."
-        )
-    if "dtype" in fields:
-        fields["dtype"] = jnp.dtype(fields["dtype"])
-    return make(num_classes=num_classes, **fields)
-
-
-def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
-    """The network that a run's `config.model` describes.
-
-    Args:
-      config: fields of `create_model`; those that are None are left as published.
-      num_classes: how many classes the data set has.
-
-    Raises:
-      InputError: as `create_model`, or `config.num_classes` is below the data set's.
-    """
-    fields = {k: v for k, v in config.items() if v is not None and k not in ("name", "num_classes")}
-    if config.num_classes is not None and config.num_classes != num_classes:
-        raise InputError(
-            f"config.model.num_classes is {config.num_classes}, "
-            f"but the data set has {num_classes} classes.",
-            "Leave it unset to take the data set's.",
-        )
-    return create_model(config.name, num_classes, **fields)

@@ -7,9 +7,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
-from jaxseg.nn.grid import Grid
-from jaxseg.nn.layers import ConvBlock, Head, Score, check_images, in_turn, scaled, tap
+from jaxseg.models.base import SegmentationModel
+from jaxseg.models.preprocessing import CAFFE_VGG
+from jaxseg.nn.alignment import Grid
+from jaxseg.nn.capture import capture
+from jaxseg.nn.convolution import ConvBlock
+from jaxseg.nn.fields import scaled
+from jaxseg.nn.heads import Head, Score
+from jaxseg.nn.sequential import sequential
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
@@ -21,26 +26,26 @@ _BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then a 
 _KERNEL = 63  # of the upsampling: an even one would lie half a pixel off
 
 
-class FCNAlexNet(nn.Module):
+class FCNAlexNet(SegmentationModel):
     """FCN-32s on AlexNet as released: grouped convolutions, pooling before normalisation.
 
-    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
-    size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
-    instead. `features`: pool1, norm1, pool2, norm2, pool5, and `out` of every layer.
+    Images may have any size. `features`: pool1, norm1, pool2, norm2, pool5, and `out` of every
+    layer.
 
     Attributes:
       num_classes: C, at least 2.
       width: multiplies the channels of conv1 to fc7; those of conv1 to conv5 stay even.
       fc_channels: channels of fc6 and fc7, before `width`.
-      norm: None as published, or "batch" for batch norm after every convolution but the scores.
+      norm: None as published, or "batch" for batch norm after every convolution but the logits.
       padding: zeros around the image before conv1. 100 as published, with an fc6 that does not pad.
-        Below 99 that fc6 would leave the image's border without scores, so there fc6 pads by 3 and
+        Below 99 that fc6 would leave the image's border without logits, so there fc6 pads by 3 and
         covers it; 0 is the classifier's own, far cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
         None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, not kept. It
-        saves nothing on small images: most blocks are of one layer.
+      remat: whether a block's activations are computed again in the backward pass, or the name of
+        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`). It saves nothing on
+        small images: most blocks are of one layer.
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 
@@ -51,22 +56,14 @@ class FCNAlexNet(nn.Module):
     padding: int = 100
     dropout: float = 0.5
     normalization: str | None = None
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The normalisation that the weights expect."""
-        return chosen(self.normalization, CAFFE_VGG)
-
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
-        return self.heads(images, train=train)[0].upsampled()
+    published = CAFFE_VGG
 
     @nn.compact
-    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
-        """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
-        check_images(images)
+    def network(self, images: jax.Array, train: bool) -> list[Head]:
+        """conv1 to fc7, then a 1×1 convolution to logits."""
         x, grid, number = images, Grid(), 0
         for convolutions, normalized in _BLOCKS:
             layers = []
@@ -80,11 +77,11 @@ class FCNAlexNet(nn.Module):
                     )
                 )
                 grid = grid.window(kernel, stride, padding)
-            x = in_turn(self, layers, x, train=train, remat=self.remat)
-            x = tap(self, f"pool{number}", max_pool(x, 3, 2, ceil_mode=True))
+            x = sequential(self, layers, x, train=train, remat=self.remat)
+            x = capture(self, f"pool{number}", max_pool(x, 3, 2, ceil_mode=True))
             grid = grid.window(3, 2)
             if normalized:
-                x = tap(self, f"norm{number}", local_response_norm(x))
+                x = capture(self, f"norm{number}", local_response_norm(x))
         hidden = scaled(self.fc_channels, self.width)
         for name, kernel, padding in (("fc6", 6, 0 if self.padding >= 99 else 3), ("fc7", 1, 0)):
             x = self._conv(name, hidden, kernel, padding)()(x, train=train)

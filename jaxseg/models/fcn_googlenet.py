@@ -1,8 +1,8 @@
 """FCN on GoogLeNet (Long et al. 2015, section 4.1; Szegedy et al. 2015), never released.
 
-The trunk is the classifier's as Caffe has it (bvlc_googlenet) up to inception 5b, without average
-pooling and auxiliary classifiers. The paper leaves open how image and scores are aligned; with
-conv1's own padding of 3, a kernel of 63 lies on whole pixels.
+The backbone is Caffe's classifier (bvlc_googlenet) up to inception 5b, without average pooling and
+auxiliary classifiers. The paper leaves open how image and logits are aligned; with conv1's own
+padding of 3, a kernel of 63 lies on whole pixels.
 """
 
 import functools
@@ -12,18 +12,14 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.preprocessing import CAFFE_VGG, Preprocessing, chosen
-from jaxseg.nn.grid import Grid
-from jaxseg.nn.layers import (
-    ConvBlock,
-    Head,
-    Score,
-    applied,
-    check_images,
-    in_turn,
-    scaled,
-    tap,
-)
+from jaxseg.models.base import SegmentationModel
+from jaxseg.models.preprocessing import CAFFE_VGG
+from jaxseg.nn.alignment import Grid
+from jaxseg.nn.capture import capture
+from jaxseg.nn.convolution import ConvBlock
+from jaxseg.nn.fields import scaled
+from jaxseg.nn.heads import Head, Score
+from jaxseg.nn.sequential import function_layer, sequential
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
@@ -41,23 +37,22 @@ _INCEPTIONS = (  # channels: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, project
 _KERNEL = 63  # of the upsampling
 
 
-class FCNGoogLeNet(nn.Module):
+class FCNGoogLeNet(SegmentationModel):
     """FCN-32s on GoogLeNet: inception modules with local response normalisation.
 
-    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of at
-    least 31×31, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse
-    `Head` instead. `features`: pool1, norm1, norm2, pool2 to pool4, inception_3a to inception_5b
-    (`joined`), and `out` of every layer.
+    Images have at least 31×31 pixels. `features`: pool1, norm1, norm2, pool2 to pool4, inception_3a
+    to inception_5b (`joined`), and `out` of every layer.
 
     Attributes:
       num_classes: C, at least 2.
       width: multiplies the channels of every hidden layer.
-      norm: None as published, or "batch" for batch norm after every convolution but the scores.
-      dropout: rate before the scores in training.
+      norm: None as published, or "batch" for batch norm after every convolution but the logits.
+      dropout: rate before the logits in training.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
         None for that of the released ones.
       remat: whether the activations of an inception, and of the layers up to each of the first two
-        poolings, are computed again in the backward pass, not kept.
+        poolings, are computed again in the backward pass, not kept; or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 
@@ -66,24 +61,16 @@ class FCNGoogLeNet(nn.Module):
     norm: str | None = None
     dropout: float = 0.4
     normalization: str | None = None
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The normalisation that the weights expect."""
-        return chosen(self.normalization, CAFFE_VGG)
-
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
-        return self.heads(images, train=train)[0].upsampled()
+    published = CAFFE_VGG
 
     @nn.compact
-    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
-        """The coarse scores, and the cropped deconvolution that brings them to the image's size."""
-        check_images(images)
+    def network(self, images: jax.Array, train: bool) -> list[Head]:
+        """conv1 to inception 5b, then a 1×1 convolution to logits."""
         grid = Grid().window(7, 2, 3)
-        run = functools.partial(in_turn, self, train=train, remat=self.remat)
+        run = functools.partial(sequential, self, train=train, remat=self.remat)
         x = run([self._conv("conv1", 64, 7, 3, strides=2), _pool(1)], images)
         grid = grid.window(3, 2)
         reduce, conv = self._conv("conv2_reduce", 64, 1, 0), self._conv("conv2", 192, 3, 1)
@@ -119,11 +106,11 @@ class FCNGoogLeNet(nn.Module):
 
 def _pool(number):
     pool = functools.partial(max_pool, window=3, strides=2, ceil_mode=True)
-    return applied(f"pool{number}", pool)
+    return function_layer(f"pool{number}", pool)
 
 
 def _norm(number):
-    return applied(f"norm{number}", local_response_norm)
+    return function_layer(f"norm{number}", local_response_norm)
 
 
 class Inception(nn.Module):
@@ -151,4 +138,4 @@ class Inception(nn.Module):
             ),
             conv(projection, 1, 0, name="pool_proj")(max_pool(x, 3, 1, 1), train=train),
         ]
-        return tap(self, "joined", jnp.concatenate(branches, axis=-1))
+        return capture(self, "joined", jnp.concatenate(branches, axis=-1))

@@ -10,43 +10,42 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.models.preprocessing import IMAGENET, Preprocessing, chosen
+from jaxseg.models.base import SegmentationModel
+from jaxseg.models.preprocessing import IMAGENET
 from jaxseg.models.resnet import ResNet
-from jaxseg.nn.layers import Head, ScoreHead, check_images
+from jaxseg.nn.heads import Head, ScoreHead
 from jaxseg.ops.upsampling import align_corners, half_pixel
 
 
-class FCNResNet(nn.Module):
-    """torchvision's FCN: a head on the trunk's last stage, resized to the image.
+class FCNResNet(SegmentationModel):
+    """torchvision's FCN: a head on the backbone's last stage, resized to the image.
 
     mmsegmentation's has `stem="v1c"`, `head_convs=2` and `concat_input=True`, and where it was
     trained on crops of 769×769, `align_corners=True`. Its FCN-D6 also has `output_stride=16` and
     `head_dilation=6`.
 
-    `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised, of any
-    size, and gives logits [N, H, W, num_classes] float32. `method="heads"` gives the coarse `Head`
-    instead, and with `train=True` the auxiliary one after it.
+    Images may have any size.
 
     Attributes:
       num_classes: C, at least 2.
-      depth: of the trunk, as in `ResNet`: 50, 101, 152 or 269.
+      depth: of the backbone: 18, 34, 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
-      output_stride: 8, 16 or 32 pixels of the image to a cell of the scores.
+      output_stride: 8, 16 or 32 pixels of the image to a cell of the logits.
       stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: as in `ResNet`.
       head_convs: 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
-      concat_input: whether the head joins the trunk's last stage to what they make of it, and has
-        one more 3×3 convolution of both.
+      concat_input: whether one more 3×3 convolution of the head sees the backbone's last stage
+        joined with what the others make of it.
       head_dilation: of the 3×3 convolutions of both heads, but of that last one.
-      align_corners: whether the scores are resized from corner to corner, or take pixels as
-        squares.
-      aux_weight: what the auxiliary head's loss counts.
-      dropout: rate before each head's scores in training.
+      align_corners: whether the logits are resized from corner to corner, or pixels are squares.
+      aux_weight: weight of the auxiliary head's loss.
+      dropout: rate before each head's logits in training.
       dropout_mode: "element" or "channel": what is dropped as one.
-      bn_momentum: what batch norm keeps of its running statistics at each step.
+      bn_momentum: momentum of batch norm's running statistics.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
         None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, not kept.
+      remat: whether a block's activations are computed again in the backward pass, or the name of
+        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 
@@ -65,23 +64,15 @@ class FCNResNet(nn.Module):
     dropout_mode: str = "element"
     bn_momentum: float = 0.9
     normalization: str | None = None
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
-    @property
-    def preprocessing(self) -> Preprocessing:
-        """The normalisation that the weights expect."""
-        return chosen(self.normalization, IMAGENET)
-
-    def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
-        """Logits at the image's resolution, [N, H, W, num_classes] float32."""
-        return self.heads(images, train=train)[0].upsampled()
+    published = IMAGENET
 
     @nn.compact
-    def heads(self, images: jax.Array, *, train: bool = False) -> list[Head]:
-        """The coarse scores, in training the auxiliary ones too, and their resize to the image."""
-        check_images(images)
-        trunk = ResNet(
+    def network(self, images: jax.Array, train: bool) -> list[Head]:
+        """A ResNet, a convolution to logits, and the auxiliary head."""
+        *_, stage3, stage4 = ResNet(
             self.depth,
             stem=self.stem,
             output_stride=self.output_stride,
@@ -92,26 +83,25 @@ class FCNResNet(nn.Module):
             remat=self.remat,
             dtype=self.dtype,
             name="backbone",
-        )
-        *_, middle, last = trunk(images, train=train)
-        resize = align_corners if self.align_corners else half_pixel
-
-        def head(name, x, weight, convs=1, concat_input=False):
-            scores = ScoreHead(
-                self.num_classes,
-                x.shape[-1] // 4,
-                self.dropout,
-                self.dropout_mode,
-                self.bn_momentum,
-                self.dtype,
-                convs,
-                concat_input,
-                self.head_dilation,
-                name=name,
-            )(x, train=train)
-            return Head(scores, resize(scores.shape[1:3], images.shape[1:3]), weight)
-
-        heads = [head("head", last, 1.0, self.head_convs, self.concat_input)]
+        )(images, train=train)
+        longer = {"convs": self.head_convs, "concat_input": self.concat_input}
+        heads = [self._head("head", stage4, 1.0, images, train, **longer)]
         if train or self.is_initializing():
-            heads.append(head("aux", middle, self.aux_weight))
-        return heads if train else heads[:1]
+            heads.append(self._head("aux", stage3, self.aux_weight, images, train))
+        return heads
+
+    def _head(self, name, x, weight, images, train, **longer) -> Head:
+        """3×3 convolutions and a 1×1 convolution to logits, and their resize to the image."""
+        logits = ScoreHead(
+            self.num_classes,
+            x.shape[-1] // 4,
+            self.dropout,
+            self.dropout_mode,
+            self.bn_momentum,
+            self.dtype,
+            dilation=self.head_dilation,
+            name=name,
+            **longer,
+        )(x, train=train)
+        resize = align_corners if self.align_corners else half_pixel
+        return Head(logits, resize(logits.shape[1:3], images.shape[1:3]), weight)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.nn.layers import check_choice
+from jaxseg.nn.fields import check_choice
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +21,7 @@ CAFFE_VGG = Preprocessing(mean=(122.67891434, 116.66876762, 104.00698793))
 """RGB minus the ILSVRC mean, unscaled: the released FCN and DeconvNet (which store it as BGR)."""
 
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
-"""The mean and deviation of torchvision's networks, and of semseg's PSPNet."""
+"""The mean and std of torchvision's networks, and of semseg's PSPNet."""
 
 CAFFE_PSPNET = Preprocessing(mean=(123.68, 116.779, 103.939))
 """RGB minus the ILSVRC mean, unscaled: the released Caffe PSPNet (which takes it as BGR)."""

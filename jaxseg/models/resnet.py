@@ -1,16 +1,22 @@
-"""ResNet (He et al. 2016), its last strides made dilation: the trunk of PSPNet and fcn_resnet."""
+"""ResNet (He et al. 2016), its last strides made dilation: the backbone of PSPNet and FCN."""
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from jaxseg.nn.layers import ConvNorm, check_choice, in_turn, relu, scaled, tap
+from jaxseg.errors import InputError
+from jaxseg.nn.capture import capture
+from jaxseg.nn.convolution import ConvNorm, relu
+from jaxseg.nn.fields import check_choice, scaled
+from jaxseg.nn.sequential import sequential
 from jaxseg.ops.pooling import max_pool
 
-BLOCKS = {  # depth: blocks of each stage
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # depth: `BasicBlock`s of each stage
+BLOCKS = {  # depth: `Bottleneck`s of each stage
     14: (1, 1, 1, 1),  # this and the next are of no paper: to try things out on a laptop
     26: (2, 2, 2, 2),
     50: (3, 4, 6, 3),
@@ -30,6 +36,39 @@ _STEMS = {  # kernel, stride and channels of each convolution before the max poo
 }
 
 
+class BasicBlock(nn.Module):
+    """Two 3×3 convolutions beside a shortcut (ResNet paper, figure 5, left): ResNet-18 and 34.
+
+    The second convolution is not dilated (mmsegmentation). The shortcut is a 1×1 convolution where
+    the block changes the size of its input.
+
+    Attributes:
+      planes: channels of both convolutions.
+      strides: of the block.
+      dilation: of the first convolution.
+      bn_momentum: of batch norm.
+      dtype: of the computation.
+    """
+
+    planes: int
+    strides: int = 1
+    dilation: int = 1
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """[N, h, w, C] to [N, h', w', planes]."""
+        conv = functools.partial(ConvNorm, bn_momentum=self.bn_momentum, dtype=self.dtype)
+        first = conv(self.planes, 3, self.strides, self.dilation, name="conv1")
+        y = first(x, train=train)
+        y = conv(self.planes, 3, relu=False, name="conv2")(y, train=train)
+        if self.strides > 1 or x.shape[-1] != self.planes:
+            project = conv(self.planes, 1, self.strides, relu=False, name="project")
+            x = project(x, train=train)
+        return capture(self, "out", relu(x + y))
+
+
 class Bottleneck(nn.Module):
     """1×1, 3×3 and 1×1 convolution beside a shortcut (ResNet paper, figure 5, right).
 
@@ -39,7 +78,7 @@ class Bottleneck(nn.Module):
       dilation: of the 3×3 convolution.
       project: whether the shortcut is a 1×1 convolution, or leaves its input as it is.
       stride_on: "1x1" (the first convolution strides) or "3x3" (the second does).
-      bn_momentum: what batch norm keeps of its running statistics at each step.
+      bn_momentum: of batch norm.
       dtype: of the computation.
     """
 
@@ -65,35 +104,38 @@ class Bottleneck(nn.Module):
         if self.project:
             project = conv("project", 4 * self.planes, strides=self.strides, relu=False)
             x = project(x, train=train)
-        return tap(self, "out", relu(x + y))
+        return capture(self, "out", relu(x + y))
 
 
 class ResNet(nn.Module):
-    """The trunk, from the image to the output of its fourth stage.
+    """The backbone, from the image to the output of its fourth stage.
 
     Attributes:
-      depth: 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
+      depth: 18, 34, 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
       stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet), "v1c" (32, 32 and 64
         channels: mmsegmentation) or "7x7" (one of 64, as in the paper: torchvision).
       output_stride: 8, 16 or 32. A stage that would stride beyond it dilates instead.
+      dilations: of the four stages, which then all stride as in the paper (mmsegmentation's D32: 1,
+        1, 2 and 4); None for those that `output_stride` asks for.
       dilate_first: whether the first block of such a stage has the dilation of that stage (PSPNet,
         section 3.1) or still the one of the stage before it (torchvision, mmsegmentation).
       stride_on: the convolution that strides in a stage's first block, "1x1" (Caffe's PSPNet) or
         "3x3" (semseg, torchvision).
       width: multiplies all channels.
-      bn_momentum: what batch norm keeps of its running statistics at each step.
-      remat: whether a block's activations are computed again in the backward pass, not kept.
+      bn_momentum: of batch norm.
+      remat: what a block keeps for the backward pass (see `jaxseg.nn.sequential`).
       dtype: of the computation; parameters and statistics are float32.
     """
 
     depth: int = 50
     stem: str = "deep"
     output_stride: int = 8
+    dilations: tuple[int, ...] | None = None
     dilate_first: bool = True
     stride_on: str = "3x3"
     width: float = 1.0
     bn_momentum: float = 0.9
-    remat: bool = False
+    remat: bool | str = False
     dtype: Any = jnp.float32
 
     @nn.compact
@@ -105,7 +147,7 @@ class ResNet(nn.Module):
         Raises:
           InputError: a field with another value than those above.
         """
-        check_choice("depth", self.depth, BLOCKS)
+        check_choice("depth", self.depth, (*BASIC_BLOCKS, *BLOCKS))
         check_choice("stem", self.stem, _STEMS)
         check_choice("output_stride", self.output_stride, (8, 16, 32))
         check_choice("stride_on", self.stride_on, ("1x1", "3x3"))
@@ -119,27 +161,44 @@ class ResNet(nn.Module):
                 dtype=self.dtype,
                 name=f"conv{i}",
             )(x, train=train)
-        x = tap(self, "stem", x)
-        x = tap(self, "pool", max_pool(x, 3, 2, 1))
+        x = capture(self, "stem", x)
+        x = capture(self, "pool", max_pool(x, 3, 2, 1))
 
+        stages, before = [], 1
+        for stage, (blocks, strides, dilation) in enumerate(self._stages(), 1):
+            for i in range(1, blocks + 1):
+                block = self._block(
+                    f"layer{stage}_block{i}",
+                    scaled(64 * 2 ** (stage - 1), self.width),
+                    strides=strides if i == 1 else 1,
+                    dilation=before if i == 1 and not self.dilate_first else dilation,
+                    first=i == 1,
+                )
+                x = sequential(self, [block], x, train=train, remat=self.remat)
+            stages.append(capture(self, f"layer{stage}", x))
+            before = dilation
+        return stages
+
+    def _stages(self) -> list[tuple[int, int, int]]:
+        """Blocks, stride and dilation of each stage."""
+        blocks = BASIC_BLOCKS.get(self.depth) or BLOCKS[self.depth]
+        if self.dilations is not None:
+            if len(self.dilations) != 4 or min(self.dilations) < 1:
+                raise InputError(f"dilations is {self.dilations}.", "Give four, each 1 or more.")
+            return list(zip(blocks, (1, 2, 2, 2), self.dilations, strict=True))
         stages, total, dilation = [], 4, 1
-        for stage, blocks in enumerate(BLOCKS[self.depth], 1):
-            strides, before = 1 if stage == 1 else 2, dilation
+        for count, strides in zip(blocks, (1, 2, 2, 2), strict=True):
             if total * strides > self.output_stride:
                 dilation, strides = dilation * strides, 1
             total *= strides
-            for i in range(1, blocks + 1):
-                block = functools.partial(
-                    Bottleneck,
-                    scaled(64 * 2 ** (stage - 1), self.width),
-                    strides if i == 1 else 1,
-                    before if i == 1 and not self.dilate_first else dilation,
-                    i == 1,
-                    self.stride_on,
-                    self.bn_momentum,
-                    self.dtype,
-                    name=f"layer{stage}_block{i}",
-                )
-                x = in_turn(self, [block], x, train=train, remat=self.remat)
-            stages.append(tap(self, f"layer{stage}", x))
+            stages.append((count, strides, dilation))
         return stages
+
+    def _block(self, name, planes, *, strides, dilation, first) -> Callable:
+        """The constructor of a block."""
+        how = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
+        if self.depth in BASIC_BLOCKS:
+            return functools.partial(BasicBlock, planes, strides, dilation, **how)
+        return functools.partial(
+            Bottleneck, planes, strides, dilation, first, self.stride_on, **how
+        )

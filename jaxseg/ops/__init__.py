@@ -1,6 +1,10 @@
-"""Pure array functions that the networks are made of; jax only, usable from anyone's code."""
+"""Array functions that the networks are made of: pure, on jax alone.
 
-from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
+`implementation` forces the form that they run in.
+"""
+
+from jaxseg.ops.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.dispatch import implementation
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool, max_pool_with_argmax
 from jaxseg.ops.unpooling import max_unpool
@@ -19,6 +23,7 @@ __all__ = [
     "align_corners",
     "bilinear_deconv",
     "half_pixel",
+    "implementation",
     "local_response_norm",
     "max_pool",
     "max_pool_with_argmax",

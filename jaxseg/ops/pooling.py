@@ -1,12 +1,15 @@
 """Max pooling as Caffe and PyTorch define it: padding never wins, ties go to the first."""
 
 import itertools
+import operator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from jaxseg.errors import InputError
+from jaxseg.ops.dispatch import dispatch
 
 Pair = int | tuple[int, int]
 
@@ -18,9 +21,9 @@ def max_pool(
 
     Args:
       x: [N, H, W, C], floating point.
-      window: rows and columns of a window.
-      strides: steps between windows.
-      padding: rows and columns of minus infinity put at each side.
+      window: rows and columns of a window, one number for both or a pair; so for the next two.
+      strides: step from one window to the next.
+      padding: rows and columns of minus infinity at each side.
       ceil_mode: whether the output size is rounded up (Caffe; the last window may hang over the
         edge, but never starts outside the padded input) or down.
 
@@ -44,10 +47,8 @@ def max_pool(
             ((0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)),
         )
 
-    # On CPU the gradient of reduce_window is many times slower than that of comparing slices.
-    return lax.platform_dependent(
-        x, cpu=lambda x: _pool(x, rows, columns)[0], default=reduce_window
-    )
+    # On a CPU the gradient of reduce_window is many times slower than that of comparing slices.
+    return dispatch(x, reference=reduce_window, cpu=lambda x: _pool(x, rows, columns)[0])
 
 
 def max_pool_with_argmax(
@@ -71,6 +72,25 @@ def max_pool_with_argmax(
     (3.0, 1)
     """
     return _pool(x, *_geometry(x, window, strides, padding, ceil_mode))
+
+
+def pair(value: Pair) -> tuple[int, int]:
+    """`value` for rows and columns.
+
+    Raises:
+      InputError: neither a whole number nor two.
+
+    >>> pair(2), pair([3, 1])
+    ((2, 2), (3, 1))
+    """
+    try:
+        rows, columns = (value, value) if np.ndim(value) == 0 else value
+        return operator.index(rows), operator.index(columns)
+    except (TypeError, ValueError):
+        raise InputError(
+            f"{value!r} is neither a number of rows and columns nor a pair of them.",
+            "Give a whole number, or two: (rows, columns).",
+        ) from None
 
 
 class _Axis:
@@ -104,13 +124,13 @@ def _geometry(x, window, strides, padding, ceil_mode) -> tuple[_Axis, _Axis]:
         raise InputError(
             f"Pooling got {x.dtype} of shape {x.shape}.", "Give [N, H, W, C], floating point."
         )
-    k, s, p = ((v, v) if isinstance(v, int) else v for v in (window, strides, padding))
+    k, s, p = map(pair, (window, strides, padding))
     rows, columns = (_Axis(x.shape[1 + i], k[i], s[i], p[i], ceil_mode) for i in (0, 1))
     return rows, columns
 
 
 def _pool(x, rows: _Axis, columns: _Axis):
-    """Compares one strided slice for each place in the window; the first of equals stays."""
+    """Maxima and their indices: compares one strided slice for each place in the window."""
     around = (
         (0, 0, 0),
         (rows.before, rows.after, 0),
@@ -122,7 +142,7 @@ def _pool(x, rows: _Axis, columns: _Axis):
     top, left = rows.starts(1, shape), columns.starts(2, shape)
     can_miss = bool(rows.before or columns.before)  # whether a window's first place may be padding
 
-    def tap(dy, dx):
+    def place(dy, dx):
         last = (dy + (rows.out - 1) * rows.stride, dx + (columns.out - 1) * columns.stride)
         return lax.slice(
             padded,
@@ -135,10 +155,10 @@ def _pool(x, rows: _Axis, columns: _Axis):
         return (top + dy) * columns.size + left + dx
 
     places = list(itertools.product(range(rows.window), range(columns.window)))
-    best, where = tap(*places[0]), index(*places[0])
+    best, where = place(*places[0]), index(*places[0])
     found = (top >= 0) & (left >= 0)
     for dy, dx in places[1:]:
-        value = tap(dy, dx)
+        value = place(dy, dx)
         better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
         if can_miss:  # the first place in the image wins over padding even with minus infinity
             inside = (top + dy >= 0) & (left + dx >= 0)

@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.errors import InputError
+from jaxseg.ops.pooling import Pair, pair
 
 
 def max_unpool(
-    values: jax.Array, indices: jax.Array, size: tuple[int, int], *, in_place: bool | None = None
+    values: jax.Array, indices: jax.Array, size: Pair, *, in_place: bool | None = None
 ) -> jax.Array:
     """Puts each value where its index says, in planes of zeros (DeconvNet, section 3.2.1).
 
@@ -30,7 +31,8 @@ def max_unpool(
       indices: [N, h, w, C] integers, `y * W + x` inside a plane (Caffe's pooling mask, PyTorch's
         `return_indices`). Where they are known, as outside `jit`, one outside of the plane is an
         error; under `jit` its value is dropped.
-      size: (H, W) of the result: of what was pooled, which h and w do not tell where it was odd.
+      size: (H, W) of the result, one number for both or a pair: the size of what was pooled, which
+        h and w do not tell where it was odd.
       in_place: None to look at the indices; True where `max_pool_with_argmax(x, 2, 2)`, with or
         without `ceil_mode`, has made them for an `x` of this size (a value with another index is
         dropped); False for the scatter.
@@ -46,7 +48,7 @@ def max_unpool(
     >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()
     [[0.0, 0.0, 0.0], [7.0, 0.0, 0.0]]
     """
-    size = (size[0], size[1])
+    size = pair(size)
     _check(values, indices, size)
     indices = indices.astype(jnp.int32)
     fits = all(2 * n - 1 <= m <= 2 * n + 1 for n, m in zip(values.shape[1:3], size, strict=True))
@@ -99,72 +101,70 @@ def _all_in_place(indices, size):
     return ((row // 2 == rows) & (column // 2 == columns) & (row < size[0])).all()
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _scatter(values, indices, size):
     """Any indices: for each place the last value that names it, found by a segment maximum."""
     n, h, w, c = values.shape
     order = jnp.arange(h * w, dtype=jnp.int32)
-    indices = jnp.where(indices < 0, size[0] * size[1], indices)  # no segment: dropped
 
     def plane(values, indices):
         """[h * w], [h * w] to [H * W]."""
         last = jax.ops.segment_max(order, indices, num_segments=size[0] * size[1])
         return jnp.where(last >= 0, values[jnp.maximum(last, 0)], 0)
 
-    planes = jax.vmap(jax.vmap(plane, in_axes=1, out_axes=1))  # over images, over channels
-    out = planes(values.reshape(n, h * w, c), indices.reshape(n, h * w, c))
+    return _planes(plane, values, indices, size)
+
+
+@_scatter.defjvp
+def _scatter_jvp(size, primals, tangents):
+    """Each value moves the place that its index names: transposed, that is a gather."""
+    (values, indices), dvalues = primals, tangents[0]
+
+    def plane(dvalues, indices):
+        return jax.ops.segment_sum(dvalues, indices, num_segments=size[0] * size[1])
+
+    return _scatter(values, indices, size), _planes(plane, dvalues, indices, size)
+
+
+def _planes(plane, values, indices, size):
+    """Applies `plane` to each image and channel."""
+    n, h, w, c = values.shape
+    indices = jnp.where(indices < 0, size[0] * size[1], indices)  # no segment: dropped
+    each = jax.vmap(jax.vmap(plane, in_axes=1, out_axes=1))
+    out = each(values.reshape(n, h * w, c), indices.reshape(n, h * w, c))
     return out.reshape(n, *size, c)
 
 
-def _scatter_forward(values, indices, size):
-    return _scatter(values, indices, size), indices
-
-
-def _scatter_backward(size, indices, dy):
-    n, h, w, c = indices.shape
-    places = size[0] * size[1]
-    flat = jnp.where(indices < 0, places, indices).reshape(n, h * w, c)
-    got = jnp.take_along_axis(dy.reshape(n, places, c), flat, axis=1, mode="fill", fill_value=0)
-    return got.reshape(indices.shape), None
-
-
-_scatter.defvjp(_scatter_forward, _scatter_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _select(values, indices, size):
     """Indices in their own 2×2 windows: each place of a window asks whether it is the one."""
-    n, h, w, c = values.shape
     inside = _inside(indices, size)[:, :, None, :, None, :]
     places = jnp.array([[0, 1], [size[1], size[1] + 1]], jnp.int32).reshape(1, 1, 2, 1, 2, 1)
-    out = jnp.where(inside == places, values[:, :, None, :, None, :], 0)
-    out = out.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
-    missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]
-    if missing == [(0, 0), (0, 0)]:
-        return out
-    return jnp.pad(out, [(0, 0), *missing, (0, 0)])
+    return _joined(jnp.where(inside == places, values[:, :, None, :, None, :], 0), size)
+
+
+@_select.defjvp
+def _select_jvp(size, primals, tangents):
+    """The same place by place: transposed, that is four comparisons, and no sum over windows."""
+    (values, indices), dvalues = primals, tangents[0]
+    inside = _inside(indices, size)
+    rows = [
+        jnp.stack([jnp.where(inside == i * size[1] + j, dvalues, 0) for j in (0, 1)], axis=3)
+        for i in (0, 1)
+    ]
+    return _select(values, indices, size), _joined(jnp.stack(rows, axis=2), size)
 
 
 def _inside(indices, size):
-    """Each index, counted from its window's first place."""
+    """Each index, counted from the first place of its window."""
     rows = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 1)
     columns = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 2)
     return indices - (2 * rows * size[1] + 2 * columns)
 
 
-def _select_forward(values, indices, size):
-    return _select(values, indices, size), indices
-
-
-def _select_backward(size, indices, dy):
-    n, h, w, c = indices.shape
-    dy = dy[:, : 2 * h, : 2 * w]
-    missing = [(0, 2 * m - k) for m, k in zip((h, w), dy.shape[1:3], strict=True)]
-    windows = jnp.pad(dy, [(0, 0), *missing, (0, 0)]).reshape(n, h, 2, w, 2, c)
-    inside, total = _inside(indices, size), jnp.zeros(indices.shape, dy.dtype)
-    for i, j in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        total = jnp.where(inside == i * size[1] + j, windows[:, :, i, :, j], total)
-    return total, None
-
-
-_select.defvjp(_select_forward, _select_backward)
+def _joined(windows, size):
+    """[N, h, 2, w, 2, C] to [N, *size, C], cut or filled up with zeros."""
+    n, h, _, w, _, c = windows.shape
+    out = windows.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
+    missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]
+    return out if missing == [(0, 0), (0, 0)] else jnp.pad(out, [(0, 0), *missing, (0, 0)])

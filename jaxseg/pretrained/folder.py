@@ -26,7 +26,7 @@ from jaxseg.data import DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
-from jaxseg.nn.layers import field_names
+from jaxseg.nn.fields import field_names
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import StoredArrays
 from jaxseg.pretrained.tensor_file import TensorFile

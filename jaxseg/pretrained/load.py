@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.errors import InputError, nearest
-from jaxseg.nn.layers import check_choice
+from jaxseg.nn.fields import check_choice
 from jaxseg.pretrained.converters.registry import SOURCES
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.read import read_weights

@@ -11,6 +11,7 @@ from PIL import Image
 
 from jaxseg import __version__
 from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.distributed.devices import devices_in_words
 from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.report.charts import Series, line_chart
 from jaxseg.report.document import check_place, data_url, document, write_page
@@ -104,12 +105,11 @@ def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
         "</section>"
         for title, part in sections.items()
     )
-    devices = f"{jax.device_count()} device{'s' if jax.device_count() > 1 else ''}"
     body = (
         f'<header><h1>{html.escape(title)}</h1><p class="lead">{html.escape(split)}</p>'
         f'<nav aria-label="Sections">{links}</nav></header><main>{parts}</main>'
-        f"<footer>jaxseg {__version__}, jax {jax.__version__}, {devices} of kind "
-        f"{html.escape(jax.devices()[0].device_kind)}</footer>"
+        f"<footer>jaxseg {__version__}, jax {jax.__version__}, "
+        f"{html.escape(devices_in_words())}</footer>"
     )
     style, script = ((_HERE / name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     return document(title, style, body, script)

@@ -13,6 +13,7 @@ from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import save_config, validate
 from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes
+from jaxseg.distributed.devices import devices_in_words
 from jaxseg.distributed.mesh import gather
 from jaxseg.distributed.multihost import agree, failing_together, wait_for_others
 from jaxseg.errors import InputError, Stopped
@@ -98,7 +99,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     progress.say(
         f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
         f"{len(eval_source)} evaluation images, "
-        f"{jax.device_count()} device(s) of kind {jax.default_backend()}"
+        f"{devices_in_words()}"
     )
     if jax.config.jax_compilation_cache_dir:
         progress.say(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")

@@ -10,6 +10,7 @@ import jax
 import ml_collections
 
 from jaxseg.data import Augment, Batch, Skipped, Source, batch_shapes, train_batches
+from jaxseg.distributed.devices import on_cpu
 from jaxseg.distributed.mesh import (
     make_mesh,
     replicated,
@@ -20,6 +21,7 @@ from jaxseg.distributed.mesh import (
     with_whole_parameters,
 )
 from jaxseg.models import model_from_config
+from jaxseg.ops.dispatch import shared_out
 from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
 
@@ -81,7 +83,7 @@ class Program:
         )
         split = split_batch(self.mesh)
         self.step = jax.jit(
-            with_whole_parameters(step, self.mesh),
+            shared_out(with_whole_parameters(step, self.mesh), self.mesh.size),
             in_shardings=(self.placed, split, split),
             out_shardings=(self.placed, replicated(self.mesh)),
             donate_argnums=0,
@@ -94,7 +96,7 @@ class Program:
     def initial_state(self) -> TrainState:
         """The state at step 0, of random numbers."""
         # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
-        quick = {"xla_backend_optimization_level": 1} if jax.default_backend() == "cpu" else None
+        quick = {"xla_backend_optimization_level": 1} if on_cpu() else None
         return jax.jit(self._create, out_shardings=self.placed, compiler_options=quick)()
 
     def state_from(self, variables: dict[str, Any]) -> TrainState:

@@ -16,7 +16,7 @@ from jaxseg.losses.inputs import checked_weights
 from jaxseg.metrics import coarse_confusion
 from jaxseg.models import normalize
 from jaxseg.models.logits import coarse_logits
-from jaxseg.ops.square_sum import square_sum
+from jaxseg.ops.sums import square_sum
 from jaxseg.training.optimizers import parameter_name
 
 

@@ -13,7 +13,7 @@ from jaxseg.data import DataInfo, Example
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.inference import protocol
 from jaxseg.inference.padding import Layouts, padded_heads
-from jaxseg.ops.adaptive import adaptive_avg_pool, adaptive_max_pool
+from jaxseg.ops.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool
 from jaxseg.ops.upsampling import resize_bilinear
 
 C = 4

@@ -9,7 +9,7 @@ from base import ModelTests, close, images, randomized
 from jaxseg import create_model
 from jaxseg.errors import InputError
 from jaxseg.models.deconvnet import DeconvNet
-from jaxseg.nn.layers import ConvBlock
+from jaxseg.nn.convolution import ConvBlock
 from jaxseg.ops import max_unpool
 from jaxseg.ops.deconvolution import deconv2d
 

@@ -10,8 +10,8 @@ from jaxseg import create_model
 from jaxseg.errors import InputError
 from jaxseg.losses import cross_entropy
 from jaxseg.models.fcn import FCNVGG16
-from jaxseg.nn.grid import Grid
-from jaxseg.nn.layers import ConvBlock
+from jaxseg.nn.alignment import Grid
+from jaxseg.nn.convolution import ConvBlock
 
 narrow = functools.partial(create_model, "fcn8s_vgg16", num_classes=5, width=0.05)
 

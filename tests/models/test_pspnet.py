@@ -14,7 +14,8 @@ from jaxseg.models import model_from_config
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.models.resnet import ResNet
-from jaxseg.nn.layers import ConvNorm, ScoreHead
+from jaxseg.nn.convolution import ConvNorm
+from jaxseg.nn.heads import ScoreHead
 
 pytestmark = pytest.mark.slow
 

@@ -1,18 +1,17 @@
 """FCN's border, of which blocks leave out rows that are all alike."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from base import randomized
 
+from jaxseg import features
 from jaxseg.models.fcn import FCNVGG16
-from jaxseg.models.vgg import VGG16
+from jaxseg.models.vgg import VGG16_BLOCKS
 from jaxseg.nn.border import Block, blocks_within
 
-COUNTS = [count for _, count, _ in VGG16]
+COUNTS = [count for _, count, _ in VGG16_BLOCKS]
 
 
 def network(padding, size, **fields):
@@ -51,8 +50,8 @@ def value_and_gradient(model, variables, images):
 def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding, size):
     model, variables, images = network(padding, size)
     got = value_and_gradient(model, variables, images)
-    assert any(block.left_out for block in model.bind(variables)._borders())
-    monkeypatch.setattr(FCNVGG16, "_borders", lambda self: [Block()] * 5)
+    assert any(block.left_out for block in blocks_within(padding, COUNTS))
+    monkeypatch.setattr("jaxseg.models.vgg.blocks_within", lambda *_: [Block()] * 5)
     want = value_and_gradient(model, variables, images)
     for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
         np.testing.assert_allclose(a, b, rtol=0, atol=2e-5 * np.abs(b).max())
@@ -65,32 +64,53 @@ def test_rows_left_out_are_alike_and_the_next_ones_are_not():
     _, found = model.apply(variables, images, method="heads", mutable=["features"])
     for i, block in enumerate(blocks_within(100, COUNTS), 1):
         rows = np.asarray(found["features"][f"pool{i}"])
-        alike = block.left_out // 2**i
+        alike, row = block.left_out // 2, block.rows[-1]
         for map_ in (rows, rows[:, ::-1], rows.swapaxes(1, 2), rows.swapaxes(1, 2)[:, ::-1]):
-            zone = map_[:, block.row : block.row + alike + 1]
+            zone = map_[:, row : row + alike + 1]
             np.testing.assert_array_equal(zone, zone[:, :1].repeat(alike + 1, axis=1))
-        beyond = rows[:, block.row : block.row + alike + 3]  # a row is spared for odd sizes
+        beyond = rows[:, row : row + alike + 3]  # a row is spared for odd sizes
         assert (beyond[:, -1] != beyond[:, 0]).any()
 
 
 def test_padding_of_one_has_nothing_to_leave_out():
-    assert blocks_within(1, COUNTS) == [Block(row=b.row) for b in blocks_within(1, COUNTS)]
+    assert not any(block.left_out for block in blocks_within(1, COUNTS))
 
 
-@pytest.mark.parametrize("why", ["batch norm", "features", "extents"])
-def test_nothing_is_left_out_where_somebody_looks(why):
-    model, variables, images = network(100, (9, 9), norm="batch" if why == "batch norm" else None)
-    if why == "extents":
-        variables |= {"extents": {"pool1": jnp.zeros((2, 2), int)}}
-    bound = model.bind(variables, mutable=["features"] if why == "features" else [])
-    assert bound._borders() == [Block()] * 5
+def test_batch_norm_and_batches_of_several_sizes_see_the_whole_border(monkeypatch):
+    monkeypatch.setattr("jaxseg.models.vgg.blocks_within", lambda *_: pytest.fail("left out"))
+    model, variables, images = network(100, (9, 9), norm="batch")
+    jax.eval_shape(model.apply, variables, images)
+    model, variables, images = network(100, (9, 9))
+    sizes = {"extents": {"pool1": jnp.full((2, 2), 104)}}
+    jax.eval_shape(model.apply, variables | sizes, images)
+    with pytest.raises(pytest.fail.Exception):
+        jax.eval_shape(model.apply, variables, images)
 
 
-def test_features_are_the_whole_maps():
+def test_features_are_the_whole_maps(monkeypatch):
+    """Every one, the same as where nothing is left out."""
     model, variables, images = network(100, (41, 38))
-    run = functools.partial(model.apply, method="heads", mutable=["features"])
-    _, found = jax.eval_shape(run, variables, images)
-    assert found["features"]["conv1_1"]["out"].shape[1:3] == (41 + 198, 38 + 198)
+    got = jax.jit(lambda v, x: features(model, v, x))(variables, images)
+    assert got["conv1_1"].shape[1:3] == (41 + 198, 38 + 198)
+    monkeypatch.setattr("jaxseg.models.vgg.blocks_within", lambda *_: [Block()] * 5)
+    want = jax.jit(lambda v, x: features(model, v, x))(variables, images)
+    assert got.keys() == want.keys()
+    for name in got:
+        np.testing.assert_allclose(got[name], want[name], atol=2e-5 * np.abs(want[name]).max())
+
+
+def test_looking_at_features_does_not_change_the_program():
+    model, variables, images = network(100, (41, 38))
+
+    def run(variables, images, **how):
+        result = model.apply(variables, images, method="heads", **how)
+        return (result[0] if how else result)[0].logits
+
+    plain, looked = (
+        jax.jit(lambda v, x, how=how: run(v, x, **how)).lower(variables, images).compile()
+        for how in ({}, {"mutable": ["features"]})
+    )
+    assert plain.cost_analysis()["flops"] == looked.cost_analysis()["flops"]
 
 
 def test_conv1_2_works_on_less():

@@ -6,6 +6,7 @@ from jax import lax
 
 from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.dispatch import shared_out
 
 CASES = [  # kernel, padding, (H, W), dilation
     (1, 0, (5, 7), 1),
@@ -114,7 +115,7 @@ def test_value_and_gradients_are_torchs(torch, k, padding, size, dilation):
 
 
 @pytest.mark.parametrize("k", [1, 3, 7])
-def test_other_platforms_form(other_platforms_form, k):
+def test_reference_form(reference_form, k):
     x, kernel, dy = arrays(k, k // 2, (8, 9))
     got = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
     want = jax.jit(with_gradients(xla, k // 2))(x, kernel, dy)
@@ -154,8 +155,8 @@ def test_eight_devices_get_the_gradients_of_one(mesh, k):
     x, kernel, dy = (jnp.concatenate([a] * 3)[:8] for a in arrays(k, k // 2, (6, 5)))
     kernel = arrays(k, k // 2, (6, 5))[1]
     x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # no two images alike
-    run = with_gradients(conv2d, k // 2)
-    want = jax.jit(run)(x, kernel, dy)
+    want = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
+    run = shared_out(with_gradients(conv2d, k // 2), 8)
     split, whole = split_batch(mesh), replicated(mesh)
     placed = jax.device_put((x, kernel, dy), (split, whole, split))
     program = jax.jit(run, out_shardings=(split, split, whole)).lower(*placed).compile()

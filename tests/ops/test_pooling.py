@@ -215,7 +215,7 @@ def test_gradient_is_torchs(torch, window, strides, padding, make):
 @geometries
 @rounding
 @pytest.mark.parametrize("make", [random, tied])
-def test_other_platforms_form(other_platforms_form, window, strides, padding, ceil_mode, make):
+def test_reference_form(reference_form, window, strides, padding, ceil_mode, make):
     how = (window, strides, padding)
     x = make(2, 7, 10, 3)
     want, _ = pool_loop(x, *how, ceil_mode)

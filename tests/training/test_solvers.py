@@ -13,9 +13,8 @@ import pytest
 
 from jaxseg.cli.config_options import read_stages
 from jaxseg.config.recipes import fcn_heavy, fcn_mean
-from jaxseg.models import create_model
+from jaxseg.models import Head, create_model
 from jaxseg.models.preprocessing import CAFFE_VGG
-from jaxseg.nn.layers import Head
 from jaxseg.ops import align_corners
 from jaxseg.training.optimizers import make_optimizer, make_schedule, multipliers, parameter_name
 from jaxseg.training.step import make_train_step, state_at_start

@@ -10,9 +10,8 @@ import optax
 import pytest
 
 from jaxseg.config import default_config
-from jaxseg.models import normalize
+from jaxseg.models import Head, normalize
 from jaxseg.models.preprocessing import IMAGENET
-from jaxseg.nn.layers import Head
 from jaxseg.ops import align_corners
 from jaxseg.training.optimizers import frozen, make_optimizer
 from jaxseg.training.step import create_state, make_eval_step, make_train_step, state_at_start

@@ -6,7 +6,7 @@ import flax.linen as nn
 import numpy as np
 
 from jaxseg.models.preprocessing import NORMALIZATIONS
-from jaxseg.nn.layers import field_names
+from jaxseg.nn.fields import field_names
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.folder import JaxsegFile
 from jaxseg.pretrained.tensor_file import TensorFile

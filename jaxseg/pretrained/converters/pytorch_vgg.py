@@ -11,7 +11,7 @@ import re
 import flax.linen as nn
 import numpy as np
 
-from jaxseg.models.vgg import VGG16
+from jaxseg.models.vgg import VGG16_BLOCKS
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import is_torch, take_from, unused
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
@@ -25,7 +25,7 @@ _BN_EPSILON = 1e-5  # of FCNVGG16
 def _convolutions(batch_norm: bool) -> dict[str, int]:
     """By layer, its place in `features`, where every layer and every ReLU has a number."""
     places, at = {}, 0
-    for block, convolutions, _ in VGG16:
+    for block, convolutions, _ in VGG16_BLOCKS:
         for i in range(1, convolutions + 1):
             places[f"conv{block}_{i}"] = at
             at += 3 if batch_norm else 2

@@ -9,8 +9,8 @@ import pytest
 from test_convolution import close
 
 from jaxseg.errors import InputError
-from jaxseg.ops.conv_of_resized import Resized, conv2d_beside
 from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.pyramid_conv import Resized, pyramid_conv
 from jaxseg.ops.upsampling import half_pixel, resizing
 
 slow = pytest.mark.slow
@@ -32,7 +32,7 @@ def arrays(size, bins, k, images=2, dtype=jnp.float32):
 def beside(x, cells, kernel, align_corners=True, extent=None):
     how = {"align_corners": align_corners, "extent": extent}
     levels = [Resized(c, resizing(c.shape[1:3], x.shape[1:3], **how)) for c in cells]
-    return conv2d_beside(x, levels, kernel)
+    return pyramid_conv(x, levels, kernel)
 
 
 def joined(x, cells, kernel, align_corners=True, extent=None):
@@ -119,4 +119,4 @@ def test_the_joined_map_is_never_made():
 def test_a_map_of_another_size_is_refused():
     x, (cells,), kernel = arrays((7, 10), [(2, 3)], 3)
     with pytest.raises(InputError, match=r"A map of \(1, 10\) cannot lie beside one of \(7, 10\)"):
-        conv2d_beside(x, [Resized(cells, half_pixel((2, 3), (1, 10)))], kernel)
+        pyramid_conv(x, [Resized(cells, half_pixel((2, 3), (1, 10)))], kernel)

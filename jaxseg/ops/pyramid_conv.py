@@ -1,9 +1,9 @@
-"""Convolution of a few cells that are stretched over a map, worked out on the cells.
+"""Convolution of a map joined with the levels of a pyramid, without the joined map.
 
 A bilinear resize mixes places and a convolution's kernel mixes channels, so that either may come
-first. A level of PSPNet's pyramid has 1 to 36 cells, which are stretched over 3,600 and convolved
-(Zhao et al. 2017, figure 3): here the cells meet the kernel before they are stretched, and what
-was half of the head's products is next to nothing.
+first. A level of PSPNet's pyramid has 1 to 36 cells, which are resized to 3,600 and convolved (Zhao
+et al. 2017, figure 3). Here the cells meet the kernel before the resize, which saves half of the
+head's products on every platform.
 """
 
 from collections.abc import Sequence
@@ -19,27 +19,34 @@ from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
 
 
 class Resized(NamedTuple):
-    """A map [N, H, W, C] that is a resize of a smaller one.
+    """A map [N, H, W, C] as a smaller one and its resize.
 
     Attributes:
-      cells: [N, h, w, C], the smaller one.
-      resize: the map from [h, w] to [H, W].
+      cells: [N, h, w, C].
+      resize: the linear map from [h, w] to [H, W].
     """
 
     cells: jax.Array
     resize: Upsampling | UpsamplingOfEach
 
-    def whole(self) -> jax.Array:
-        """The map itself, [N, H, W, C]."""
+    def resized(self) -> jax.Array:
+        """[N, H, W, C]."""
         return self.resize(self.cells)
 
 
-def conv2d_beside(x: jax.Array, beside: Sequence[Resized], kernel: jax.Array) -> jax.Array:
-    """`conv2d` of `x` and of resized maps, side by side, which keeps the map's size.
+def joined(x: jax.Array, levels: Sequence[Resized]) -> jax.Array:
+    """`x` and the resized levels, one after the other along the channels: [N, H, W, all]."""
+    return jnp.concatenate([x, *(level.resized() for level in levels)], axis=-1)
+
+
+def pyramid_conv(x: jax.Array, levels: Sequence[Resized], kernel: jax.Array) -> jax.Array:
+    """`conv2d` of `x` joined with `levels` along the channels; it keeps the map's size.
+
+    `conv2d(joined(x, levels), kernel, k // 2)` is its definition.
 
     Args:
       x: [N, H, W, C], floating point.
-      beside: maps of [H, W] in the dtype of `x`, whose channels follow those of `x`.
+      levels: maps of [H, W] in the dtype of `x`, whose channels follow those of `x`.
       kernel: [k, k, all channels, O] in the dtype of `x`, with an odd k.
 
     Returns:
@@ -51,23 +58,23 @@ def conv2d_beside(x: jax.Array, beside: Sequence[Resized], kernel: jax.Array) ->
     >>> from jaxseg.ops.upsampling import align_corners
     >>> level = Resized(jnp.ones([1, 1, 1, 1]), align_corners((1, 1), (3, 3)))
     >>> x, kernel = jnp.zeros([1, 3, 3, 1]), jnp.ones([3, 3, 2, 1])
-    >>> conv2d_beside(x, [level], kernel)[0, :, :, 0].tolist()
+    >>> pyramid_conv(x, [level], kernel)[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """
-    for level in beside:
+    for level in levels:
         if level.resize.out_size != x.shape[1:3]:
             raise InputError(
-                f"A map of {level.resize.out_size} cannot lie beside one of {x.shape[1:3]}.",
+                f"A map of {level.resize.out_size} cannot be joined with one of {x.shape[1:3]}.",
                 "Resize it to that size.",
             )
     k = kernel.shape[0]
-    ends = np.cumsum([x.shape[-1], *(level.cells.shape[-1] for level in beside)])
+    ends = np.cumsum([x.shape[-1], *(level.cells.shape[-1] for level in levels)])
     of_x, *others = jnp.split(kernel, ends[:-1], axis=2)
     y = conv2d(x, of_x, k // 2)
-    if not beside:
+    if not levels:
         return y
     rows, parts = [], []
-    for level, part in zip(beside, others, strict=True):
+    for level, part in zip(levels, others, strict=True):
         down, across = (_moved(m, k) for m in level.resize.matrices())
         rows.append(down)
         parts.append(apply_axis(across, _at_each_place(level.cells, part), axis=2))

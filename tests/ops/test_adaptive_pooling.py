@@ -5,7 +5,7 @@ import pytest
 
 from jaxseg.errors import InputError
 from jaxseg.ops import adaptive_avg_pool, adaptive_max_pool
-from jaxseg.ops.adaptive import adaptive_avg_pools
+from jaxseg.ops.adaptive_pooling import adaptive_avg_pools
 
 POOLS = [(adaptive_avg_pool, np.mean), (adaptive_max_pool, np.max)]
 SIZES = [  # map, windows

@@ -8,11 +8,10 @@ import numpy as np
 import pytest
 from test_convolution import close, conv_loop, torchs, with_gradients, xla
 
-from jaxseg.distributed.mesh import replicated, split_batch
-from jaxseg.export.stablehlo import _cpu_forms
-from jaxseg.ops import winograd as module
+from jaxseg.ops import implementation
 from jaxseg.ops.convolution import conv2d
-from jaxseg.ops.winograd import winograd, winograd_kernel_gradient
+from jaxseg.ops.cpu import winograd as module
+from jaxseg.ops.cpu.winograd import winograd, winograd_kernel_gradient
 
 CASES = [  # padding, (H, W), dilation
     (1, (7, 5), 1),
@@ -48,12 +47,6 @@ def arrays(padding, size, dilation, inputs=3, outputs=5, images=2):
     return [jnp.asarray(rng.standard_normal(shape), jnp.float32) for shape in shapes]
 
 
-@pytest.fixture
-def one_device(monkeypatch):
-    """The tests' eight would share batches of eight alone."""
-    monkeypatch.setattr(jax, "device_count", lambda: 1)
-
-
 def spy(monkeypatch):
     """Names of Winograd's functions that conv2d calls from here on."""
     called = []
@@ -64,7 +57,7 @@ def spy(monkeypatch):
             called.append(name)
             return form(*args, **how)
 
-        monkeypatch.setattr(f"jaxseg.ops.convolution.{name}", run)
+        monkeypatch.setattr(f"jaxseg.ops.cpu.convolution.{name}", run)
     return called
 
 
@@ -110,7 +103,6 @@ def test_is_as_exact_as_the_plain_sum():
     assert ours < 2e-6 * np.abs(exact).max()
 
 
-@pytest.mark.usefixtures("one_device")
 @some_cases
 def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, size, dilation):
     called = spy(monkeypatch)
@@ -124,7 +116,6 @@ def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, siz
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_device")
 @every_case
 def test_many_channels_are_torchs(torch, padding, size, dilation):
     x, kernel, dy = arrays(padding, size, dilation, 128, 136)
@@ -134,7 +125,6 @@ def test_many_channels_are_torchs(torch, padding, size, dilation):
 
 
 @pytest.mark.parametrize(("inputs", "dtype"), [(127, jnp.float32), (128, jnp.bfloat16)])
-@pytest.mark.usefixtures("one_device")
 def test_others_do_not(monkeypatch, inputs, dtype):
     called = spy(monkeypatch)
     arguments = [a.astype(dtype) for a in arrays(1, (4, 5), 1, inputs, 128)]
@@ -142,9 +132,7 @@ def test_others_do_not(monkeypatch, inputs, dtype):
     assert not called
 
 
-@pytest.mark.parametrize("devices", [1, 8])
-def test_a_size_to_be_told_later_takes_xlas_form(monkeypatch, devices):
-    monkeypatch.setattr(jax, "device_count", lambda: devices)
+def test_a_size_to_be_told_later_takes_xlas_form():
     x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
     shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, h, w, 128"), jnp.float32)
     run = jax.jit(lambda x: conv2d(x, kernel, 1))
@@ -152,35 +140,18 @@ def test_a_size_to_be_told_later_takes_xlas_form(monkeypatch, devices):
     close(exported.call(x), xla(x, kernel, 1))
 
 
-@pytest.mark.usefixtures("one_device")
-def test_onnx_gets_a_convolution():
+def test_the_reference_form_is_a_convolution():
     x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
 
     def text():
         return str(jax.make_jaxpr(lambda x: conv2d(x, kernel, 1))(x))
 
-    with _cpu_forms():
+    with implementation("reference"):
         assert "conv_general_dilated" in text()
         assert "dot_general" not in text()
     assert "dot_general" in text()
 
 
-@pytest.mark.parametrize("images", [8, 6])
-def test_eight_devices_get_the_gradients_of_one(mesh, images):
-    x, kernel, dy = arrays(1, (6, 5), 1, 128, 128, images)
-    run = with_gradients(conv2d, 1)
-    want = jax.jit(with_gradients(xla, 1))(x, kernel, dy)
-    split, whole = split_batch(mesh), replicated(mesh)
-    if images % 8:
-        split = whole
-    placed = jax.device_put((x, kernel, dy), (split, whole, split))
-    program = jax.jit(run, out_shardings=(split, split, whole)).lower(*placed).compile()
-    assert "all-gather" not in program.as_text()  # each device works through its own images
-    for a, b in zip(program(*placed), want, strict=True):
-        close(a, b)
-
-
-@pytest.mark.usefixtures("one_device")
 def test_is_a_cpus_alone():
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays(1, (8, 9), 1, 128, 128)]
     run = jax.jit(with_gradients(conv2d, 1))
@@ -193,7 +164,6 @@ def test_is_a_cpus_alone():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("one_device")
 def test_vmap_and_checkpoint():
     x, kernel, dy = arrays(1, (6, 5), 1, 128, 128)
     want = jax.jit(with_gradients(xla, 1))(x, kernel, dy)
@@ -207,7 +177,7 @@ def test_vmap_and_checkpoint():
 
 
 @pytest.mark.slow
-def test_transformed_kernels_of_other_layers_are_not_kept(one_device):
+def test_transformed_kernels_of_other_layers_are_not_kept():
     """One layer's are: sixteen ninths of its kernel, forwards and once more backwards."""
     assert temporaries(layers=6) < 1.3 * temporaries(layers=2)
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxseg.ops.order import zero_after
+from jaxseg.ops.cpu.order import zero_after
 
 _TILE = 2
 # One axis of the transforms: outputs = A (B inputs * G kernel), "*" for each of four values.

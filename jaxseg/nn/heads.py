@@ -1,0 +1,96 @@
+"""Heads: from features to logits, and from coarse logits to the image's resolution."""
+
+from typing import Any
+
+import flax.linen as nn
+import flax.struct
+import jax
+import jax.numpy as jnp
+
+from jaxseg.errors import InputError
+from jaxseg.nn.capture import capture
+from jaxseg.nn.convolution import ConvNorm
+from jaxseg.nn.fields import check_choice
+from jaxseg.nn.pyramid_pooling import Pyramid, PyramidConv
+from jaxseg.ops.upsampling import Upsampling
+
+
+@flax.struct.dataclass
+class Head:
+    """One output of a network: coarse logits, and their map to the image's resolution.
+
+    Attributes:
+      logits: [N, h, w, num_classes] float32.
+      upsampling: the linear map from [h, w] to the image's [H, W].
+      weight: of the head's loss in training; the first head's is 1.
+    """
+
+    logits: jax.Array
+    upsampling: Upsampling = flax.struct.field(pytree_node=False)
+    weight: float = flax.struct.field(pytree_node=False, default=1.0)
+
+    def upsampled(self) -> jax.Array:
+        """Logits at the image's resolution: [N, H, W, num_classes] float32."""
+        return self.upsampling(self.logits)
+
+
+class Score(nn.Conv):
+    """A 1×1 convolution from features to logits. `features`: `out`."""
+
+    def __call__(self, inputs: jax.Array) -> jax.Array:
+        """[N, h, w, C] to [N, h, w, features]."""
+        return capture(self, "out", super().__call__(inputs))
+
+
+class ScoreHead(nn.Module):
+    """Features to logits: 3×3 convolution, batch norm, ReLU, dropout, 1×1 convolution with bias.
+
+    Attributes:
+      num_classes: C.
+      features: channels of the 3×3 convolutions.
+      dropout: rate in training.
+      dropout_mode: "element", or "channel" to drop all of a channel at once.
+      bn_momentum: of batch norm.
+      dtype: of the computation.
+      convs: 3×3 convolutions, 1 or more.
+      concat_input: whether one more 3×3 convolution sees their input and their output joined.
+      dilation: of the 3×3 convolutions, but for that last one.
+    """
+
+    num_classes: int
+    features: int
+    dropout: float = 0.1
+    dropout_mode: str = "element"
+    bn_momentum: float = 0.9
+    dtype: Any = jnp.float32
+    convs: int = 1
+    concat_input: bool = False
+    dilation: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array | Pyramid, *, train: bool = False) -> jax.Array:
+        """[N, h, w, C], or a pyramid of that, to [N, h, w, num_classes] float32."""
+        check_choice("dropout_mode", self.dropout_mode, ("element", "channel"))
+        if self.convs < 1:
+            raise InputError(f"head_convs is {self.convs}.", "Give 1 or more.")
+
+        def conv(name, x, dilation=1):
+            layer = PyramidConv if isinstance(x, Pyramid) else ConvNorm
+            how = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
+            return layer(self.features, 3, dilation=dilation, **how)(x, train=train)
+
+        features, x = x, conv("conv", x, self.dilation)
+        for i in range(2, self.convs + 1):
+            x = conv(f"conv{i}", x, self.dilation)
+        if self.concat_input:
+            x = conv("conv_concat", jnp.concatenate([features, x], axis=-1))
+        together = (1, 2) if self.dropout_mode == "channel" else ()
+        x = nn.Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
+        x = Score(
+            self.num_classes,
+            (1, 1),
+            kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
+            dtype=self.dtype,
+            name="score",
+        )(x)
+        return x.astype(jnp.float32)

@@ -1,0 +1,81 @@
+"""Which form of an op runs: the one place where a platform is asked for.
+
+An op has a reference form in plain `jax.lax`, which is its definition and what GPU and TPU run. It
+may have a CPU form besides, in `jaxseg.ops.cpu`: the same sums in an order that XLA's CPU backend
+is fast at.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import jax
+from jax import lax
+
+from jaxseg.errors import InputError
+
+IMPLEMENTATIONS = ("auto", "reference", "cpu")
+
+_chosen = jax.make_user_context(default_value="auto")  # a part of the key of jit's cache
+
+
+@contextlib.contextmanager
+def implementation(name: str) -> Iterator[None]:
+    """Forces the form of every op that is traced inside the context.
+
+    A function that was jitted outside is traced again inside, and the other way round.
+
+    Args:
+      name: "auto" follows the platform that a program is lowered for, whatever the machine that
+        lowers it. "reference" takes the reference forms; they support `jvp`, `vjp`, `vmap` and
+        derivatives of any order. "cpu" takes the CPU forms; they have no forward-mode derivatives.
+
+    Raises:
+      InputError: another name.
+
+    >>> import jax.numpy as jnp
+    >>> from jaxseg.ops import max_pool
+    >>> x = jnp.arange(16.0).reshape(1, 4, 4, 1)
+    >>> with implementation("reference"):
+    ...     program = jax.make_jaxpr(lambda x: max_pool(x, 2, 2))(x)
+    >>> [equation.primitive.name for equation in program.eqns]
+    ['reduce_window_max']
+    """
+    if name not in IMPLEMENTATIONS:
+        known = ", ".join(f'"{known}"' for known in IMPLEMENTATIONS)
+        raise InputError(f"There is no implementation {name!r}.", f"Choose one of {known}.")
+    with _chosen(name):
+        yield
+
+
+def dispatch(
+    *arrays: Any, reference: Callable[..., Any], cpu: Callable[..., Any] | None = None
+) -> Any:
+    """Applies the form that is in force to `arrays`.
+
+    Args:
+      *arrays: what both forms take.
+      reference: the definition.
+      cpu: the form for CPUs; None where that is the definition, too.
+    """
+    if cpu is None or _chosen.value == "reference":
+        return reference(*arrays)
+    if _chosen.value == "cpu":
+        return cpu(*arrays)
+    return lax.platform_dependent(*arrays, cpu=cpu, default=reference)
+
+
+def shared_out(function: Callable, devices: int) -> Callable:
+    """`function` as several devices run it together: by the reference forms.
+
+    XLA divides those among the devices. A CPU form walks over the images of a batch in a loop, for
+    which every device would fetch the whole batch.
+    """
+    if devices == 1:
+        return function
+
+    def run(*arguments, **options):
+        with implementation("reference"):
+            return function(*arguments, **options)
+
+    return run

@@ -1,0 +1,88 @@
+"""The one place where a form is chosen: by the context, or by the platform of the program."""
+
+import ast
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxseg
+from jaxseg.errors import InputError
+from jaxseg.ops import implementation
+from jaxseg.ops.dispatch import dispatch, shared_out
+
+
+def form(x):
+    return dispatch(x, reference=lambda x: x + 1, cpu=lambda x: x + 2)
+
+
+def test_auto_follows_the_platform_that_a_program_is_lowered_for():
+    traced = jax.jit(form).trace(jnp.zeros(()))
+    for platform, constant in (("cpu", "2.0"), ("tpu", "1.0"), ("cuda", "1.0")):
+        text = traced.lower(lowering_platforms=(platform,)).as_text()
+        assert f"dense<{constant}" in text
+        assert ("dense<1.0" in text) != ("dense<2.0" in text)
+
+
+def test_the_context_forces_a_form_also_of_a_function_that_was_jitted_before():
+    jitted = jax.jit(form)
+    assert jitted(0.0) == 2
+    with implementation("reference"):
+        assert jitted(0.0) == 1
+        with implementation("cpu"):
+            assert jitted(0.0) == 2
+        assert jitted(0.0) == 1
+    assert jitted(0.0) == 2
+
+
+def test_the_context_ends_with_an_error_too():
+    with pytest.raises(ZeroDivisionError), implementation("reference"):
+        1 / 0  # noqa: B018
+    assert jax.jit(form)(0.0) == 2
+
+
+def test_another_name():
+    with pytest.raises(InputError, match="no implementation 'gpu'"), implementation("gpu"):
+        pass
+
+
+def test_several_devices_share_the_reference_form():
+    assert shared_out(form, 1)(0.0) == 2
+    assert shared_out(form, 8)(0.0) == 1
+
+
+def test_platforms_are_asked_for_in_one_place():
+    """`platform_dependent`, `default_backend` and `device_count`, wherever they come from."""
+    root = pathlib.Path(jaxseg.__file__).parent
+    asked = {"platform_dependent", "default_backend", "device_count", "local_device_count"}
+    found = set()
+    for path in root.rglob("*.py"):
+        place = path.relative_to(root).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            jaxs = isinstance(node, ast.Attribute) and ast.unparse(node.value) in ("jax", "lax")
+            imported = isinstance(node, ast.ImportFrom) and (node.module or "").startswith("jax.")
+            names = {node.attr} if jaxs else set()
+            names |= {alias.name for alias in node.names} if imported else set()
+            if names & asked:
+                found.add(place)
+    assert {p for p in found if not p.startswith("distributed/")} == {"ops/dispatch.py"}
+
+
+@pytest.mark.parametrize("name", ["jaxseg/models", "jaxseg/nn", "jaxseg/export", "jaxseg/losses"])
+def test_no_form_of_cpus_is_imported_but_by_ops(name, repository):
+    for path in (repository / name).rglob("*.py"):
+        assert "ops.cpu" not in path.read_text(encoding="utf-8"), path
+
+
+def test_forms_are_equal_on_random_numbers():
+    from jaxseg.ops import max_pool
+
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((2, 9, 7, 3)), jnp.float32)
+    results = []
+    for name in ("auto", "reference", "cpu"):
+        with implementation(name):
+            results.append(np.asarray(jax.jit(lambda x: max_pool(x, 3, 2, 1))(x)))
+    np.testing.assert_array_equal(results[0], results[1])
+    np.testing.assert_array_equal(results[0], results[2])
