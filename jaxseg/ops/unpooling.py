@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.errors import InputError
+from jaxseg.ops.cpu import unpooling as cpu
+from jaxseg.ops.dispatch import dispatch
 from jaxseg.ops.pooling import Pair, pair
 
 
@@ -135,35 +137,23 @@ def _planes(plane, values, indices, size):
     return out.reshape(n, *size, c)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _select(values, indices, size):
     """Indices in their own 2×2 windows: each place of a window asks whether it is the one."""
-    inside = _inside(indices, size)[:, :, None, :, None, :]
-    places = jnp.array([[0, 1], [size[1], size[1] + 1]], jnp.int32).reshape(1, 1, 2, 1, 2, 1)
-    return _joined(jnp.where(inside == places, values[:, :, None, :, None, :], 0), size)
-
-
-@_select.defjvp
-def _select_jvp(size, primals, tangents):
-    """The same place by place: transposed, that is four comparisons, and no sum over windows."""
-    (values, indices), dvalues = primals, tangents[0]
-    inside = _inside(indices, size)
-    rows = [
-        jnp.stack([jnp.where(inside == i * size[1] + j, dvalues, 0) for j in (0, 1)], axis=3)
-        for i in (0, 1)
-    ]
-    return _select(values, indices, size), _joined(jnp.stack(rows, axis=2), size)
-
-
-def _inside(indices, size):
-    """Each index, counted from the first place of its window."""
     rows = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 1)
     columns = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 2)
-    return indices - (2 * rows * size[1] + 2 * columns)
+    inside = indices - (2 * rows * size[1] + 2 * columns)  # from the window's first place
+    places = (0, 1, size[1], size[1] + 1)
 
+    def in_windows(values, inside):
+        """[N, h, w, C] to [N, h, 2, w, 2, C]."""
+        at = jnp.array(places, jnp.int32).reshape(1, 1, 2, 1, 2, 1)
+        at = inside[:, :, None, :, None, :] == at
+        return jnp.where(at, values[:, :, None, :, None, :], 0)
 
-def _joined(windows, size):
-    """[N, h, 2, w, 2, C] to [N, *size, C], cut or filled up with zeros."""
+    def for_cpu(values, inside):
+        return cpu.with_own_gradient(values, inside, in_windows, places)
+
+    windows = dispatch(values, inside, reference=in_windows, cpu=for_cpu)
     n, h, _, w, _, c = windows.shape
     out = windows.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
     missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]

@@ -77,10 +77,10 @@ def test_padding_of_one_has_nothing_to_leave_out():
 
 
 def test_batch_norm_and_batches_of_several_sizes_see_the_whole_border(monkeypatch):
-    monkeypatch.setattr("jaxseg.models.vgg.blocks_within", lambda *_: pytest.fail("left out"))
-    model, variables, images = network(100, (9, 9), norm="batch")
-    jax.eval_shape(model.apply, variables, images)
+    with_norm = network(100, (9, 9), norm="batch")
     model, variables, images = network(100, (9, 9))
+    monkeypatch.setattr("jaxseg.models.vgg.blocks_within", lambda *_: pytest.fail("left out"))
+    jax.eval_shape(with_norm[0].apply, *with_norm[1:])
     sizes = {"extents": {"pool1": jnp.full((2, 2), 104)}}
     jax.eval_shape(model.apply, variables | sizes, images)
     with pytest.raises(pytest.fail.Exception):
