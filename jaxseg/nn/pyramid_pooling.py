@@ -71,7 +71,7 @@ class PyramidPooling(nn.Module):
             sizes = level.shape[1:3], x.shape[1:3]
             resize = resizing(*sizes, align_corners=self.align_corners, extent=part)
             levels += (Resized(level, resize),)
-            capture(self, f"level{bins}_upsampled", level, resize)
+            capture(self, f"level{bins}_upsampled", level, levels[-1].resize.__call__)
         capture(self, "pyramid", x, lambda x: joined(x, levels))
         return Pyramid(x, levels)
 

@@ -84,7 +84,7 @@ def pair(value: Pair) -> tuple[int, int]:
     ((2, 2), (3, 1))
     """
     try:
-        rows, columns = (value, value) if np.ndim(value) == 0 else value
+        rows, columns = np.broadcast_to(np.asarray(value), (2,)).tolist()
         return operator.index(rows), operator.index(columns)
     except (TypeError, ValueError):
         raise InputError(
