@@ -1,6 +1,6 @@
 """Two networks, or a network and the dense CRF, asked as one."""
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
 from scipy.special import softmax
@@ -8,46 +8,14 @@ from scipy.special import softmax
 from jaxseg.data.augment import resize_image
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.dense_crf import CRF, mean_field
+from jaxseg.inference.inference import Inference, InferenceWithLogits
 from jaxseg.inference.padding import Size
 
 RULES = ("mean", "product")
 _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 100 bytes each
 
 
-class Likely(Protocol):
-    """An inference that gives probabilities, as every `jaxseg.inference.protocols.Inference`."""
-
-    def named(self, name: str) -> "Likely":
-        """The same for the image of this name."""
-        ...
-
-    def probabilities(
-        self, variables: Any, image: np.ndarray, size: Size | None = None
-    ) -> np.ndarray:
-        """The probability of each class at each pixel: float32 [height, width, C]."""
-        ...
-
-
-@runtime_checkable
-class WithLogits(Likely, Protocol):
-    """An inference that gives the logits, too."""
-
-    def logits(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The logits: float32 [height, width, C]."""
-        ...
-
-
-class _MostLikely:
-    """Adds the labels to probabilities."""
-
-    def labels(
-        self: Likely, variables: Any, image: np.ndarray, size: Size | None = None
-    ) -> np.ndarray:
-        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
-        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
-
-
-class Ensemble(_MostLikely):
+class Ensemble:
     """Two networks as DeconvNet's authors join theirs with an FCN-8s (EDeconvNet, section 4.4).
 
     Args:
@@ -62,11 +30,11 @@ class Ensemble(_MostLikely):
       InputError: an unknown rule, or a product of inferences without logits.
     """
 
-    def __init__(self, first: Likely, second: Likely, variables: Any, rule: str = "mean"):
+    def __init__(self, first: Inference, second: Inference, variables: Any, rule: str = "mean"):
         if rule not in RULES:
             raise InputError(f"rule is {rule!r}.", nearest(str(rule), RULES))
         if rule == "product" and not (
-            isinstance(first, WithLogits) and isinstance(second, WithLogits)
+            isinstance(first, InferenceWithLogits) and isinstance(second, InferenceWithLogits)
         ):
             raise InputError(
                 "A product needs the logits of both networks, and one gives probabilities only.",
@@ -80,6 +48,10 @@ class Ensemble(_MostLikely):
         first, second = self._first.named(name), self._second.named(name)
         return Ensemble(first, second, self._variables, self._rule)
 
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
@@ -87,8 +59,8 @@ class Ensemble(_MostLikely):
         first, second = self._first, self._second
         if (
             self._rule == "product"
-            and isinstance(first, WithLogits)
-            and isinstance(second, WithLogits)
+            and isinstance(first, InferenceWithLogits)
+            and isinstance(second, InferenceWithLogits)
         ):
             logits = np.maximum(first.logits(variables, image, size), 0)
             logits *= np.maximum(second.logits(self._variables, image, size), 0)
@@ -97,7 +69,7 @@ class Ensemble(_MostLikely):
         return (one + second.probabilities(self._variables, image, size)) / 2
 
 
-class WithCRF(_MostLikely):
+class WithCRF:
     """A network, and a dense CRF that sharpens its probabilities at the image's edges.
 
     Args:
@@ -105,12 +77,16 @@ class WithCRF(_MostLikely):
       crf: the parameters.
     """
 
-    def __init__(self, inference: Likely, crf: CRF):
+    def __init__(self, inference: Inference, crf: CRF):
         self._inference, self._crf = inference, crf
 
     def named(self, name: str) -> "WithCRF":
         """The same for the image of this name."""
         return WithCRF(self._inference.named(name), self._crf)
+
+    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
+        """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
+        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None

@@ -1,7 +1,7 @@
 """How a trained network is asked for an image's classes: the protocol that `config.eval` names."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import flax.linen as nn
 import ml_collections
@@ -13,6 +13,7 @@ from jaxseg.data.boxes_file import read_boxes_of_all
 from jaxseg.errors import InputError
 from jaxseg.inference.crf.dense_crf import CRFS
 from jaxseg.inference.ensemble import Ensemble, WithCRF
+from jaxseg.inference.inference import Inference
 from jaxseg.inference.instances import InstanceWise
 from jaxseg.inference.padding import Layouts, Size
 from jaxseg.inference.sliding import Sliding
@@ -21,28 +22,6 @@ from jaxseg.pretrained.trained import open_trained
 from jaxseg.utils.paths import given_path
 
 _RESIZED = 64  # results of resized images are compiled for multiples of this size
-
-
-class Inference(Protocol):
-    """A network with a protocol; `variables` are its parameters and statistics.
-
-    It takes an image, uint8 [H, W, 3], and optionally the (height, width) of the result; None: the
-    image's own.
-    """
-
-    def named(self, name: str) -> "Inference":
-        """The same for the image of this name: proposals from a file are its own."""
-        ...
-
-    def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
-        """The class of each pixel: uint8 [height, width]."""
-        ...
-
-    def probabilities(
-        self, variables: Any, image: np.ndarray, size: Size | None = None
-    ) -> np.ndarray:
-        """The probability of each class at each pixel: float32 [height, width, C]."""
-        ...
 
 
 def protocol(

@@ -11,6 +11,7 @@ import pytest
 
 from jaxseg.checkpoint import Checkpoints, whole_steps
 from jaxseg.checkpoint.manager import abstract
+from jaxseg.checkpoint.steps import find_step, saved_mean_iou
 from jaxseg.distributed.mesh import make_mesh, replicated
 from jaxseg.errors import InputError
 
@@ -81,6 +82,15 @@ def test_newest_and_best_are_kept(checkpoints, tmp_path):
     save(again, 7, scores={"mean_iou": 0.95})
     again.close()
     assert folders(tmp_path) == {"7"}
+
+
+def test_the_newest_of_equally_good_ones_is_the_best(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "c", keep_last=9)
+    for step, score in [(1, 0.5), (2, 0.9), (3, 0.9), (4, 0.1)]:
+        save(checkpoints, step, scores={"mean_iou": score})
+    checkpoints.close()
+    assert find_step(tmp_path / "c", "best") == 3
+    assert [saved_mean_iou(tmp_path / "c", step) for step in (1, 4, 5)] == [0.5, 0.1, None]
 
 
 def test_keeps_as_many_as_asked_for(tmp_path):

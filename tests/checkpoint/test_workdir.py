@@ -98,7 +98,7 @@ def test_config_that_was_damaged_is_named(started, tiny, text):
     assert started.config.read_text() == text
 
 
-@pytest.mark.parametrize("where", ["file/sub", "x" * 300, "file"])
+@pytest.mark.parametrize("where", ["file/sub", "file"])
 def test_folder_that_cannot_be_written(tmp_path, tiny, where):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(InputError, match="cannot be written") as caught:
@@ -171,7 +171,7 @@ def test_folder_of_checkpoints_that_cannot_be_written(tmp_path, tiny):
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
 
 
-@pytest.mark.parametrize("where", ["missing", ".", "x" * 300])
+@pytest.mark.parametrize("where", ["missing", "."])
 def test_existing_wants_a_run(tmp_path, where):
     with pytest.raises(InputError, match="not a run's workdir"):
         Workdir.existing(tmp_path / where)

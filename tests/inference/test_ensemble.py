@@ -29,6 +29,9 @@ class Likely:
         e = np.exp(self._values(variables, image, size))
         return e / e.sum(-1, keepdims=True)
 
+    def labels(self, variables, image, size=None):
+        return self.probabilities(variables, image, size).argmax(-1).astype(np.uint8)
+
     def _values(self, variables, image, size=None):
         assert variables == self._variables and image is IMAGE
         shape = size or image.shape[:2]
