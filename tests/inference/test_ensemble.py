@@ -221,6 +221,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
         "model.norm": None, "model.padding": None, "model.dropout": None,
         "model.fc_channels": 64, "eval.protocol": "instances", "eval.crop": (32, 32),
         "eval.min_side": 8, "train.steps": 2, "eval.every_steps": None,
+        "model.bn_momentum": 0.0,  # its statistics are those of the last step
     }  # fmt: skip
     scores = train(tiny(changes), tmp_path / "run")
     assert scores["protocol"].startswith("windows of 32×32 about the first 50 proposals of 8")
