@@ -280,6 +280,8 @@ def _parse(name: str, text: str | None) -> Any:
         return text
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if config_lib.takes_words(name):
+        return text
     try:
         return kind(text) if kind in (int, float) else ast.literal_eval(text)
     except (ValueError, SyntaxError):

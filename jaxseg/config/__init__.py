@@ -6,6 +6,7 @@ from jaxseg.config.fields import (
     field_types,
     flatten,
     set_field,
+    takes_words,
     validate,
     wrong_type,
 )
@@ -19,6 +20,7 @@ __all__ = [
     "load_config",
     "save_config",
     "set_field",
+    "takes_words",
     "validate",
     "wrong_type",
 ]

@@ -9,6 +9,8 @@ None.
 import ml_collections
 from ml_collections.config_dict import placeholder
 
+from jaxseg.models.registry import network_fields
+
 
 def default_config() -> ml_collections.ConfigDict:
     """All fields with their defaults.
@@ -25,38 +27,12 @@ def default_config() -> ml_collections.ConfigDict:
     c.model.name = "fcn8s_vgg16"  # one of jaxseg.list_models()
     c.model.num_classes = placeholder(int)  # None: as many as the data set has
     c.model.width = 1.0  # multiplies the channels of every hidden layer
-    c.model.fc_channels = placeholder(int)  # of fc6 and fc7, before width; None: 4096
-    c.model.fc_kernel = placeholder(int)  # DeconvNet: window of fc6 and fc6-deconv; None: 7
-    c.model.norm = placeholder(
-        str
-    )  # None: as published; "batch": batch norm after each convolution
-    c.model.padding = placeholder(int)  # zeros around the image; None: as published (100)
-    c.model.dropout = placeholder(float)  # rate; None: as published
-    c.model.upsampling = placeholder(str)  # FCN-VGG16: before fusing, "fixed" (None) or "learned"
-    c.model.upscore2_bias = placeholder(bool)  # FCN-VGG16, learned: as CVPR's; None: false
-    c.model.at_once = placeholder(bool)  # FCN-VGG16: scales pool4 and pool3; None: as its name says
-    c.model.dropout_mode = placeholder(str)  # PSPNet, FCN-ResNet: drops an "element" or a "channel"
-    c.model.output_stride = placeholder(int)  # PSPNet, FCN-ResNet: 8 (None), 16 or 32
-    c.model.stem = placeholder(str)  # PSPNet ("deep"), FCN-ResNet ("7x7"): those or "v1c"
-    c.model.stride_on = placeholder(str)  # PSPNet, FCN-ResNet: "3x3" (None) or "1x1" (Caffe)
-    c.model.dilate_first = placeholder(bool)  # PSPNet: a stage's first block, too; None: true
-    c.model.align_corners = placeholder(bool)  # PSPNet (None: true), FCN-ResNet (None: false)
-    c.model.head_convs = placeholder(int)  # FCN-ResNet: 3×3 convolutions of the head; None: 1
-    c.model.concat_input = placeholder(bool)  # FCN-ResNet: head sees its input twice; None: false
-    c.model.head_dilation = placeholder(int)  # FCN-ResNet: of the heads' convolutions; None: 1
-    c.model.aux_weight = placeholder(float)  # of the auxiliary head's loss; None: as published
-    c.model.bn_momentum = placeholder(float)  # PSPNet, FCN-ResNet, DeconvNet; None: 0.9
-    c.model.bn_epsilon = placeholder(float)  # DeconvNet: added to variances; None: 1e-9
-    c.model.decoder_init = placeholder(str)  # DeconvNet: "gaussian" (None), "he", "smoothing"
-    c.model.bins = placeholder(tuple)  # PSPNet: windows of each level; None: (1, 2, 3, 6)
-    c.model.pooling = placeholder(str)  # PSPNet: "avg" (None) or "max"
-    c.model.reduce = placeholder(bool)  # PSPNet: 1×1 reduction of each level; None: true
-    c.model.normalization = placeholder(str)  # of images: "caffe_vgg", "imagenet", "caffe_pspnet",
-    # "caffe_vgg_rounded"; None: as published for that network
-    c.model.remat = placeholder(bool)  # compute blocks again backwards to save memory; None: false
-    c.model.dtype = (
-        "float32"  # "float32" or "bfloat16", of the computation; parameters stay float32
-    )
+    c.model.dtype = "float32"  # or "bfloat16", of the computation; parameters stay float32
+    # And the fields of the network, which its docstring describes. Left at None, a field has the
+    # network's own default; one that the network lacks is refused
+    for field, kinds in network_fields().items():
+        if field not in c.model:
+            c.model[field] = placeholder(kinds[0] if len(kinds) == 1 else object)
 
     c.init = ml_collections.ConfigDict()
     # The start of a new run: a file of published weights (.caffemodel, .pth, .safetensors), a

@@ -10,6 +10,9 @@ import ml_collections
 from jaxseg.config.defaults import default_config
 from jaxseg.config.ranges import ANY, CHECKS, CHOICES, NEEDS, PROTOCOLS
 from jaxseg.errors import InputError, nearest
+from jaxseg.losses import TAKES, names_in
+from jaxseg.models.registry import check_fields as check_network_fields
+from jaxseg.models.registry import list_models, network_fields
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
@@ -40,7 +43,16 @@ def field_types() -> dict[str, tuple[type, bool]]:
         section, _, field = name.rpartition(".")
         node = config[section] if section else config
         types[name] = (node.get_type(field), value is None)
+    for field, kinds in network_fields().items():
+        if len(kinds) > 1:
+            types[f"model.{field}"] = (kinds[0], True)
     return types
+
+
+def takes_words(name: str) -> bool:
+    """Whether a field of another type takes a word, too: model.remat is true, false or a policy."""
+    section, _, field = name.rpartition(".")
+    return section == "model" and str in network_fields().get(field, ())
 
 
 def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
@@ -88,6 +100,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
       InputError: it names the field, its value and its range.
     """
     check_fields(config)
+    if config.model.name in list_models():  # the network says which names there are
+        fields = (f for f, v in config.model.items() if v is not None)
+        check_network_fields(config.model.name, set(fields) - {"name", "num_classes"})
     flat = flatten(config)
     for name, choices in CHOICES.items():
         value = flat[name]
@@ -139,8 +154,6 @@ def _check_needs(flat: dict[str, Any]) -> None:
 
 def _check_loss(flat: dict[str, Any]) -> None:
     """Raises InputError for an unknown loss, or a field that none of those that are named takes."""
-    from jaxseg.losses import TAKES, names_in  # imports jax: not for those who only parse options
-
     names = names_in(flat["loss.name"])
     taken = {field for name in names for field in TAKES[name]}
     defaults = flatten(default_config())
@@ -242,6 +255,6 @@ def _converted(name: str, value: Any) -> Any:
         return float(value)
     if kind is tuple and isinstance(value, list | tuple):
         return tuple(tuple(v) if isinstance(v, list) else v for v in value)
-    if type(value) is not kind:
+    if type(value) is not kind and not (type(value) is str and takes_words(name)):
         raise wrong_type(name, value)
     return value

@@ -5,6 +5,8 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from jaxseg.ops.remat import POLICIES
+
 
 def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
@@ -105,6 +107,8 @@ _NOT_NEGATIVE: _Check = (lambda v: v >= 0, "0 or more")
 _PROBABILITY: _Check = (lambda v: 0 <= v <= 1, "a probability in 0..1")
 _SIZE: _Check = (_is_size, "a pair of positive whole numbers: (height, width)")
 
+_POLICIES = ", ".join(POLICIES)
+
 CHECKS: dict[str, _Check] = {
     "seed": (lambda v: 0 <= v < 2**32, "a seed in 0..4294967295"),
     "model.num_classes": (lambda v: 2 <= v <= 255, "a number of classes in 2..255"),
@@ -120,6 +124,13 @@ CHECKS: dict[str, _Check] = {
     "model.bn_epsilon": _POSITIVE,
     "model.bins": (_are_bins, "different whole numbers of 1 or more, such as (1, 2, 3, 6)"),
     "model.output_stride": (lambda v: v in (8, 16, 32), "8, 16 or 32"),
+    "model.stride": (lambda v: v in (8, 16, 32), "8, 16 or 32"),
+    "model.depth": _POSITIVE,
+    "model.dilations": (lambda v: len(v) == 4, "four whole numbers, such as (1, 1, 2, 4)"),
+    "model.remat": (
+        lambda v: isinstance(v, bool) or v in POLICIES,
+        "true or a policy: " + _POLICIES,
+    ),
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,

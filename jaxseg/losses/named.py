@@ -1,5 +1,6 @@
 """Losses by name, as a config gives them."""
 
+import inspect
 from collections.abc import Callable, Sequence
 
 import jax
@@ -59,19 +60,21 @@ def named_loss(
       name: names in `LOSSES`, joined by "+"; each counts 1.
       ignore_label: the label of pixels that count nothing.
       class_weights: what each class counts.
-      fields: others of theirs; each loss is given those that it takes.
+      fields: others of theirs; each loss is given those that it takes. One that none of these takes
+        may be there with its default.
 
     Returns:
       A function of (coarse_logits, labels, upsample) that gives a float32 scalar.
 
     Raises:
-      InputError: there is no such loss.
+      InputError: there is no such loss or field, or a field has no effect on this loss.
 
     >>> import jax.numpy as jnp
-    >>> loss = named_loss("cross_entropy+dice", smoothing=0.1, gamma=2.0)
+    >>> loss = named_loss("cross_entropy+dice", smoothing=0.1)
     >>> round(float(loss(jnp.zeros([1, 2, 2, 2]), jnp.zeros([1, 2, 2], int), None)), 4)
     1.0265
     """
+    _check_fields(name, fields)
     parts = [
         (LOSSES[one], {field: fields[field] for field in TAKES[one] if field in fields})
         for one in names_in(name)
@@ -91,3 +94,21 @@ def named_loss(
         )
 
     return loss
+
+
+def _check_fields(name: str, fields: dict) -> None:
+    """Raises InputError for a field that no loss has, or that changes nothing here."""
+    users: dict[str, list[str]] = {}
+    for one, taken in TAKES.items():
+        for field in taken:
+            users.setdefault(field, []).append(one)
+    known = ["name", "ignore_label", "class_weights", *users]
+    for field, value in fields.items():
+        if field not in users:
+            raise InputError(f"A loss has no field {field!r}.", nearest(field, known))
+        default = inspect.signature(LOSSES[users[field][0]]).parameters[field].default
+        if value != default and not set(users[field]) & set(names_in(name)):
+            raise InputError(
+                f"The field {field!r} of a loss is {value!r}, which changes nothing for {name!r}.",
+                f"It is of {' and '.join(map(repr, users[field]))}; leave it out.",
+            )

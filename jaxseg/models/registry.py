@@ -1,6 +1,9 @@
 """The networks by name: what `create_model` makes."""
 
 import functools
+import types
+import typing
+from collections.abc import Iterable
 
 import flax.linen as nn
 import jax.numpy as jnp
@@ -65,20 +68,45 @@ def create_model(name: str, num_classes: int, **fields) -> nn.Module:
     >>> create_model("fcn8s_vgg16", num_classes=21, width=0.25).width
     0.25
     """
-    if name not in _MODELS:
-        raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
-    make = _MODELS[name]
-    known = field_names(make.func)
-    for field in fields:
-        if field not in known:
-            raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
+    check_fields(name, fields)
     if num_classes < 2:
         raise InputError(
             f"num_classes is {num_classes}.", "Give at least 2; background is a class."
         )
     if "dtype" in fields:
         fields["dtype"] = jnp.dtype(fields["dtype"])
-    return make(num_classes=num_classes, **fields)
+    return _MODELS[name](num_classes=num_classes, **fields)
+
+
+@functools.cache
+def network_fields() -> dict[str, tuple[type, ...]]:
+    """The fields of all networks that a config may set, with the types of their values.
+
+    >>> network_fields()["padding"], network_fields()["remat"]
+    ((<class 'int'>,), (<class 'bool'>, <class 'str'>))
+    """
+    found: dict[str, tuple[type, ...]] = {}
+    for network in dict.fromkeys(make.func for make in _MODELS.values()):
+        hints = typing.get_type_hints(network)
+        for field in field_names(network):
+            kinds = typing.get_args(hints[field]) if _is_union(hints[field]) else (hints[field],)
+            kinds = tuple(typing.get_origin(k) or k for k in kinds if k is not types.NoneType)
+            found[field] = (str,) if kinds == (typing.Any,) else kinds  # a dtype by its name
+    return {field: kinds for field, kinds in found.items() if field != "num_classes"}
+
+
+def _is_union(hint) -> bool:
+    return typing.get_origin(hint) in (types.UnionType, typing.Union)
+
+
+def check_fields(name: str, fields: Iterable[str]) -> None:
+    """Raises InputError where the network `name` lacks one of `fields`, or does not exist."""
+    if name not in _MODELS:
+        raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
+    known = field_names(_MODELS[name].func)
+    for field in fields:
+        if field not in known:
+            raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
 
 
 def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:

@@ -126,7 +126,7 @@ def make_train_step(
         norm.
 
     Raises:
-      InputError: an unknown loss, or not one class weight for each class.
+      InputError: an unknown loss or field of it, or not one class weight for each class.
     """
     fields: dict[str, Any] = {"name": "cross_entropy", "reduction": "mean", "class_weights": None}
     fields |= dict(loss or {})

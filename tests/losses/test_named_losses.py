@@ -5,9 +5,10 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from jaxseg import losses
+from jaxseg import create_model, losses, make_train_step
 from jaxseg.config import default_config
 from jaxseg.distributed.mesh import split_batch
 from jaxseg.errors import InputError
@@ -278,3 +279,20 @@ def test_named_losses():
 def test_what_does_not_fit(call, message):
     with pytest.raises(InputError, match=message):
         call(*example(PLAIN, n=1))
+
+
+@pytest.mark.parametrize(
+    ("loss", "problem", "remedy"),
+    [
+        ({"smothing": 0.1}, "no field 'smothing'", "smoothing"),
+        ({"name": "dice", "gamma": 3.0}, "changes nothing for 'dice'", "'focal'"),
+        ({"weights": (1.0,) * 3}, "no field 'weights'", "class_weights"),
+    ],
+)
+def test_a_field_that_does_nothing_is_refused(loss, problem, remedy):
+    with pytest.raises(InputError, match=problem) as error:
+        losses.named_loss(**loss)
+    assert remedy in error.value.remedy
+    model = create_model("fcn8s_vgg16", 3, width=0.05, padding=1)
+    with pytest.raises(InputError, match=problem):
+        make_train_step(model, optax.sgd(0.1), loss)
