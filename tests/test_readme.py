@@ -3,6 +3,7 @@
 import pathlib
 import re
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -30,8 +31,13 @@ def test_readme(block, finished, tmp_path, monkeypatch):
     pathlib.Path("runs/camvid").symlink_to(finished[0].path, target_is_directory=True)
     make, narrow = jaxseg.create_model, {"width": 0.03, "fc_channels": 16, "padding": 1}
     monkeypatch.setattr(jaxseg, "create_model", lambda *args, **kw: make(*args, **narrow | kw))
-    names = {
+    given = {
         "photos": rng.integers(0, 256, (2, 40, 48, 3), np.uint8),
         "labels": rng.integers(0, 21, (2, 40, 48)).astype(np.int32),
     }
+    names = dict(given)
     exec(compile(block, str(_README), "exec"), names)
+    made = [v for name, v in names.items() if name not in given and name != "__builtins__"]
+    assert made
+    arrays = [a for a in jax.tree.leaves(made) if isinstance(a, np.ndarray | jax.Array)]
+    assert all(np.isfinite(a).all() for a in arrays if a.dtype != object)

@@ -74,7 +74,8 @@ NARROW = {  # networks of seconds; the other fields of `tiny` that they do not h
 
 
 @pytest.mark.parametrize(
-    "network", ["fcn8s", "deconvnet", pytest.param("pspnet", marks=pytest.mark.slow)]
+    "network",
+    ["fcn8s", *(pytest.param(n, marks=pytest.mark.slow) for n in ("deconvnet", "pspnet"))],
 )
 def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
     """After a checkpoint, as by kill -9: state, log and scores become those that they were."""

@@ -103,6 +103,7 @@ def test_is_as_exact_as_the_plain_sum():
     assert ours < 2e-6 * np.abs(exact).max()
 
 
+@pytest.mark.slow
 @some_cases
 def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, size, dilation):
     called = spy(monkeypatch)
