@@ -65,7 +65,7 @@ class Augment:
     resize: tuple[int, int] | None = None
     padding: str = "random"
     backend: str = "pillow"
-    fill: tuple[int, int, int] = (124, 116, 104)  # the mean colour of ImageNet
+    fill: tuple[int, ...] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
 
     def __post_init__(self):

@@ -69,7 +69,7 @@ class TrainBatches:
         part: slice,
         start_step: int,
         pad_to: int | None,
-        fill: tuple[int, int, int],
+        fill: tuple[int, ...],
         skip: bool,
     ):
         self._source, self._order, self._examples = source, order, examples

@@ -32,7 +32,7 @@ def train_batches(
     augment: Callable[[Example, np.random.Generator], Example],
     sampling: str = "shuffle",
     pad_to: int | None = None,
-    fill: tuple[int, int, int] = (0, 0, 0),
+    fill: tuple[int, ...] = (0, 0, 0),
     skipped: Skipped | None = None,
     start_step: int = 0,
     process_index: int = 0,

@@ -1,5 +1,8 @@
 """What all networks have in common."""
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,6 +20,10 @@ class SegmentationModel(nn.Module):
     `apply(variables, images, method="heads")` gives the coarse logits instead, from which losses
     and metrics are computed without the large ones.
     """
+
+    if TYPE_CHECKING:  # Flax's own says that it may be a pair, which depends on `mutable`
+
+        def apply(self, variables: Mapping[str, Any], *args: Any, **options: Any) -> Any: ...
 
     published = Preprocessing(mean=(0.0, 0.0, 0.0))
     """The preprocessing of the published weights; a subclass has its own."""

@@ -1,19 +1,20 @@
 """The intermediate arrays of a network, by name."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
 import jax
 from flax.traverse_util import flatten_dict
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 
 
 def features(
     model: nn.Module,
-    variables: dict[str, Any],
-    images: jax.Array,
+    variables: Mapping[str, Any],
+    images: ArrayLike,
     names: Sequence[str] | None = None,
 ) -> dict[str, jax.Array]:
     """What the layers of a network give for a batch of images, outside of training.

@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.nn.fields import check_choice
@@ -48,7 +49,7 @@ def chosen(normalization: str | None, published: Preprocessing) -> Preprocessing
     return published if normalization is None else NORMALIZATIONS[normalization]
 
 
-def normalize(rgb: jax.Array, preprocessing: Preprocessing) -> jax.Array:
+def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
     """Makes a network's input from photographs.
 
     Args:

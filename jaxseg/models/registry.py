@@ -5,11 +5,11 @@ import types
 import typing
 from collections.abc import Iterable
 
-import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 
 from jaxseg.errors import InputError, nearest
+from jaxseg.models.base import SegmentationModel
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.fcn_alexnet import FCNAlexNet
@@ -48,7 +48,7 @@ def list_models() -> list[str]:
     return list(_MODELS)
 
 
-def create_model(name: str, num_classes: int, **fields) -> nn.Module:
+def create_model(name: str, num_classes: int, **fields: typing.Any) -> SegmentationModel:
     """Makes a network; its parameters come from `model.init(rng, images)`.
 
     Args:
@@ -109,7 +109,7 @@ def check_fields(name: str, fields: Iterable[str]) -> None:
             raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
 
 
-def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
+def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
     """The network that a run's `config.model` describes.
 
     Args:

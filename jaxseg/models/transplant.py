@@ -1,5 +1,6 @@
 """Starting a network from another one's variables."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,7 +8,9 @@ import jax
 from jaxseg.errors import InputError
 
 
-def transplant(source: dict[str, Any], target: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+def transplant(
+    source: Mapping[str, Any], target: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
     """Copies every array that two networks have at the same path, in the same shape.
 
     So FCN-16s starts from a trained FCN-32s, and FCN-8s from FCN-16s (Long et al. 2015, section

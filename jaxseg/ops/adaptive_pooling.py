@@ -6,13 +6,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.upsampling import apply_axis
 
 
 def adaptive_avg_pool(
-    x: jax.Array, size: int | tuple[int, int], extent: jax.Array | None = None
+    x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:
     """Mean over each of `size` windows, whatever the size of the map.
 
@@ -55,7 +56,7 @@ def adaptive_avg_pools(
 
 
 def adaptive_max_pool(
-    x: jax.Array, size: int | tuple[int, int], extent: jax.Array | None = None
+    x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:
     """Maximum over each of `size` windows, which are those of `adaptive_avg_pool`.
 

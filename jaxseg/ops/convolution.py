@@ -32,6 +32,7 @@ def conv2d(
       [N, H', W', O] in the dtype of `x`, with
       H' = (H + 2 * padding - dilation * (k - 1) - 1) // strides + 1.
 
+    >>> import jax.numpy as jnp
     >>> conv2d(jnp.ones([1, 3, 3, 1]), jnp.ones([3, 3, 1, 1]), 1)[0, :, :, 0].tolist()
     [[4.0, 6.0, 4.0], [6.0, 9.0, 6.0], [4.0, 6.0, 4.0]]
     """

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.dispatch import dispatch
@@ -15,7 +16,7 @@ Pair = int | tuple[int, int]
 
 
 def max_pool(
-    x: jax.Array, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
+    x: ArrayLike, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
 ) -> jax.Array:
     """Max pooling over height and width.
 
@@ -52,7 +53,7 @@ def max_pool(
 
 
 def max_pool_with_argmax(
-    x: jax.Array, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
+    x: ArrayLike, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
 ) -> tuple[jax.Array, jax.Array]:
     """Max pooling that also says where each maximum stood.
 

@@ -5,6 +5,7 @@ import functools
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.cpu import unpooling as cpu
@@ -13,7 +14,7 @@ from jaxseg.ops.pooling import Pair, pair
 
 
 def max_unpool(
-    values: jax.Array, indices: jax.Array, size: Pair, *, in_place: bool | None = None
+    values: ArrayLike, indices: ArrayLike, size: Pair, *, in_place: bool | None = None
 ) -> jax.Array:
     """Puts each value where its index says, in planes of zeros (DeconvNet, section 3.2.1).
 

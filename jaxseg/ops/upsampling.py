@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 
@@ -87,7 +88,7 @@ class Upsampling:
         """`Uh` [H, h] and `Uw` [W, w], float32."""
         return _product(self.rows), _product(self.columns)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: ArrayLike) -> jax.Array:
         """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
         floating = jnp.issubdtype(x.dtype, jnp.floating)  # integers would cut the weights to 0
         if x.ndim != 4 or x.shape[1:3] != self.in_size or not floating:
@@ -212,11 +213,11 @@ def bilinear_deconv(
 
 
 def resize_bilinear(
-    x: jax.Array,
+    x: ArrayLike,
     size: tuple[int, int],
     *,
     align_corners: bool,
-    extent: jax.Array | None = None,
+    extent: ArrayLike | None = None,
 ) -> jax.Array:
     """Bilinear resize of [N, h, w, C] to [N, H, W, C], without antialiasing.
 

@@ -25,7 +25,7 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.data import DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
-from jaxseg.models import create_model
+from jaxseg.models import SegmentationModel, create_model
 from jaxseg.nn.fields import field_names
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import StoredArrays
@@ -52,7 +52,7 @@ class JaxsegFile(TensorFile):
     """
 
     name: str
-    model: nn.Module
+    model: SegmentationModel
     info: DataInfo | None = None
     source: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     eval: ml_collections.ConfigDict | None = None

@@ -5,7 +5,6 @@ import os
 import pathlib
 from typing import Any
 
-import flax.linen as nn
 import jax.numpy as jnp
 import ml_collections
 from flax.traverse_util import unflatten_dict
@@ -14,6 +13,7 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config, load_config
 from jaxseg.data import DataInfo
 from jaxseg.errors import InputError
+from jaxseg.models import SegmentationModel
 from jaxseg.pretrained.folder import JaxsegFile, check_exported, unnamed_classes
 from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
@@ -37,7 +37,7 @@ class Trained:
         "licence", "preprocessing" ("mean", "std").
     """
 
-    model: nn.Module
+    model: SegmentationModel
     variables: dict[str, Any]
     info: DataInfo
     eval: ml_collections.ConfigDict
@@ -61,7 +61,7 @@ def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> T
 
 def load_run(
     workdir: str | os.PathLike, step: str | int = "last"
-) -> tuple[nn.Module, dict[str, Any]]:
+) -> tuple[SegmentationModel, dict[str, Any]]:
     """A run's network and its variables, for one's own code. The run's data set is not needed.
 
     Args:
@@ -78,7 +78,7 @@ def load_run(
     return trained.model, trained.variables
 
 
-def load_exported(folder: str | os.PathLike) -> tuple[nn.Module, dict[str, Any]]:
+def load_exported(folder: str | os.PathLike) -> tuple[SegmentationModel, dict[str, Any]]:
     """A network and its variables, exactly as `save_exported` had them.
 
     Returns:
@@ -140,7 +140,9 @@ def _of_others(file: TensorFile) -> Trained:
     return Trained(model, variables, info, default_config().eval, card)
 
 
-def _card(name: str, model: nn.Module, info: DataInfo, path: pathlib.Path) -> dict[str, Any]:
+def _card(
+    name: str, model: SegmentationModel, info: DataInfo, path: pathlib.Path
+) -> dict[str, Any]:
     return {
         "network": name,
         "path": os.path.abspath(path),

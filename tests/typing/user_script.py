@@ -12,6 +12,7 @@ import numpy as np
 import optax
 
 import jaxseg
+from jaxseg.models import SegmentationModel
 
 
 def use() -> None:
@@ -21,10 +22,11 @@ def use() -> None:
     # A network
     assert_type(jaxseg.list_models(), list[str])
     model = jaxseg.create_model("fcn8s_vgg16", num_classes=21, width=0.25)
-    images = jaxseg.normalize(jnp.asarray(rgb), model.preprocessing)
+    assert_type(model, SegmentationModel)
+    images = jaxseg.normalize(rgb, model.preprocessing)
     assert_type(images, jax.Array)
     variables = model.init(jax.random.key(0), images)
-    logits: jax.Array = model.apply(variables, images)  # type: ignore[assignment]
+    logits = model.apply(variables, images)
     variables = jaxseg.load_pretrained(model, "fcn8s-heavy-pascal.caffemodel", source="caffe")
     variables = jaxseg.load_pretrained(model, pathlib.Path("fcn8s-heavy-pascal.caffemodel"))
     maps = jaxseg.features(model, variables, images, ["pool3", "fc7"])
@@ -42,9 +44,10 @@ def use() -> None:
     network = jaxseg.load("runs/camvid", step="best")
     assert_type(network.predict("street.jpg"), np.ndarray)
     assert_type(network.predict(rgb[0]), np.ndarray)
+    assert_type(network.model, SegmentationModel)
 
-    # Array functions
-    for x in (jnp.ones([1, 8, 8, 4]), images):
+    # Array functions take arrays of NumPy and of JAX
+    for x in (np.ones([1, 8, 8, 4], np.float32), jnp.ones([1, 8, 8, 4])):
         values, indices = jaxseg.ops.max_pool_with_argmax(x, 2, (2, 2), padding=0)
         assert_type(values, jax.Array)
         assert_type(jaxseg.ops.max_unpool(values, indices, (8, 8)), jax.Array)
@@ -56,6 +59,8 @@ def use() -> None:
         upsampling = jaxseg.ops.bilinear_deconv((8, 8), (16, 16), stride=2, kernel=4, offset=1)
         assert_type(upsampling, jaxseg.ops.Upsampling)
         assert_type(upsampling(x), jax.Array)
+    with jaxseg.ops.implementation("reference"):
+        assert_type(jaxseg.ops.max_pool(images, 2, 2), jax.Array)
 
     # Losses and metrics, by the whole map, by a size or by a head's own resize
     head = model.apply(variables, images, method="heads")[0]

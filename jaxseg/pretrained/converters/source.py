@@ -7,7 +7,7 @@ from typing import Any
 import flax.linen as nn
 import numpy as np
 
-from jaxseg.models import create_model
+from jaxseg.models import SegmentationModel, create_model
 from jaxseg.models.preprocessing import NORMALIZATIONS
 from jaxseg.pretrained.tensor_file import TensorFile
 
@@ -57,7 +57,7 @@ class Fit:
     normalization: str
     num_classes: int | None = None
 
-    def create(self, num_classes: int | None = None, **fields) -> nn.Module:
+    def create(self, num_classes: int | None = None, **fields: Any) -> SegmentationModel:
         """Makes the network; `fields` are set beside its own."""
         classes = self.num_classes or num_classes or 21
         return create_model(self.model, classes, **{**self.needed(), **fields})
