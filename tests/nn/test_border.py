@@ -30,21 +30,18 @@ def value_and_gradient(model, variables, images):
     return logits, gradient
 
 
-@pytest.mark.slow
+slow, nightly = pytest.mark.slow, pytest.mark.nightly
+
+
 @pytest.mark.parametrize(
     ("padding", "size"),
     [
-        (100, (1, 1)),
-        *(
-            pytest.param(*case, marks=pytest.mark.slow)
-            for case in [
-                (100, (33, 47)),
-                (100, (64, 50)),
-                (99, (40, 61)),
-                (93, (34, 35)),
-                (30, (5, 96)),
-            ]
-        ),
+        pytest.param(100, (1, 1), marks=nightly),
+        pytest.param(100, (33, 47), marks=slow),
+        pytest.param(100, (64, 50), marks=nightly),
+        pytest.param(99, (40, 61), marks=nightly),
+        pytest.param(93, (34, 35), marks=nightly),
+        pytest.param(30, (5, 96), marks=slow),
     ],
 )
 def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding, size):

@@ -463,7 +463,7 @@ def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
     assert after[5] > 0 and after[:5].sum() == after[6:].sum() == 0
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("rate", "hints"), [(1e-9, 1), (1e-2, 0)])
 def test_a_run_that_does_not_begin_to_learn_is_told_once(tiny, tmp_path, capfd, rate, hints):
     fields = {"train.steps": 120, "eval.every_steps": None, "optim.lr": rate}

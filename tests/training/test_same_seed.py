@@ -45,8 +45,13 @@ def camvid(shared_data, tmp_path):
     return root
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("network", list(SMALL))
+@pytest.mark.parametrize(
+    "network",
+    [
+        pytest.param(name, marks=pytest.mark.slow if name == "fcn8s" else pytest.mark.nightly)
+        for name in SMALL
+    ],
+)
 def test_twice(network, camvid, repository, tmp_path, restored):
     config = read_config(str(repository / f"configs/camvid_{network}.py"))
     with config.unlocked():
