@@ -6,6 +6,7 @@ the few below, which are ours; to ask for any other is an error that names it.
 """
 
 import pickletools
+import sys
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -70,10 +71,14 @@ class Stream(Protocol):
     def readline(self) -> bytes: ...
 
 
-def read_pickle(stream: Stream) -> tuple[Any, list[Storage]]:
+def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Storage]]:
     """The value of the pickle that begins here: plain Python values, dictionaries and `Tensor`s.
 
     Reads up to the pickle's end, not beyond it.
+
+    Args:
+      stream: is read from its position on.
+      size: bytes that the pickle has at most; those after them are never read.
 
     Returns:
       The value, and every storage that the pickle mentions.
@@ -84,7 +89,7 @@ def read_pickle(stream: Stream) -> tuple[Any, list[Storage]]:
     """
     machine, steps = _Machine(), 0
     try:
-        for operation, argument, _ in pickletools.genops(_Limited(stream)):  # type: ignore[arg-type]
+        for operation, argument, _ in pickletools.genops(_Limited(stream, size)):  # type: ignore[arg-type]
             steps += 1
             if steps > _MAX_STEPS:
                 raise DamagedPickle(f"its pickle has more than {_MAX_STEPS:,} steps")
@@ -98,11 +103,13 @@ def read_pickle(stream: Stream) -> tuple[Any, list[Storage]]:
 class _Limited:
     """A stream that gives no more than a pickle of a sensible size."""
 
-    def __init__(self, stream: Stream):
-        self._stream, self._left = stream, _MAX_BYTES
+    def __init__(self, stream: Stream, size: int):
+        self._stream, self._left, self._there = stream, _MAX_BYTES, size
 
     def read(self, n: int) -> bytes:
+        n = min(n, self._there)
         self._left -= n
+        self._there -= n
         if self._left < 0:
             raise DamagedPickle(f"its pickle has more than {_MAX_BYTES >> 20} MiB")
         return self._stream.read(n)

@@ -147,8 +147,9 @@ def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
         start, stop = find("byteorder")
         if data[start : min(stop, start + 8)] == b"big":
             raise _BigEndian
-    data.seek(find("data.pkl")[0])
-    value, _ = read_pickle(data)
+    start, stop = find("data.pkl")
+    data.seek(start)
+    value, _ = read_pickle(data, stop - start)
 
     def locate(storage: Storage) -> int:
         start, stop = find(f"data/{storage.key}")
