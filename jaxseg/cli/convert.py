@@ -6,7 +6,6 @@ from typing import Any
 
 from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.parser import Parser
-from jaxseg.config import flatten
 from jaxseg.errors import InputError
 
 _EXAMPLES = (
@@ -67,6 +66,8 @@ def main(argv: Sequence[str]) -> None:
 
 def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
     """The fields of the network that `--config.model.FIELD` sets."""
+    from jaxseg.config import flatten
+
     config = flatten(read_config(None, overrides))
     fields = {}
     for name, _ in overrides:

@@ -10,7 +10,6 @@ from typing import Any
 from jaxseg.cli.config_options import scoring_values, split_overrides
 from jaxseg.cli.options import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
-from jaxseg.config import default_config, validate
 from jaxseg.errors import InputError
 from jaxseg.utils.paths import given_path
 
@@ -140,6 +139,8 @@ def _listed(path: str) -> list[str]:
 
 def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
     """The network, with the fields of `config.eval` that the command line gives."""
+    from jaxseg.config import default_config, validate
+
     config = default_config()
     config.eval = network.eval.copy_and_resolve_references()
     for name, value in fields.items():

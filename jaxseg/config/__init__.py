@@ -1,16 +1,21 @@
 """The configuration of a run; `jaxseg.config.defaults` documents every field."""
 
-from jaxseg.config.defaults import default_config
-from jaxseg.config.fields import (
-    check_fields,
-    field_types,
-    flatten,
-    set_field,
-    takes_words,
-    validate,
-    wrong_type,
-)
-from jaxseg.config.files import load_config, save_config
+from typing import TYPE_CHECKING
+
+from jaxseg.utils.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from jaxseg.config.defaults import default_config
+    from jaxseg.config.fields import (
+        check_fields,
+        field_types,
+        flatten,
+        set_field,
+        takes_words,
+        validate,
+        wrong_type,
+    )
+    from jaxseg.config.files import load_config, save_config
 
 __all__ = [
     "check_fields",
@@ -24,3 +29,20 @@ __all__ = [
     "validate",
     "wrong_type",
 ]
+
+# The fields of the networks are part of a config, so it loads JAX; the help of a command does not.
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "check_fields": "fields",
+        "default_config": "defaults",
+        "field_types": "fields",
+        "flatten": "fields",
+        "load_config": "files",
+        "save_config": "files",
+        "set_field": "fields",
+        "takes_words": "fields",
+        "validate": "fields",
+        "wrong_type": "fields",
+    },
+)
