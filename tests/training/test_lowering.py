@@ -1,0 +1,128 @@
+"""Train steps as TPU and GPU get them, lowered without a device: no form of CPUs is in them."""
+
+import collections
+import re
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxseg import create_model, create_state, make_train_step
+from jaxseg.ops import implementation
+
+NETWORKS = {
+    "fcn8s_vgg16": ({"width": 0.1, "fc_channels": 640}, 64, 16),
+    "deconvnet_vgg16": ({"width": 0.1, "fc_channels": 640, "fc_kernel": 1}, 64, 29),
+    "pspnet_resnet50": ({"width": 0.1, "depth": 14}, 65, 23),
+}
+# What computes in float32 in a bfloat16 network, by the file that asks for it, with the reason.
+IN_FLOAT32 = {
+    "ops/upsampling.py": "logits are float32, upsampled in strips by the loss",
+    "ops/strips.py": "the same",
+    "ops/pyramid_conv.py": "levels of a few cells, whose products are summed in float32",
+    "ops/adaptive_pooling.py": "means over whole images",
+}
+
+
+def train_step(name):
+    """A bfloat16 step and the shapes of what it takes."""
+    fields, size, _ = NETWORKS[name]
+    model = create_model(name, 5, dtype="bfloat16", **fields)
+    optimizer = optax.sgd(0.1, 0.9)
+    step = make_train_step(model, optimizer)
+    state = jax.eval_shape(lambda: create_state(model, optimizer, 0, (size, size)))
+    images = jax.ShapeDtypeStruct((2, size, size, 3), jnp.uint8)
+    labels = jax.ShapeDtypeStruct((2, size, size), jnp.uint8)
+    return jax.jit(step), (state, images, labels)
+
+
+SLOW = ("deconvnet_vgg16", "pspnet_resnet50")
+
+
+@pytest.fixture(
+    scope="module",
+    params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in NETWORKS],
+)
+def programs(request):
+    """The texts of a network's step for each platform, and of its reference form."""
+    step, arguments = train_step(request.param)
+    traced = step.trace(*arguments)
+    texts = {
+        platform: traced.lower(lowering_platforms=(platform,)).as_text(debug_info=True)
+        for platform in ("tpu", "cuda", "cpu")
+    }
+    with implementation("reference"):
+        reference = step.trace(*arguments)
+    texts["reference"] = reference.lower(lowering_platforms=("tpu",)).as_text(debug_info=True)
+    return request.param, texts
+
+
+def operations(text):
+    return collections.Counter(re.findall(r"= \"?stablehlo\.(\w+)", text))
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_they_are_the_reference_form(programs, platform):
+    """The same operations, also of loops and of what comes of `case` once it is decided."""
+    _, texts = programs
+    found, want = operations(texts[platform]), operations(texts["reference"])
+    for name in ("convolution", "dot_general", "while", "reduce_window", "select_and_scatter"):
+        assert found[name] == want[name], name
+    assert operations(texts["cpu"]) != found  # which has forms of its own
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_convolutions_are_convolutions(programs, platform):
+    """One forwards, and two backwards but for the image's own gradient."""
+    name, texts = programs
+    layers = NETWORKS[name][2]
+    assert operations(texts[platform])["convolution"] >= 3 * layers - 1
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_loops_are_those_of_the_losss_strips(programs, platform):
+    _, texts = programs
+    places = where(texts[platform], "while")
+    assert places
+    assert all("losses/" in place or "ops/strips.py" in place for place in places), places
+
+
+@pytest.mark.parametrize("platform", ["tpu", "cuda"])
+def test_products_are_of_bfloat16_but_for_those_named(programs, platform):
+    name, texts = programs
+    of_float32 = r"tensor<[0-9x]*xf32>.*->"
+    assert not where(texts[platform], "convolution", of_float32)
+    products = where(texts[platform], "dot_general", of_float32)
+    assert products or name == "deconvnet_vgg16"  # which upsamples nothing
+    for place in products:
+        assert any(file in place for file in IN_FLOAT32), place
+
+
+def where(text, operation, pattern=""):
+    """For each `operation` whose line has `pattern`: the source files that it came from."""
+    named = dict(re.findall(r"^(#loc\d*) = (.*)$", text, re.MULTILINE))
+
+    def told(location):
+        inside = named.get(location, "")
+        return inside + "".join(told(ref) for ref in re.findall(r"#loc\d+", inside))
+
+    found, lines = [], text.splitlines()
+    for i, line in enumerate(lines):
+        if re.search(rf"stablehlo\.{operation}\b", line) and re.search(pattern, line):
+            if not re.search(r"loc\(", line):  # it has a body, and its place at the end of that
+                margin = line[: len(line) - len(line.lstrip())]
+                line = next(after for after in lines[i:] if after.startswith(f"{margin}}} loc("))
+            found.append("".join(told(ref) for ref in re.findall(r"#loc\d*", line)))
+    return found
+
+
+def test_every_network_has_a_step():
+    """The numbers of layers above are those of the networks."""
+    for name, (fields, size, layers) in NETWORKS.items():
+        model = create_model(name, 5, **fields)
+        images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)
+        params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
+        kernels = [a for a in jax.tree.leaves(params) if a.ndim == 4]
+        assert len(kernels) >= layers, name
