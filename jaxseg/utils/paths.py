@@ -26,7 +26,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
     'camvid'
     >>> given_path("runs/a\\0b")
     Traceback (most recent call last):
-    jaxseg.errors.InputError: No file can have the path 'runs/a\\x00b': embedded null byte. ...
+    jaxseg.errors.InputError: No file can have the path 'runs/a\\x00b': ...
     """
     try:
         found = pathlib.Path(path).expanduser()

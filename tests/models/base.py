@@ -185,7 +185,7 @@ class ModelTests:
         close(heads[0].upsampled(), logits, 1e-5)
 
     def test_bfloat16(self, variables, logits):
-        model = self.make(dtype="bfloat16")
+        model = type(self).make(dtype="bfloat16")
         got = jax.jit(model.apply)(variables, images(4, self.size))
         assert got.dtype == jnp.float32
         assert (got != logits).any()
