@@ -110,7 +110,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.optim = ml_collections.ConfigDict()
     c.optim.name = "sgd"  # "sgd" (momentum) or "adamw"
     c.optim.lr = 0.01  # peak learning rate
-    # after warm-up: "constant", "poly" or "cosine" (both end at 0), or "step"
+    # multiplied by the warm-up's ramp: "constant", "poly" or "cosine" (both end at 0), or "step"
     c.optim.schedule = "constant"
     c.optim.power = 0.9  # exponent of "poly": lr * (1 - step / steps) ** power
     c.optim.boundaries = ()  # "step": after so many steps each, lr is multiplied by factor

@@ -128,7 +128,8 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
         ) from None
     photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
     try:
-        with implementation("reference"):
+        # onnxruntime refuses jax2onnx's pooling over windows of four axes
+        with implementation("reference", max_pool="cpu"):
             model = jax2onnx.to_onnx(program(network, output), [photograph], model_name="jaxseg")
         data = model.SerializeToString()
         onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])  # may refuse it

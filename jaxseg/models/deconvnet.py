@@ -48,14 +48,14 @@ class DeconvNet(SegmentationModel):
       fc_channels: channels of fc6 and fc7, before `width`.
       fc_kernel: size of fc6's and fc6-deconv's windows, 7 as published; a smaller one lets the
         network take smaller images.
-      bn_epsilon: what batch norm adds to a variance. The published 1e-9 makes a channel that is all
-        but constant, gradients included, up to 30,000 times larger; 1e-5 is the safer choice for
-        training from random weights.
+      bn_epsilon: what batch norm adds to a variance. The published 1e-9 makes a nearly constant
+        channel, and its gradient, up to 30,000 times larger; 1e-5 is the safer choice for training
+        from random weights.
       decoder_init: the first kernels of fc6-deconv and all after it: "gaussian" of std 0.01 as
-        published; "he"; or "smoothing", a bilinear kernel for each channel plus 0.3 of "he". An
-        optimiser such as Adam, whose steps do not shrink with a kernel, shakes the small published
-        ones: from random weights it does better with "he", and much better with "smoothing", which
-        fills what unpooling leaves empty from the first step.
+        published; "he"; or "smoothing", a bilinear kernel for each channel plus 0.3 of "he". The
+        updates of an optimiser such as Adam are too large for the small published kernels: from
+        random weights it does better with "he", and much better with "smoothing", which fills what
+        unpooling leaves empty from the first step.
       bn_momentum: momentum of batch norm's running statistics. The authors keep none, and average
         over 501 batches once training has ended.
       normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
@@ -87,12 +87,12 @@ class DeconvNet(SegmentationModel):
         nn.share_scope(self, vgg)
         pooled = vgg(images, train=train)
 
-        middle = [
+        fc_layers = [
             self._conv("fc6", self.fc_channels, self.fc_kernel, 0),
             self._conv("fc7", self.fc_channels, 1, 0),
             self._deconv("fc6_deconv", 512, self.fc_kernel, 0),
         ]
-        x = run(middle, pooled[5].values)
+        x = run(fc_layers, pooled[5].values)
 
         for block, deconvolutions, channels in reversed(VGG16_BLOCKS):
             x = max_unpool(x, pooled[block].indices, pooled[block].size, in_place=True)

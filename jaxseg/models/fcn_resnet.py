@@ -4,6 +4,7 @@ It has the name of Long et al. 2015, but neither their skips nor their deconvolu
 mmsegmentation's FCN is the same with another stem and a longer head.
 """
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -37,7 +38,8 @@ class FCNResNet(SegmentationModel):
       concat_input: whether one more 3×3 convolution of the head sees the backbone's last stage
         joined with what the others make of it.
       head_dilation: of the 3×3 convolutions of both heads, but of that last one.
-      align_corners: whether the logits are resized from corner to corner, or pixels are squares.
+      align_corners: whether the logits are resized with corner pixels on corner pixels, or with
+        half-pixel centres.
       aux_weight: weight of the auxiliary head's loss.
       dropout: rate before each head's logits in training.
       dropout_mode: "element" or "channel": what is dropped as one.
@@ -84,13 +86,14 @@ class FCNResNet(SegmentationModel):
             dtype=self.dtype,
             name="backbone",
         )(images, train=train)
+        head = functools.partial(self._head, image_size=images.shape[1:3], train=train)
         longer = {"convs": self.head_convs, "concat_input": self.concat_input}
-        heads = [self._head("head", stage4, 1.0, images, train, **longer)]
+        heads = [head("head", stage4, **longer)]
         if train or self.is_initializing():
-            heads.append(self._head("aux", stage3, self.aux_weight, images, train))
+            heads.append(head("aux", stage3, self.aux_weight))
         return heads
 
-    def _head(self, name, x, weight, images, train, **longer) -> Head:
+    def _head(self, name, x, weight=1.0, *, image_size, train, **longer) -> Head:
         """3×3 convolutions and a 1×1 convolution to logits, and their resize to the image."""
         logits = ScoreHead(
             self.num_classes,
@@ -104,4 +107,4 @@ class FCNResNet(SegmentationModel):
             **longer,
         )(x, train=train)
         resize = align_corners if self.align_corners else half_pixel
-        return Head(logits, resize(logits.shape[1:3], images.shape[1:3]), weight)
+        return Head(logits, resize(logits.shape[1:3], image_size), weight)

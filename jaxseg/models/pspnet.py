@@ -1,5 +1,6 @@
 """PSPNet (Zhao et al. 2017): a dilated ResNet whose features are pooled at several scales."""
 
+import functools
 from typing import Any
 
 import flax.linen as nn
@@ -41,8 +42,8 @@ class PSPNet(SegmentationModel):
       stride_on: the convolution that strides: "3x3" as in semseg, or "1x1" as in the released Caffe
         models. Those also take their images unscaled, see `preprocessing`.
       dilate_first: as in `ResNet`.
-      align_corners: whether the pyramid's levels and the logits are resized from corner to corner,
-        or pixels are squares.
+      align_corners: whether the pyramid's levels and the logits are resized with corner pixels on
+        corner pixels, or with half-pixel centres.
       aux_weight: weight of the auxiliary head's loss.
       dropout: rate before each head's logits in training.
       dropout_mode: "channel" (semseg) or "element" (Caffe): what is dropped as one.
@@ -105,18 +106,13 @@ class PSPNet(SegmentationModel):
             self.dtype,
         )
         nn.share_scope(self, pyramid)
-        heads = [
-            self._head(
-                "head", pyramid(stage4, train=train), stage4.shape[-1] // 4, 1.0, images, train
-            )
-        ]
+        head = functools.partial(self._head, image_size=images.shape[1:3], train=train)
+        heads = [head("head", pyramid(stage4, train=train), stage4.shape[-1] // 4)]
         if train or self.is_initializing():
-            heads.append(
-                self._head("aux", stage3, stage3.shape[-1] // 4, self.aux_weight, images, train)
-            )
+            heads.append(head("aux", stage3, stage3.shape[-1] // 4, self.aux_weight))
         return heads
 
-    def _head(self, name, x, channels, weight, images, train) -> Head:
+    def _head(self, name, x, channels, weight=1.0, *, image_size, train) -> Head:
         """A 3×3 and a 1×1 convolution to logits, and their resize to the image."""
         logits = ScoreHead(
             self.num_classes,
@@ -128,4 +124,4 @@ class PSPNet(SegmentationModel):
             name=name,
         )(x, train=train)
         resize = align_corners if self.align_corners else half_pixel
-        return Head(logits, resize(logits.shape[1:3], images.shape[1:3]), weight)
+        return Head(logits, resize(logits.shape[1:3], image_size), weight)

@@ -43,7 +43,7 @@ class VGG16(nn.Module):
       padding: zeros around the image before conv1_1; the other convolutions pad by 1.
       argmax: whether the poolings give the indices of their maxima, too.
       skip_border: whether convolutions leave out rows of a large border that are all alike. Every
-        value of a map stays the same. Batch norm, which counts all cells, must not.
+        value of a map stays the same. Not for use with batch norm, which counts every cell.
       remat: what a block keeps for the backward pass (see `jaxseg.nn.sequential`).
     """
 

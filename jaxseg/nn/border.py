@@ -43,8 +43,8 @@ class Block:
 def with_copies(x: jax.Array, *, row: int, copies: int) -> jax.Array:
     """[N, h, w, C] with `copies` more of `row`, counted from each side; the same for columns.
 
-    >>> with_copies(jnp.arange(3.0).reshape(1, 3, 1, 1), row=0, copies=1).shape
-    (1, 5, 3, 1)
+    >>> with_copies(jnp.zeros([1, 3, 4, 1]), row=0, copies=1).shape
+    (1, 5, 6, 1)
     """
     for axis in (1, 2):
         size = x.shape[axis]

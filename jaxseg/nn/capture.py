@@ -20,7 +20,7 @@ def capture(
     """Captures `shown(x)` under `name`, and returns `x`.
 
     Where the variables say which part of the array belongs to each image (see `extent`), the rest
-    of it becomes zero.
+    becomes zero first, also in what is returned.
 
     Args:
       module: whose array it is.

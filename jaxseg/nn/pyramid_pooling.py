@@ -33,10 +33,11 @@ class PyramidPooling(nn.Module):
     `features`: levelN_pooled and levelN_upsampled of each level, and the joined `pyramid`.
 
     Attributes:
-      bins: windows along each axis, for each level.
+      bins: of each level, along each axis: 1, 2, 3 and 6 in the paper.
       pooling: "avg" or "max".
       reduce: whether a 1×1 convolution reduces each level to 1 / len(bins) of the channels.
-      align_corners: whether levels are resized from corner to corner, or pixels are squares.
+      align_corners: whether levels are resized with corner pixels on corner pixels, or with
+        half-pixel centres.
       bn_momentum: of batch norm.
       dtype: of the computation.
     """
@@ -89,7 +90,7 @@ class PyramidPooling(nn.Module):
 
 
 class PyramidConv(ConvNorm):
-    """A `ConvNorm` of stride 1 that sees a `Pyramid` as one map, its parts joined."""
+    """A `ConvNorm` of stride 1, equal to that of a pyramid's map and levels concatenated."""
 
     def channels(self, x: Pyramid) -> int:
         """Channels of the map and all levels."""

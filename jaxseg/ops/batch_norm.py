@@ -37,7 +37,12 @@ def batch_norm(
     how = {"epsilon": epsilon, "fast_variance": fast_variance}
     reference = functools.partial(_batch_norm, **how)
     return dispatch(
-        x, scale, bias, reference=reference, cpu=lambda *a: cpu_batch_norm(*a, *how.values())
+        "batch_norm",
+        x,
+        scale,
+        bias,
+        reference=reference,
+        cpu=lambda *a: cpu_batch_norm(*a, *how.values()),
     )
 
 

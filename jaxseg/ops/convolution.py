@@ -47,4 +47,4 @@ def conv2d(
     form = None
     if groups == 1 and cpu.has_form(kernel.shape[0], padding, strides):
         form = functools.partial(cpu.conv2d, padding=padding, strides=strides, dilation=dilation)
-    return dispatch(x, kernel, reference=reference, cpu=form)
+    return dispatch("conv2d", x, kernel, reference=reference, cpu=form)

@@ -44,7 +44,7 @@ def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int 
     if padding:
         return conv2d(x, kernel[::-1, ::-1], around)
     reference = functools.partial(_spread_one if x.shape[1:3] == (1, 1) else _full, around=around)
-    return dispatch(x, kernel, reference=reference, cpu=cpu.spread)
+    return dispatch("deconv2d", x, kernel, reference=reference, cpu=cpu.spread)
 
 
 def _full(x, kernel, *, around):

@@ -4,6 +4,7 @@ import itertools
 import operator
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -49,7 +50,9 @@ def max_pool(
         )
 
     # On a CPU the gradient of reduce_window is many times slower than that of comparing slices.
-    return dispatch(x, reference=reduce_window, cpu=lambda x: _pool(x, rows, columns)[0])
+    return dispatch(
+        "max_pool", x, reference=reduce_window, cpu=lambda x: _pool(x, rows, columns)[0]
+    )
 
 
 def max_pool_with_argmax(
@@ -84,9 +87,10 @@ def pair(value: Pair) -> tuple[int, int]:
     >>> pair(2), pair([3, 1])
     ((2, 2), (3, 1))
     """
+    both = tuple(value) if isinstance(value, tuple | list | np.ndarray) else (value, value)
     try:
-        rows, columns = np.broadcast_to(np.asarray(value), (2,)).tolist()
-        return operator.index(rows), operator.index(columns)
+        rows, columns = (v if jax.export.is_symbolic_dim(v) else operator.index(v) for v in both)
+        return rows, columns
     except (TypeError, ValueError):
         raise InputError(
             f"{value!r} is neither a number of rows and columns nor a pair of them.",

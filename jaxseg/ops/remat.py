@@ -58,4 +58,4 @@ def remat(
     if not policy:
         return function
     kept, again = jax.checkpoint(function), functools.partial(cpu_remat, function)
-    return lambda others, x: dispatch(others, x, reference=kept, cpu=again)
+    return lambda others, x: dispatch("remat", others, x, reference=kept, cpu=again)

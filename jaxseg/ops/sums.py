@@ -17,7 +17,7 @@ def add_bias(x: jax.Array, bias: jax.Array) -> jax.Array:
     >>> add_bias(jnp.zeros([1, 2, 2]), jnp.array([1.0, 2.0])).tolist()
     [[[1.0, 2.0], [1.0, 2.0]]]
     """
-    return dispatch(x, bias, reference=jnp.add, cpu=cpu.add_bias)
+    return dispatch("add_bias", x, bias, reference=jnp.add, cpu=cpu.add_bias)
 
 
 def square_sum(a: jax.Array) -> jax.Array:
@@ -26,4 +26,4 @@ def square_sum(a: jax.Array) -> jax.Array:
     >>> square_sum(jnp.array([[3.0, 4.0]]))
     Array(25., dtype=float32)
     """
-    return dispatch(a, reference=lambda a: jnp.square(a).sum(), cpu=cpu.square_sum)
+    return dispatch("square_sum", a, reference=lambda a: jnp.square(a).sum(), cpu=cpu.square_sum)

@@ -154,7 +154,7 @@ def _select(values, indices, size):
     def for_cpu(values, inside):
         return cpu.with_own_gradient(values, inside, in_windows, places)
 
-    windows = dispatch(values, inside, reference=in_windows, cpu=for_cpu)
+    windows = dispatch("max_unpool", values, inside, reference=in_windows, cpu=for_cpu)
     n, h, _, w, _, c = windows.shape
     out = windows.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
     missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]

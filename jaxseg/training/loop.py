@@ -1,4 +1,4 @@
-"""Training, told top to bottom: data, network, state, loop, final scores."""
+"""The training loop: data, network, state, steps, final scores."""
 
 import functools
 import pathlib

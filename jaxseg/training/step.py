@@ -198,7 +198,7 @@ def make_train_step(
         norm = _norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params, step = optax.apply_updates(state.params, updates), state.step + 1
-        # An update that is not finite shows in what it changed, and need be no array of its own.
+        # A non-finite update makes a non-finite parameter: the update need be no array of its own.
         sizes = jnp.stack([value, norm, _norm(params)])
         bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
         average = state.average

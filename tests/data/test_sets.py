@@ -278,6 +278,17 @@ def test_camvid_as_segnet_ships_it(tmp_path):
         open_data(data("camvid", tmp_path), "eval")
 
 
+def test_camvid_in_voc_layout_without_class_names(tmp_path):
+    for folder in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / folder).mkdir(parents=True)
+    Image.new("RGB", (6, 4)).save(tmp_path / "JPEGImages" / "a.jpg")
+    Image.new("L", (6, 4), 10).save(tmp_path / "SegmentationClass" / "a.png")
+    (tmp_path / "ImageSets" / "Segmentation" / "train.txt").write_text("a\n")
+    source = open_data(data("camvid", tmp_path), "train")
+    assert source.info == camvid.INFO
+    assert (source[0].label == 10).all()
+
+
 def test_camvid_in_voc_layout(shared_data):
     source = open_data(data("camvid", shared_data / "camvid"), "train")
     assert len(source) == source.info.splits.get("train", 367) == 367

@@ -222,26 +222,3 @@ def test_unknown_norm():
     model = narrow(norm="layer", padding=1)
     with pytest.raises(InputError, match="'layer'"):
         jax.eval_shape(model.init, jax.random.key(0), images(1, (32, 32)))
-
-
-@pytest.mark.slow
-def test_the_gradient_of_fc6_does_not_lie_beside_the_activations(monkeypatch):
-    """It is made last; made first, it is there when the most is kept."""
-    model = create_model("fcn8s_vgg16", 3, width=0.1, fc_channels=8192, padding=1, dropout=0.0)
-    x = jax.ShapeDtypeStruct((1, 160, 160, 3), jnp.float32)
-    params = jax.eval_shape(model.init, init_key(0), x)["params"]
-
-    def held():
-        def step(params, x):
-            def loss(params):
-                return jnp.sin(model.apply({"params": params}, x, train=True)).sum()
-
-            return jax.tree.map(lambda w, g: w - 0.1 * g, params, jax.grad(loss)(params))
-
-        program = jax.jit(step, donate_argnums=0).lower(params, x).compile()
-        return program.memory_analysis().temp_size_in_bytes
-
-    late = held()
-    monkeypatch.setattr(FCNVGG16, "_late_fc6", lambda _, x, *others: (x, None))
-    early, fc6 = held(), 4 * params["fc6"]["kernel"].size
-    assert late < early - 0.5 * fc6

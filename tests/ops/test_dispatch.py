@@ -15,7 +15,7 @@ from jaxseg.ops.dispatch import dispatch, shared_out
 
 
 def form(x):
-    return dispatch(x, reference=lambda x: x + 1, cpu=lambda x: x + 2)
+    return dispatch("max_pool", x, reference=lambda x: x + 1, cpu=lambda x: x + 2)
 
 
 def test_auto_follows_the_platform_that_a_program_is_lowered_for():
@@ -41,6 +41,17 @@ def test_the_context_ends_with_an_error_too():
     with pytest.raises(ZeroDivisionError), implementation("reference"):
         1 / 0  # noqa: B018
     assert jax.jit(form)(0.0) == 2
+
+
+def test_a_single_op_has_a_form_of_its_own():
+    with implementation("reference", max_pool="cpu"):
+        assert form(0.0) == 2
+    with implementation("cpu", max_pool="reference"):
+        assert form(0.0) == 1
+    with implementation("reference", conv2d="cpu"):
+        assert form(0.0) == 1
+    with pytest.raises(InputError, match="no op 'max_pol'"), implementation("auto", max_pol="cpu"):
+        pass
 
 
 def test_another_name():

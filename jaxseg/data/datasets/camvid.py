@@ -1,5 +1,6 @@
 """CamVid in the 11 classes of SegNet: street scenes of 480×360 pixels (Brostow et al. 2009)."""
 
+import dataclasses
 from pathlib import Path
 
 from jaxseg.data.listing import Listing, files_by_stem, paired
@@ -36,7 +37,7 @@ LAYOUT = (
 def camvid(root: Path, split: str) -> Listing:
     """The frames of `root`/`split` with the labels of `root`/`split`annot, as SegNet ships them.
 
-    A folder of the same frames in VOC layout does as well.
+    A folder of the same frames in VOC layout does as well; it may have a classes.txt of its own.
 
     Args:
       root: the folder.
@@ -46,7 +47,9 @@ def camvid(root: Path, split: str) -> Listing:
       InputError: there is no such folder or split.
     """
     if (root / PHOTOS).is_dir():
-        return voc_listing(root, split, VALUES, "camvid")
+        listing = voc_listing(root, split, VALUES, "camvid")
+        own_classes = (root / "classes.txt").is_file()
+        return listing if own_classes else dataclasses.replace(listing, info=INFO)
     if not (root / "trainannot").is_dir():
         raise InputError(f"CamVid is not in {root}: there is no trainannot in it.", LAYOUT)
     if not (root / split).is_dir():

@@ -26,8 +26,8 @@ _A = ((1, 1, 1, 0), (0, 1, -1, -1))
 _B = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
 _CHANNELS = 128  # with fewer the transforms cost as much as the products that they spare
-_BAND = 2**17  # values of an array that is worked on at a time, but
-_CELLS = 256  # cells at least, for a kernel is read through in each band
+BAND_VALUES = 2**17  # values of an array that is worked on at a time, but
+BAND_CELLS = 256  # cells at least, for a kernel is read through in each band
 
 
 def pays(x: jax.Array, outputs: int) -> bool:
@@ -145,7 +145,7 @@ class _Tiles(NamedTuple):
 
     def bands(self, channels: int) -> tuple[int, int]:
         """Cells of a band, and the number of bands."""
-        bands = max(1, round(self.cells / max(_BAND / channels, _CELLS)))
+        bands = max(1, round(self.cells / max(BAND_VALUES / channels, BAND_CELLS)))
         return -(-self.cells // bands), bands
 
     def strip(self, a: jax.Array, padding: int, cells: int) -> jax.Array:

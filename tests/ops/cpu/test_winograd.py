@@ -76,10 +76,10 @@ def test_bands_are_the_whole(monkeypatch, padding, size, dilation):
     x, kernel, dy = arrays(padding, size, dilation)
     how = {"padding": padding, "dilation": dilation}
     for form, other in ((winograd, kernel), (winograd_kernel_gradient, dy)):
-        monkeypatch.setattr(module, "_BAND", 2**17)
-        monkeypatch.setattr(module, "_CELLS", 1)
+        monkeypatch.setattr(module, "BAND_VALUES", 2**17)
+        monkeypatch.setattr(module, "BAND_CELLS", 1)
         whole = form(x, other, **how)
-        monkeypatch.setattr(module, "_BAND", 40)
+        monkeypatch.setattr(module, "BAND_VALUES", 40)
         assert "scan" in str(jax.make_jaxpr(lambda x, other: form(x, other, **how))(x, other))  # noqa: B023
         close(jax.jit(lambda x, other: form(x, other, **how))(x, other), whole, 1e-6)  # noqa: B023
 
