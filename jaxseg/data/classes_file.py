@@ -21,6 +21,22 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
     write_atomic(given_path(path), "{\n" + ",\n".join(lines) + "\n}\n")
 
 
+def check_same_classes(info: DataInfo, path: str | os.PathLike) -> None:
+    """Raises InputError where the file of a run, if there is one, has other classes than `info`."""
+    if not given_path(path).is_file():
+        return
+    saved = load_classes(path).class_names
+    if saved == info.class_names:
+        return
+    same = sorted(saved) == sorted(info.class_names)
+    raise InputError(
+        f"The data set '{info.name}' has {'the classes in another order' if same else 'other classes'} "
+        f"than the run: {', '.join(info.class_names)}, and {path} {', '.join(saved)}.",
+        "Give the data set the run's classes in their order (classes.txt), or train in another "
+        "workdir.",
+    )
+
+
 def load_classes(path: str | os.PathLike) -> DataInfo:
     """Reads a file of `save_classes`.
 

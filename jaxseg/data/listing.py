@@ -247,7 +247,8 @@ def read_class_names(path: Path) -> list[str]:
     """The names in a `classes.txt`, one a line in the order of the label values.
 
     Raises:
-      InputError: a line is empty or a name stands there twice; it names the line.
+      InputError: a line is empty or a name stands there twice; it names the line. Or there are
+        fewer than two names.
     """
     names = read_lines(path)
     for row, name in enumerate(names):
@@ -256,4 +257,9 @@ def read_class_names(path: Path) -> list[str]:
                 f"Line {row + 1} of {path} is " + (f"'{name}' again." if name else "empty."),
                 "Write one name a line, in the order of the label values, each once.",
             )
+    if len(names) < 2:
+        raise InputError(
+            f"{path} names {'one class' if names else 'no class'}.",
+            "Name two classes or more, one a line; background is a class.",
+        )
     return names

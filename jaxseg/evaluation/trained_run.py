@@ -11,7 +11,7 @@ from flax.traverse_util import unflatten_dict
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, set_field, validate
-from jaxseg.data import Source, open_data
+from jaxseg.data import Source, check_same_classes, open_data
 from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import make_mesh, to_every_device
 from jaxseg.models import model_from_config
@@ -60,6 +60,7 @@ def open_run(
     source = open_data(config.data, "eval", config.seed)
     file = read_run(folder.path, step)
     check_classes(file, source.info)
+    check_same_classes(source.info, folder.classes)
     variables = {"batch_stats": {}} | unflatten_dict(dict(file.tensors), sep="/")
     return TrainedRun(
         config,

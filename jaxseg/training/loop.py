@@ -12,7 +12,16 @@ from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import save_config, validate
-from jaxseg.data import Skipped, Source, check_position, open_data, position, save_classes
+from jaxseg.data import (
+    Skipped,
+    Source,
+    check_position,
+    check_same_classes,
+    first_look,
+    open_data,
+    position,
+    save_classes,
+)
 from jaxseg.distributed.devices import devices_in_words
 from jaxseg.distributed.mesh import gather
 from jaxseg.distributed.multihost import agree, failing_together, wait_for_others
@@ -54,6 +63,9 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     folder = Workdir(workdir, config.checkpoint.folder)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
+    hints = first_look(source)
+    if whole_steps(folder.checkpoints):
+        check_same_classes(source.info, folder.classes)
     program = Program(config, source)
     model, mesh = program.model, program.mesh
     steps, batch_size = config.train.steps, config.train.batch_size
@@ -111,6 +123,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         progress.say(report)
         if first:
             folder.pretrained.write_text(report + "\n", encoding="utf-8")
+    for hint in hints:
+        progress.say(hint)
     if program.pad_to:
         progress.say(
             f"batches of at most {program.shapes()} shape(s), each of which is compiled once"

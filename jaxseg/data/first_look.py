@@ -1,0 +1,66 @@
+"""A look at the training labels before the first step: labels that can teach nothing are refused."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.source import Source
+from jaxseg.errors import InputError
+
+SAMPLE = 64  # examples that are looked at, evenly spread
+
+
+def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
+    """Counts the classes in a sample of a training split.
+
+    Where the sample holds fewer than two classes, it goes on until it has found a second one. A
+    file that cannot be read is left to the training, which says so or skips it.
+
+    Args:
+      source: the training split.
+      sample: how many examples, at most.
+
+    Returns:
+      Hints: the classes that no example has, where all examples were looked at.
+
+    Raises:
+      InputError: not one pixel is labelled, or all labelled pixels are of one class.
+    """
+    info, counts = source.info, Frequencies(source.info.num_classes)
+    for number, index in enumerate(_spread(len(source), sample)):
+        if number >= sample and np.count_nonzero(counts.pixels) > 1:
+            break
+        try:
+            counts.add(source[index].label)
+        except InputError:
+            continue
+    found = [name for name, n in zip(info.class_names, counts.pixels, strict=True) if n]
+    if not counts.images or len(found) > 1:
+        absent = [name for name in info.class_names if name not in found]
+        all_seen = counts.images == len(source)
+        return [f"hint: no training image has the class {name!r}" for name in absent if all_seen]
+    names = f"the {counts.images} training masks of '{info.name}'"
+    if not found:
+        raise InputError(
+            f"Every pixel of {names} is ignored.",
+            "Label them, and see config.data.mask_values: `python -m jaxseg check` names each file.",
+        )
+    if counts.ignored and info.num_classes == 2:
+        raise InputError(
+            f"All labelled pixels of {names} are {found[0]!r}; the others are "
+            f"{info.ignore_label}, which means ignore.",
+            "If 255 is the second class, set config.data.mask_values='binary'.",
+        )
+    raise InputError(
+        f"All labelled pixels of {names} are of one class, {found[0]!r}.",
+        "Give masks of two classes or more; `python -m jaxseg check` names each file.",
+    )
+
+
+def _spread(count: int, sample: int) -> Iterator[int]:
+    """The indices of a sample, evenly spread, then all others."""
+    chosen = np.linspace(0, count - 1, min(sample, count)).round().astype(int).tolist()
+    sampled = dict.fromkeys(chosen)
+    yield from sampled
+    yield from (index for index in range(count) if index not in sampled)

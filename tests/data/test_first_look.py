@@ -1,0 +1,118 @@
+"""Labels that can teach nothing are refused before the first step, and at scoring."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg.config import default_config, set_field
+from jaxseg.data import (
+    DataInfo,
+    Example,
+    check_same_classes,
+    first_look,
+    open_data,
+    save_classes,
+)
+from jaxseg.errors import InputError
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """`folder(masks, names)`: the training split of a folder with these masks."""
+
+    def make(masks, names=("back", "road")):
+        for part in ("images/train", "masks/train"):
+            (tmp_path / part).mkdir(parents=True)
+        for i, mask in enumerate(masks):
+            mask = np.broadcast_to(np.uint8(mask), (4, 5)) if np.ndim(mask) == 0 else np.uint8(mask)
+            Image.fromarray(mask).save(tmp_path / f"masks/train/{i}.png")
+            Image.fromarray(np.full((*mask.shape, 3), i, np.uint8)).save(
+                tmp_path / f"images/train/{i}.png"
+            )
+        (tmp_path / "classes.txt").write_text("\n".join(names))
+        config = default_config()
+        set_field(config, "data.name", "folder")
+        set_field(config, "data.root", str(tmp_path))
+        return open_data(config.data, "train")
+
+    return make
+
+
+BOTH = [[0, 1], [1, 0]]
+
+
+def test_masks_of_0_and_255_are_binary_ones(folder):
+    with pytest.raises(InputError, match="'back'; the others are 255") as error:
+        first_look(folder([[[0, 255]], 0, 255]))
+    assert "mask_values='binary'" in error.value.remedy
+
+
+def test_one_class(folder):
+    with pytest.raises(InputError, match="the 2 training masks of .* are of one class, 'road'"):
+        first_look(folder([1, 1], ("back", "road", "tree")))
+
+
+def test_all_ignored(folder):
+    with pytest.raises(InputError, match="Every pixel of the 2 training masks"):
+        first_look(folder([255, 255]))
+
+
+class Listed:
+    """Examples in a list, which notes those that are asked for."""
+
+    def __init__(self, labels, names=("back", "road", "tree")):
+        self.info = DataInfo("list", names, ((0, 0, 0),) * len(names))
+        self.labels, self.asked = labels, []
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        self.asked.append(index)
+        if self.labels[index] is None:
+            raise InputError("A bad file.", "Replace it.")
+        label = np.uint8(self.labels[index])
+        return Example(np.zeros((*label.shape, 3), np.uint8), label, str(index))
+
+
+def test_a_sample_is_evenly_spread_and_bounded():
+    source = Listed([BOTH] * 100)
+    assert first_look(source, sample=4) == []
+    assert source.asked == [0, 33, 66, 99]
+
+
+def test_it_goes_on_until_there_is_a_second_class():
+    source = Listed([[[0]]] * 5 + [BOTH] + [[[0]]] * 5)
+    assert first_look(source, sample=2) == []
+    assert source.asked == [0, 10, 1, 2, 3, 4, 5]
+
+
+def test_a_class_that_never_occurs_is_a_hint_where_all_was_seen():
+    assert first_look(Listed([BOTH] * 3)) == ["hint: no training image has the class 'tree'"]
+    assert first_look(Listed([BOTH] * 3), sample=2) == []
+
+
+def test_bad_files_are_left_to_the_training():
+    assert first_look(Listed([None, BOTH, None])) == []
+    assert first_look(Listed([None, None])) == []
+
+
+def test_one_name_is_no_set_of_classes(folder):
+    with pytest.raises(InputError, match="classes.txt names one class"):
+        folder([0], names=("thing",))
+
+
+@pytest.mark.parametrize(
+    ("names", "problem"),
+    [
+        (("road", "back"), "the classes in another order than the run: road, back, and"),
+        (("back", "street"), "other classes than the run"),
+    ],
+)
+def test_classes_are_those_of_the_run(tmp_path, names, problem):
+    palette = ((0, 0, 0), (1, 1, 1))
+    save_classes(DataInfo("mine", ("back", "road"), palette), tmp_path / "classes.json")
+    check_same_classes(DataInfo("yours", ("back", "road"), palette), tmp_path / "classes.json")
+    check_same_classes(DataInfo("yours", names, palette), tmp_path / "none.json")
+    with pytest.raises(InputError, match=problem):
+        check_same_classes(DataInfo("yours", names, palette), tmp_path / "classes.json")
