@@ -1,4 +1,4 @@
-"""A look at the training labels before the first step: labels that can teach nothing are refused."""
+"""A look at the training labels before the first step: some can teach nothing, and are refused."""
 
 from collections.abc import Iterator
 
@@ -44,7 +44,7 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
     if not found:
         raise InputError(
             f"Every pixel of {names} is ignored.",
-            "Label them, and see config.data.mask_values: `python -m jaxseg check` names each file.",
+            "Label them, or set config.data.mask_values; `python -m jaxseg check` names each file.",
         )
     if counts.ignored and info.num_classes == 2:
         raise InputError(
