@@ -1,5 +1,6 @@
 """`python -m jaxseg train`: a config file in, a trained network and its scores out."""
 
+import contextlib
 import datetime
 import pathlib
 import re
@@ -49,9 +50,18 @@ def main(argv: Sequence[str]) -> None:
         )
     stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
+    try:
+        _train(stages, workdir, args.distributed)
+    finally:
+        if args.workdir is None:
+            with contextlib.suppress(OSError):
+                workdir.rmdir()  # where nothing came of it
+
+
+def _train(stages, workdir: pathlib.Path, distributed: bool) -> None:
     from jaxseg.distributed.multihost import joined
 
-    with joined(args.distributed) as first:
+    with joined(distributed) as first:
         say = print if first else _silent
         say(f"workdir: {workdir}", flush=True)
         if not stages[0][0]:
@@ -70,12 +80,21 @@ def _silent(*_, **__) -> None:
 
 
 def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:
-    """A folder that does not exist yet, named after the config and the time; it is not made."""
+    """Makes a folder that did not exist, named after the config and the time."""
     path, argument = split_spec(spec)
     name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, [path.stem, argument])))
     base = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
     workdir, count = root / base, 1
-    while workdir.exists():
-        count += 1
-        workdir = root / f"{base}-{count}"
-    return workdir
+    while True:
+        try:
+            root.mkdir(parents=True, exist_ok=True)
+            workdir.mkdir()  # of two runs that begin in one second, one has it
+            return workdir
+        except FileExistsError:
+            count += 1
+            workdir = root / f"{base}-{count}"
+        except OSError as error:
+            raise InputError(
+                f"No workdir can be made in {root.absolute()}: {error.strerror}.",
+                "Give a --workdir that you may write to.",
+            ) from None

@@ -1,5 +1,6 @@
 """The training loop: data, network, state, steps, final scores."""
 
+import contextlib
 import functools
 import pathlib
 import time
@@ -8,6 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from jaxseg.checkpoint.lock import WorkdirLock
 from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
@@ -57,6 +59,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         NaN.
       Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
     """
+    with contextlib.ExitStack() as stack:
+        return _train(config, workdir, stack)
+
+
+def _train(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, stack: contextlib.ExitStack
+) -> dict:
+    """`train`; what is held until its end is on `stack`."""
     # ---- config, data, network
     validate(config)
     check_loggers(config.log)
@@ -79,6 +89,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     first = jax.process_index() == 0
     if first:
         folder.open(config)
+        stack.enter_context(WorkdirLock(folder.path))
     wait_for_others("the workdir is open")
     folder.check_shared()
     checkpoints = Checkpoints(

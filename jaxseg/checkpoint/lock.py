@@ -1,0 +1,143 @@
+"""A lock on a workdir: one run at a time writes there.
+
+The file `run.lock` names the host, the process and when that began, and is touched while the run
+lives. A lock outlives a run that was killed; the next run takes it over where its process is gone
+or, on another host, has not touched it for ten minutes.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+from jaxseg.errors import InputError
+
+LOCK_FILE = "run.lock"
+HEARTBEAT = 30.0  # seconds between two touches
+STALE = 600.0  # seconds without a touch after which a lock of another host is taken over
+
+
+class WorkdirLock:
+    """The right to write to a workdir, held inside the context.
+
+    Args:
+      folder: the workdir, which exists.
+      say: gets a line where the lock of a dead run is taken over.
+
+    Raises:
+      InputError: on entering, another run holds it.
+    """
+
+    def __init__(self, folder: pathlib.Path, say: Callable[[str], None] = print):
+        self._path, self._say = folder / LOCK_FILE, say
+        self._token = uuid.uuid4().hex
+        self._ended = threading.Event()
+
+    def __enter__(self) -> "WorkdirLock":
+        mine = self._path.with_name(f"{LOCK_FILE}.{self._token}")
+        about = {
+            "host": socket.gethostname(),
+            "process": os.getpid(),
+            "began": process_start(os.getpid()),
+            "since": time.strftime("%Y-%m-%d %H:%M:%S"),
+            "token": self._token,
+        }
+        mine.write_text(json.dumps(about), encoding="utf-8")
+        try:
+            while not _placed(mine, self._path):
+                self._remove_stale(mine)
+        finally:
+            mine.unlink(missing_ok=True)
+        threading.Thread(target=self._touch, daemon=True).start()
+        return self
+
+    def __exit__(self, *_) -> None:
+        self._ended.set()
+        if _read(self._path).get("token") == self._token:
+            self._path.unlink(missing_ok=True)
+
+    def _touch(self) -> None:
+        while not self._ended.wait(HEARTBEAT):
+            with contextlib.suppress(OSError):
+                os.utime(self._path)
+
+    def _remove_stale(self, mine: pathlib.Path) -> None:
+        """Removes the lock that is there, or raises InputError where its run may be alive."""
+        holder = _read(self._path)
+        try:  # by one clock, that of the disk
+            os.utime(mine)
+            age = mine.stat().st_mtime - self._path.stat().st_mtime
+        except OSError:  # it was given back just now
+            return
+        if is_alive(holder, age):
+            who = f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
+            raise InputError(
+                f"The workdir {self._path.parent} is in use by {who}, since "
+                f"{holder.get('since', 'a moment ago')}.",
+                f"Give another --workdir or wait; if that run is gone, remove {self._path}.",
+            )
+        aside = self._path.with_name(f"{LOCK_FILE}.{self._token}.stale")
+        try:
+            self._path.rename(aside)
+        except OSError:  # another run was faster
+            return
+        if _read(aside).get("token") != holder.get("token"):  # that one's, not the dead run's
+            _placed(aside, self._path)
+        else:
+            self._say(f"took over the workdir from a run that is gone (its lock: {holder})")
+        aside.unlink(missing_ok=True)
+
+
+def process_start(pid: int) -> str | None:
+    """When a process of this host began, as its system counts; None where that is not known."""
+    try:
+        text = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+        return text.rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        return None
+
+
+def is_alive(holder: dict[str, Any], age: float) -> bool:
+    """Whether the run of a lock may be alive, which was touched `age` seconds ago."""
+    if holder.get("host") != socket.gethostname():
+        return age < STALE
+    pid = holder.get("process")
+    if not isinstance(pid, int) or pid == os.getpid():  # this process holds no other lock there
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is another user's
+        pass
+    return process_start(pid) == holder.get("began")
+
+
+def _placed(source: pathlib.Path, target: pathlib.Path) -> bool:
+    """Whether `source` got the name `target`, which nothing else had."""
+    try:
+        os.link(source, target)
+        return True
+    except FileExistsError:
+        return False
+    except OSError:  # a disk without hard links
+        try:
+            with target.open("x", encoding="utf-8") as file:
+                file.write(source.read_text(encoding="utf-8"))
+            return True
+        except FileExistsError:
+            return False
+
+
+def _read(path: pathlib.Path) -> dict[str, Any]:
+    try:
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return about if isinstance(about, dict) else {}

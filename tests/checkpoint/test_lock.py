@@ -1,0 +1,122 @@
+"""One run at a time in a workdir; the lock of a dead run is taken over."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from jaxseg.checkpoint import lock
+from jaxseg.checkpoint.lock import LOCK_FILE, STALE, WorkdirLock, process_start
+from jaxseg.errors import InputError
+
+
+def holder(folder, age=0.0, **changes):
+    """A lock of another process, which was touched `age` seconds ago."""
+    about = {"host": socket.gethostname(), "process": 1, "began": process_start(1), "token": "x"}
+    path = folder / LOCK_FILE
+    path.write_text(json.dumps(about | {"since": "2026-01-01 00:00:00"} | changes))
+    os.utime(path, (time.time() - age,) * 2)
+    return path
+
+
+@pytest.fixture
+def sleeper():
+    """A process that lives as long as the test."""
+    process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_it_is_there_inside_and_gone_after(tmp_path):
+    with WorkdirLock(tmp_path):
+        assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_living_process_of_this_host_keeps_it(tmp_path, sleeper):
+    holder(tmp_path, age=10 * STALE, process=sleeper.pid, began=process_start(sleeper.pid))
+    with pytest.raises(InputError, match=f"in use by process {sleeper.pid} on") as error:
+        WorkdirLock(tmp_path).__enter__()
+    assert LOCK_FILE in error.value.remedy
+    assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_killed_process_loses_it_at_once(tmp_path, sleeper, capsys):
+    path = holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
+    sleeper.kill()
+    sleeper.wait()
+    with WorkdirLock(tmp_path):
+        assert json.loads(path.read_text())["process"] == os.getpid()
+    assert "took over" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(process_start(os.getpid()) is None, reason="needs /proc")
+def test_another_process_of_the_same_number_is_another_one(tmp_path, sleeper):
+    holder(tmp_path, process=sleeper.pid, began="1")
+    with WorkdirLock(tmp_path):
+        pass
+
+
+def test_another_host_keeps_it_while_it_is_touched(tmp_path):
+    holder(tmp_path, host="elsewhere", age=STALE / 2)
+    with pytest.raises(InputError, match="process 1 on elsewhere, since 2026"):
+        WorkdirLock(tmp_path).__enter__()
+    holder(tmp_path, host="elsewhere", age=2 * STALE)
+    with WorkdirLock(tmp_path):
+        pass
+
+
+def test_a_damaged_lock_is_kept_as_long_as_another_hosts(tmp_path):
+    path = tmp_path / LOCK_FILE
+    path.write_text("{")
+    with pytest.raises(InputError, match="in use by process \\? on an unknown host"):
+        WorkdirLock(tmp_path).__enter__()
+    os.utime(path, (time.time() - 2 * STALE,) * 2)
+    with WorkdirLock(tmp_path):
+        pass
+
+
+def test_it_is_touched(tmp_path, monkeypatch):
+    monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
+    with WorkdirLock(tmp_path):
+        path = tmp_path / LOCK_FILE
+        os.utime(path, (0, 0))
+        deadline = time.monotonic() + 10
+        while path.stat().st_mtime == 0 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert path.stat().st_mtime > 0
+
+
+def test_of_many_that_ask_at_once_one_has_it(tmp_path, monkeypatch):
+    """Also where they all find a dead run's lock."""
+    monkeypatch.setattr(lock.os, "getpid", lambda: 1)  # or one process would pass its own lock
+    monkeypatch.setattr(lock, "is_alive", lambda holder, age: holder.get("token") != "x")
+    holder(tmp_path)
+    inside, refused, start = [], [], threading.Barrier(16)
+    release = threading.Event()
+
+    def ask():
+        start.wait()
+        try:
+            with WorkdirLock(tmp_path, say=lambda _: None):
+                inside.append(1)
+                release.wait(10)
+        except InputError:
+            refused.append(1)
+
+    threads = [threading.Thread(target=ask) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    deadline = time.monotonic() + 20
+    while len(inside) + len(refused) < 16 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert (len(inside), len(refused)) == (1, 15)
+    release.set()
+    for thread in threads:
+        thread.join()
