@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from jaxseg import __version__
 from jaxseg.cli.compiled import keep_compiled_programs
+from jaxseg.cli.output import lasting_output
 from jaxseg.errors import InputError, Stopped, nearest
 
 # command: (module with main(argv), one line of help)
@@ -37,6 +38,11 @@ def run(argv: Sequence[str]) -> int:
 
     The one place where an `InputError` ends: two lines on stderr, no traceback.
     """
+    with lasting_output():
+        return _run(argv)
+
+
+def _run(argv: Sequence[str]) -> int:
     try:
         if not argv or argv[0] in ("-h", "--help"):
             print(_help())
@@ -59,6 +65,31 @@ def run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
+    except Exception:
+        platform = _missing_platform()
+        if platform is None:
+            raise
+        extra = "tpu" if platform == "tpu" else "cuda"
+        print(
+            f"error: JAX_PLATFORMS is {platform!r}, and JAX finds no such device.\n"
+            f"fix: pip install 'jaxseg[{extra}]' where there is one, or unset JAX_PLATFORMS.",
+            file=sys.stderr,
+        )
+        return 2
+
+
+def _missing_platform() -> str | None:
+    """What JAX_PLATFORMS asks for, if JAX has no such device."""
+    platform = os.environ.get("JAX_PLATFORMS")
+    if not platform:
+        return None
+    import jax
+
+    try:
+        jax.devices()
+        return None
+    except Exception:  # an AssertionError for one, RuntimeErrors for others
+        return platform
 
 
 def settle_process() -> None:

@@ -339,7 +339,8 @@ def test_one_image_alone_cannot_train_the_level_of_one_window():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"depth": 18}, "depth is 18. Choose one of .*50, 101, 152, 269"),
+        ({"depth": 17}, "depth is 17. Choose one of 18, 34, .*50, 101, 152, 269"),
+        ({"dilations": (1, 2)}, "dilations is"),
         ({"output_stride": 4}, "output_stride is 4. Choose one of 8, 16, 32"),
         ({"stride_on": "2x2"}, "stride_on is '2x2'"),
         ({"pooling": "mean"}, "Choose one of 'avg', 'max'"),
@@ -399,6 +400,7 @@ def test_every_field_from_a_config():
 )
 def test_config_refuses(name, value):
     config = default_config()
+    set_field(config, "model.name", "pspnet_resnet50")
     set_field(config, f"model.{name}", value)
     with pytest.raises(InputError, match=f"model.{name}"):
         validate(config)
