@@ -10,7 +10,6 @@ import pytest
 from jaxseg import cli
 from jaxseg.cli.output import Output
 
-
 JAXSEG = [sys.executable, "-m", "jaxseg"]
 
 
