@@ -10,9 +10,9 @@ from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg browse --config configs/camvid_fcn8s.py --root camvid --out page.html",
-    "python -m jaxseg browse --dataset ade20k --root ADEChallengeData2016 --out page.html "
+    "python -m jaxseg browse --data ade20k --root ADEChallengeData2016 --out page.html "
     "'--config.augment.crop=(473, 473)' '--config.augment.scale=(0.5, 2)'",
-    "python -m jaxseg browse --dataset folder --root photos --plain --split val --out page.html",
+    "python -m jaxseg browse --data folder --root photos --plain --split val --out page.html",
 )
 
 

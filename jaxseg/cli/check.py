@@ -7,8 +7,8 @@ from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
-    "python -m jaxseg check --dataset folder --root photos",
-    "python -m jaxseg check --dataset voc2012 --root VOCdevkit/VOC2012 --split train_aug val",
+    "python -m jaxseg check --data folder --root photos",
+    "python -m jaxseg check --data voc2012 --root VOCdevkit/VOC2012 --split train_aug val",
     "python -m jaxseg check --config configs/camvid_fcn8s.py --root camvid --format json",
 )
 

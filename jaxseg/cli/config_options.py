@@ -129,7 +129,7 @@ def read_stages(
 
 
 def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
-    """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`.
+    """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`, or reads a run's config.json.
 
     Returns:
       The list of (name, config) that `get_config` returned, the stages of a training; or its config
@@ -143,6 +143,8 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
     given_path(path)
     if not path.is_file():
         raise _missing_file(path)
+    if path.suffix == ".json":  # that of a run
+        return [("", config_lib.load_config(path))]
     try:
         names: dict[str, Any] = {"__name__": "jaxseg_config_file", "__file__": str(path)}
         exec(compile(path.read_bytes(), str(path), "exec"), names)

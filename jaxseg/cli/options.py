@@ -75,17 +75,30 @@ def open_network(args: argparse.Namespace):
     return load(Workdir.existing(args.workdir).path, parse_step(args.step))
 
 
+def add_data(parser: Parser) -> None:
+    """Adds --data (also --dataset) and --root."""
+    parser.add_argument(
+        "--data", "--dataset", dest="data", metavar="NAME", help="data set, as config.data.name"
+    )
+    parser.add_argument("--root", metavar="DIR", help="its folder, as config.data.root")
+
+
+def data_overrides(args: argparse.Namespace) -> list[tuple[str, str | None]]:
+    """The config overrides that those options stand for."""
+    given = {"data.name": args.data, "data.root": args.root}
+    return [(name, value) for name, value in given.items() if value is not None]
+
+
 def add_data_options(parser: Parser, first: bool = False) -> None:
-    """Adds --dataset, --root, --config and, for --help, the fields.
+    """Adds --data, --root, --config and, for --help, the fields.
 
     Args:
       parser: of the command.
       first: whether the data set's name may also stand first, without an option.
     """
     if first:
-        parser.add_argument("name", nargs="?", metavar="DATASET", help="as --dataset NAME")
-    parser.add_argument("--dataset", metavar="NAME", help="data set, as config.data.name")
-    parser.add_argument("--root", metavar="DIR", help="its folder, as config.data.root")
+        parser.add_argument("name", nargs="?", metavar="DATASET", help="as --data NAME")
+    add_data(parser)
     parser.add_argument(
         "--config", metavar="PATH[:ARG]", help="config file that names the data set (or the recipe)"
     )
@@ -102,11 +115,9 @@ def parse_data_options(
     """
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
-    for name in (getattr(args, "name", None), args.dataset):
-        if name is not None:
-            overrides.append(("data.name", name))
-    if args.root is not None:
-        overrides.append(("data.root", args.root))
+    if getattr(args, "name", None) is not None:
+        overrides.append(("data.name", args.name))
+    overrides += data_overrides(args)
     return args, read_config(args.config, overrides)
 
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import read_stages, split_overrides, split_spec
-from jaxseg.cli.options import add_distributed
+from jaxseg.cli.options import add_data, add_distributed, data_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 from jaxseg.errors import InputError
@@ -30,7 +30,10 @@ def main(argv: Sequence[str]) -> None:
         _EXAMPLES,
     )
     parser.add_argument(
-        "--config", required=True, metavar="PATH[:ARG]", help="config file, and its argument"
+        "--config",
+        required=True,
+        metavar="PATH[:ARG]",
+        help="config file and its argument, or a run's config.json",
     )
     # split_overrides takes it out before this parser sees it; here for --help
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
@@ -40,9 +43,11 @@ def main(argv: Sequence[str]) -> None:
         metavar="DIR",
         help="folder for everything the run writes (default: a new one in runs/)",
     )
+    add_data(parser)
     add_distributed(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
+    overrides += data_overrides(args)
     if args.distributed and args.workdir is None:
         raise InputError(
             "--distributed without --workdir: the processes would each make a folder of their own.",

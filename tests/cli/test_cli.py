@@ -11,6 +11,7 @@ import pytest
 from jaxseg import main as train_main
 from jaxseg.__main__ import main
 from jaxseg.cli import COMMANDS
+from jaxseg.config import default_config, save_config
 from jaxseg.errors import InputError
 
 SCORES = {
@@ -69,6 +70,24 @@ def test_train_passes_config_and_workdir(calls, config_path, tmp_path, capsys):
     out = capsys.readouterr().out
     assert f"workdir: {tmp_path / 'w'}" in out
     assert "mean IoU                0.7500" in out and "absent" in out
+
+
+@pytest.mark.parametrize("option", ["--data", "--dataset"])
+def test_train_takes_a_data_set_as_check_does(calls, config_path, tmp_path, option):
+    words = ["--config", config_path, "--workdir", str(tmp_path), option, "folder"]
+    assert main(["train", *words, "--root", "photos"]) == 0
+    config = calls.pop()[0]
+    assert (config.data.name, config.data.root) == ("folder", "photos")
+
+
+def test_train_takes_the_config_of_a_run(calls, tmp_path):
+    config = default_config()
+    config.model.name, config.optim.lr = "pspnet_resnet50", 0.25
+    save_config(config, tmp_path / "config.json")
+    words = [f"--config={tmp_path / 'config.json'}", "--config.seed=3"]
+    assert main(["train", *words, "--workdir", str(tmp_path / "w")]) == 0
+    config = calls.pop()[0]
+    assert (config.model.name, config.optim.lr, config.seed) == ("pspnet_resnet50", 0.25, 3)
 
 
 def test_train_chooses_a_new_workdir(calls, config_path, tmp_path, monkeypatch, capsys):
