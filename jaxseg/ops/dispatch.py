@@ -6,6 +6,7 @@ CPU backend is fast at.
 """
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,6 +97,9 @@ def shared_out(function: Callable, devices: int) -> Callable:
     if devices == 1:
         return function
 
+    named = function.func if isinstance(function, functools.partial) else function
+
+    @functools.wraps(named)  # programs and profiles have its name
     def run(*arguments, **options):
         with implementation("reference"):
             return function(*arguments, **options)

@@ -86,8 +86,8 @@ def _train(
     pretrained = None  # the start of a new run, checked before anything is written
     if config.init.pretrained and not whole_steps(folder.checkpoints):
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)
-    first = jax.process_index() == 0
-    if first:
+    is_main = jax.process_index() == 0
+    if is_main:
         folder.open(config)
         stack.enter_context(WorkdirLock(folder.path))
     wait_for_others("the workdir is open")
@@ -96,15 +96,15 @@ def _train(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
     start = agree(checkpoints.latest() or 0)
-    where = position(source, step=start, seed=config.seed, batch_size=batch_size)
+    data_position = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
         state, saved = checkpoints.restore(start, abstract(program.like, program.placed))
-        check_position(saved, where)
+        check_position(saved, data_position)
     elif pretrained is not None:
         state = program.state_from(pretrained)
     else:
         state = program.initial_state()
-    if first:
+    if is_main:
         _describe(folder, config, source)
         record(folder.environment, start)
     wait_for_others("the config is written")
@@ -113,11 +113,11 @@ def _train(
 
     # ---- the loop
     loggers: list[Logger] = []
-    if first and config.log.wandb is not None:
+    if is_main and config.log.wandb is not None:
         loggers.append(WeightsAndBiases(folder, start, config.log.wandb, config))
-    if first:
+    if is_main:
         loggers.append(TensorBoard(folder, start))
-    progress = Progress(folder, start, steps, batch_size, loggers, enabled=first)
+    progress = Progress(folder, start, steps, batch_size, loggers, enabled=is_main)
     parameters = sum(a.size for a in jax.tree.leaves(state.params))
     progress.say(
         f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
@@ -132,7 +132,7 @@ def _train(
         progress.say(f"going on from step {start} of {steps}")
     elif pretrained is not None:
         progress.say(report)
-        if first:
+        if is_main:
             folder.pretrained.write_text(report + "\n", encoding="utf-8")
     for hint in hints:
         progress.say(hint)
@@ -141,7 +141,7 @@ def _train(
             f"batches of at most {program.shapes()} shape(s), each of which is compiled once"
         )
     of_this_process = functools.partial(print, f"process {jax.process_index()}:", flush=True)
-    tell = progress.say if first else of_this_process
+    tell = progress.say if is_main else of_this_process
     skipped = Skipped(config.data.skip_limit, tell)
     monitor = LossMonitor(checkpoints, progress.say)
     batches = program.batches(
@@ -176,17 +176,17 @@ def _train(
                         scores = evaluator.scores(variables)
                     except InputError:  # a bad file, say: the training up to here is worth keeping
                         if jax.process_count() == 1:  # the others may not have met it
-                            checkpoints.save(step, state, where | {"step": step})
+                            checkpoints.save(step, state, data_position | {"step": step})
                         raise
                     progress.evaluation(step, scores)
-                    if first and step < steps:
+                    if is_main and step < steps:
                         picture = _picture(variables, evaluator, config.log.pictures)
                         if picture is not None:
                             progress.picture(step, np.asarray(picture))
                 stopped = step < steps and request.made(step)
                 if scores or stopped or step % save_every == 0:
                     monitor.stop_if_not_finite(state)
-                    checkpoints.save(step, state, where | {"step": step}, scores)
+                    checkpoints.save(step, state, data_position | {"step": step}, scores)
                 if stopped:
                     checkpoints.wait()
                     raise Stopped(
@@ -200,7 +200,7 @@ def _train(
             }
             checkpoints.wait()
             variables = gather(mesh, state.variables)
-            if first:
+            if is_main:
                 write_scores(folder.scores, scores)
                 picture = _picture(variables, evaluator, config.log.pictures)
                 if picture is not None:

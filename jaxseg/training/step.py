@@ -160,9 +160,9 @@ def make_train_step(
         weight = jnp.float32(sum(h.weight for h in heads))
         return sum(losses), (changed.get("batch_stats", {}), weight)
 
-    differentiate = jax.value_and_grad(objective, has_aux=True)
+    value_and_grad = jax.value_and_grad(objective, has_aux=True)
 
-    def in_parts(params, batch_stats, images, labels, dropout_key):
+    def accumulated_value_and_grad(params, batch_stats, images, labels, dropout_key):
         images, labels = _parts(images, accumulate), _parts(labels, accumulate)
         if fields["reduction"] == "mean":
             counts = count(labels).sum(axis=1)
@@ -174,7 +174,7 @@ def make_train_step(
             value, gradient, batch_stats = carry
             images, labels, share, number = part
             key = jax.random.fold_in(dropout_key, number)
-            (v, (batch_stats, weight)), g = differentiate(params, batch_stats, images, labels, key)
+            (v, (batch_stats, weight)), g = value_and_grad(params, batch_stats, images, labels, key)
             gradient = jax.tree.map(lambda total, g: total + share * g, gradient, g)
             return (value + share * v, gradient, batch_stats), weight
 
@@ -192,9 +192,9 @@ def make_train_step(
 
     def train_step(state, images, labels):
         dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
-        (value, (batch_stats, weight)), gradient = (in_parts if accumulate > 1 else differentiate)(
-            state.params, state.batch_stats, images, labels, dropout_key
-        )
+        (value, (batch_stats, weight)), gradient = (
+            accumulated_value_and_grad if accumulate > 1 else value_and_grad
+        )(state.params, state.batch_stats, images, labels, dropout_key)
         norm = _norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params, step = optax.apply_updates(state.params, updates), state.step + 1

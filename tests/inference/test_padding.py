@@ -161,7 +161,7 @@ def test_twenty_odd_sizes_score_as_one_by_one(random_network, name, fields, eval
     with jax.log_compiles(), caplog.at_level(logging.WARNING):
         got = evaluator.confusion(variables)
     compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
-    networks = [m for m in compiled if "jit(count)" in m or "_window_scores" in m]
+    networks = [m for m in compiled if "jit(count)" in m or "_window_logits" in m]
     shapes = {tuple(-(-n // 48) for n in source.size(i)) for i in range(20)}
     assert 1 < len(shapes) <= 4
     assert len(networks) == (1 if "eval.crop" in eval_fields else len(shapes))

@@ -7,14 +7,15 @@ from base import images
 from jaxseg import create_model
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields", "size"),
     [
-        ("fcn8s_vgg16", {"width": 0.125}, 225),
-        ("fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353),
-        ("deconvnet_vgg16", {"width": 0.125}, 224),
-        ("pspnet_resnet50", {"width": 0.25}, 225),
+        pytest.param("fcn8s_vgg16", {"width": 0.125}, 225, marks=pytest.mark.slow),
+        pytest.param(  # minutes to compile
+            "fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, marks=pytest.mark.nightly
+        ),
+        pytest.param("deconvnet_vgg16", {"width": 0.125}, 224, marks=pytest.mark.slow),
+        pytest.param("pspnet_resnet50", {"width": 0.25}, 225, marks=pytest.mark.slow),
     ],
 )
 def test_the_backward_pass_holds_less(name, fields, size):

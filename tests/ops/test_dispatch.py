@@ -1,6 +1,7 @@
 """The one place where a form is chosen: by the context, or by the platform of the program."""
 
 import ast
+import functools
 import pathlib
 
 import jax
@@ -62,6 +63,8 @@ def test_another_name():
 def test_several_devices_share_the_reference_form():
     assert shared_out(form, 1)(0.0) == 2
     assert shared_out(form, 8)(0.0) == 1
+    for function in (form, functools.partial(form)):
+        assert "jit(form)" in jax.jit(shared_out(function, 8)).lower(0.0).as_text(debug_info=True)
 
 
 def test_platforms_are_asked_for_in_one_place():
