@@ -15,7 +15,7 @@ from jaxseg import create_model
             "fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, marks=pytest.mark.nightly
         ),
         pytest.param("deconvnet_vgg16", {"width": 0.125}, 224, marks=pytest.mark.slow),
-        pytest.param("pspnet_resnet50", {"width": 0.25}, 225, marks=pytest.mark.slow),
+        pytest.param("pspnet_resnet50", {"width": 0.25}, 225, marks=pytest.mark.nightly),
     ],
 )
 def test_the_backward_pass_holds_less(name, fields, size):
