@@ -61,6 +61,7 @@ def main(argv: Sequence[str]) -> None:
         if args.workdir is None:
             with contextlib.suppress(OSError):
                 workdir.rmdir()  # where nothing came of it
+                workdir.parent.rmdir()
 
 
 def _train(stages, workdir: pathlib.Path, distributed: bool) -> None:

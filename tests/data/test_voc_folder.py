@@ -58,10 +58,13 @@ def test_classes_and_colours_of_the_folder(devkit):
     info = devkit.open().info
     assert info.class_names == ("sky", "road")
     assert info.palette == ((1, 2, 3), (128, 64, 128))
+    devkit.mask("p0", np.array([[0, 2, 255]], np.uint8))
+    with refused("p0.png", "holds the value 2"):
+        devkit.open()[0]
     devkit.text("classes.txt", "sky\n")
     (devkit.root / "palette.txt").unlink()
-    with refused("p0.png", "holds the value 1"):
-        devkit.open()[0]
+    with refused("classes.txt", "names one class"):
+        devkit.open()
 
 
 @pytest.mark.parametrize("suffix", [".jpeg", ".png"])
