@@ -105,8 +105,8 @@ def process_start(pid: int) -> str | None:
 
 def is_alive(holder: dict[str, Any], age: float) -> bool:
     """Whether the run of a lock may be alive, which was touched `age` seconds ago."""
-    if holder.get("host") != socket.gethostname():
-        return age < STALE
+    if holder.get("host") != socket.gethostname() or os.name == "nt":
+        return age < STALE  # on Windows os.kill would end the process that it asks about
     pid = holder.get("process")
     if not isinstance(pid, int) or pid == os.getpid():  # this process holds no other lock there
         return False

@@ -31,32 +31,27 @@ def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int 
     >>> deconv2d(jnp.ones([1, 1, 1, 1]), kernel)[0, :, :, 0].astype(int).tolist()
     [[0, 1, 2], [3, 4, 5], [6, 7, 8]]
     """
-    around = kernel.shape[0] - 1 - padding
+    k = kernel.shape[0]
+    transposed = functools.partial(_transposed, around=k - 1 - padding, strides=strides)
     if strides > 1:
-        return lax.conv_general_dilated(
-            x,
-            kernel[::-1, ::-1],
-            window_strides=(1, 1),
-            padding=[(around, around)] * 2,
-            lhs_dilation=(strides, strides),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
+        return transposed(x, kernel)
     if padding:
-        return conv2d(x, kernel[::-1, ::-1], around)
-    reference = functools.partial(_spread_one if x.shape[1:3] == (1, 1) else _full, around=around)
+        return conv2d(x, kernel[::-1, ::-1], k - 1 - padding)
+    reference = _spread_one if x.shape[1:3] == (1, 1) else transposed
     return dispatch("deconv2d", x, kernel, reference=reference, cpu=cpu.spread)
 
 
-def _full(x, kernel, *, around):
+def _transposed(x, kernel, *, around, strides):
     return lax.conv_general_dilated(
         x,
         kernel[::-1, ::-1],
         window_strides=(1, 1),
         padding=[(around, around)] * 2,
+        lhs_dilation=(strides, strides),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
 
 
-def _spread_one(x, kernel, *, around):
+def _spread_one(x, kernel):
     """Of one cell: the kernel, scaled by it (DeconvNet's fc6-deconv)."""
     return jnp.einsum("nI,ijIO->nijO", x[:, 0, 0], kernel)

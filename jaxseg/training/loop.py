@@ -74,7 +74,8 @@ def _train(
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
     hints = first_look(source)
-    if whole_steps(folder.checkpoints):
+    begun = bool(whole_steps(folder.checkpoints))
+    if begun:
         check_same_classes(source.info, folder.classes)
     program = Program(config, source)
     model, mesh = program.model, program.mesh
@@ -84,7 +85,7 @@ def _train(
     # ---- the state, new or from the newest checkpoint
     evaluator.check(program.like.variables)
     pretrained = None  # the start of a new run, checked before anything is written
-    if config.init.pretrained and not whole_steps(folder.checkpoints):
+    if config.init.pretrained and not begun:
         pretrained, report = starting_variables(model, config.init, config.seed, program.size)
     is_main = jax.process_index() == 0
     if is_main:
