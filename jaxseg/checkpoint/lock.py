@@ -82,16 +82,19 @@ class WorkdirLock:
                 f"{holder.get('since', 'a moment ago')}.",
                 f"Give another --workdir or wait; if that run is gone, remove {self._path}.",
             )
-        aside = self._path.with_name(f"{LOCK_FILE}.{self._token}.stale")
-        try:
-            self._path.rename(aside)
-        except OSError:  # another run was faster
+        breaker = self._path.with_name(f"{LOCK_FILE}.breaking")
+        if not _placed(mine, breaker):  # one at a time, or one would remove another's new lock
+            with contextlib.suppress(OSError):
+                if mine.stat().st_mtime - breaker.stat().st_mtime > STALE:
+                    breaker.unlink()
+            time.sleep(0.01)
             return
-        if _read(aside).get("token") != holder.get("token"):  # that one's, not the dead run's
-            _placed(aside, self._path)
-        else:
-            self._say(f"took over the workdir from a run that is gone (its lock: {holder})")
-        aside.unlink(missing_ok=True)
+        try:
+            if _read(self._path).get("token") == holder.get("token"):
+                self._path.unlink(missing_ok=True)
+                self._say(f"took over the workdir from a run that is gone (its lock: {holder})")
+        finally:
+            breaker.unlink(missing_ok=True)
 
 
 def process_start(pid: int) -> str | None:
