@@ -153,9 +153,9 @@ def _train(
     try:
         with failing_together(), StopRequest() as request:
             for step in range(start + 1, steps + 1):
-                begun = time.perf_counter()
+                waiting = time.perf_counter()
                 images, labels = next(batches)
-                progress.waited(time.perf_counter() - begun)
+                progress.waited(time.perf_counter() - waiting)
                 with jax.transfer_guard("disallow"):  # nothing but the batches goes either way
                     state, metrics = program.step(state, images, labels)
                 if step == start + 1:
@@ -166,7 +166,7 @@ def _train(
                     monitor.stop_if_not_finite(state)
                     monitor.hint_if_guessing(step, loss, float(metrics["guessing"]))
                     progress.training(step, loss, float(program.schedule(step - 1)), norm)
-                begun = time.perf_counter()
+                waiting = time.perf_counter()
                 scores = None
                 if step == steps or (
                     config.eval.every_steps and step % config.eval.every_steps == 0
@@ -193,7 +193,7 @@ def _train(
                     raise Stopped(
                         f"stopped at step {step} of {steps}: it is saved, start again to go on"
                     )
-                progress.paused(time.perf_counter() - begun)
+                progress.paused(time.perf_counter() - waiting)
 
             # ---- results
             scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
