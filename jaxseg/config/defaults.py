@@ -84,6 +84,14 @@ def default_config() -> ml_collections.ConfigDict:
     c.augment.rotation_probability = 0.5  # how often an image is rotated at all
     c.augment.blur = 0.0  # probability of a Gaussian blur of 5×5 pixels
     c.augment.flip = 0.0  # probability of mirroring left and right
+    # a crop is drawn again, up to nine times, while one class fills more than this share of it
+    c.augment.max_class_share = 1.0
+    # random colours: the largest change of the factor 1 of each, of the hue in turns, 0..0.5
+    c.augment.brightness = 0.0
+    c.augment.contrast = 0.0
+    c.augment.saturation = 0.0
+    c.augment.hue = 0.0
+    c.augment.grayscale = 0.0  # probability of an image without colours
     c.augment.backend = "pillow"  # or "opencv": faster, needs the extra, other by a few levels
     c.augment.padding = "random"  # place of an image smaller than the crop: "random" or "centre"
 

@@ -1,16 +1,17 @@
-"""Random scale, rotation, blur, crop and flip, of image and label together."""
+"""Random scale, rotation, blur, crop and flip, of image and label together, and colours."""
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.colour import ColourJitter
 from jaxseg.data.source import IGNORE, Example
 from jaxseg.data.warp import BACKENDS, opencv, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
+_CROPS = 10  # how many are looked at, at most, for one that no class fills
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,9 @@ class Augment:
         that name. Their results differ by a few levels of colour.
       fill: the colour (r, g, b) outside the image, 0..255.
       ignore_label: the label outside the image.
+      max_class_share: a crop is drawn again, up to nine times, while one class has more than this
+        share of its labelled pixels (mmsegmentation's `cat_max_ratio`); 1: never.
+      brightness, contrast, saturation, hue, grayscale: of the random colours; see `ColourJitter`.
 
     Raises:
       InputError: a value is out of its range.
@@ -67,8 +71,15 @@ class Augment:
     backend: str = "pillow"
     fill: tuple[int, ...] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
+    max_class_share: float = 1.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grayscale: float = 0.0
 
     def __post_init__(self):
+        self._colours()
         for name in ("crop", "resize"):
             if getattr(self, name) is not None:
                 check_size(f"augment.{name}", getattr(self, name))
@@ -91,6 +102,11 @@ class Augment:
             raise InputError(
                 f"augment.rotation is {self.rotation}.", "Give the largest angle, 0..180 degrees."
             )
+        if not 0 < self.max_class_share <= 1:
+            raise InputError(
+                f"augment.max_class_share is {self.max_class_share}.",
+                "Give a share above 0, at most 1; 1 takes every crop.",
+            )
         for name, choices in (("padding", _PADDINGS), ("backend", BACKENDS)):
             if (value := getattr(self, name)) not in choices:
                 raise InputError(f"augment.{name} is '{value}'.", nearest(value, choices))
@@ -102,7 +118,8 @@ class Augment:
 
         Args:
           example: image uint8 [H, W, 3], label uint8 [H, W].
-          rng: seven numbers are drawn from it, whatever they decide.
+          rng: seven numbers are drawn from it, whatever they decide; then those of further crops
+            and of the colours, where these are asked for.
 
         Returns:
           An example whose height and width are `crop`, or without a crop those of `resize`, or the
@@ -115,21 +132,45 @@ class Augment:
         blurred = rng.random() < self.blur
         canvas = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
         crop = self.crop or size
-        cut = functools.partial(
-            window,
-            canvas=canvas,
-            start=(
+
+        def cut(pixels, y, x, **how):
+            start = (
                 self._place(canvas[0], crop[0], y, False),
                 self._place(canvas[1], crop[1], x, mirrored),
-            ),
-            size=crop,
-            angle=angle * self.rotation if rotated else 0.0,
-            mirrored=mirrored,
-            backend=self.backend,
-        )
-        image = cut(example.image, blurred=blurred, fill=tuple(self.fill))
-        label = cut(example.label, fill=self.ignore_label)
+            )
+            turned = angle * self.rotation if rotated else 0.0
+            return window(
+                pixels,
+                canvas,
+                start,
+                crop,
+                angle=turned,
+                mirrored=mirrored,
+                backend=self.backend,
+                **how,
+            )
+
+        label = cut(example.label, y, x, fill=self.ignore_label)
+        for _ in range(_CROPS - 1):
+            if self.max_class_share == 1 or self._is_mixed(label):
+                break
+            y, x = rng.random(), rng.random()
+            label = cut(example.label, y, x, fill=self.ignore_label)
+        image = cut(example.image, y, x, blurred=blurred, fill=tuple(self.fill))
+        if colours := self._colours():
+            image = colours(image, rng)
         return Example(image, label, example.name)
+
+    def _colours(self) -> ColourJitter:
+        return ColourJitter(
+            self.brightness, self.contrast, self.saturation, self.hue, self.grayscale
+        )
+
+    def _is_mixed(self, label: np.ndarray) -> bool:
+        """Whether no class has more than its share of the labelled pixels."""
+        counts = np.bincount(label.ravel(), minlength=256)
+        counts[self.ignore_label] = 0
+        return counts.max() <= self.max_class_share * counts.sum() and counts.sum() > 0
 
     def _place(self, canvas: int, crop: int, uniform: float, mirrored: bool) -> int:
         """Where the crop begins in the canvas; below 0 where the crop is the larger."""

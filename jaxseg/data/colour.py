@@ -1,0 +1,86 @@
+"""Random changes of an image's colours, as one affine map of (red, green, blue)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from jaxseg.errors import InputError
+
+_GREY = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as Pillow and torchvision weigh them
+_YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
+
+
+@dataclass(frozen=True)
+class ColourJitter:
+    """Changes brightness, contrast, saturation and hue, in this order, by random amounts.
+
+    The amounts mean what they mean in torchvision's `ColorJitter`. There the colours are rounded
+    and clipped after each of the four; here all four are one affine map, and the colours are
+    rounded and clipped once. The hue is turned about the grey axis in the YIQ colour space, so
+    that the brightness of a pixel stays.
+
+    Args:
+      brightness: the factor is drawn from [1 - brightness, 1 + brightness], not below 0.
+      contrast: likewise, of the distance from the image's mean grey.
+      saturation: likewise, of the distance from the pixel's own grey.
+      hue: the angle is drawn from [-hue, hue] turns; 0..0.5.
+      grayscale: the probability that the saturation is 0, whatever was drawn.
+
+    Raises:
+      InputError: a value is out of its range.
+
+    >>> image = np.full((2, 3, 3), 100, np.uint8)
+    >>> ColourJitter(brightness=0.5)(image, np.random.default_rng(1))[0, 0].tolist()
+    [101, 101, 101]
+    """
+
+    brightness: float = 0.0
+    contrast: float = 0.0
+    saturation: float = 0.0
+    hue: float = 0.0
+    grayscale: float = 0.0
+
+    def __post_init__(self):
+        for name in ("brightness", "contrast", "saturation"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise InputError(f"augment.{name} is {getattr(self, name)}.", "Give 0 or more.")
+        if not 0 <= self.hue <= 0.5:
+            raise InputError(f"augment.hue is {self.hue}.", "Give a part of a turn, 0..0.5.")
+        if not 0 <= self.grayscale <= 1:
+            raise InputError(
+                f"augment.grayscale is {self.grayscale}.", "Give a probability in 0..1."
+            )
+
+    def __bool__(self) -> bool:
+        """Whether anything is changed at all."""
+        return any(vars(self).values())
+
+    def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """`image`, uint8 [H, W, 3], in other colours; five numbers are drawn from `rng`."""
+        brightness, contrast, saturation = (
+            rng.uniform(max(0.0, 1 - amount), 1 + amount)
+            for amount in (self.brightness, self.contrast, self.saturation)
+        )
+        turn = rng.uniform(-self.hue, self.hue)
+        if rng.random() < self.grayscale:
+            saturation = 0.0
+        grey = brightness * float(_GREY @ image.mean((0, 1), dtype=np.float32))
+        colours = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
+        if turn:
+            colours = _hue_turn(turn) @ colours
+        return _affine(image, contrast * brightness * colours, (1 - contrast) * grey)
+
+
+def _hue_turn(turn: float) -> np.ndarray:
+    """The matrix [3, 3] on (red, green, blue) that turns the hue by so many turns."""
+    cosine, sine = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
+    rotation = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
+    return np.linalg.solve(_YIQ, rotation @ _YIQ)
+
+
+def _affine(image: np.ndarray, matrix: np.ndarray, offset: float) -> np.ndarray:
+    """`matrix @ colour + offset` of every pixel, rounded and clipped to 0..255."""
+    values = image.reshape(-1, 3).astype(np.float32) @ matrix.T.astype(np.float32)
+    values += np.float32(offset + 0.5)  # the conversion below cuts the fraction off
+    np.clip(values, 0, 255, out=values)
+    return values.astype(np.uint8).reshape(image.shape)
