@@ -52,6 +52,10 @@ def default_config() -> ml_collections.ConfigDict:
     # your own masks: class "indices" and 255 (ignore), "zero_is_void" (0 ignored, classes from 1),
     # "binary" (0, 255)
     c.data.mask_values = "indices"
+    # a photo with an EXIF orientation that turns it and a mask without one (or the reverse), where
+    # their sizes fit either way: "error"; "each" (the mask was drawn on the photo as it is shown);
+    # "both" (on the pixels as they are stored: the mask is turned with the photo)
+    c.data.exif = "error"
     c.data.tfds_name = placeholder(str)  # tfds: such as "oxford_iiit_pet"
     c.data.image_key = placeholder(str)  # tfds: feature that is the image; None: as known, "image"
     c.data.mask_key = placeholder(str)  # tfds: of the mask; None: as known, "segmentation_mask"

@@ -77,6 +77,7 @@ CHOICES = {
     "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
     "data.mask_values": ("indices", "zero_is_void", "binary"),
+    "data.exif": ("error", "each", "both"),
     "data.crops": ("objects", "boxes"),
     "data.sampling": ("shuffle", "replacement"),
     "data.on_error": ("raise", "skip"),

@@ -9,9 +9,11 @@ from typing import Any, NamedTuple
 import ml_collections
 import numpy as np
 
-from jaxseg.data.decode import read_image, read_stored, size_mismatch, to_classes
+from jaxseg.data import upright
+from jaxseg.data.decode import decode_image, decode_mask, palette_of, size_mismatch, to_classes
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.palettes import Palettes
 from jaxseg.data.prepared import located
 from jaxseg.data.registry import (
     IN_FOLDERS,
@@ -91,16 +93,20 @@ def check_data(
     jobs = [(o.source, i) for o in opened if o.source for i in range(len(o.source))]
     seen: dict[bytes, tuple[str, str]] = {}
     stored: set[int] = set()
+    palettes = Palettes()
     pool = ThreadPoolExecutor(threads)
     try:
         findings = iter(progress(pool.map(lambda job: _examine(*job), jobs), len(jobs)))
         for number, one in enumerate(opened):
-            _check_split(report, one, findings, seen, stored, is_training=number == 0)
+            _check_split(report, one, findings, seen, stored, palettes, is_training=number == 0)
         for _ in findings:  # lets the progress come to its end
             pass
     finally:
         pool.shutdown(cancel_futures=True)
     _binary(report, stored)
+    if (conflict := palettes.conflict) is not None:
+        problem = Problem("palette", report.info.name, conflict.problem, conflict.remedy)
+        report.problems.append(problem)
     return report
 
 
@@ -120,6 +126,8 @@ class _Finding:
     digest: bytes | None = None  # of the photo's pixels
     label_counts: np.ndarray | None = None  # int [256]: how often the mask holds each class
     stored: frozenset[int] = frozenset()  # the values in the mask's file
+    mask: str = ""  # that file
+    palette: np.ndarray | None = None  # its colours
 
 
 def _check_split(
@@ -128,9 +136,10 @@ def _check_split(
     findings: Iterator[_Finding],
     seen: dict,
     stored: set[int],
+    palettes: Palettes,
     is_training: bool,
 ) -> None:
-    """Adds the findings of one split to `report`; `seen` and `stored` go over all."""
+    """Adds the findings of one split to `report`; `seen`, `stored`, `palettes` go over all."""
     report.problems += split.problems
     if split.source is None:
         return
@@ -141,6 +150,7 @@ def _check_split(
         if finding.label_counts is not None:
             counts.add_counts(finding.label_counts)
             stored |= finding.stored
+        palettes.add(finding.mask, sorted(finding.stored), finding.palette)
         _same_photo(report, seen, split.name, finding)
     if not len(split.source) and not split.problems:
         text = f"Split '{split.name}' is empty."
@@ -185,15 +195,23 @@ def _examine(source: Source, index: int) -> _Finding:
 def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
     """Photo and mask each on its own, so that one bad file does not hide the other."""
     finding = _Finding(pair.name, str(pair.photo), [])
-    image = label = None
+    photo = label = None
     try:
-        image = read_image(pair.photo)
-        finding.digest = _digest(image)
+        photo = decode_image(pair.photo)
+        finding.digest = _digest(upright.stored(*photo))  # so that a copy without EXIF is found
     except InputError as error:
         _add(finding, "photo", pair.photo, error)
     try:
-        stored = read_stored(pair.mask)
+        mask = decode_mask(pair.mask)
+        stored = mask.pixels
+        if photo is not None:
+            try:
+                frame = upright.Frame(photo.pixels.shape[:2], photo.orientation)
+                stored = upright.aligned_mask(frame, mask, source.exif, pair.photo, pair.mask)
+            except InputError as error:
+                _add(finding, "exif", pair.photo, error)
         finding.stored = frozenset(np.flatnonzero(np.bincount(stored.ravel())).tolist())
+        finding.mask, finding.palette = str(pair.mask), palette_of(pair.mask)
     except InputError as error:
         _add(finding, "mask", pair.mask, error)
     else:
@@ -201,8 +219,8 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
             label = to_classes(stored, pair.mask, source.info.num_classes, source.values)
         except InputError as error:
             _add(finding, "values", pair.mask, error)
-        if image is not None and image.shape[:2] != stored.shape:
-            mismatch = size_mismatch(pair.photo, image, pair.mask, stored)
+        if photo is not None and photo.pixels.shape[:2] != stored.shape:
+            mismatch = size_mismatch(pair.photo, photo.pixels, pair.mask, stored)
             _add(finding, "size", pair.photo, mismatch)
     if label is not None:
         _count(finding, label, str(pair.mask))

@@ -8,11 +8,12 @@ photo, the photo goes on in black and the label is ignored. Both are resized and
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.data.source import DataInfo, Example, Source
+from jaxseg.data.source import DataInfo, Example, Source, mask_file
 from jaxseg.errors import InputError
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
@@ -79,6 +80,10 @@ class Crops:
     def size(self, index: int) -> tuple[int, int]:
         top, left, bottom, right = self._crops[index].box
         return bottom - top, right - left
+
+    def mask_file(self, index: int) -> Path | None:
+        """The file of the mask that it is cut out of; None where there is none."""
+        return mask_file(self._source, self._crops[index].example)
 
 
 def cut(pixels: np.ndarray, box: Box, fill: int) -> np.ndarray:

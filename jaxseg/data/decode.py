@@ -1,8 +1,7 @@
 """Image files to arrays: photos become RGB, masks stay the indices that they store.
 
-Pixels are taken as they are stored: an EXIF orientation turns neither photo nor mask, so the two
-stay aligned; a photo without a mask may be asked for `upright`. A file that cannot be decoded to
-its last pixel is an error that names it.
+Both are upright: turned as their EXIF orientation says (`jaxseg.data.upright`). A file that cannot
+be decoded to its last pixel is an error that names it.
 """
 
 import io
@@ -17,20 +16,11 @@ from PIL import Image
 
 from jaxseg.data.matlab import read_mat_labels
 from jaxseg.data.source import IGNORE
+from jaxseg.data.upright import Frame, Picture, aligned_mask, orientation_of, turned
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
 _MOST_PIXELS = 178_956_970  # that PIL decodes, lest a small file fill the memory
-_ORIENTATION = 0x0112  # EXIF tag; 5..8 swap height and width
-_UPRIGHT = {  # the turn for each orientation
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
     OSError,
@@ -44,31 +34,32 @@ _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
 )
 
 
-def read_image(path: str | Path, data: bytes | None = None, *, upright: bool = False) -> np.ndarray:
-    """The photo in `path`: uint8 [H, W, 3], RGB.
+def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
+    """The photo in `path`, upright: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK photos are converted; an alpha channel is dropped.
 
     Args:
       path: the file.
       data: its bytes, where they were read already; then `path` only serves in messages.
-      upright: whether to turn it as its EXIF orientation says.
 
     Raises:
       InputError: the file cannot be decoded to its end, or has more than 8 bits a channel.
     """
-    with _decoded(path, data) as image:
+    return decode_image(path, data).pixels
+
+
+def decode_image(path: str | Path, data: bytes | None = None) -> Picture:
+    """`read_image`, and the orientation that it was turned by."""
+    with _decoded(path, data) as (image, orientation):
         if image.mode in _DEEP:
             raise InputError(
                 f"Photo {path} has more than 8 bits a channel (mode {image.mode}).",
                 "Convert it to 8 bits: only you know which range of its values matters.",
             )
-        turn = _UPRIGHT.get(_orientation(image)) if upright else None
-        if "transparency" in image.info:
-            image = image.convert("RGBA")
-        if turn is not None:
-            image = image.transpose(turn)
-        return np.asarray(image if image.mode == "RGB" else image.convert("RGB"))
+        shown = image.convert("RGBA") if "transparency" in image.info else image
+        pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))
+        return Picture(_upright(pixels, image, orientation), orientation)
 
 
 def read_mask(
@@ -121,16 +112,21 @@ def identity(num_classes: int) -> dict[int, int]:
 
 
 def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
-    """The values that the mask `path` stores: [H, W], uint8, or a MATLAB file's own type.
+    """The values that the mask `path` stores, upright: [H, W], uint8, or a MATLAB file's own type.
 
     A palette image gives its indices, never its colours; a grey image gives its values.
 
     Raises:
       InputError: the file cannot be decoded to its end, or holds colours or more than 8 bits.
     """
+    return decode_mask(path, data).pixels
+
+
+def decode_mask(path: str | Path, data: bytes | None = None) -> Picture:
+    """`read_stored`, and the orientation that it was turned by."""
     if Path(path).suffix == ".mat":
-        return read_mat_labels(Path(path))
-    with _decoded(path, data, tiles := []) as image:
+        return Picture(read_mat_labels(Path(path)), 1)
+    with _decoded(path, data, tiles := []) as (image, orientation):
         if image.mode in _DEEP:
             raise InputError(
                 f"Mask {path} has more than 8 bits a pixel (mode {image.mode}).",
@@ -143,47 +139,86 @@ def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
             )
         stored = np.asarray(image, np.uint8)
         step = _GREY_STEP.get(tiles[0] if tiles else "")
-        return stored // step if step else stored
+        stored = stored // step if step else stored
+        return Picture(_upright(stored, image, orientation), orientation)
 
 
-def read_size(
-    path: str | Path, data: bytes | None = None, *, upright: bool = False
-) -> tuple[int, int]:
-    """(height, width) of the image in `path`, from its header alone; all else as in `read_image`.
+def read_pair(
+    photo: str | Path,
+    mask: str | Path,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+    exif: str = "error",
+) -> tuple[np.ndarray, np.ndarray]:
+    """A photo as `read_image` gives it, and the classes of its mask as they lie on it.
+
+    Args:
+      photo, mask: the files.
+      num_classes, values: as in `read_mask`.
+      exif: `config.data.exif`, see `jaxseg.data.upright.aligned_mask`.
+
+    Raises:
+      InputError: as both, or the two differ in size, or in their EXIF orientation.
+    """
+    picture, stored = decode_image(photo), decode_mask(mask)
+    frame = Frame(picture.pixels.shape[:2], picture.orientation)
+    label = aligned_mask(frame, stored, exif, photo, mask)
+    label = to_classes(label, mask, num_classes, values)
+    if picture.pixels.shape[:2] != label.shape:
+        raise size_mismatch(photo, picture.pixels, mask, label)
+    return picture.pixels, label
+
+
+def palette_of(path: str | Path) -> np.ndarray | None:
+    """The colours of a palette image, uint8 [256, 3]; None of another image, or an unreadable one.
+
+    A palette of greys in order is none: that is how indices are saved without colours.
+    """
+    try:
+        with _decoded(path, header_only=True) as (image, _):
+            colours = image.getpalette() if image.mode == "P" else None
+    except InputError:
+        return None
+    if colours is None:
+        return None
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours) // 3] = np.uint8(colours[: len(colours) // 3 * 3]).reshape(-1, 3)
+    greys = np.arange(len(colours) // 3)[:, None]
+    return None if (table[: len(greys)] == greys).all() else table
+
+
+def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
+    """(height, width) of the upright image in `path`, from its header; all else as in `read_image`.
 
     Raises:
       InputError: the header cannot be read.
     """
-    with _decoded(path, data, header_only=True) as image:
-        turned = upright and _orientation(image) >= 5
-        return (image.width, image.height) if turned else (image.height, image.width)
+    return read_frame(path, data).size
+
+
+def read_frame(path: str | Path, data: bytes | None = None) -> Frame:
+    """`read_size`, and the orientation."""
+    with _decoded(path, data, header_only=True) as (image, orientation):
+        turns = orientation >= 5 and image.format != "TIFF"  # PIL turns a TIFF by itself
+        size = (image.width, image.height) if turns else (image.height, image.width)
+        return Frame(size, orientation)
+
+
+def _upright(pixels: np.ndarray, image: Image.Image, orientation: int) -> np.ndarray:
+    if orientation == 1 or image.format == "TIFF":
+        return pixels
+    return np.ascontiguousarray(turned(pixels, orientation))
 
 
 def size_mismatch(
-    image_path: Path, image: np.ndarray, mask_path: Path, mask: np.ndarray
+    image_path: str | Path, image: np.ndarray, mask_path: str | Path, mask: np.ndarray
 ) -> InputError:
-    """The error for an image and a mask of different sizes; it says so where EXIF explains it."""
-    with _decoded(image_path, header_only=True) as file:
-        turned = _orientation(file) >= 5
-    problem = (
+    """The error for an image and a mask of different sizes."""
+    return InputError(
         f"Image {image_path} is {image.shape[1]} wide and {image.shape[0]} high, but its mask "
-        f"{mask_path} is {mask.shape[1]} wide and {mask.shape[0]} high."
+        f"{mask_path} is {mask.shape[1]} wide and {mask.shape[0]} high.",
+        "Make both the same size, or take the id out of the list.",
     )
-    if turned and image.shape[:2] == mask.shape[::-1]:
-        return InputError(
-            problem[:-1] + ": the image's EXIF orientation turns it when shown, not when read.",
-            "Turn the image's pixels as its EXIF says and save it without the EXIF orientation.",
-        )
-    return InputError(problem, "Make both the same size, or take the id out of the list.")
-
-
-def _orientation(image: Image.Image) -> int:
-    """As EXIF says, 1..8; 1 (upright) where it says nothing, or nothing that can be read."""
-    try:
-        orientation = image.getexif().get(_ORIENTATION, 1)
-    except _BROKEN:
-        return 1
-    return orientation if orientation in range(1, 9) else 1
 
 
 def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, str]:
@@ -241,15 +276,25 @@ def _decoded(
     raw_modes: list[str] | None = None,
     *,
     header_only: bool = False,
-) -> Iterator[Image.Image]:
-    """The image in `path`, loaded. `raw_modes` receives how its pixels are packed in the file."""
+) -> Iterator[tuple[Image.Image, int]]:
+    """The image in `path`, loaded, with its EXIF orientation.
+
+    `raw_modes` receives how its pixels are packed in the file.
+    """
     try:
         image = Image.open(path if data is None else io.BytesIO(data))
+        # of a TIFF before it is loaded: PIL turns it then, and forgets it
+        early = header_only or image.format == "TIFF"
         try:
             if raw_modes is not None:  # the tiles are gone once loaded
                 raw_modes.extend(str(tile[3]) for tile in image.tile)
+            orientation = orientation_of(image, image.fp) if early else 1
+            if image.format == "TIFF":
+                image.filename = ""  # or PIL maps it into memory, as if it were not to be turned
             if not header_only:
                 image.load()
+            if not early:
+                orientation = orientation_of(image)
         except BaseException:
             image.close()
             raise
@@ -265,4 +310,4 @@ def _decoded(
             "Replace the file with a whole one, or take it out.",
         ) from error
     with image:
-        yield image
+        yield image, orientation

@@ -1,11 +1,16 @@
 """A look at the training labels before the first step: some can teach nothing, and are refused."""
 
+import contextlib
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
 
+from jaxseg.data.decode import palette_of, read_stored
 from jaxseg.data.frequencies import Frequencies
-from jaxseg.data.source import Source
+from jaxseg.data.palettes import Palettes
+from jaxseg.data.source import Source, mask_file
+from jaxseg.data.upright import Disagreement
 from jaxseg.errors import InputError
 
 SAMPLE = 64  # examples that are looked at, evenly spread
@@ -22,10 +27,12 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
       sample: how many examples, at most.
 
     Returns:
-      Hints: the classes that no example has, where all examples were looked at.
+      Hints: masks whose palettes differ; the classes that no example has, where all examples were
+      looked at.
 
     Raises:
-      InputError: not one pixel is labelled, or all labelled pixels are of one class.
+      InputError: not one pixel is labelled, all labelled pixels are of one class, or an image and
+        its mask disagree on their EXIF orientation, or the masks number their colours anew each.
     """
     info, counts = source.info, Frequencies(source.info.num_classes)
     for number, index in enumerate(_spread(len(source), sample)):
@@ -33,13 +40,17 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
             break
         try:
             counts.add(source[index].label)
+        except Disagreement:
+            raise
         except InputError:
             continue
+    hints = _look_at_palettes(source, sample)
     found = [name for name, n in zip(info.class_names, counts.pixels, strict=True) if n]
     if not counts.images or len(found) > 1:
         absent = [name for name in info.class_names if name not in found]
         all_seen = counts.images == len(source)
-        return [f"hint: no training image has the class {name!r}" for name in absent if all_seen]
+        hints += [f"hint: no training image has the class {name!r}" for name in absent if all_seen]
+        return hints
     names = f"the {counts.images} training masks of '{info.name}'"
     if not found:
         raise InputError(
@@ -56,6 +67,21 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
         f"All labelled pixels of {names} are of one class, {found[0]!r}.",
         "Give masks of two classes or more; `python -m jaxseg check` names each file.",
     )
+
+
+def _look_at_palettes(source: Source, sample: int) -> list[str]:
+    """A hint where the masks' palettes contradict each other; InputError where that is certain."""
+    palettes = Palettes()
+    for index in itertools.islice(_spread(len(source), sample), sample):
+        path = mask_file(source, index)
+        if path is not None and (palette := palette_of(path)) is not None:
+            with contextlib.suppress(InputError):  # the training says so, or skips it
+                palettes.add(path, np.unique(read_stored(path)).tolist(), palette)
+    if palettes.conflict is None:
+        return []
+    if palettes.certain:
+        raise palettes.conflict
+    return [f"hint: {palettes.conflict}"]
 
 
 def _spread(count: int, sample: int) -> Iterator[int]:

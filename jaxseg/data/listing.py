@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseg.data.decode import read_image, read_mask, read_size, read_stored, size_mismatch
+from jaxseg.data.decode import decode_mask, read_frame, read_pair, read_size
 from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.upright import aligned_mask
 from jaxseg.errors import InputError
 
 VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
@@ -43,6 +44,7 @@ class Listing:
     pairs: Sequence[Pair]  # the complete ones
     problems: Sequence[Problem] = ()  # with the others
     values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
+    exif: str = "error"  # see `jaxseg.data.upright.aligned_mask`
 
 
 class Pairs:
@@ -68,15 +70,14 @@ class Pairs:
             )
         self.info = listing.info
         self.pairs, self.values = tuple(listing.pairs), listing.values
+        self.exif = listing.exif
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
         name, photo, mask = self.pairs[index]
-        image, label = read_image(photo), read_mask(mask, self.info.num_classes, self.values)
-        if image.shape[:2] != label.shape:
-            raise size_mismatch(photo, image, mask, label)
+        image, label = read_pair(photo, mask, self.info.num_classes, self.values, self.exif)
         return Example(image, label, name)
 
     def name(self, index: int) -> str:
@@ -84,6 +85,10 @@ class Pairs:
 
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.pairs[index].photo)
+
+    def mask_file(self, index: int) -> Path:
+        """The file of an example's mask."""
+        return self.pairs[index].mask
 
     def objects(self, index: int) -> np.ndarray:
         """The numbers of the objects in an example, unsigned [H, W]; 0 is none, 255 a border.
@@ -94,8 +99,9 @@ class Pairs:
         Raises:
           InputError: such a file is missing, bad or of another size than the photo.
         """
-        path = self.object_file(index)
-        numbers, size = read_stored(path), self.size(index)
+        path, photo = self.object_file(index), self.pairs[index].photo
+        frame = read_frame(photo)
+        numbers, size = aligned_mask(frame, decode_mask(path), self.exif, photo, path), frame.size
         if numbers.shape != size:
             raise InputError(
                 f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "

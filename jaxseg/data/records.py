@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from jaxseg.data.decode import read_image, read_mask
+from jaxseg.data.decode import decode_image, read_mask, read_size
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.upright import turned
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
@@ -65,6 +66,7 @@ def write_records(
         index |= {"name": info.name, "class_names": info.class_names, "palette": info.palette,
                   "published_splits": dict(info.splits)}  # fmt: skip
         index["splits"][split] = entries
+        index["upright"] = sorted({*index.get("upright", ()), split})
         write_atomic(folder / INDEX, json.dumps(index) + "\n")
     except (OSError, RuntimeError) as error:
         raise InputError(
@@ -100,6 +102,7 @@ class Records:
         except Exception as error:  # whatever a damaged file makes of the reader
             raise self._damaged(str(error)) from error
         self._entries = index["splits"][split]
+        self._upright = split in index.get("upright", ())  # older ones: as the files stored it
         if found != len(self._entries):
             raise self._damaged(f"it holds {found} of {len(self._entries)} records")
 
@@ -111,8 +114,11 @@ class Records:
 
     def __getitem__(self, index: int) -> Example:
         name, (photo, mask) = self.name(index), self._record(index)
-        image = read_image(f"{self._path}, {name}", photo)
+        picture = decode_image(f"{self._path}, {name}", photo)
+        image = picture.pixels
         label = read_mask(f"{self._path}, mask of {name}", self.info.num_classes, data=mask)
+        if not self._upright:
+            label = turned(label, picture.orientation)
         if image.shape[:2] != label.shape:
             raise self._damaged(f"photo and mask of {name} differ in size")
         return Example(image, label, name)
@@ -122,7 +128,9 @@ class Records:
 
     def size(self, index: int) -> tuple[int, int]:
         _, height, width = self._entries[index]
-        return height, width
+        if self._upright:
+            return height, width
+        return read_size(self.name(index), self._record(index)[0])
 
     def _record(self, index: int) -> tuple[bytes, bytes]:
         try:

@@ -87,7 +87,8 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
             f"{folder.title} is not here: config.data.root is not set.",
             folder.layout,
         )
-    return folder.files(config, given_path(config.root), split)
+    found = folder.files(config, given_path(config.root), split)
+    return dataclasses.replace(found, exif=config.exif)
 
 
 class _Folder(NamedTuple):

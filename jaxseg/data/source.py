@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -122,3 +123,13 @@ class Cached:
 
     def size(self, index: int) -> tuple[int, int]:
         return self._source.size(index)
+
+    def mask_file(self, index: int) -> Path | None:
+        """The file of an example's mask; None where it has none of its own."""
+        return mask_file(self._source, index)
+
+
+def mask_file(source: Source, index: int) -> Path | None:
+    """The file of an example's mask; None of a source without such files."""
+    find = getattr(source, "mask_file", None)
+    return None if find is None else find(index)

@@ -121,7 +121,7 @@ def _sizes(files: Iterable[ImageFile]) -> dict[str, tuple[int, int]]:
     sizes = {}
     for file in files:
         with contextlib.suppress(InputError):  # it is told when the pixels are read
-            sizes[file.name] = read_size(file.path, file.data, upright=True)
+            sizes[file.name] = read_size(file.path, file.data)
     return sizes
 
 
@@ -172,7 +172,7 @@ def _read(file: ImageFile, limit: _Limit) -> np.ndarray:
             f"where no more than {limit.pixels:,} are taken.",
             limit.remedy,
         )
-    return read_image(file.path, file.data, upright=True)
+    return read_image(file.path, file.data)
 
 
 def _named(error: InputError | jax.errors.JaxRuntimeError, file: ImageFile) -> InputError:

@@ -49,7 +49,7 @@ class Network(Trained):
           InputError: the file holds no image, or the network cannot take one of its size.
         """
         if isinstance(image, str | os.PathLike):
-            image = read_image(given_path(image), upright=True)
+            image = read_image(given_path(image))
         return self._inference.labels(self.variables, image)
 
     @functools.cached_property

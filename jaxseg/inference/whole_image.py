@@ -78,7 +78,7 @@ def predict(
     (40, 60)
     """
     if isinstance(image, str | os.PathLike):
-        image = read_image(given_path(image), upright=True)
+        image = read_image(given_path(image))
     if image.ndim != 3:
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:

@@ -60,7 +60,7 @@ def test_everything_wrong_at_once(folder):
     mask(folder, "train/train0", np.zeros((6, 8, 3)))
     mask(folder, "train/train1", [[0, 7, 250, 0, 0, 0, 0, 0]] * 6)
     mask(folder, "train/train2", np.full((6, 8), 255))
-    mask(folder, "train/train3", np.zeros((8, 6)))
+    mask(folder, "train/train3", np.zeros((9, 6)))
     exif = Image.Exif()
     exif[0x0112] = 6
     pixels = Image.open(images / "train/train3.png").copy()
@@ -85,7 +85,7 @@ def test_everything_wrong_at_once(folder):
     }
     texts = {p.kind: f"{p.text} {p.remedy}" for p in found.problems}
     assert "holds colours" in texts["mask"] and "cannot be decoded" in texts["photo"]
-    assert "holds the values 7, 250" in texts["values"] and "EXIF orientation" in texts["size"]
+    assert "holds the values 7, 250" in texts["values"] and "9 high" in texts["size"]
     assert "train3.png" in texts["leakage"] and "split 'train'" in texts["leakage"]
     assert found.splits["train"].images == 2  # of whole masks
 

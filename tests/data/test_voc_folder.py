@@ -142,15 +142,6 @@ def test_size_mismatch(devkit):
         devkit.open()[0]
 
 
-def test_size_mismatch_that_exif_explains(devkit):
-    exif = Image.Exif()
-    exif[0x0112] = 8
-    devkit.photo("p0", np.zeros((13, 17, 3), np.uint8), exif=exif)
-    devkit.mask("p0", np.zeros((17, 13), np.uint8))
-    with refused("p0.png is 13 wide and 17 high", "EXIF orientation"):
-        devkit.open()[0]
-
-
 def test_files_that_vanish_or_break_after_opening(devkit):
     source = devkit.open()
     (devkit.root / "SegmentationClass/p0.png").unlink()

@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
-from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.data.decode import decode_image, decode_mask, read_size, to_classes
 from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.upright import Frame, aligned_mask
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 
@@ -83,8 +84,12 @@ class TfdsSource:
     def __getitem__(self, index: int) -> Example:
         record, name = self._data[index], self.name(index)
         image, mask = (record[key] for key in self._keys)
-        pixels = read_image(f"{name}, {self._keys[0]}", image)
-        label = read_mask(f"{name}, {self._keys[1]}", self.info.num_classes, self._values, mask)
+        files = [f"{name}, {key}" for key in self._keys]
+        pixels, orientation = decode_image(files[0], image)
+        # TensorFlow, which the data sets are made for, turns neither
+        frame = Frame(pixels.shape[:2], orientation)
+        stored = aligned_mask(frame, decode_mask(files[1], mask), "both", *files)
+        label = to_classes(stored, files[1], self.info.num_classes, self._values)
         if pixels.shape[:2] != label.shape:
             raise InputError(
                 f"The image of {name} has the shape {pixels.shape[:2]}, its mask {label.shape}.",
