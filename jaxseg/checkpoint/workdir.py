@@ -8,6 +8,7 @@ import ml_collections
 
 from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.config import flatten, load_config, save_config
+from jaxseg.config.files import PATHS, absolute_path
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
 from jaxseg.utils.paths import given_path
@@ -152,12 +153,21 @@ class Workdir:
         path = copy if copy is not None and copy.is_file() else self.config
         saved, now = flatten(load_config(path)), flatten(config)
         for field in sorted(now):
-            if saved[field] != now[field] and not field.startswith(_FREE):
-                raise InputError(
-                    f"The {'workdir' if path == self.config else 'folder'} {path.parent} holds a "
-                    f"run with {field} = {saved[field]!r}, not {now[field]!r}.",
-                    "Give another --workdir, or the config of the run that is there.",
-                )
+            if field.startswith(_FREE) or _same(field, saved[field], now[field]):
+                continue
+            raise InputError(
+                f"The {'workdir' if path == self.config else 'folder'} {path.parent} holds a "
+                f"run with {field} = {saved[field]!r}, not {now[field]!r}.",
+                "Give another --workdir, or the config of the run that is there; a run in another "
+                f"workdir begins with its weights by --config.init.pretrained={self.path}.",
+            )
+
+
+def _same(field: str, saved: object, now: object) -> bool:
+    """Whether two values of a field mean the same; paths do that lead to one place."""
+    if field in PATHS and isinstance(saved, str) and isinstance(now, str):
+        return absolute_path(saved) == absolute_path(now)
+    return saved == now
 
 
 def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:

@@ -140,7 +140,7 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
         but the fields of `default_config`, or names of stages that are none.
     """
     path, argument = split_spec(spec)
-    given_path(path)
+    path = given_path(path)
     if not path.is_file():
         raise _missing_file(path)
     if path.suffix == ".json":  # that of a run

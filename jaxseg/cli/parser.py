@@ -3,7 +3,7 @@
 import argparse
 import pathlib
 from collections.abc import Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
@@ -28,21 +28,26 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):
-        """As argparse; a misspelt option is named first, with the nearest right one, and a path
-        that no file can have is refused."""
+        """As argparse; a misspelt option is named first, with the nearest right one. In a path ~ is
+        the home, also after =, where no shell sees it; one that no file can have is refused."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for word in args or ():
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
                 raise InputError(f"There is no option {option}.", nearest(option, known))
         parsed = super().parse_args(args, namespace)
-        for value in vars(parsed).values():
-            for one in value if isinstance(value, list) else [value]:
-                if isinstance(one, pathlib.Path):
-                    given_path(one)
+        for name, value in vars(parsed).items():
+            if isinstance(value, list):
+                setattr(parsed, name, [_home(one) for one in value])
+            else:
+                setattr(parsed, name, _home(value))
         return parsed
 
     def error(self, message: str) -> NoReturn:
         raise InputError(
             f"{message[:1].upper()}{message[1:]}.", f"`{self.prog} --help` shows how it is used."
         )
+
+
+def _home(value: Any) -> Any:
+    return given_path(value) if isinstance(value, pathlib.Path) else value

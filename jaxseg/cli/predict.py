@@ -80,7 +80,11 @@ def main(argv: Sequence[str]) -> None:
 
     # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
-    files = find_images([w for w in wanted if w != "-"], args.out, [DESCRIPTION])
+    refused: list[InputError] = []
+    names = [w for w in wanted if w != "-"]
+    files = find_images(names, args.out, [DESCRIPTION], refused.append)
+    for error in refused:
+        print(error.problem)
     if "-" in wanted:
         data = sys.stdin.buffer.read()
         files.append(ImageFile(STDIN, pathlib.Path("standard input"), data))
@@ -99,13 +103,14 @@ def main(argv: Sequence[str]) -> None:
     there = f", {done.kept} there already" if done.kept else ""
     noun = "photograph" if done.written == 1 else "photographs"
     print(f"{args.out}: {done.written} {noun} labelled{there}")
-    if len(done.bad) == 1:
-        raise done.bad[0]
-    if done.bad:
+    bad = [*refused, *done.bad]
+    if len(bad) == 1:
+        raise bad[0]
+    if bad:
         raise InputError(
-            f"{len(done.bad)} of {len(files)} photographs have no prediction, as listed "
-            f"above; the first: {done.bad[0].problem}",
-            f"{done.bad[0].remedy} Then run the same command again: it goes on where it stopped.",
+            f"{len(bad)} of {len(files) + len(refused)} photographs have no prediction, as listed "
+            f"above; the first: {bad[0].problem}",
+            f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
 
 
@@ -127,7 +132,7 @@ def _wanted(args) -> list[str]:
 
 def _listed(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == "-" else given_path(path).read_text("utf-8")
+        text = sys.stdin.read() if path == "-" else given_path(path).read_text("utf-8-sig")
     except InputError:
         raise
     except (OSError, ValueError) as error:

@@ -52,6 +52,10 @@ def default_config() -> ml_collections.ConfigDict:
     # your own masks: class "indices" and 255 (ignore), "zero_is_void" (0 ignored, classes from 1),
     # "binary" (0, 255)
     c.data.mask_values = "indices"
+    # your own masks: another value, 0..255, that is ignored as 255 is; None: no other
+    c.data.ignore_label = placeholder(int)
+    # your own masks: the end of their names before the suffix, such as "_mask" of NAME_mask.png
+    c.data.mask_suffix = ""
     # a photo with an EXIF orientation that turns it and a mask without one (or the reverse), where
     # their sizes fit either way: "error"; "each" (the mask was drawn on the photo as it is shown);
     # "both" (on the pixels as they are stored: the mask is turned with the photo)

@@ -11,6 +11,38 @@ from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
+PATHS = (
+    *("data.root", "data.sbd_root", "data.boxes", "data.classes"),
+    *("eval.boxes", "eval.ensemble", "init.pretrained"),
+)
+"""The fields that hold the path of a file or folder."""
+
+
+def absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """A copy of `config` that means the same in every folder: paths begin at the root.
+
+    What does not exist stays as it is: it may be an address or a name.
+    """
+    config = config.copy_and_resolve_references()
+    flat = flatten(config)
+    for name in PATHS:
+        if isinstance(flat[name], str):
+            set_field(config, name, absolute_path(flat[name]))
+    return config
+
+
+def absolute_path(text: str) -> str:
+    """The whole path of what exists at `text`; else `text`.
+
+    >>> absolute_path("gs://mine/data")
+    'gs://mine/data'
+    """
+    try:
+        path = given_path(text).absolute()
+        return str(path) if path.exists() else text
+    except (InputError, OSError):
+        return text
+
 
 def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
     """Writes `config` as JSON, one line a field by its dotted name; never leaves half a file.

@@ -135,6 +135,7 @@ CHECKS: dict[str, _Check] = {
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,
+    "data.ignore_label": (lambda v: 0 <= v <= 255, "a value of a mask, 0..255"),
     "data.pad_to": _POSITIVE,
     "data.skip_limit": _NOT_NEGATIVE,
     "data.threads": _POSITIVE,

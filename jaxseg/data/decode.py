@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.matlab import read_mat_labels
+from jaxseg.data.not_images import what_it_is
 from jaxseg.data.source import IGNORE
 from jaxseg.data.upright import Frame, Picture, aligned_mask, orientation_of, turned
 from jaxseg.errors import InputError
@@ -230,7 +231,7 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
         if usual
         else f"{ranges(sorted(legal))}, of which {ignored or 'none'} mean(s) ignore."
     )
-    if usual and len(present) == 2 and present[0] == 0:
+    if usual and num_classes == 2 and len(present) == 2 and present[0] == 0:
         remedy = (
             f"It looks like a binary mask: save its foreground as 1, not {present[1]}; "
             "config.data.mask_values='binary' takes 0 and 255."
@@ -243,9 +244,17 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
             "config.data.mask_values='zero_is_void'; else list every class in classes.txt."
         )
     elif usual:
-        remedy = "Save class indices, and list every class in classes.txt."
+        remedy = (
+            f"Save class indices, and list every class in classes.txt; what is to be ignored is "
+            f"{IGNORE}"
+        )
+        remedy += f", or {wrong[0]} by config.data.ignore_label={wrong[0]}." * (len(wrong) == 1)
+        remedy = remedy.rstrip(".") + "."
     else:
-        remedy = "Check that the file belongs to this data set, and config.data.mask_values."
+        remedy = (
+            "Check that the file belongs to this data set, config.data.mask_values and "
+            "config.data.ignore_label."
+        )
     return problem, remedy
 
 
@@ -304,10 +313,7 @@ def _decoded(
             "Scale it down, or cut it into parts.",
         ) from error
     except _BROKEN as error:
-        reason = (str(error) or type(error).__name__).rstrip(".")
-        raise InputError(
-            f"{path} cannot be decoded ({reason}).",
-            "Replace the file with a whole one, or take it out.",
-        ) from error
+        reason, remedy = what_it_is(path, data, error)
+        raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error
     with image:
         yield image, orientation

@@ -1,7 +1,7 @@
 """The files of a data set, and the problems that show before any is read."""
 
+import codecs
 import os
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from jaxseg.data.decode import decode_mask, read_frame, read_pair, read_size
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import aligned_mask
 from jaxseg.errors import InputError
+from jaxseg.utils.files import is_hidden
 
 VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -121,13 +122,14 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> di
     """The files in `folder` with one of `suffixes`, by their name without `ending` and suffix.
 
     Args:
-      folder: a folder; one that does not exist is empty. Hidden files are left out.
+      folder: a folder; one that does not exist is empty. Hidden files are left out, and a
+        system's own.
       suffixes: such as (".png",), in small letters; the files' own may be in capitals.
       ending: of every name, such as "_labelIds"; files without it are left out.
     """
     found: dict[str, list[Path]] = {}
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    for path in (folder / name for name in names if not name.startswith(".")):
+    for path in (folder / name for name in names if not is_hidden(name)):
         if path.suffix.lower() in suffixes and path.stem.endswith(ending):
             found.setdefault(path.stem.removesuffix(ending), []).append(path)
     return found
@@ -138,9 +140,19 @@ def paired(
     photos: Mapping[str, list[Path]],
     masks: Mapping[str, list[Path]],
     values: Mapping[int, int] | None = None,
+    mask_folder: Path | None = None,
 ) -> Listing:
-    """Photos and masks of the same names, sorted; a file without its partner is a problem."""
+    """Photos and masks of the same names, sorted; a file without its partner is a problem.
+
+    Args:
+      info: the classes.
+      photos, masks: of `files_by_stem`.
+      values: as in `read_mask`.
+      mask_folder: where the masks are, to tell of those in formats that cannot be.
+    """
     problems = []
+    suffix = _common_ending(photos, masks) if mask_folder is not None else None
+    stems = {} if mask_folder is None else stems_in(mask_folder)
     for what, files, partner, others in (
         ("photo", photos, "mask", masks),
         ("mask", masks, "photo", photos),
@@ -156,84 +168,47 @@ def paired(
                     )
                 )
             if name not in others:
-                problems.append(
-                    Problem(
-                        "unpaired",
-                        str(paths[0]),
-                        f"{paths[0]} has no {partner}.",
-                        f"Add a {partner} of the same name, or take the {what} away.",
+                text = f"{paths[0]} has no {partner}"
+                remedy = f"Add a {partner} of the same name, or take the {what} away."
+                if suffix is not None:
+                    remedy = (
+                        f"The masks' names end in '{suffix}', it seems: set "
+                        f"config.data.mask_suffix='{suffix}'."
                     )
-                )
+                elif what == "photo" and mask_folder is not None:
+                    other = no_such_mask(mask_folder, stems.get(name))
+                    text, remedy = (f"{text}: {other[0]}", other[1]) if other else (text, remedy)
+                problems.append(Problem("unpaired", str(paths[0]), f"{text}.", remedy))
     both = [Pair(n, photos[n][0], masks[n][0]) for n in sorted(photos) if n in masks]
     return Listing(info, both, problems, values)
 
 
-def listed(
-    info: DataInfo,
-    ids: Iterable[str],
-    list_file: Path,
-    photos: Sequence[tuple[Path, Sequence[str]]],
-    masks: Sequence[tuple[Path, Sequence[str]]],
-    values: Mapping[int, int] | None = None,
-) -> Listing:
-    """The files of a list of ids; an id without its files, or twice in the list, is a problem.
-
-    Args:
-      ids: names without suffix; a name may have a subfolder.
-      list_file: where they stand, for messages.
-      photos, masks: (folder, suffixes), tried in this order.
-    """
-    problems = []
-    counts = Counter(ids)
-    for name, count in counts.items():
-        if count > 1:
-            problems.append(
-                Problem(
-                    "listed twice",
-                    str(list_file),
-                    f"The list {list_file} holds '{name}' more than once.",
-                    "List every id once.",
-                )
-            )
-    present = {folder: set(os.listdir(folder)) for folder, _ in (*photos, *masks)
-               if folder.is_dir()}  # fmt: skip
-
-    def find(what: str, name: str, places: Sequence[tuple[Path, Sequence[str]]]) -> Path | None:
-        for folder, suffixes in places:
-            for file in (name + suffix for suffix in suffixes):
-                if file in present.get(folder, ()) or (
-                    "/" in file and os.path.isfile(folder / file)
-                ):
-                    return folder / file
-        expected = places[0][0] / (name + places[0][1][0])
-        problems.append(
-            Problem(
-                f"no {what}",
-                str(expected),
-                f"There is no {expected}, which {list_file} lists.",
-                "Add the file, or take the line out of the list (a line is an id, with no suffix).",
-            )
-        )
+def _common_ending(photos: Iterable[str], masks: Iterable[str]) -> str | None:
+    """What the masks' names have behind the photos', where no names are the same."""
+    photos, masks = sorted(photos), sorted(masks)
+    if set(photos) & set(masks) or not photos:
         return None
-
-    pairs = []
-    for name in counts:
-        photo, mask = find("photo", name, photos), find("mask", name, masks)
-        if photo and mask:
-            pairs.append(Pair(name, photo, mask))
-    return Listing(info, pairs, problems, values)
+    endings = {m.removeprefix(photos[0]) for m in masks if m.startswith(photos[0])}
+    for ending in sorted(endings, key=len):
+        if set(masks) >= {photo + ending for photo in photos}:
+            return ending
+    return None
 
 
-def read_ids(path: Path, remedy: str = "Write one id a line.") -> list[str]:
-    """The lines of a list that are not empty, in order.
+def stems_in(folder: Path) -> dict[str, str]:
+    """The files in `folder`, whatever they are, by their names without suffix."""
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return {Path(n).stem: n for n in names if Path(n).suffix and not is_hidden(n)}
 
-    Raises:
-      InputError: the list cannot be read, or is empty.
-    """
-    ids = [line for line in read_lines(path) if line]
-    if not ids:
-        raise InputError(f"The list {path} is empty.", remedy)
-    return ids
+
+def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:
+    """What the file `name` in `folder` is in place of a mask, and what to do; None for no file."""
+    if name is None:
+        return None
+    return (
+        f"{folder / name} is of no format for class indices",
+        "Save the masks as 8 bit PNG from their source: JPEG, for one, changes the values.",
+    )
 
 
 def read_lines(path: Path) -> list[str]:
@@ -243,7 +218,9 @@ def read_lines(path: Path) -> list[str]:
       InputError: the file cannot be read, or is no such text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        data = path.read_bytes()
+        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows writes it
+        text = data.decode("utf-16" if wide else "utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
     return [line.strip() for line in text.strip().splitlines()]

@@ -8,9 +8,11 @@ from jaxseg.errors import InputError
 _MUST_MATCH = {
     "seed": "config.seed",
     "batch_size": "config.train.batch_size",
-    "examples": "the number of training examples",
-    "names": "the list of training examples (a checksum of its names)",
 }
+_OTHER_DATA = (
+    "Give the data as it was, or start in another workdir with config.init.pretrained set to this "
+    "run's workdir, which begins with its weights."
+)
 
 
 def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[str, int]:
@@ -22,7 +24,7 @@ def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[s
     """
     names = 0
     for index in range(len(source)):
-        names = zlib.crc32(source.name(index).encode() + b"\n", names)
+        names = zlib.crc32(source.name(index).encode("utf-8", "surrogateescape") + b"\n", names)
     return {
         "step": step,
         "seed": seed,
@@ -49,3 +51,15 @@ def check_position(saved: dict[str, int], current: dict[str, int]):
                 f"this run has {current.get(key)}.",
                 f"Go on with {saved.get(key)}, or start anew in another workdir.",
             )
+    if saved.get("examples") != current.get("examples"):
+        raise InputError(
+            f"The checkpoint was saved with the number of training examples = "
+            f"{saved.get('examples')}, this run has {current.get('examples')}.",
+            _OTHER_DATA,
+        )
+    if saved.get("names") != current.get("names"):
+        raise InputError(
+            "The training examples are not those of the run (by a checksum of its names): files "
+            "were renamed, exchanged, or listed in another order.",
+            _OTHER_DATA,
+        )

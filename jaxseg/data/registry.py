@@ -11,6 +11,7 @@ from jaxseg.data import prepared
 from jaxseg.data.crops import Crops
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
 from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource
+from jaxseg.data.decode import identity
 from jaxseg.data.find_crops import find_crops
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
@@ -102,18 +103,26 @@ def _voc2012(config, root: Path, split: str) -> Listing:
     return voc2012.voc2012(root, split, sbd)
 
 
-def _own(files: Callable[[Path, str], Listing]):
+def _own(files: Callable[..., Listing]):
     """A folder of one's own, whose masks hold values by `config.mask_values`."""
 
     def listing(config, root: Path, split: str) -> Listing:
-        found = files(root, split)
-        return dataclasses.replace(found, values=mask_values(config.mask_values, found.info))
+        found = files(root, split, ending=config.mask_suffix)
+        values = mask_values(config.mask_values, found.info, config.ignore_label)
+        return dataclasses.replace(found, values=values)
 
     return listing
 
 
-def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
-    """The meaning of the values stored in masks; see `config.data.mask_values`.
+def mask_values(
+    kind: str, info: DataInfo, ignore_label: int | None = None
+) -> dict[int, int] | None:
+    """The meaning of the values stored in masks.
+
+    Args:
+      kind: `config.data.mask_values`.
+      info: the classes.
+      ignore_label: `config.data.ignore_label`.
 
     Returns:
       `values` as `read_mask` takes them.
@@ -124,6 +133,13 @@ def mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
     >>> mask_values("binary", DataInfo("roads", ("other", "road"), ((0, 0, 0), (255, 0, 0))))
     {0: 0, 255: 1}
     """
+    values = _mask_values(kind, info)
+    if ignore_label is None:
+        return values
+    return (identity(info.num_classes) if values is None else values) | {ignore_label: IGNORE}
+
+
+def _mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
     if kind == "binary":
         if info.num_classes != 2:
             raise InputError(
@@ -176,7 +192,7 @@ def _tfds(config, split: str) -> Source:
             )
         names = read_class_names(given_path(config.classes))
         info = DataInfo(name, tuple(names), voc_palette(len(names)))
-        values = mask_values(config.mask_values, info)
+        values = mask_values(config.mask_values, info, config.ignore_label)
         known = Known(info, "image", "segmentation_mask", values)
     return TfdsSource(
         name,

@@ -7,11 +7,10 @@ from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
     Pairs,
-    listed,
     read_class_names,
-    read_ids,
     read_lines,
 )
+from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
@@ -66,8 +65,16 @@ def voc_listing(
     split: str,
     values: Mapping[int, int] | None = None,
     name: str | None = None,
+    ending: str = "",
 ) -> Listing:
-    """The files of one list of a folder in VOC layout; `values` as in `read_mask`.
+    """The files of one list of a folder in VOC layout.
+
+    Args:
+      root: the folder.
+      split: the list's name.
+      values: as in `read_mask`.
+      name: of the data set; the folder's name by default.
+      ending: of the masks' names, before the suffix.
 
     Raises:
       InputError: the layout is not VOC's, or a list or class file is malformed.
@@ -84,6 +91,7 @@ def voc_listing(
         photos=[(root / PHOTOS, PHOTO_SUFFIXES)],
         masks=[(root / MASKS, (".png",))],
         values=values,
+        ending=ending,
     )
 
 

@@ -2,11 +2,12 @@
 
 import glob
 import pathlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
+from jaxseg.utils.files import is_hidden, walk_files
 from jaxseg.utils.paths import given_path
 
 STDIN = "stdin"  # the name of an image from standard input
@@ -27,23 +28,28 @@ class ImageFile(NamedTuple):
 
 
 def find_images(
-    words: Iterable[str], out: pathlib.Path, reserved: Sequence[str] = ()
+    words: Iterable[str],
+    out: pathlib.Path,
+    reserved: Sequence[str] = (),
+    refuse: Callable[[InputError], None] | None = None,
 ) -> list[ImageFile]:
     """The image files that `words` name, each once, in their order.
 
     A word is a file; a folder, for all images in it and its subfolders; or a pattern with `*`, `?`,
     `[...]` or `**`. An image is named after its file, without the suffix; below a folder (or the
     fixed part of a pattern) with the subfolders in front. A missing file is an error when it is
-    read.
+    read. In folders and by patterns, hidden files, predictions and the files of runs are left out.
 
     Args:
       words: as above; such as `["street.jpg", "photos", "more/**/*.png"]`.
       out: the folder for the results, which is not searched.
       reserved: names that no image may have.
+      refuse: is given an error for each image whose results have no place of their own, and the
+        image is left out; None: it is raised.
 
     Raises:
-      InputError: a folder or pattern without images, two images of one name, or results that would
-        replace an image.
+      InputError: a folder or pattern without images, or an address. Without `refuse` also two
+        images of one name, or results that would replace an image.
     """
     out = given_path(out).absolute()
     found: dict[pathlib.Path, ImageFile] = {}
@@ -53,32 +59,50 @@ def find_images(
             found.setdefault(path.absolute(), ImageFile(name, path))
     by_name: dict[str, ImageFile] = {}
     for full, file in found.items():
-        other = by_name.setdefault(file.name, file)
-        if other is not file:
-            raise InputError(
-                f"{other.path} and {file.path} would both be called {other.name}.",
-                "Rename one of them, or give each an --out of its own.",
-            )
-        if file.name in reserved:
-            raise InputError(
-                f"{file.path} has the name of a file that describes the results.",
-                "Rename it.",
-            )
-        if full.parent == (out / file.name).parent:
-            raise InputError(
-                f"{file.path} lies where the results are to be.", "Give another --out."
-            )
-    return list(found.values())
+        error = _no_place(full, file, by_name.get(file.name), out, reserved)
+        if error is None:
+            by_name[file.name] = file
+        elif refuse is None:
+            raise error
+        else:
+            refuse(error)
+    return list(by_name.values())
+
+
+def _no_place(
+    full: pathlib.Path,
+    file: ImageFile,
+    other: ImageFile | None,
+    out: pathlib.Path,
+    reserved: Sequence[str],
+) -> InputError | None:
+    """Why the results of `file` cannot be written, if so; `other` has the same name."""
+    if other is not None:
+        return InputError(
+            f"{other.path} and {file.path} would both be called {other.name}.",
+            "Rename one of them, or give each an --out of its own.",
+        )
+    if file.name in reserved:
+        return InputError(
+            f"{file.path} has the name of a file that describes the results.", "Rename it."
+        )
+    if full.parent == (out / file.name).parent:
+        return InputError(f"{file.path} lies where the results are to be.", "Give another --out.")
+    return None
 
 
 def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
     """(folder that names begin below, file) of all that a word means."""
     path = given_path(word)
+
+    def not_photos(folder: pathlib.Path) -> bool:
+        return folder.absolute() == out or _is_result(folder)
+
     if path.is_dir():
         files = [
             file
-            for file in sorted(path.rglob("*"))
-            if file.suffix.lower() in PHOTO_SUFFIXES and out not in file.absolute().parents
+            for file in walk_files(path, skip=not_photos)
+            if file.suffix.lower() in PHOTO_SUFFIXES
         ]
         if not files:
             raise InputError(
@@ -88,10 +112,30 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
         return [(path, file) for file in files]
     if not glob.has_magic(word) or path.exists():
         return [(path.parent, path)]
+    fixed = next(i for i, part in enumerate(path.parts) if glob.has_magic(part))
+    root = pathlib.Path(*path.parts[:fixed])
     matches = map(pathlib.Path, sorted(glob.glob(str(path), recursive=True)))
-    files = [m for m in matches if m.is_file() and out not in m.absolute().parents]
+    meant = [part for part in path.parts if is_hidden(part)]
+    known: dict[pathlib.Path, bool] = {}
+
+    def among_photos(file: pathlib.Path) -> bool:
+        parts = file.relative_to(root).parts
+        if any(is_hidden(part) and part not in meant for part in parts):
+            return False
+        for folder in list(file.parents)[: len(parts) - 1]:
+            if folder not in known:
+                known[folder] = not_photos(folder)
+            if known[folder]:
+                return False
+        return out not in file.absolute().parents
+
+    files = [m for m in matches if m.is_file() and among_photos(m)]
     if not files:
         raise InputError(f"Nothing matches {word}.", "Correct the pattern.")
-    parts = path.parts
-    fixed = next(i for i, part in enumerate(parts) if glob.has_magic(part))
-    return [(pathlib.Path(*parts[:fixed]), file) for file in files]
+    return [(root, file) for file in files]
+
+
+def _is_result(folder: pathlib.Path) -> bool:
+    """Whether jaxseg wrote the pictures in `folder`: predictions, or what a run has."""
+    kinds = (("classes.json", "classes.png"), ("config.json", "classes.json"))
+    return any(all((folder / name).is_file() for name in names) for names in kinds)

@@ -4,9 +4,11 @@ import json
 import os
 import pathlib
 import zipfile
+import zlib
 from collections.abc import Callable
 from typing import Any, BinaryIO
 
+import jax
 import numpy as np
 from PIL import Image
 
@@ -42,6 +44,7 @@ class PredictionFolder:
             "eval": {k: v for k, v in flatten(network.eval).items() if k not in _NO_MATTER},
             "class_names": network.info.class_names,
             "palette": network.info.palette,
+            "weights": _fingerprint(network.variables),
         }
 
     def check(self, overwrite: bool) -> None:
@@ -51,7 +54,7 @@ class PredictionFolder:
             there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
         except (OSError, ValueError, RecursionError):
             there = {}
-        self._described = there == json.loads(json.dumps(self._about))
+        self._described = _same_network(there, json.loads(json.dumps(self._about)))
         if there is not None and not self._described and not overwrite:
             raise InputError(
                 f"{self._path} holds predictions of another network, step or size: see {path}.",
@@ -100,6 +103,21 @@ class PredictionFolder:
                 f"{path} cannot be written: {error.strerror or error}.",
                 "Give an --out that you may write to, on a disk with room.",
             ) from None
+
+
+def _fingerprint(variables: Any) -> int:
+    """A checksum of the beginning of every array, by which weights are known wherever they lie."""
+    checksum = 0
+    for leaf in jax.tree.leaves(variables):
+        checksum = zlib.crc32(np.asarray(leaf.reshape(-1)[:1024]).tobytes(), checksum)
+    return checksum
+
+
+def _same_network(there: Any, ours: dict[str, Any]) -> bool:
+    """Whether two descriptions are of one network; a run that was moved or renamed is one."""
+    if isinstance(there, dict) and "weights" in there:
+        return {**there, "folder": None} == {**ours, "folder": None}
+    return there == {key: value for key, value in ours.items() if key != "weights"}  # an older one
 
 
 def _is_whole(path: pathlib.Path) -> bool:

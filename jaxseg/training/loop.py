@@ -14,6 +14,7 @@ from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import save_config, validate
+from jaxseg.config.files import absolute_paths
 from jaxseg.data import (
     Skipped,
     Source,
@@ -69,6 +70,7 @@ def _train(
     """`train`; what is held until its end is on `stack`."""
     # ---- config, data, network
     validate(config)
+    config = absolute_paths(config)
     check_loggers(config.log)
     folder = Workdir(workdir, config.checkpoint.folder)
     source = open_data(config.data, "train", config.seed)
@@ -97,6 +99,13 @@ def _train(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
     start = agree(checkpoints.latest() or 0)
+    if start > steps:
+        raise InputError(
+            f"The run in {folder.path} has taken {start} steps, more than config.train.steps = "
+            f"{steps}.",
+            f"Raise train.steps, score it with `python -m jaxseg evaluate --workdir {folder.path}`,"
+            " or give another --workdir.",
+        )
     data_position = position(source, step=start, seed=config.seed, batch_size=batch_size)
     if start:
         state, saved = checkpoints.restore(start, abstract(program.like, program.placed))

@@ -3,6 +3,7 @@
 import errno
 import os
 import pathlib
+import re
 
 from jaxseg.errors import InputError
 
@@ -20,7 +21,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
 
     Raises:
       InputError: no file can have such a path: it is too long, or holds a NUL byte or a half of a
-        character.
+        character; or it is an address.
 
     >>> given_path("runs/camvid").name
     'camvid'
@@ -28,6 +29,10 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
     Traceback (most recent call last):
     jaxseg.errors.InputError: No file can have the path 'runs/a\\x00b': ...
     """
+    if isinstance(path, str) and re.match(r"(https?|ftp|s3|hdfs|file)://", path):
+        raise InputError(
+            f"{path} is an address, not a file.", "Download it, and give the path of the file."
+        )
     try:
         found = pathlib.Path(path).expanduser()
         os.lstat(found)

@@ -7,12 +7,12 @@ from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
     files_by_stem,
-    listed,
     paired,
-    read_ids,
 )
+from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.voc_folder import folder_info
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.files import walk_files
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 LAYOUT = (
@@ -22,7 +22,9 @@ LAYOUT = (
 )
 
 
-def own_folder(root: Path, split: str, values: Mapping[int, int] | None = None) -> Listing:
+def own_folder(
+    root: Path, split: str, values: Mapping[int, int] | None = None, ending: str = ""
+) -> Listing:
     """The photos and masks of one split of a folder; see `LAYOUT`.
 
     Args:
@@ -30,6 +32,7 @@ def own_folder(root: Path, split: str, values: Mapping[int, int] | None = None) 
         them (`R G B name` a line).
       split: the name of a list, or of a folder in `images` and in `masks`.
       values: as in `read_mask`.
+      ending: of the masks' names, before the suffix.
 
     Raises:
       InputError: something of the layout is missing, or a list or class file is malformed.
@@ -49,6 +52,7 @@ def own_folder(root: Path, split: str, values: Mapping[int, int] | None = None) 
             photos=[(images, PHOTO_SUFFIXES)],
             masks=[(masks, _MASK_SUFFIXES)],
             values=values,
+            ending=ending,
         )
     if not (images / split).is_dir():
         lists = {p.stem for p in root.glob("*.txt")} - {"classes", "palette"}
@@ -57,9 +61,21 @@ def own_folder(root: Path, split: str, values: Mapping[int, int] | None = None) 
             f"There is neither a list {path} nor a folder {images / split}.",
             nearest(split, known) if known else LAYOUT,
         )
-    return paired(
-        info,
-        files_by_stem(images / split, PHOTO_SUFFIXES),
-        files_by_stem(masks / split, _MASK_SUFFIXES),
-        values,
-    )
+    photos = files_by_stem(images / split, PHOTO_SUFFIXES)
+    if not photos:
+        _refuse_subfolders(images / split, path)
+    found = files_by_stem(masks / split, _MASK_SUFFIXES, ending)
+    return paired(info, photos, found, values, masks / split)
+
+
+def _refuse_subfolders(folder: Path, list_file: Path) -> None:
+    """Raises InputError where the photos are in subfolders of `folder`."""
+    inside = (p for p in walk_files(folder) if p.suffix.lower() in PHOTO_SUFFIXES)
+    first = next(inside, None)
+    if first is not None:
+        name = first.relative_to(folder.parent).with_suffix("").as_posix()
+        raise InputError(
+            f"{folder} holds no photos but in subfolders, such as {first}.",
+            f"Move them up, their masks likewise; or write a list {list_file}, one name a line, "
+            f"such as {name}.",
+        )

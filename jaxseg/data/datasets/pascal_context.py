@@ -6,7 +6,8 @@ others as well (60 classes); the others ignore it.
 
 from pathlib import Path
 
-from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, listed, read_ids, read_lines
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, read_lines
+from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.data.voc_folder import PHOTOS, list_file, voc_palette
 from jaxseg.errors import InputError

@@ -7,7 +7,8 @@ from the two sets' own: FCN trains on `sbd_train`; DeepLab, PSPNet and most othe
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, listed, read_ids
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing
+from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.source import DataInfo
 from jaxseg.data.voc_folder import LISTS, MASKS, PHOTOS, VOC_CLASSES, list_file, voc_palette
 from jaxseg.errors import InputError

@@ -1,0 +1,191 @@
+"""Lists of examples: text files of one name a line, or of a photo and its mask."""
+
+import os
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from jaxseg.data.listing import (
+    PHOTO_SUFFIXES,
+    Listing,
+    Pair,
+    Problem,
+    no_such_mask,
+    read_lines,
+    stems_in,
+)
+from jaxseg.data.source import DataInfo
+from jaxseg.errors import InputError
+
+Places = Sequence[tuple[Path, Sequence[str]]]  # (folder, suffixes in small letters), in order
+
+
+def listed(
+    info: DataInfo,
+    ids: Iterable[str],
+    list_file: Path,
+    photos: Places,
+    masks: Places,
+    values: Mapping[int, int] | None = None,
+    ending: str = "",
+) -> Listing:
+    """The files of a list; a line without its files, or twice in the list, is a problem.
+
+    A line is a name, with or without the photo's suffix, also in a subfolder; or a photo and its
+    mask, with a blank, a tab, a comma or a semicolon between them. Either may be a path from `/`,
+    from the data set's folder or from the folder of photos or masks. Capitals in a suffix do not
+    matter.
+
+    Args:
+      info: the classes.
+      ids: the lines.
+      list_file: where they stand, for messages.
+      photos, masks: where they are, tried in this order.
+      values: as in `read_mask`.
+      ending: of the masks' names, before the suffix.
+    """
+    finder, problems, pairs = _Finder(photos[0][0].parent), [], []
+    counts = Counter(ids)
+    for line, count in counts.items():
+        if count > 1:
+            problems.append(
+                Problem(
+                    "listed twice",
+                    str(list_file),
+                    f"The list {list_file} holds '{line}' more than once.",
+                    "List every id once.",
+                )
+            )
+    for line in counts:
+        photo, mask = _files(finder, line, photos, masks, ending)
+        if isinstance(photo, Path) and isinstance(mask, Path):
+            pairs.append(Pair(_name(photo, photos), photo, mask))
+            continue
+        for what, found, places in (("photo", photo, photos), ("mask", mask, masks)):
+            if not isinstance(found, Path):
+                problems.append(finder.missing(what, found, places, list_file, ending))
+    return Listing(info, pairs, problems, values)
+
+
+def _files(
+    finder: "_Finder", line: str, photos: Places, masks: Places, ending: str
+) -> tuple[Path | str, Path | str]:
+    """Photo and mask of a line; in place of one that is not there its name, without the suffix."""
+    photo = finder.find(line, photos)
+    if photo is not None:
+        name = _name(photo, photos)
+        mask = finder.find(name, masks, ending) or finder.find(Path(name).name, masks, ending)
+        return photo, mask or name
+    for left, right in _columns(line):
+        first, second = finder.find(left, photos), finder.find(right, masks)
+        if first is not None and second is not None:
+            return first, second
+    words = line.split()
+    if len(words) == 2 and (found := finder.find(words[0], photos)) is not None:
+        return found, words[1]
+    bare = line[: -len(Path(line).suffix)] if _is_photo(line) else line
+    return line, finder.find(bare, masks, ending) or bare
+
+
+def _name(photo: Path, photos: Places) -> str:
+    """The name of an example: the photo's path from its folder, without the suffix."""
+    bare = photo.with_suffix("")
+    for folder, _ in photos:
+        if bare.is_relative_to(folder):
+            return bare.relative_to(folder).as_posix()
+    return bare.name
+
+
+def _is_photo(name: str) -> bool:
+    return name.lower().endswith(PHOTO_SUFFIXES)
+
+
+def _columns(line: str) -> Iterator[tuple[str, str]]:
+    """The ways to part a line in two; names may hold blanks."""
+    for at, letter in enumerate(line):
+        if letter in "\t,; ":
+            left, right = line[:at].strip(), line[at + 1 :].strip()
+            if left and right:
+                yield left, right
+
+
+class _Finder:
+    """Finds files by names as lists have them; each folder is listed once.
+
+    Args:
+      root: the data set's folder.
+    """
+
+    def __init__(self, root: Path):
+        self._root = root
+        self._names: dict[Path, dict[str, str]] = {}
+        self._stems: dict[Path, dict[str, str]] = {}
+
+    def find(self, name: str, places: Places, ending: str = "") -> Path | None:
+        """The file that `name`, with `ending` and a suffix or with its own, means."""
+        for folder, suffixes in places:
+            for suffix in suffixes:
+                if (path := self._file(folder, name + ending + suffix)) is not None:
+                    return path
+        legal = tuple(suffix for _, suffixes in places for suffix in suffixes)
+        if not name.lower().endswith(legal):
+            return None
+        folders = [folder for folder, _ in places]
+        if os.path.isabs(name) and os.path.isfile(name):
+            return Path(name)
+        for folder in (*folders, self._root):  # in some lists / is the data set's folder
+            if (path := self._file(folder, name.lstrip("/"))) is not None:
+                return path
+        return self.find(name.replace("\\", "/"), places) if "\\" in name else None
+
+    def missing(
+        self, what: str, name: str, places: Places, list_file: Path, ending: str
+    ) -> Problem:
+        """The problem that a file of a list is not there."""
+        folder, suffixes = places[0]
+        ends = name.lower().endswith(tuple(suffixes))
+        bare = name if what == "photo" or ends else name + ending
+        expected = folder / (bare if ends else bare + suffixes[0])
+        problem = f"There is no {expected}, which {list_file} lists"
+        at = (folder / bare).parent
+        if at not in self._stems:
+            self._stems[at] = stems_in(at)
+        stems = self._stems[at]
+        other = no_such_mask(at, stems.get(Path(bare).name)) if what == "mask" else None
+        if other is not None:
+            return Problem("no mask", str(expected), f"{problem}: {other[0]}.", other[1])
+        return Problem(
+            f"no {what}",
+            str(expected),
+            f"{problem}.",
+            "Add the file, or take the line out of the list; a line is a name, or photo and mask.",
+        )
+
+    def _file(self, folder: Path, name: str) -> Path | None:
+        """`folder`/`name`, where it is a file; its suffix may be in capitals."""
+        inside, _, last = name.rpartition("/")
+        folder = folder / inside if inside else folder
+        if folder not in self._names:
+            entries = os.listdir(folder) if folder.is_dir() else []
+            self._names[folder] = {_key(entry): entry for entry in sorted(entries, reverse=True)}
+            self._names[folder] |= {entry: entry for entry in entries}
+        names = self._names[folder]
+        found = names.get(last) or names.get(_key(last))
+        return folder / found if found else None
+
+
+def _key(name: str) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    return stem + dot + suffix.lower()
+
+
+def read_ids(path: Path, remedy: str = "Write one id a line.") -> list[str]:
+    """The lines of a list that are not empty, in order.
+
+    Raises:
+      InputError: the list cannot be read, or is empty.
+    """
+    ids = [line for line in read_lines(path) if line]
+    if not ids:
+        raise InputError(f"The list {path} is empty.", remedy)
+    return ids

@@ -1,0 +1,55 @@
+"""Files that are no images: what they are, and what helps."""
+
+import os
+from pathlib import Path
+
+_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+_WHOLE = "Replace the file with a whole one, or take it out."
+_DOWNLOAD = "Open the link in a browser and download the image itself."
+_KINDS = (  # first bytes, in small letters: what it is, and what helps
+    (b"<!doctype html", "it is a web page", _DOWNLOAD),
+    (b"<html", "it is a web page", _DOWNLOAD),
+    (b"version https://git-lfs", "it is a pointer of Git LFS", "Fetch the file: git lfs pull."),
+    (b"<svg", "it is an SVG drawing", "Save it as PNG, in the size that it is to have."),
+    (b"<?xml", "it is an XML file", "Save it as PNG, in the size that it is to have."),
+    (b"%pdf", "it is a PDF", "Save its pages as PNG."),
+    (b"pk\3\4", "it is a zip archive", "Unpack it, and give the folder."),
+    (b"\x1f\x8b", "it is compressed by gzip", "Unpack it first."),
+    (b"\x93numpy", "it is a NumPy array", "Save it as PNG, 8 bits a channel."),
+)
+
+
+def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) -> tuple[str, str]:
+    """Why `path` is not decoded, without a full stop, and a sentence on what to do.
+
+    Args:
+      path: the file.
+      data: its bytes, where they did not come from there.
+      error: of the decoder, or of the system.
+    """
+    if data is None and isinstance(error, FileNotFoundError):
+        return "No such file", "Correct the path; it begins at the current folder unless with /."
+    if data is None and isinstance(error, PermissionError):
+        return "No permission to read it", "Make the file readable for this user."
+    if data is None and os.path.isdir(path):
+        return "it is a folder", "Give the path of a file in it."
+    suffix = Path(path).suffix.lower()
+    start = (data if data is not None else _start(path))[:512].lstrip()
+    if suffix in _VIDEOS or start[4:12] in (b"ftypisom", b"ftypmp42", b"ftypqt  "):
+        return "it is a video", "Cut it into images first: ffmpeg -i VIDEO frames/%05d.png"
+    if suffix in (".heic", ".heif") or start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
+        return "it is an HEIC photo", "Save it as JPEG or PNG."
+    for first, what, remedy in _KINDS:
+        if start.lower().startswith(first):
+            return what, remedy
+    if data is None and not start:
+        return "it is empty", _WHOLE
+    return (str(error) or type(error).__name__).rstrip("."), _WHOLE
+
+
+def _start(path: str | os.PathLike) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(512)
+    except (OSError, ValueError):  # ValueError: no file can have such a path
+        return b""

@@ -1,0 +1,42 @@
+"""Walks over folders as people keep them: with hidden files, system files and links."""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterator
+
+_SYSTEM = frozenset(
+    ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
+)
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is hidden, or is a system's own: never data.
+
+    >>> is_hidden("._a.jpg"), is_hidden("__MACOSX"), is_hidden("a.jpg")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def walk_files(
+    folder: pathlib.Path, skip: Callable[[pathlib.Path], bool] = lambda folder: False
+) -> Iterator[pathlib.Path]:
+    """All files below `folder`, sorted by folder and name, without those that are hidden.
+
+    Links to folders are followed; a folder that several lead to is entered once, so that a link to
+    a folder above ends nothing.
+
+    Args:
+      folder: where to begin.
+      skip: whether a folder below it is left out.
+    """
+    seen = set()
+    for at, folders, files in os.walk(folder, followlinks=True):
+        here = pathlib.Path(at)
+        place = os.path.realpath(at)
+        if place in seen or (here != folder and skip(here)):
+            folders[:] = []
+            continue
+        seen.add(place)
+        folders[:] = sorted(name for name in folders if not is_hidden(name))
+        yield from (here / name for name in sorted(files) if not is_hidden(name))
