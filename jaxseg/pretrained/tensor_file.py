@@ -27,7 +27,8 @@ class TensorFile:
         dtype (float16, bfloat16, float32, float64, integers, bool), each opened when it is looked
         up. Caffe's are named "LAYER/BLOB" ("conv1_1/0", "conv5_4/bn/3") and have the file's shape,
         which in old files is 4-D for a bias, too: (1, 1, 1, N). PyTorch's have the names of the
-        state dict, without a "module." that they all begin with.
+        state dict, without what wraps a network and all of them begin
+        with, such as "module." or "_orig_mod.".
       layer_types: Caffe only: the type of every layer, in the file's order: a word ("Convolution")
         or, in files of the V1 format, a number (4). Layers without blobs are there, too.
       notes: on parts that were unwrapped, stripped or passed over, one sentence each.
@@ -55,10 +56,10 @@ def read_tensors(path: str | os.PathLike) -> TensorFile:
     start = _start(path)
     _refuse_others(path, start)
     if start[8:9] == b"{":
-        places, notes = _without_module(read_safetensors(path), ())
+        places, notes = _without_prefix(read_safetensors(path), ())
         return TensorFile(path, "safetensors", StoredArrays(path, places), notes=notes)
     if start.startswith((b"PK\3\4", b"\x80")):
-        places, notes = _without_module(*read_torch(path))
+        places, notes = _without_prefix(*read_torch(path))
         return TensorFile(path, "torch", StoredArrays(path, places), notes=notes)
     places, types = read_caffe(path)
     return TensorFile(path, "caffe", StoredArrays(path, places), types)
@@ -103,15 +104,30 @@ def _refuse_others(path: pathlib.Path, start: bytes) -> None:
     for first, what, remedy in _OTHERS:
         if start.lstrip().lower().startswith(first):
             raise InputError(f"{path} is {what}, not a file of weights.", remedy)
+    if start[257:262] == b"ustar":
+        raise InputError(
+            f"{path} is a tar archive, not a file of weights.",
+            "Unpack it, and give the file of weights in it.",
+        )
     if _TEXT.issuperset(start):
         raise InputError(f"{path} is a text, not a file of weights.", _TAKEN)
 
 
-def _without_module(
+# What wraps a network in training, and puts its name before all of the network's
+_WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "_module", "student", "ema_model")
+_PARTS = ("features", "backbone")  # a part of a network, whose files are known by that name
+
+
+def _without_prefix(
     places: dict[str, Stored], notes: tuple[str, ...]
 ) -> tuple[dict[str, Stored], tuple[str, ...]]:
-    """Names without the "module." that PyTorch's DataParallel puts before all of them."""
-    if not places or not all(name.startswith("module.") for name in places):
-        return places, notes
-    stripped = {name.removeprefix("module."): place for name, place in places.items()}
-    return stripped, (*notes, "Every name begins with 'module.', which is left out.")
+    """Names without the "module.", "_orig_mod." or the like that all of them begin with."""
+    while places:
+        first = next(iter(places)).partition(".")[0]
+        prefix, rest = f"{first}.", [name.partition(".")[2] for name in places]
+        known = first in _WRAPPERS or (first not in _PARTS and all("." in name for name in rest))
+        if not known or not all(rest) or not all(name.startswith(prefix) for name in places):
+            break
+        places = dict(zip(rest, places.values(), strict=True))
+        notes = (*notes, f"Every name begins with '{prefix}', which is left out.")
+    return places, notes

@@ -2,11 +2,14 @@
 machine, and the machine here knows nothing but the values and tensors that a state dict is made of.
 
 Python's own unpickler is not used. Where a pickle asks for a function or a class, it gets one of
-the few below, which are ours; to ask for any other is an error that names it.
+the few below, which are ours. What training programs keep beside the weights (arguments, counters,
+NumPy's numbers, objects of their own classes) stays unread: its name is noted, and nothing is made
+of it. To ask for a function of Python or PyTorch that does something is an error that names it.
 """
 
 import pickletools
 import sys
+from _compat_pickle import IMPORT_MAPPING
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol
 
@@ -62,6 +65,16 @@ class Tensor(NamedTuple):
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+
+
+class Unread(NamedTuple):
+    """An object in a pickle of which nothing is made.
+
+    Attributes:
+      name: of its class, or of the function that would make it.
+    """
+
+    name: str
 
 
 class Stream(Protocol):
@@ -189,18 +202,27 @@ class _Machine:
 
     def _append(self) -> None:
         item = self.pop()
-        _a(list, self._stack[-1]).append(item)
+        if not self._unread():
+            _a(list, self._stack[-1]).append(item)
 
     def _appends(self) -> None:
         items = self._items()
-        _a(list, self._stack[-1]).extend(items)
+        if not self._unread():
+            _a(list, self._stack[-1]).extend(items)
+
+    def _unread(self) -> bool:
+        """Whether the value on top is one that nothing is put into."""
+        return isinstance(self._stack[-1], Unread)
 
     def _setitem(self) -> None:
         value, key = self.pop(), self.pop()
-        _a(dict, self._stack[-1])[_key(key)] = value
+        if not self._unread():
+            _a(dict, self._stack[-1])[_key(key)] = value
 
     def _setitems(self) -> None:
         items = self._items()
+        if self._unread():
+            return
         target = _a(dict, self._stack[-1])
         for key, value in zip(items[::2], items[1::2], strict=True):
             target[_key(key)] = value
@@ -215,8 +237,10 @@ class _Machine:
             self._stack.append(_Function(_FUNCTIONS[module, name]))
         elif storage in _DTYPES:
             self._stack.append(_StorageType(_DTYPES[storage]))
+        elif _holds_data(module, name):
+            self._stack.append(Unread(_shown(module, name)))
         else:
-            raise RefusedGlobal(ascii(f"{module}.{name}"[:200])[1:-1])
+            raise RefusedGlobal(_shown(module, name))
 
     def _stack_global(self) -> None:
         name, module = _a(str, self.pop()), _a(str, self.pop())
@@ -224,11 +248,24 @@ class _Machine:
 
     def _reduce(self) -> None:
         arguments = _a(tuple, self.pop())
-        self._stack.append(_a(_Function, self.pop()).call(*arguments))
+        function = self.pop()
+        if not isinstance(function, Unread):
+            function = _a(_Function, function).call(*arguments)
+        self._stack.append(function)
+
+    _newobj = _reduce  # of a class in place of a function
+
+    def _newobj_ex(self) -> None:
+        _a(dict, self.pop())  # arguments by name
+        self._reduce()
+
+    def _frozenset(self) -> None:
+        self._stack.append(frozenset(map(_key, self._items())))
 
     def _build(self) -> None:
-        self.pop()  # the state dict's version numbers
-        _a(dict, self._stack[-1])
+        self.pop()  # the state dict's version numbers, or the attributes of what stays unread
+        if not self._unread():
+            _a(dict, self._stack[-1])
 
     def _binpersid(self) -> None:
         identity = _a(tuple, self.pop())
@@ -271,7 +308,7 @@ def _a(kind: type, value: Any) -> Any:
 
 def _key(value: Any) -> Any:
     """A key of a dictionary: nothing whose hash could take long."""
-    if not isinstance(value, str | bytes | int | float | None):
+    if not isinstance(value, str | bytes | int | float | Unread | None):
         raise TypeError(f"a {type(value).__name__} is used as a key")
     return value
 
@@ -314,8 +351,35 @@ def _encode(text: Any, _: Any = None) -> bytes:
     return _a(str, text).encode("latin1")
 
 
+def _shown(module: str, name: str) -> str:
+    return ascii(f"{module}.{name}"[:200])[1:-1]
+
+
+def _holds_data(module: str, name: str) -> bool:
+    """Whether an object of that class may be passed over: by its name it holds data alone."""
+    if (module, name) in _DATA or module in _DATA_MODULES:
+        return True
+    top = module.partition(".")[0]
+    pythons = top in sys.stdlib_module_names or top in IMPORT_MAPPING  # or Python 2's own
+    return not pythons and top != "torch"
+
+
+_BUILTINS = (
+    *("bool", "bytearray", "bytes", "complex", "dict", "float", "frozenset", "int", "list"),
+    *("object", "range", "set", "slice", "str", "tuple"),
+)
+_DATA = {
+    *((module, name) for module in ("builtins", "__builtin__") for name in _BUILTINS),
+    *(("collections", name) for name in ("Counter", "deque")),
+    *(("copyreg", "_reconstructor"), ("copy_reg", "_reconstructor")),
+    *(("argparse", "Namespace"), ("types", "SimpleNamespace"), ("torch", "device")),
+    *(("torch", name) for name in ("float16", "bfloat16", "float32", "float64", "int64", "uint8")),
+}
+_DATA_MODULES = ("pathlib", "pathlib._local", "datetime", "decimal", "fractions", "uuid")
+
 _FUNCTIONS: dict[tuple[str, str], Callable[..., Any]] = {
     ("collections", "OrderedDict"): _ordered_dict,
+    ("collections", "defaultdict"): lambda *_: {},
     ("torch._utils", "_rebuild_tensor"): _tensor,
     ("torch._utils", "_rebuild_tensor_v2"): _tensor,
     ("torch._utils", "_rebuild_parameter"): _parameter,

@@ -19,6 +19,7 @@ from jaxseg.pretrained.formats.pickle import (
     RefusedGlobal,
     Storage,
     Tensor,
+    Unread,
     read_pickle,
     storage_key,
 )
@@ -49,8 +50,8 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
       The tensors, with their own dtypes and strides, and notes.
 
     Raises:
-      InputError: the file is damaged, is of a big-endian machine, holds no state dict, or holds
-        objects: the class or function that it wants to import is named, not imported.
+      InputError: the file is damaged, is of a big-endian machine, holds no state dict, or wants to
+        import what does something: it is named, not imported. Other objects are passed over.
     """
     try:
         data = map_file(path)
@@ -198,11 +199,13 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
         key = key or (next(iter(inside)) if len(inside) == 1 else None)
         if key is not None:
             found = inside[key]
-            others = [repr(k)[:40] for k in list(value)[:10] if k != key]
+            others = [_named(k, v) for k, v in list(value.items())[:10] if k != key]
             beside = f", beside {', '.join(others)}" if others else ""
             notes.append(f"The weights are in its {key!r}{beside}.")
     if found is None:
         seen = f"a {type(value).__name__.lower()}"
+        if isinstance(value, Unread):
+            seen = f"an object of {value.name}"
         if isinstance(value, dict):
             seen = f"the keys {', '.join(map(repr, list(value)[:10]))}"[:200]
         raise InputError(
@@ -210,10 +213,16 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
             "Save the weights by themselves: torch.save(model.state_dict(), PATH).",
         )
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
-    passed = [repr(k)[:40] for k, v in found.items() if not isinstance(v, Tensor)]
+    passed = [_named(k, v) for k, v in found.items() if not isinstance(v, Tensor)]
     if passed:
         notes.append(f"No tensors, and passed over: {', '.join(passed[:10])}.")
     return tensors, tuple(notes)
+
+
+def _named(key: Any, value: Any) -> str:
+    """An entry that is passed over, with the class of an object that stays unread."""
+    kind = f" ({value.name})" if isinstance(value, Unread) else ""
+    return repr(key)[:40] + kind
 
 
 def _has_tensors(value: Any) -> bool:

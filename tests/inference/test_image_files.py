@@ -1,0 +1,91 @@
+"""Which files are photographs: hidden ones, links, results, and names that collide."""
+
+import os
+
+import pytest
+from PIL import Image
+
+from jaxseg.errors import InputError
+from jaxseg.inference.image_files import find_images
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """`photos(*names)` makes them in the current folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def make(*names):
+        for name in names:
+            path = tmp_path / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+
+    return make
+
+
+def names(*words, **how):
+    return sorted(file.name for file in find_images(words, "out", **how))
+
+
+@pytest.mark.parametrize("words", [["p"], ["p/**/*.jpg"]])
+def test_hidden_and_system_files_are_left_out(photos, words):
+    photos("p/a.jpg", "p/sub/b.jpg", "p/._a.jpg", "p/.ipynb_checkpoints/a.jpg", "p/@eaDir/a.jpg")
+    photos("p/__MACOSX/a.jpg", "p/Thumbs.db", "p/$RECYCLE.BIN/x.jpg")
+    assert names(*words) == ["a", "sub/b"]
+
+
+def test_a_hidden_file_that_is_named_is_meant(photos):
+    photos("p/.a.jpg", "p/.deep/b.jpg")
+    assert names("p/.a.jpg", "p/.deep/*.jpg") == [".a", "b"]
+
+
+def test_links_to_folders_are_followed_once(photos):
+    photos("store/b.jpg", "p/a.jpg")
+    os.symlink("../store", "p/linked")
+    os.symlink("../store", "p/linked_again")
+    os.symlink("..", "p/linked/up")
+    assert names("p") == ["a", "linked/b"]
+
+
+@pytest.mark.parametrize("words", [["p"], ["p/**/*.png"]])
+def test_results_are_no_photographs(photos, words):
+    photos("p/a.png", "p/old/a.png", "p/old/classes.json", "p/old/classes.png")
+    photos("p/run/predictions.png", "p/run/config.json", "p/run/classes.json")
+    assert names(*words) == ["a"]
+
+
+def test_collisions_are_told_and_the_rest_goes_on(photos):
+    photos("p/a.jpg", "p/a.png", "p/b.jpg", "q/b.jpg", "q/c.jpg")
+    refused = []
+    found = [file.path.as_posix() for file in find_images(["p", "q"], "out", (), refused.append)]
+    assert found == ["p/a.jpg", "p/b.jpg", "q/c.jpg"]
+    assert [error.problem for error in refused] == [
+        "p/a.jpg and p/a.png would both be called a.",
+        "p/b.jpg and q/b.jpg would both be called b.",
+    ]
+    with pytest.raises(InputError, match="would both be called a"):
+        find_images(["p", "q"], "out")
+
+
+def test_an_address_is_none(photos):
+    with pytest.raises(InputError, match="https://a.b/c.jpg is an address") as error:
+        find_images(["https://a.b/c.jpg"], "out")
+    assert error.value.remedy.startswith("Download it")
+
+
+def test_files_that_are_no_images_are_called_what_they_are(photos, tmp_path):
+    from jaxseg.data import read_image
+
+    for name, content, words in (
+        ("a.mp4", b"\0\0\0\x20ftypisom", "a video.*ffmpeg"),
+        ("b.jpg", b"<!DOCTYPE html><html>", "a web page.*download"),
+        ("c.png", b"version https://git-lfs.github.com/spec/v1", "Git LFS.*git lfs pull"),
+        ("d.jpg", b"", "it is empty.*Replace"),
+    ):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_image(tmp_path / name)
+    with pytest.raises(InputError, match="No such file.*Correct the path"):
+        read_image(tmp_path / "none.jpg")
+    Image.new("RGB", (2, 2)).save(tmp_path / "e.mp4", "PNG")  # by its content, not by its name
+    assert read_image(tmp_path / "e.mp4").shape == (2, 2, 3)
