@@ -4,23 +4,29 @@ On a disk a checkpoint is written beside its place and renamed when it is whole.
 renaming: there it is written in its place, and whole once `commit_success.txt`, the last, is there.
 """
 
+import contextlib
 import logging
 import pathlib
 import re
+import shutil
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from jax.tree_util import keystr
 from orbax.checkpoint import checkpoint_managers as policies
 
+from jaxseg.checkpoint.checksums import checksums, differing, named
+from jaxseg.checkpoint.damage import DamagedCheckpoint, read_json, reading_step
+from jaxseg.checkpoint.lease import Leased, allow_leases, end_leases, lease
 from jaxseg.checkpoint.steps import find_step, whole_steps
-from jaxseg.distributed.multihost import wait_for_others
+from jaxseg.distributed.multihost import gather_values, wait_for_others
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import absolute, is_bucket
 
 State = TypeVar("State")
+_DAMAGED = ".damaged"  # what the name of a checkpoint ends in that is put aside
 
 
 class _Quiet(logging.Filter):
@@ -49,30 +55,33 @@ class Checkpoints:
     """
 
     def __init__(
-        self, folder: pathlib.Path, keep_last: int = 1, keep_best: int = 1, clean: bool = False
+        self, folder: pathlib.Path, keep_last: int = 2, keep_best: int = 1, clean: bool = False
     ):
         self._folder = absolute(folder)
         self.removed: list[str] = []
         if clean:
             if jax.process_index() == 0:
                 self.removed = _remove_unfinished(self._folder)
+                if not is_bucket(folder):
+                    end_leases(folder)
             wait_for_others("unfinished checkpoints are removed")
+        kept: list[policies.PreservationPolicy] = [
+            policies.LatestN(keep_last),
+            policies.BestN(
+                get_metric_fn=_mean_iou, n=keep_best, keep_checkpoints_without_metrics=False
+            ),
+        ]
+        self._leases = clean and not is_bucket(folder) and jax.process_count() == 1
+        if self._leases:  # several processes would have to decide alike
+            allow_leases(folder)
+            kept.append(Leased(folder))
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
                 create=not is_bucket(folder),  # or it would make the bucket itself
                 best_fn=_mean_iou,
                 best_mode="max",
-                preservation_policy=policies.AnyPreservationPolicy(
-                    [
-                        policies.LatestN(keep_last),
-                        policies.BestN(
-                            get_metric_fn=_mean_iou,
-                            n=keep_best,
-                            keep_checkpoints_without_metrics=False,
-                        ),
-                    ]
-                ),
+                preservation_policy=policies.AnyPreservationPolicy(kept),
             ),
         )
 
@@ -84,44 +93,135 @@ class Checkpoints:
         """As `find_step`."""
         return find_step(self._folder, which)
 
-    def save(self, step: int, state, position: dict, scores: dict | None = None) -> None:
-        """Starts to save; returns as soon as `state` may change. `scores` must hold `mean_iou`."""
+    def save(
+        self,
+        step: int,
+        state,
+        position: dict,
+        scores: dict | None = None,
+        steps: int | None = None,
+    ) -> None:
+        """Starts to save; returns as soon as `state` may change.
+
+        Args:
+          step: of the state.
+          state: arrays, of which a checksum of each is saved, too.
+          position: of the data, integers.
+          scores: must hold `mean_iou`.
+          steps: of the whole run, after which its learning rates go.
+        """
         metrics = None if scores is None else {"mean_iou": scores["mean_iou"]}
         self._manager.wait_until_finished()
+        about = {"arrays": checksums(state), "position": position, "train_steps": steps}
         self._manager.save(
             step,
             args=ocp.args.Composite(
-                state=ocp.args.PyTreeSave(state), position=ocp.args.JsonSave(position)
+                state=ocp.args.PyTreeSave(state),
+                position=ocp.args.JsonSave(position),
+                checksums=ocp.args.JsonSave(about),
             ),
             metrics=metrics,
             force=True,
         )
 
     def restore(self, step: int, like: State) -> tuple[State, dict]:
-        """The state and the data position of a step.
+        """The state and the data position of a step, as they were saved.
 
         Args:
           step: one that exists.
           like: the state as `jax.ShapeDtypeStruct`s with shardings.
 
         Raises:
+          DamagedCheckpoint: it is not what was saved.
           InputError: it is the state of another network, or of another version of jaxseg.
         """
         self.wait()
-        self._check_same_arrays(step, like)
-        state = ocp.args.PyTreeRestore(
-            like,
-            restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-            partial_restore=True,  # an older version may not have had a part that is empty here
-        )
-        restored = self._manager.restore(
-            step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
-        )
+        with reading_step(self._folder, step):
+            about = _about(self._folder, step)
+            self._check_same_arrays(step, like)
+            state = ocp.args.PyTreeRestore(
+                like,
+                restore_args=ocp.checkpoint_utils.construct_restore_args(like),
+                partial_restore=True,  # an older version may not have had a part that is empty here
+            )
+            restored = self._manager.restore(
+                step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
+            )
+            if about and restored["position"] != about["position"]:
+                raise DamagedCheckpoint(self._folder, step, "its data position is another")
+            _check_values(self._folder, step, restored["state"], about)
         return restored["state"], restored["position"]
+
+    def restore_newest(
+        self, like: State, steps: int, say: Callable[[str], None] = print
+    ) -> tuple[int, State, dict] | None:
+        """The newest checkpoint that is whole: its step, state and data position; None without any.
+
+        A damaged one is told of and put aside, and the one before it is taken: the run makes its
+        steps again, bit for bit.
+
+        Args:
+          like: as in `restore`.
+          steps: of the whole run, as in `save`.
+          say: gets the two lines.
+
+        Raises:
+          DamagedCheckpoint: there is no older one, or it is of a run of another length, so that
+            its steps would not be those that were taken.
+          InputError: as `restore`.
+        """
+        damage: DamagedCheckpoint | None = None
+        for step in reversed(whole_steps(self._folder)):
+            if damage is not None:
+                self._put_aside(damage, step, steps, say)
+            found, what = None, None
+            try:
+                found = self.restore(step, like)
+            except DamagedCheckpoint as error:
+                what = error.what
+            seen = [words for words in gather_values(what) if words]  # by any process
+            if found is not None and not seen:
+                return step, *found
+            damage = DamagedCheckpoint(self._folder, step, seen[0])
+        if damage is not None:
+            raise InputError(
+                damage.problem, "There is no older one: copy it again, or use another workdir."
+            )
+        return None
+
+    def _put_aside(
+        self, damage: DamagedCheckpoint, older: int, steps: int, say: Callable[[str], None]
+    ) -> None:
+        """Makes room in the place of a damaged checkpoint by giving it another name."""
+        step = damage.step
+        before, then = (_train_steps(self._folder, s) for s in (older, step))
+        if before not in (None, steps) and then != steps:
+            raise InputError(
+                damage.problem,
+                f"With config.train.steps={before}, as it was run, training goes back to step "
+                f"{older} and makes it again; another length would make another network.",
+            )
+        if jax.process_index() == 0:
+            place = self._folder / str(step)
+            if is_bucket(self._folder):
+                place.rmtree()
+                where = "the damaged one is removed"
+            else:
+                aside = self._folder / f"{step}{_DAMAGED}"
+                shutil.rmtree(aside, ignore_errors=True)
+                place.rename(aside)
+                where = f"the damaged one is kept as {aside.name}"
+            say(damage.problem)
+            say(f"going back {step - older} step(s), to the checkpoint of step {older}; {where}")
+        wait_for_others("the damaged checkpoint is put aside")
+        self._manager.reload()
 
     def _check_same_arrays(self, step: int, like) -> None:
         """Raises InputError where the arrays of a checkpoint are not those of `like`."""
         kept, wanted = _shapes(_metadata(self._folder, step)), _shapes(like)
+        entries = _about(self._folder, step).get("arrays")
+        if entries is not None and kept != {n: tuple(e["shape"]) for n, e in entries.items()}:
+            raise DamagedCheckpoint(self._folder, step, "its arrays are not those that were saved")
         for name in sorted(kept.keys() | wanted.keys()):
             if kept.get(name) != wanted.get(name):
                 here, there = (
@@ -141,7 +241,11 @@ class Checkpoints:
 
     def close(self) -> None:
         """Waits, then lets go."""
-        self._manager.close()
+        try:
+            self._manager.close()
+        finally:
+            if self._leases:
+                end_leases(pathlib.Path(self._folder))
 
 
 def restore_variables(folder: pathlib.Path, step: int) -> dict:
@@ -154,22 +258,50 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
 
     Returns:
       `{"params": ..., "batch_stats": ...}` of NumPy arrays, as they were saved.
+
+    Raises:
+      DamagedCheckpoint: they are not as they were saved.
+      RemovedCheckpoint: the run that writes them removed it meanwhile.
     """
-    tree = _metadata(folder, step)
-    averaged = bool(tree.get("average"))
-    there = tree["average"] if averaged else tree
-    names = [name for name in ("params", "batch_stats") if name in there]
-    like = {
-        n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), there[n]) for n in names
-    }
-    like = {"average": like} if averaged else like
-    as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-    wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
-    handler = ocp.PyTreeCheckpointHandler()
-    restored = handler.restore(absolute(folder) / str(step) / "state", args=wanted)
-    handler.close()
-    restored = restored["average"] if averaged else restored
-    return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
+    with lease(folder, step), reading_step(folder, step):
+        about = _about(folder, step)
+        tree = _metadata(folder, step)
+        averaged = bool(tree.get("average"))
+        there = tree["average"] if averaged else tree
+        names = [name for name in ("params", "batch_stats") if name in there]
+        like = {
+            n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), there[n])
+            for n in names
+        }
+        like = {"average": like} if averaged else like
+        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
+        wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
+        with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+            restored = handler.restore(absolute(folder) / str(step) / "state", args=wanted)
+        _check_values(folder, step, restored, about)
+        restored = restored["average"] if averaged else restored
+        return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
+
+
+def _about(folder: pathlib.Path, step: int) -> dict:
+    """What was written of a checkpoint's arrays; empty for one of an older jaxseg."""
+    place = folder / str(step)
+    if "checksums" not in read_json(place / "_CHECKPOINT_METADATA").get("item_handlers", {}):
+        return {}
+    return read_json(place / "checksums" / "metadata")
+
+
+def _train_steps(folder: pathlib.Path, step: int) -> int | None:
+    with contextlib.suppress(OSError, ValueError):
+        return _about(folder, step).get("train_steps")
+    return None
+
+
+def _check_values(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:
+    """Raises DamagedCheckpoint where an array of `tree` is not what was saved."""
+    wrong = differing(tree, about["arrays"]) if about else None
+    if wrong is not None:
+        raise DamagedCheckpoint(folder, step, f"the values of {wrong} are not those that it saved")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
@@ -196,16 +328,13 @@ def abstract(state: State, shardings: Any) -> State:
 
 def _metadata(folder: pathlib.Path, step: int) -> dict:
     """The tree of a checkpoint's state, with shape and dtype for each array; no array is read."""
-    handler = ocp.PyTreeCheckpointHandler()
-    tree = handler.metadata(absolute(folder) / str(step) / "state").tree
-    handler.close()
-    return tree
+    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
+        return handler.metadata(absolute(folder) / str(step) / "state").tree
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
     """The shape of each array by its path, the same for a state and for Orbax's metadata."""
-    arrays, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {keystr(path, simple=True, separator="/"): tuple(a.shape) for path, a in arrays}
+    return {name: tuple(a.shape) for name, a in named(tree).items()}
 
 
 def _mean_iou(metrics: dict) -> float:

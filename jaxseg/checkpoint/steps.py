@@ -14,12 +14,17 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
     Raises:
       InputError: the folder is in a bucket that cannot be reached.
     """
-    parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
-    if is_bucket(folder):
-        parts.append("commit_success.txt")
     with reaching(folder):
         found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
-        return sorted(int(p.name) for p in found if all((p / part).is_file() for part in parts))
+        return sorted(int(p.name) for p in found if not lacking_parts(p))
+
+
+def lacking_parts(place: pathlib.Path) -> list[str]:
+    """The files without which the checkpoint in the folder `place` is not whole."""
+    parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
+    if is_bucket(place):
+        parts.append("commit_success.txt")
+    return [part for part in parts if not (place / part).is_file()]
 
 
 def find_step(folder: pathlib.Path, which: str | int) -> int:

@@ -187,7 +187,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.checkpoint.every_steps = placeholder(
         int
     )  # None: ten times a run; the last step is always saved
-    c.checkpoint.keep_last = 1  # newest checkpoints kept
+    c.checkpoint.keep_last = 2  # newest checkpoints kept: one more, lest the last be damaged
     c.checkpoint.keep_best = 1  # best by mean IoU kept, besides
 
     c.log = ml_collections.ConfigDict()

@@ -15,6 +15,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -85,6 +86,18 @@ def failing_together() -> Iterator[None]:
 def agree(value: int) -> int:
     """The first process's value: a folder may look different from another machine."""
     return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
+
+
+def gather_values(value: Any) -> list[Any]:
+    """Every process's `value`, which JSON can hold, in their order; all must call it."""
+    if jax.process_count() == 1:
+        return [value]
+    data = np.frombuffer(json.dumps(value).encode(), np.uint8)
+    sizes = multihost_utils.process_allgather(np.int64(data.size)).reshape(-1)
+    padded = np.zeros(int(sizes.max()), np.uint8)
+    padded[: data.size] = data
+    rows = multihost_utils.process_allgather(padded)
+    return [json.loads(row[:n].tobytes()) for row, n in zip(rows, sizes, strict=True)]
 
 
 def wait_for_others(name: str) -> None:

@@ -21,6 +21,7 @@ from flax.traverse_util import flatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
+from jaxseg.checkpoint.checksums import checksum
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.data import DataInfo
 from jaxseg.data.voc_folder import voc_palette
@@ -96,6 +97,7 @@ def save_exported(
         "images": {"channels": "RGB", **dataclasses.asdict(model.preprocessing)},
         "class_names": None if class_names is None else list(class_names),
         "tensors": len(arrays),
+        "checksums": {path: checksum(array) for path, array in arrays.items()},  # XXH3, 64 bits
         "source": dict(source or {}),
     }
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
@@ -155,15 +157,30 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
             f"{folder / _VARIABLES} is not the file that belongs to {folder / MODEL_FILE}.",
             "Export the network again.",
         )
+    tensors = StoredArrays(folder / _VARIABLES, places)
+    _check_values(folder, tensors, about.get("checksums"))
     return JaxsegFile(
         path=folder,
         container="jaxseg",
-        tensors=StoredArrays(folder / _VARIABLES, places),
+        tensors=tensors,
         name=about["model"],
         model=about["network"],
         info=None if names is None else unnamed_classes(len(names), names),
         source=about["source"],
     )
+
+
+def _check_values(folder: pathlib.Path, tensors: StoredArrays, sums: Any) -> None:
+    """Raises InputError where an array is not what was written; older folders do not say."""
+    if sums is None:
+        return
+    for name, array in tensors.items():
+        if not isinstance(sums, dict) or sums.get(name) != checksum(array):
+            raise InputError(
+                f"{folder / _VARIABLES} is damaged: the values of {name} are not those that were "
+                "written.",
+                "Copy the folder again from where it is whole, or export the network again.",
+            )
 
 
 def unnamed_classes(count: int, names: Sequence[str] | None = None) -> DataInfo:

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,13 +13,17 @@ import jax.numpy as jnp
 import ml_collections
 from flax.traverse_util import flatten_dict
 
-from jaxseg.checkpoint.steps import find_step, saved_mean_iou
+from jaxseg.checkpoint.damage import DamagedCheckpoint, RemovedCheckpoint
+from jaxseg.checkpoint.steps import find_step, lacking_parts, saved_mean_iou, whole_steps
 from jaxseg.checkpoint.workdir import Workdir, run_folder
 from jaxseg.config import load_config
 from jaxseg.data import DataInfo, load_classes, open_data
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import JaxsegFile
+from jaxseg.utils.bucket import is_bucket
+
+_TRIES = 20  # to find a checkpoint that is there until it is read
 
 
 def is_run(path: pathlib.Path) -> bool:
@@ -38,13 +43,10 @@ def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
       InputError: no run, no such checkpoint, one of another network than the config describes, or
         a damaged file.
     """
-    from jaxseg.checkpoint.manager import restore_variables  # loads Orbax: a second
-
     path = run_folder(path)
     run = Workdir.existing(_workdir(path).path)
     config = load_config(run.config)
-    found = find_step(run.checkpoints, step if run.path == path else path.name)
-    variables = restore_variables(run.checkpoints, found)
+    found, variables = _restored(run.checkpoints, step if run.path == path else path.name)
     tensors = flatten_dict(variables, sep="/")
     model = model_from_config(config.model, _classes(tensors))
     _check_fits(tensors, model, config, f"The checkpoint of step {found} in {run.checkpoints}")
@@ -59,6 +61,57 @@ def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
         eval=config.eval,
         run=run,
         step=found,
+    )
+
+
+def _restored(folder: pathlib.Path, which: str | int) -> tuple[int, dict]:
+    """The step and the variables of the checkpoint that `which` names.
+
+    A run that is training removes old checkpoints: where the one found goes, a newer one is there.
+
+    Raises:
+      InputError: there is none, or it is damaged; the message names an older one.
+    """
+    from jaxseg.checkpoint.manager import restore_variables  # loads Orbax: a second
+
+    for _ in range(_TRIES):
+        step = find_step(folder, which)
+        if which == "last":
+            _check_newest(folder, step)
+        try:
+            return step, restore_variables(folder, step)
+        except RemovedCheckpoint as error:
+            removed = error
+        except DamagedCheckpoint as error:
+            raise InputError(error.problem, _other_step(folder, step)) from error
+    raise removed
+
+
+def _check_newest(folder: pathlib.Path, step: int) -> None:
+    """Raises InputError where parts of a newer checkpoint than `step` are missing.
+
+    On a disk a checkpoint gets its name when it is whole; a bucket shows unfinished ones.
+    """
+    if is_bucket(folder):
+        return
+    newer = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name) and int(p.name) > step]
+    lacking = [p for p in newer if lacking_parts(p)]
+    if lacking:
+        place = max(lacking, key=lambda p: int(p.name))
+        raise InputError(
+            f"The newest checkpoint, of step {place.name} in {folder}, is damaged: it lacks "
+            f"{', '.join(lacking_parts(place)) or 'a part'}.",
+            _other_step(folder, int(place.name)),
+        )
+
+
+def _other_step(folder: pathlib.Path, step: int) -> str:
+    others = [other for other in whole_steps(folder) if other != step]
+    if not others:
+        return "It is the only one: copy it again from where it is whole, or train again."
+    return (
+        f"Copy it again, give --step {others[-1]}, or go on training, which goes back to an older "
+        "one by itself."
     )
 
 

@@ -98,17 +98,23 @@ def _train(
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
-    start = agree(checkpoints.latest() or 0)
-    if start > steps:
+    latest = agree(checkpoints.latest() or 0)
+    if latest > steps:
         raise InputError(
-            f"The run in {folder.path} has taken {start} steps, more than config.train.steps = "
+            f"The run in {folder.path} has taken {latest} steps, more than config.train.steps = "
             f"{steps}.",
             f"Raise train.steps, score it with `python -m jaxseg evaluate --workdir {folder.path}`,"
             " or give another --workdir.",
         )
+    back: list[str] = []
+    newest = None
+    if latest:
+        like = abstract(program.like, program.placed)
+        newest = checkpoints.restore_newest(like, steps, back.append)
+    start = newest[0] if newest else 0
     data_position = position(source, step=start, seed=config.seed, batch_size=batch_size)
-    if start:
-        state, saved = checkpoints.restore(start, abstract(program.like, program.placed))
+    if newest is not None:
+        _, state, saved = newest
         check_position(saved, data_position)
     elif pretrained is not None:
         state = program.state_from(pretrained)
@@ -138,6 +144,8 @@ def _train(
         progress.say(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
     if checkpoints.removed:
         progress.say(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
+    for line in back:
+        progress.say(line)
     if start:
         progress.say(f"going on from step {start} of {steps}")
     elif pretrained is not None:
@@ -157,6 +165,10 @@ def _train(
     batches = program.batches(
         start, skipped if config.data.on_error == "skip" else None, monitor.names
     )
+
+    def save(step: int, state, scores: dict | None = None) -> None:
+        checkpoints.save(step, state, data_position | {"step": step}, scores, steps)
+
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores = None
     try:
@@ -186,7 +198,7 @@ def _train(
                         scores = evaluator.scores(variables)
                     except InputError:  # a bad file, say: the training up to here is worth keeping
                         if jax.process_count() == 1:  # the others may not have met it
-                            checkpoints.save(step, state, data_position | {"step": step})
+                            save(step, state)
                         raise
                     progress.evaluation(step, scores)
                     if is_main and step < steps:
@@ -196,7 +208,7 @@ def _train(
                 stopped = step < steps and request.made(step)
                 if scores or stopped or step % save_every == 0:
                     monitor.stop_if_not_finite(state)
-                    checkpoints.save(step, state, data_position | {"step": step}, scores)
+                    save(step, state, scores)
                 if stopped:
                     checkpoints.wait()
                     raise Stopped(

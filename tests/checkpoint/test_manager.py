@@ -40,13 +40,13 @@ def save(checkpoints, *steps, scores=None):
 @pytest.fixture
 def checkpoints(tmp_path):
     """Newest and best are kept."""
-    checkpoints = Checkpoints(tmp_path / "c")
+    checkpoints = Checkpoints(tmp_path / "c", keep_last=1)
     yield checkpoints
     checkpoints.close()
 
 
 def folders(tmp_path):
-    return {p.name for p in (tmp_path / "c").iterdir()}
+    return {p.name for p in (tmp_path / "c").iterdir() if p.name != ".reading"}
 
 
 @pytest.mark.parametrize("sharding", ["replicated", "one device"])
@@ -77,7 +77,7 @@ def test_newest_and_best_are_kept(checkpoints, tmp_path):
         save(checkpoints, step, scores=score and {"mean_iou": score})
     assert folders(tmp_path) == {"2", "6"}
     assert (checkpoints.find("best"), checkpoints.find("last"), checkpoints.latest()) == (2, 6, 6)
-    again = Checkpoints(tmp_path / "c")
+    again = Checkpoints(tmp_path / "c", keep_last=1)
     assert (again.find("best"), again.find("last")) == (2, 6)
     save(again, 7, scores={"mean_iou": 0.95})
     again.close()
@@ -167,7 +167,7 @@ def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
     assert reader.latest() == 1 and reader.removed == []
     reader.close()
 
-    checkpoints = Checkpoints(tmp_path / "c", keep_best=0, clean=True)
+    checkpoints = Checkpoints(tmp_path / "c", keep_last=1, keep_best=0, clean=True)
     assert checkpoints.removed == ["9.orbax-checkpoint-tmp" if how == "unfinished" else "9"]
     assert folders(tmp_path) == {"1"}
     assert checkpoints.find("last") == checkpoints.find("best") == checkpoints.latest() == 1

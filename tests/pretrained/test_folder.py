@@ -242,6 +242,7 @@ def test_variables_that_are_not_the_networks(exported):
     save_file(arrays | {"params/fc6/bias": np.zeros(150, np.float16)}, path)
     with pytest.raises(InputError, match="is not the file that belongs to"):
         load_exported(exported)
+    change(exported, checksums=None)  # another program wrote the next files
     save_file(arrays | {"params/conv1_1/bias": np.zeros(9, np.float32)}, path)
     with pytest.raises(InputError, match=r"'params/conv1_1/bias' of shape \(9,\).*shape is \(1,\)"):
         pretrained.load(make(), exported)
@@ -292,3 +293,21 @@ def test_a_run_is_a_source(finished, tiny, restored, tmp_path):
         pretrained.load(model, copy)
     with pytest.raises(InputError, match="holds no checkpoint"):
         pretrained.load(model, copy / "checkpoints" / "7")
+
+
+def test_a_flipped_bit_of_a_value_is_noticed(exported):
+    path = exported / "variables.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is damaged: the values of .* are not those that were"):
+        load_exported(exported)
+
+
+def test_a_folder_without_checksums_is_read(exported, variables):
+    """As versions before them wrote it."""
+    path = exported / "model.json"
+    about = json.loads(path.read_text())
+    del about["checksums"]
+    path.write_text(json.dumps(about))
+    assert_same(load_exported(exported)[1], variables)

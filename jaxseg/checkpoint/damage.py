@@ -1,0 +1,130 @@
+"""What is said of a checkpoint that cannot be read."""
+
+import contextlib
+import errno
+import functools
+import json
+import logging
+import pathlib
+import sys
+import traceback
+from collections.abc import Iterator
+
+from jaxseg.errors import InputError
+
+_FULL_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+
+
+class DamagedCheckpoint(InputError):
+    """A checkpoint is not what was saved.
+
+    Attributes:
+      folder, step: where it is.
+      what: is wrong with it.
+    """
+
+    def __init__(self, folder: pathlib.Path, step: int, what: str):
+        super().__init__(
+            f"The checkpoint of step {step} in {folder} is damaged: {what}.",
+            "Copy it again from where it is whole, or take another one.",
+        )
+        self.folder, self.step, self.what = folder, step, what
+
+    def __reduce__(self):
+        return type(self), (self.folder, self.step, self.what)
+
+
+class RemovedCheckpoint(InputError):
+    """A checkpoint is gone: the run that writes them has removed it meanwhile."""
+
+    def __init__(self, folder: pathlib.Path, step: int):
+        super().__init__(
+            f"The checkpoint of step {step} in {folder} was removed while it was read.",
+            "Try again, or give another step.",
+        )
+        self.folder, self.step = folder, step
+
+    def __reduce__(self):
+        return type(self), (self.folder, self.step)
+
+
+@contextlib.contextmanager
+def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
+    """The body reads a checkpoint that was there; what fails on the way is told in two lines.
+
+    Raises:
+      DamagedCheckpoint: what the body reads is not what a checkpoint holds.
+      RemovedCheckpoint: it is not there any more.
+      InputError: this user may not read it.
+    """
+    try:
+        yield
+    except (InputError, MemoryError):
+        raise
+    except Exception as error:  # Orbax, TensorStore and JSON raise their own, of no common kind
+        text = str(error)
+        if any(word in text for word in _FULL_MEMORY):
+            raise
+        _silence_leftovers()
+        if not (folder / str(step)).exists():
+            raise RemovedCheckpoint(folder, step) from None
+        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
+            raise InputError(
+                f"The checkpoint of step {step} in {folder} cannot be read: {error.strerror}.",
+                "Make its files readable to this user.",
+            ) from None
+        raise DamagedCheckpoint(folder, step, _in_few_words(error)) from error
+
+
+def read_json(path: pathlib.Path) -> dict:
+    """The object in a file of a checkpoint.
+
+    Raises:
+      ValueError: there is none.
+    """
+    value = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(value, dict):
+        raise ValueError(f"{path.name} holds no object")
+    return value
+
+
+def _in_few_words(error: Exception) -> str:
+    """The kind of an error, and the code that TensorStore puts before its text."""
+    if isinstance(error, FileNotFoundError):
+        return f"a file is missing ({pathlib.Path(str(error.filename or '?')).name})"
+    if isinstance(error, json.JSONDecodeError):
+        return "one of its texts is cut off or changed"
+    text = str(error)
+    for code, words in (
+        ("NOT_FOUND", "an array is missing"),
+        ("OUT_OF_RANGE", "an array is cut off"),
+        ("DATA_LOSS", "an array is cut off or changed"),
+        ("FAILED_PRECONDITION", "an array is cut off or changed"),
+        ("INVALID_ARGUMENT", "an array is cut off or changed"),
+    ):
+        if code in text:
+            return words
+    return f"it cannot be decoded ({type(error).__name__})"
+
+
+@functools.cache
+def _silence_leftovers() -> None:
+    """Where one array cannot be read, Orbax drops the readings of the others half done; Python
+    prints a traceback for each that ends later. What went wrong is told already."""
+    before = sys.unraisablehook
+
+    def hook(unraisable) -> None:
+        if not _is_leftover(unraisable.object, unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    logging.getLogger("asyncio").addFilter(
+        lambda record: not (record.exc_info and _is_leftover(None, record.exc_info[1]))
+    )
+
+
+def _is_leftover(coroutine: object, error: BaseException | None) -> bool:
+    files = [getattr(getattr(coroutine, "cr_code", None), "co_filename", "")]
+    if error is not None:
+        files += [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    return "Event loop is closed" in str(error) or any("orbax" in name for name in files)
