@@ -13,17 +13,44 @@ class InputError(ValueError):
       problem: one sentence naming the file, key or value that is wrong.
       remedy: one sentence on the fix.
 
+    Both are made `plain`.
+
     >>> print(InputError("width is 0.", "Give a width above 0."))
     width is 0. Give a width above 0.
     """
 
     def __init__(self, problem: str, remedy: str):
+        problem, remedy = plain(problem), plain(remedy)
         super().__init__(f"{problem} {remedy}")
         self.problem = problem
         self.remedy = remedy
 
     def __reduce__(self):  # the default would pickle one argument: workers raise across processes
         return type(self), (self.problem, self.remedy)
+
+
+def plain(text: str, most: int = 2000) -> str:
+    """A text on one line that any terminal shows as it is: names from files may stand in it.
+
+    Args:
+      text: what to show.
+      most: characters of the result; a longer text loses its middle.
+
+    >>> plain("a\\nfix: run this\\x1b[2K")
+    'a\\\\nfix: run this\\\\x1b[2K'
+    >>> plain("n" * 3000, most=12)
+    'nnnn ... nnn'
+    """
+    if len(text) > most:
+        first = (most - 5) * 2 // 3
+        text = f"{text[:first]} ... {text[len(text) - (most - 5 - first) :]}"
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class Stopped(Exception):

@@ -31,14 +31,18 @@ _DAMAGED = ".damaged"  # what the name of a checkpoint ends in that is put aside
 
 class _Quiet(logging.Filter):
     """Drops Orbax's warnings about checkpoints without scores, as most of ours are, and about ones
-    that come soon after each other, which a busy disk is enough for."""
+    that come soon after each other, which a busy disk is enough for; and the tracebacks that each
+    of its threads prints of an error, which is raised all the same."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
+        if record.exc_info and "orbax" in record.pathname:
+            return False
         return "did not provide metrics" not in text and "Waiting for previous save" not in text
 
 
 logging.getLogger("absl").addFilter(_Quiet())
+logging.getLogger().addFilter(_Quiet())
 
 
 class Checkpoints:

@@ -65,7 +65,13 @@ def _run(argv: Sequence[str]) -> int:
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    except Exception:
+    except Exception as error:
+        from jaxseg.cli.exhausted import in_two_lines
+
+        told = in_two_lines(error, argv[0])
+        if told is not None:
+            print(f"error: {told.problem}\nfix: {told.remedy}", file=sys.stderr)
+            return 2
         platform = _missing_platform()
         if platform is None:
             raise

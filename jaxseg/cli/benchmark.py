@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
+from jaxseg.utils.atomic import write_atomic
 
 _EXAMPLES = (
     "python -m jaxseg benchmark --config configs/quickstart.py",
@@ -49,4 +50,4 @@ def main(argv: Sequence[str]) -> None:
     result = benchmark(config, args.what, repeats=args.repeats)
     print(benchmark_table(result))
     if args.json is not None:
-        args.json.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        write_atomic(args.json, json.dumps(result, indent=1) + "\n")

@@ -4,7 +4,6 @@ Both are upright: turned as their EXIF orientation says (`jaxseg.data.upright`).
 be decoded to its last pixel is an error that names it.
 """
 
-import io
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
 from jaxseg.data.matlab import read_mat_labels
 from jaxseg.data.not_images import what_it_is
 from jaxseg.data.source import IGNORE
@@ -21,7 +21,6 @@ from jaxseg.data.upright import Frame, Picture, aligned_mask, orientation_of, tu
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
-_MOST_PIXELS = 178_956_970  # that PIL decodes, lest a small file fill the memory
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
     OSError,
@@ -291,7 +290,7 @@ def _decoded(
     `raw_modes` receives how its pixels are packed in the file.
     """
     try:
-        image = Image.open(path if data is None else io.BytesIO(data))
+        image = open_image(path, data, checked=raw_modes is not None)
         # of a TIFF before it is loaded: PIL turns it then, and forgets it
         early = header_only or image.format == "TIFF"
         try:
@@ -301,17 +300,21 @@ def _decoded(
             if image.format == "TIFF":
                 image.filename = ""  # or PIL maps it into memory, as if it were not to be turned
             if not header_only:
-                image.load()
+                check_size(path, image.width, image.height)
+                with decoding(image.width, image.height):
+                    image.load()
             if not early:
                 orientation = orientation_of(image)
         except BaseException:
             image.close()
             raise
-    except Image.DecompressionBombError as error:
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{path} claims to have more than {_MOST_PIXELS:,} pixels.",
+            f"{path} claims to have more than {MOST_PIXELS:,} pixels.",
             "Scale it down, or cut it into parts.",
         ) from error
+    except InputError:
+        raise
     except _BROKEN as error:
         reason, remedy = what_it_is(path, data, error)
         raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error

@@ -18,6 +18,7 @@ from jaxseg.inference import protocol
 from jaxseg.inference.image_files import ImageFile
 from jaxseg.inference.network import Network
 from jaxseg.inference.prediction_folder import PredictionFolder
+from jaxseg.utils.exhausted import full_memory, memory_is_full
 from jaxseg.utils.paths import given_path
 
 MAX_PIXELS = 2**23  # of an image that a network sees whole
@@ -87,7 +88,7 @@ def predict_images(
                 if likely is None
                 else likely.argmax(axis=-1).astype(np.uint8)
             )
-        except (InputError, jax.errors.JaxRuntimeError) as error:
+        except (InputError, jax.errors.JaxRuntimeError, MemoryError) as error:
             bad.append(_named(error, file))
             say(bad[-1].problem)
             continue
@@ -175,16 +176,17 @@ def _read(file: ImageFile, limit: _Limit) -> np.ndarray:
     return read_image(file.path, file.data)
 
 
-def _named(error: InputError | jax.errors.JaxRuntimeError, file: ImageFile) -> InputError:
+def _named(error: Exception, file: ImageFile) -> InputError:
     """The error, naming the file. An error of the device that is not about memory is raised."""
     if isinstance(error, InputError):
         if str(file.path) in error.problem:
             return error
         return InputError(f"{file.path}: {error.problem}", error.remedy)
-    if "RESOURCE_EXHAUSTED" not in str(error):
+    if not memory_is_full(error):
         raise error
-    return InputError(
-        f"{file.path} is too large for the memory of the device.",
+    return full_memory(
+        error,
+        f"{file.path} is too large for the memory: it",
         "Scale it down, or give the size that the network is to see "
         "(--config.eval.input_size='(HEIGHT, WIDTH)').",
     )

@@ -9,6 +9,7 @@ import pathlib
 from PIL import Image
 
 from jaxseg.errors import InputError
+from jaxseg.utils.atomic import write_atomic
 
 
 def document(title: str, style: str, body: str, script: str) -> str:
@@ -61,7 +62,7 @@ def write_page(path: pathlib.Path, page: str) -> None:
       InputError: it cannot be written.
     """
     try:
-        path.write_text(page, encoding="utf-8")
+        write_atomic(path, page)
     except OSError as e:
         raise InputError(
             f"Cannot write {path}: {e.strerror}.", "Choose a place that you may write to."

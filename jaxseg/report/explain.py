@@ -16,6 +16,7 @@ from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.report.runs import open_runs
+from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.paths import given_path
 from jaxseg.visualization.heatmap import choose_channel, heat
 from jaxseg.visualization.palette import colorize
@@ -67,7 +68,8 @@ def explain(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, page in pages.items():
-            page.save(folder / name)
+            with atomic_file(folder / name) as file:
+                page.save(file, "PNG")
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written: {error.strerror}.", "Give an --out that you may write to."

@@ -5,6 +5,7 @@ import functools
 import json
 import pathlib
 import statistics
+import sys
 import time
 import zlib
 from typing import Any
@@ -142,13 +143,20 @@ def count_flops(model, variables, size: tuple[int, int]) -> float:
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The entries of a `metrics.jsonl`; a line that a killed run cut off is left out."""
-    entries = []
+    """The entries of a `metrics.jsonl`; lines that are none, as a killed run may leave, are left
+    out, and a line on stderr says so."""
+    entries, strange = [], 0
     for line in path.read_bytes().splitlines() if path.is_file() else []:
         try:
-            entries.append(json.loads(line))
-        except ValueError:
-            continue
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
+            entries.append(entry)
+        else:
+            strange += 1
+    if strange:
+        print(f"{path}: {strange} line(s) cut off or foreign, left out", file=sys.stderr)
     return entries
 
 

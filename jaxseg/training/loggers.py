@@ -2,6 +2,7 @@
 
 import importlib.util
 import pathlib
+import time
 import uuid
 from typing import Protocol
 
@@ -11,6 +12,7 @@ import numpy as np
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import flatten
 from jaxseg.errors import InputError
+from jaxseg.utils.atomic import write_atomic
 
 
 class Logger(Protocol):
@@ -22,8 +24,11 @@ class Logger(Protocol):
     def picture(self, step: int, image: np.ndarray) -> None:
         """Adds a picture, uint8 [H, W, 3]."""
 
+    def flush(self) -> None:
+        """Writes all that is pending, where that is a file of the run."""
+
     def close(self) -> None:
-        """Writes all that is pending."""
+        """Writes all that is pending, and ends."""
 
 
 class TensorBoard:
@@ -35,20 +40,38 @@ class TensorBoard:
     """
 
     def __init__(self, workdir: Workdir, step: int):
-        import tensorboardX  # takes a second where PyTorch is installed, which it imports
+        # tensorboardX takes a second where PyTorch is installed, which it imports. Its own writer
+        # hands events to a thread, which a kill may overtake: here they are written at once.
+        from tensorboardX import summary
+        from tensorboardX.event_file_writer import EventsWriter
+        from tensorboardX.proto import event_pb2
 
-        folder = str(workdir.path / "tensorboard")
-        self._writer = tensorboardX.SummaryWriter(folder, purge_step=step + 1)
+        folder = workdir.path / "tensorboard"
+        folder.mkdir(parents=True, exist_ok=True)
+        self._kinds, self._summary = event_pb2, summary
+        self._events = EventsWriter(str(folder / "events"))
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides the later ones
+        self._write(step + 1, file_version="brain.Event:2")
+        self._write(step + 1, session_log=start)
+        self.flush()
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         for name, value in values.items():
-            self._writer.add_scalar(name, value, step)
+            self._write(step, summary=self._summary.scalar(name, value))
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        self._writer.add_image("predictions", image, step, dataformats="HWC")
+        shown = self._summary.image("predictions", image, dataformats="HWC")
+        self._write(step, summary=shown)
+
+    def flush(self) -> None:
+        self._events.flush()
 
     def close(self) -> None:
-        self._writer.close()
+        self._events.close()
+
+    def _write(self, step: int, **what) -> None:
+        event = self._kinds.Event(step=step, wall_time=time.time(), **what)
+        self._events.write_event(event)
 
 
 class WeightsAndBiases:
@@ -97,6 +120,9 @@ class WeightsAndBiases:
     def picture(self, step: int, image: np.ndarray) -> None:
         self._run.log({"predictions": self._wandb.Image(image)}, step=step)
 
+    def flush(self) -> None:
+        """Its own process writes."""
+
     def close(self) -> None:
         self._run.finish()
 
@@ -116,5 +142,5 @@ def check_loggers(log: ml_collections.ConfigDict) -> None:
 
 def _id_of_run(path: pathlib.Path, new: bool) -> str:
     if new or not path.exists():
-        path.write_text(uuid.uuid4().hex[:8] + "\n")
+        write_atomic(path, uuid.uuid4().hex[:8] + "\n")
     return path.read_text().strip()

@@ -37,7 +37,9 @@ from jaxseg.training.loss_monitor import LossMonitor
 from jaxseg.training.preemption import StopRequest
 from jaxseg.training.progress import Progress
 from jaxseg.training.setup import Program
+from jaxseg.utils.atomic import atomic_file, write_atomic
 from jaxseg.utils.compiler_memory import give_back_compiler_memory
+from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_is_full
 from jaxseg.visualization.panel import comparison
 
 
@@ -60,8 +62,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
         NaN.
       Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
     """
-    with contextlib.ExitStack() as stack:
-        return _train(config, workdir, stack)
+    try:
+        with contextlib.ExitStack() as stack:
+            return _train(config, workdir, stack)
+    except Exception as error:
+        told = _in_two_lines(error, config, Workdir(workdir, config.checkpoint.folder))
+        if told is None:
+            raise
+        raise told from error
 
 
 def _train(
@@ -151,7 +159,7 @@ def _train(
     elif pretrained is not None:
         progress.say(report)
         if is_main:
-            folder.pretrained.write_text(report + "\n", encoding="utf-8")
+            write_atomic(folder.pretrained, report + "\n")
     for hint in hints:
         progress.say(hint)
     if program.pad_to:
@@ -167,6 +175,7 @@ def _train(
     )
 
     def save(step: int, state, scores: dict | None = None) -> None:
+        progress.flush()  # or a kill would lose curves of steps that are not taken again
         checkpoints.save(step, state, data_position | {"step": step}, scores, steps)
 
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
@@ -226,7 +235,8 @@ def _train(
                 write_scores(folder.scores, scores)
                 picture = _picture(variables, evaluator, config.log.pictures)
                 if picture is not None:
-                    picture.save(folder.picture)
+                    with atomic_file(folder.picture) as file:
+                        picture.save(file, "PNG")
                     progress.picture(steps, np.asarray(picture))
             return scores
     finally:
@@ -235,6 +245,47 @@ def _train(
         batches.close()
         progress.close()
         checkpoints.close()
+
+
+def _in_two_lines(
+    error: Exception, config: ml_collections.ConfigDict, folder: Workdir
+) -> InputError | None:
+    """What is said of an error that comes from a full disk or memory; None of another."""
+    if isinstance(error, InputError):
+        return None
+    if disk_is_full(error):
+        saved = whole_steps(folder.checkpoints)
+        kept = f"the checkpoint of step {saved[-1]} is whole" if saved else "no step was saved yet"
+        return full_disk(folder.path, kept)
+    if memory_is_full(error):
+        return full_memory(
+            error,
+            f"A step on {config.train.batch_size} images, {config.train.accumulate} part(s) "
+            "after each other,",
+            _smaller(config),
+        )
+    return None
+
+
+def _smaller(config: ml_collections.ConfigDict) -> str:
+    """What takes less memory than `config`."""
+    parts, batch = config.train.accumulate, config.train.batch_size
+    devices = jax.device_count()
+    ways = []
+    more = [n for n in range(2 * parts, batch + 1) if batch % n == 0 and batch // n % devices == 0]
+    if more:
+        ways.append(f"config.train.accumulate={more[0]} (a batch in that many parts)")
+    if batch // parts > devices:
+        ways.append(f"config.train.batch_size={max(devices, batch // 2 // devices * devices)}")
+    crop = config.augment.crop
+    if crop is not None:
+        half = tuple(max(32, n // 2 // 32 * 32) for n in crop)
+        ways.append(f"config.augment.crop={half} (a quarter of the memory)")
+    else:
+        ways.append("config.augment.crop, smaller than the images")
+    if not config.model.get("remat", False):
+        ways.append("config.model.remat=True (a third more time)")
+    return f"Set {', or '.join(ways)}."
 
 
 def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source) -> None:

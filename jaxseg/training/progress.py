@@ -12,6 +12,7 @@ import tqdm
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.training.loggers import Logger
+from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.usage import peak_process_memory
 
 
@@ -44,7 +45,9 @@ class Progress:
         self._step, self._time = step, time.perf_counter()
         self._waited = self._paused = 0.0
         if enabled:
-            _forget_after(workdir.log, step)
+            strange = _forget_after(workdir.log, step)
+            if strange:
+                self.say(f"{workdir.log}: {strange} line(s) cut off or foreign, left out")
             self._log = workdir.log.open("a")
             self._bar = tqdm.tqdm(
                 total=steps,
@@ -117,6 +120,11 @@ class Progress:
         for logger in self._boards if self._enabled else ():
             logger.picture(step, image)
 
+    def flush(self) -> None:
+        """Writes what is pending: before a checkpoint, whose steps are not logged again."""
+        for logger in self._boards if self._enabled else ():
+            logger.flush()
+
     def close(self) -> None:
         """Ends the bar and closes the files."""
         if self._enabled:
@@ -142,17 +150,20 @@ def peak_memory() -> int | None:
     return statistics.get("peak_bytes_in_use", peak_process_memory())
 
 
-def _forget_after(log: pathlib.Path, step: int) -> None:
-    """Removes the lines of later steps, and a cut-off line: the run will write them again."""
+def _forget_after(log: pathlib.Path, step: int) -> int:
+    """Removes the lines of later steps, which the run will write again; and those that are no
+    entries, as a kill may leave one: their number is returned."""
     if not log.exists():
-        return
-    kept = []
+        return 0
+    kept, strange = [], 0
     for line in log.read_bytes().splitlines(keepends=True):
         try:
-            if line.endswith(b"\n") and json.loads(line)["step"] <= step:
+            if not line.endswith(b"\n"):
+                raise ValueError("it is cut off")
+            if json.loads(line)["step"] <= step:
                 kept.append(line)
-        except (ValueError, KeyError, TypeError):
-            continue
-    temporary = log.with_suffix(".tmp")
-    temporary.write_bytes(b"".join(kept))
-    temporary.replace(log)
+        except (ValueError, KeyError, TypeError, RecursionError):
+            strange += 1
+    with atomic_file(log) as file:
+        file.write(b"".join(kept))
+    return strange

@@ -76,6 +76,8 @@ def train_stages(
         found = _finished(folders[i], configs[i]) if begun[i] else None
         if found is not None:
             folders[i].open(configs[i])  # it has to be the same run
+            if configs[i].log.pictures and not folders[i].picture.is_file():
+                train(configs[i], folders[i].path)  # killed before its picture: takes no step
         elif any(begun[i + 1 :]):
             raise InputError(
                 f"{folders[i].path} is not finished for train.steps = {configs[i].train.steps}, "

@@ -18,6 +18,7 @@ import pytest
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config
 from jaxseg.errors import InputError
+from jaxseg.report.measure import read_log
 from jaxseg.training.loggers import TensorBoard, WeightsAndBiases, check_loggers
 from jaxseg.training.progress import Progress
 
@@ -218,3 +219,26 @@ def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
     log.wandb = "streets"
     with pytest.raises(InputError, match=r"pip install 'jaxseg\[wandb\]'"):
         check_loggers(log)
+
+
+def test_events_are_on_disk_before_a_save(workdir):
+    """A kill after a checkpoint loses no curve of the steps before it."""
+    board = TensorBoard(workdir, 0)
+    for step in range(1, 30):
+        board.scalars(step, {"train/loss": step})
+    board.picture(29, np.zeros((4, 6, 3), np.uint8))
+    board.flush()
+    (path,) = (workdir.path / "tensorboard").iterdir()
+    written = path.read_bytes()
+    board.close()
+    assert path.read_bytes() == written and written.count(b"train/loss") == 29
+
+
+def test_lines_that_are_none_are_left_out_with_a_word(workdir, capsys):
+    good = json.dumps({"kind": "train", "step": 1, "loss": 0.5}) + "\n"
+    workdir.log.write_bytes(good.encode() + b"\x00\xff\n[1]\n" + b'{"kind": "tr')
+    assert read_log(workdir.log) == [json.loads(good)]
+    assert "3 line(s) cut off or foreign" in capsys.readouterr().err
+    Progress(workdir, 1, 10, batch_size=4).close()
+    assert "3 line(s) cut off or foreign" in capsys.readouterr().out
+    assert workdir.log.read_text() == good

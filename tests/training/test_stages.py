@@ -68,6 +68,7 @@ def calls(monkeypatch):
             path.write_text("{}")
         scores = {"step": config.train.steps, "mean_iou": len(calls)}
         run.scores.write_text(json.dumps(scores))
+        run.picture.touch()
         calls.append((run.path.name, config.init.pretrained))
         return scores
 
@@ -87,10 +88,14 @@ def test_a_finished_stage_is_not_run_again(pair, tmp_path, calls, capsys):
     outer.rename(moved := tmp_path / "moved")
     assert train_stages(pair(), moved) == scores and len(calls) == 2
     assert "stage 2 of 2: fine is finished" in capsys.readouterr().out
+    (moved / "1_coarse/predictions.png").unlink()  # as killed just before it
+    assert train_stages(pair(), moved) == scores
+    assert [name for name, _ in calls[2:]] == ["1_coarse"]
+    assert (moved / "1_coarse/predictions.png").exists()
     longer = pair()
     longer[1][1].train.steps = 4
     train_stages(longer, moved)
-    assert calls[2:] == [("2_fine", str(outer / "1_coarse"))]  # it goes on
+    assert calls[3:] == [("2_fine", str(outer / "1_coarse"))]  # it goes on
     assert Workdir.existing(moved).path == moved / "2_fine"
 
 

@@ -1,0 +1,93 @@
+"""Image files as they come from anywhere: which are opened, and whether a PNG is whole."""
+
+import io
+import os
+import stat
+import threading
+import zlib
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+
+from PIL import Image, ImageFile
+
+from jaxseg.errors import InputError
+
+# Rasters alone: PIL would hand PostScript to Ghostscript, which runs it.
+FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "TGA")
+MOST_PIXELS = 89_478_485  # PIL warns from here on: small files can hold many equal pixels
+_LARGE = 2**24  # pixels from which on images are decoded one at a time
+_one_large = threading.Lock()
+
+
+def open_image(path: str | Path, data: bytes | None, checked: bool) -> ImageFile.ImageFile:
+    """The image in `path`, not decoded yet.
+
+    Args:
+      path: the file.
+      data: its bytes, where they were read already.
+      checked: whether to compare the checksums of a PNG, which PIL does not for its pixels.
+
+    Raises:
+      InputError: it is no regular file.
+      OSError, ValueError: as PIL; ValueError for a PNG whose checksums are wrong.
+    """
+    if data is None:
+        check_regular(path)
+        if checked:
+            with open(path, "rb") as file:
+                start = file.read(8)
+                if start == _PNG:
+                    data = start + file.read()
+    if checked and data is not None:
+        check_png(data)
+    return Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
+
+
+def check_regular(path: str | Path) -> None:
+    """Raises InputError for a pipe, a socket or a device: to open one may wait for ever."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # whoever opens it says why
+        return
+    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
+        raise InputError(f"{path} is no regular file.", "Give a file, or take it out.")
+
+
+def check_size(path: str | Path, width: int, height: int) -> None:
+    """Raises InputError for an image of more pixels than are decoded."""
+    if width * height > MOST_PIXELS:
+        raise InputError(
+            f"{path} claims to have more than {MOST_PIXELS:,} pixels: it is {width:,} wide and "
+            f"{height:,} high.",
+            "Scale it down, or cut it into parts.",
+        )
+
+
+def decoding(width: int, height: int) -> AbstractContextManager:
+    """Inside, an image of that size is decoded; of large ones one at a time by all threads."""
+    return _one_large if width * height > _LARGE else nullcontext()
+
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+
+def check_png(data: bytes) -> None:
+    """Raises ValueError where a PNG's pixels, or its orientation, are not as its CRCs say.
+
+    >>> check_png(b"no PNG")
+    """
+    if not data.startswith(_PNG):
+        return
+    at, view = len(_PNG), memoryview(data)
+    while at + 12 <= len(data):
+        length = int.from_bytes(view[at : at + 4], "big")
+        kind, end = bytes(view[at + 4 : at + 8]), at + 8 + length
+        if end + 4 > len(data):
+            break
+        matters = not kind[0] & 32 or kind == b"eXIf"
+        if matters and zlib.crc32(view[at + 4 : end]) != int.from_bytes(view[end : end + 4], "big"):
+            raise ValueError(f"the checksum of its part {ascii(kind)[2:-1]} is wrong")
+        if kind == b"IEND":
+            return
+        at = end + 4
+    raise ValueError("it is cut off")

@@ -1,0 +1,108 @@
+"""What is told where a disk or a memory is full: two lines, by whatever library met it."""
+
+import errno
+import pathlib
+import re
+from collections.abc import Iterator
+
+from jaxseg.errors import InputError
+
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_FULL_WORDS = ("No space left", "Disk quota exceeded", "File too large")
+_MEMORY_WORDS = (
+    *("Out of memory", "out of memory", "OUT_OF_MEMORY", "Cannot allocate memory"),
+    *("std::bad_alloc", "Unable to allocate", "bad allocation"),
+)
+_UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E": 2**60}
+
+
+def disk_is_full(error: BaseException) -> bool:
+    """Whether a disk without space is behind an error, also of Orbax or TensorStore.
+
+    >>> disk_is_full(OSError(28, "No space left on device")), disk_is_full(ValueError("no"))
+    (True, False)
+    """
+    return any(
+        (isinstance(e, OSError) and e.errno in _FULL) or any(w in str(e) for w in _FULL_WORDS)
+        for e in _behind(error)
+        if not isinstance(e, InputError)
+    )
+
+
+def memory_is_full(error: BaseException) -> bool:
+    """Whether an error tells that the device or the host has no memory left.
+
+    >>> memory_is_full(MemoryError()), memory_is_full(ValueError("no"))
+    (True, False)
+    """
+    return any(
+        isinstance(e, MemoryError)
+        or (not isinstance(e, InputError) and any(w in str(e) for w in _MEMORY_WORDS))
+        for e in _behind(error)
+    )
+
+
+def full_disk(place: pathlib.Path, kept: str) -> InputError:
+    """The error for a disk that is full.
+
+    Args:
+      place: what was written to.
+      kept: what is whole all the same, as a sentence ends: "step 5 is saved".
+    """
+    return InputError(
+        f"No space is left on the disk of {place}: {kept}.",
+        "Make room there, and give the same command again.",
+    )
+
+
+def full_memory(error: BaseException, what: str, remedy: str) -> InputError:
+    """The error for a memory that is full; it names the size that was asked for, if it is known.
+
+    Args:
+      error: that tells of it.
+      what: needs the memory, as a message begins.
+      remedy: what takes less.
+    """
+    size = asked_for(error)
+    asked = "" if size is None else f", where {in_words(size)} more were asked for"
+    return InputError(f"{what} needs more memory than there is{asked}.", remedy)
+
+
+def asked_for(error: BaseException) -> int | None:
+    """The bytes that could not be had, by the words of JAX or NumPy.
+
+    >>> asked_for(MemoryError("Unable to allocate 1.50 GiB for an array with shape (9,)"))
+    1610612736
+    >>> asked_for(RuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 4096 bytes."))
+    4096
+    """
+    for e in _behind(error):
+        found = re.search(r"(?:allocat\w*|for) ([\d.]+) ?([KMGTPE]?)(?:i?B\b|bytes)", str(e))
+        if found:
+            return int(float(found[1].rstrip(".")) * _UNITS[found[2]])
+    return None
+
+
+def in_words(size: int) -> str:
+    """Bytes for people to read.
+
+    >>> in_words(3 * 2**29)
+    '1.5 GiB'
+    """
+    for unit, name in ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB")):
+        if size >= unit:
+            return f"{size / unit:.1f} {name}"
+    return f"{size} bytes"
+
+
+def _behind(error: BaseException | None) -> Iterator[BaseException]:
+    """An error and those that it came from or came after."""
+    seen: set[int] = set()
+    waiting = [error]
+    while waiting:
+        e = waiting.pop()
+        if e is None or id(e) in seen:
+            continue
+        seen.add(id(e))
+        yield e
+        waiting += [e.__cause__, e.__context__, *getattr(e, "exceptions", ())]
