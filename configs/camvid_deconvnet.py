@@ -13,7 +13,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width) for a GPU."""
     c = default_config()
-    c.data.name = "voc_folder"
+    c.data.name = "camvid"  # as published, or in VOC layout
     c.data.cache = True
     c.model.name = "deconvnet_vgg16"
     c.model.bn_epsilon = 1e-5

@@ -11,7 +11,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU."""
     c = default_config()
-    c.data.name = "voc_folder"
+    c.data.name = "camvid"  # as published, or in VOC layout
     c.data.cache = True
     c.model.name = "pspnet_resnet50"
     c.augment.flip = 0.5

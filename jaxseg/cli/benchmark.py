@@ -1,13 +1,10 @@
 """`python -m jaxseg benchmark`: how fast this machine trains, evaluates, reads or compiles."""
 
-import json
-import pathlib
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import read_config, split_overrides
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
-from jaxseg.errors import InputError
-from jaxseg.utils.atomic import write_atomic
 
 _EXAMPLES = (
     "python -m jaxseg benchmark --config configs/quickstart.py",
@@ -36,18 +33,14 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
     )
-    parser.add_argument("--json", type=pathlib.Path, metavar="FILE", help="write the numbers too")
+    add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     config = read_config(args.config, overrides)
-    if args.json is not None and not args.json.absolute().parent.is_dir():
-        raise InputError(
-            f"--json is {args.json}, whose folder does not exist.", "Make it, or give another path."
-        )
 
-    from jaxseg.benchmark import benchmark, benchmark_table
+    with json_output(args.json) as put:
+        from jaxseg.benchmark import benchmark, benchmark_table
 
-    result = benchmark(config, args.what, repeats=args.repeats)
-    print(benchmark_table(result))
-    if args.json is not None:
-        write_atomic(args.json, json.dumps(result, indent=1) + "\n")
+        result = benchmark(config, args.what, repeats=args.repeats)
+        put(result)
+        print(benchmark_table(result))

@@ -1,15 +1,16 @@
 """`python -m jaxseg check`: everything that is wrong with a data set."""
 
-import json
+import argparse
 from collections.abc import Sequence
 
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
     "python -m jaxseg check --data folder --root photos",
     "python -m jaxseg check --data voc2012 --root VOCdevkit/VOC2012 --split train_aug val",
-    "python -m jaxseg check --config configs/camvid_fcn8s.py --root camvid --format json",
+    "python -m jaxseg check --config configs/camvid_fcn8s.py --root camvid --json",
 )
 
 
@@ -28,7 +29,10 @@ def main(argv: Sequence[str]) -> int:
         "--split", nargs="+", default=(), metavar="NAME",
         help="splits, the training split first (default: those of the config)",
     )  # fmt: skip
-    parser.add_argument("--format", choices=("text", "json"), default="text", help="of the report")
+    add_json(parser)
+    parser.add_argument(
+        "--format", choices=("text", "json"), default="text", help=argparse.SUPPRESS
+    )
     parser.add_argument(
         "--threads", type=int, default=8, metavar="N", help="files read at a time (default: 8)"
     )
@@ -38,14 +42,16 @@ def main(argv: Sequence[str]) -> int:
 
     from jaxseg.data.check import check_data
 
-    report = check_data(
-        config.data,
-        args.split,
-        config.seed,
-        max(args.threads, 1),
-        lambda items, total: tqdm.tqdm(items, total=total, unit="image", disable=None),
-    )
-    print(json.dumps(report.as_dict(), indent=1) if args.format == "json" else _text(report))
+    with json_output("-" if args.format == "json" else args.json) as put:
+        report = check_data(
+            config.data,
+            args.split,
+            config.seed,
+            max(args.threads, 1),
+            lambda items, total: tqdm.tqdm(items, total=total, unit="image", disable=None),
+        )
+        put(report.as_dict())
+        print(_text(report))
     return 2 if report.problems else 0
 
 

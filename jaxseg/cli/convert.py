@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxseg.cli.config_options import read_config, split_overrides
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -45,23 +46,27 @@ def main(argv: Sequence[str]) -> None:
         help="the file's scores, or new ones to be trained on other classes (default: keep)",
     )
     parser.add_argument("--config.model.FIELD", metavar="VALUE", help="set a field of the network")
+    add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     fields = _model_fields(overrides)
 
     from jaxseg.pretrained.export import export
 
-    name, model, report = export(
-        args.path,
-        args.out,
-        args.model,
-        num_classes=args.classes,
-        source=args.source,
-        head=args.head,
-        fields=fields,
-    )
-    print(report)
-    print(f"{args.out}: {name} of {model.num_classes} classes")
+    with json_output(args.json) as put:
+        name, model, report = export(
+            args.path,
+            args.out,
+            args.model,
+            num_classes=args.classes,
+            source=args.source,
+            head=args.head,
+            fields=fields,
+        )
+        put({"folder": args.out, "network": name, "num_classes": model.num_classes,
+             "report": str(report)})  # fmt: skip
+        print(report)
+        print(f"{args.out}: {name} of {model.num_classes} classes")
 
 
 def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:

@@ -4,13 +4,14 @@ import pathlib
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.options import add_distributed, add_step, parse_step
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 
 _EXAMPLES = (
     "python -m jaxseg evaluate --workdir runs/camvid",
-    "python -m jaxseg evaluate --workdir runs/camvid --step best",
+    "python -m jaxseg evaluate --workdir runs/camvid --step best --json scores.json",
     "python -m jaxseg evaluate --workdir runs/camvid --step 2000 --config.eval.boundary",
     "python -m jaxseg evaluate --workdir runs/psp --config.eval.protocol=sliding "
     "'--config.eval.crop=(473, 473)' --config.eval.flip "
@@ -25,6 +26,7 @@ def main(argv: Sequence[str]) -> None:
         "--workdir", type=pathlib.Path, required=True, metavar="DIR", help="workdir of the run"
     )
     add_step(parser)
+    add_json(parser)
     add_distributed(parser)
     parser.add_argument(
         "--config.FIELD",
@@ -38,11 +40,12 @@ def main(argv: Sequence[str]) -> None:
 
     from jaxseg.distributed.multihost import joined
 
-    with joined(args.distributed) as first:
+    with joined(args.distributed) as first, json_output(args.json if first else None) as put:
         from jaxseg.evaluation.evaluator import evaluate_workdir
 
         scores = evaluate_workdir(args.workdir, step, fields)
         if first:
+            put(scores)
             for name, value in fields.items():
                 print(f"{name} = {value!r}")
             print(score_table(scores))

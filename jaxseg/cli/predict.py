@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
+from jaxseg.cli.json_output import Put, add_json, json_output
 from jaxseg.cli.options import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
@@ -65,6 +66,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--config.eval.FIELD", metavar="VALUE", help="another protocol than the run's evaluation"
     )
+    add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     check_network(args)
@@ -72,6 +74,12 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
     wanted, fields = _wanted(args), scoring_values(overrides)
 
+    with json_output(args.json) as put:
+        _predict(args, wanted, fields, put)
+
+
+def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -> None:
+    """Labels the photographs; `put` is given the counts and the problems."""
     import tqdm
 
     from jaxseg.inference.batch import MAX_PIXELS, predict_images
@@ -104,6 +112,14 @@ def main(argv: Sequence[str]) -> None:
     noun = "photograph" if done.written == 1 else "photographs"
     print(f"{args.out}: {done.written} {noun} labelled{there}")
     bad = [*refused, *done.bad]
+    put(
+        {
+            "folder": args.out,
+            "written": done.written,
+            "kept": done.kept,
+            "problems": [{"problem": error.problem, "fix": error.remedy} for error in bad],
+        }
+    )
     if len(bad) == 1:
         raise bad[0]
     if bad:
@@ -144,17 +160,16 @@ def _listed(path: str) -> list[str]:
 
 def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
     """The network, with the fields of `config.eval` that the command line gives."""
-    from jaxseg.config import default_config, validate
+    from jaxseg.config import default_config, score_otherwise
 
     config = default_config()
     config.eval = network.eval.copy_and_resolve_references()
-    for name, value in fields.items():
+    for name in fields:
         group, _, field = name.partition(".")
         if group != "eval" or field in unused:
             raise InputError(
                 f"--config.{name} changes nothing here.",
                 "Give fields of config.eval that are about the images, such as eval.input_size.",
             )
-        config.eval[field] = value
-    validate(config)
+    score_otherwise(config, fields)
     return dataclasses.replace(network, eval=config.eval)

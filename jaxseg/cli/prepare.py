@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
 
@@ -32,6 +33,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME", help="splits (default: the usual ones)"
     )
+    add_json(parser)
     args, config = parse_data_options(parser, argv)
 
     import tqdm
@@ -39,12 +41,15 @@ def main(argv: Sequence[str]) -> None:
     from jaxseg.data.prepare import prepare_data
     from jaxseg.data.registry import PUBLISHED_NAMES
 
-    folder = prepare_data(
-        config.data,
-        args.data_dir,
-        args.split,
-        progress=lambda items: tqdm.tqdm(items, unit="image", disable=None),
-    )
-    print(f"--config.data.name={config.data.name} --config.data.root={folder}")
-    if config.data.name in PUBLISHED_NAMES:
-        print(f"--config.data.name={config.data.name} alone finds it on this machine, too.")
+    with json_output(args.json) as put:
+        folder = prepare_data(
+            config.data,
+            args.data_dir,
+            args.split,
+            say=print,
+            progress=lambda items: tqdm.tqdm(items, unit="image", disable=None),
+        )
+        put({"data": config.data.name, "root": folder})
+        print(f"--config.data.name={config.data.name} --config.data.root={folder}")
+        if config.data.name in PUBLISHED_NAMES:
+            print(f"--config.data.name={config.data.name} alone finds it on this machine, too.")

@@ -4,9 +4,11 @@ import contextlib
 import datetime
 import pathlib
 import re
+import shlex
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import read_stages, split_overrides, split_spec
+from jaxseg.cli.json_output import Put, add_json, json_output
 from jaxseg.cli.options import add_data, add_distributed, data_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
@@ -44,6 +46,7 @@ def main(argv: Sequence[str]) -> None:
         help="folder for everything the run writes (default: a new one in runs/)",
     )
     add_data(parser)
+    add_json(parser)
     add_distributed(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
@@ -56,7 +59,8 @@ def main(argv: Sequence[str]) -> None:
     stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
     try:
-        _train(stages, workdir, args.distributed)
+        with json_output(args.json) as put:
+            _train(stages, workdir, args.distributed, put)
     finally:
         if args.workdir is None:
             with contextlib.suppress(OSError):
@@ -64,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
                 workdir.parent.rmdir()
 
 
-def _train(stages, workdir: pathlib.Path, distributed: bool) -> None:
+def _train(stages, workdir: pathlib.Path, distributed: bool, put: Put) -> None:
     from jaxseg.distributed.multihost import joined
 
     with joined(distributed) as first:
@@ -73,12 +77,35 @@ def _train(stages, workdir: pathlib.Path, distributed: bool) -> None:
         if not stages[0][0]:
             from jaxseg.training.loop import train
 
-            say(score_table(train(stages[0][1], workdir)))
+            scores = train(stages[0][1], workdir)
+            if first:
+                put(scores)
+            say(score_table(scores))
+            say(_next(workdir))
             return
         from jaxseg.training.stages import train_stages
 
-        for name, scores in train_stages(stages, workdir, say).items():
-            say(f"\n{name}\n{score_table(scores)}")
+        scores = train_stages(stages, workdir, say)
+        if first:
+            put(scores)
+        for name, of_stage in scores.items():
+            say(f"\n{name}\n{score_table(of_stage)}")
+        say(_next(workdir))
+
+
+def _next(workdir: pathlib.Path) -> str:
+    """Where the results are, and the commands that come after."""
+    from jaxseg.checkpoint.workdir import Workdir
+
+    folder = Workdir.existing(workdir)
+    lines = [f"\nscores: {folder.scores}"]
+    lines += [f"picture: {folder.picture}"] * folder.picture.is_file()
+    name = shlex.quote(str(workdir))
+    lines += [
+        f"label photographs: python -m jaxseg predict --workdir {name} PHOTO --out predictions",
+        f"one page on the run: python -m jaxseg report --workdir {name} --out report.html",
+    ]
+    return "\n".join(lines)
 
 
 def _silent(*_, **__) -> None:

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
@@ -72,6 +73,32 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
     section, _, field = name.rpartition(".")
     node = config[section] if section else config
     node[field] = _converted(name, value)
+
+
+def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
+    """Changes fields of a run's config for another way of scoring; it is validated then.
+
+    Another `eval.protocol` takes the fields with it that only the one before has, such as
+    `eval.input_size`, unless `values` sets them; its windows are the training crops by default.
+
+    Args:
+      config: is changed.
+      values: the new values, by dotted name.
+
+    Raises:
+      InputError: there is no such field, or a value cannot be.
+    """
+    for name, value in values.items():
+        set_field(config, name, value)
+    protocol = config.eval.protocol
+    if "eval.protocol" in values and protocol in PROTOCOLS:
+        defaults = flatten(default_config())
+        for name in {name for names in PROTOCOLS.values() for name in names} - set(values):
+            if name not in PROTOCOLS[protocol]:
+                set_field(config, name, defaults[name])
+        if "eval.crop" in PROTOCOLS[protocol] and config.eval.crop is None:
+            config.eval.crop = config.augment.crop
+    validate(config)
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:

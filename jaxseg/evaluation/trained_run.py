@@ -10,7 +10,7 @@ import ml_collections
 from flax.traverse_util import unflatten_dict
 
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.config import load_config, set_field, validate
+from jaxseg.config import load_config, score_otherwise
 from jaxseg.data import Source, check_same_classes, open_data
 from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import make_mesh, to_every_device
@@ -54,9 +54,7 @@ def open_run(
     """
     folder = Workdir.existing(workdir)
     config = load_config(folder.config)
-    for name, value in (fields or {}).items():
-        set_field(config, name, value)
-    validate(config)
+    score_otherwise(config, fields or {})
     source = open_data(config.data, "eval", config.seed)
     file = read_run(folder.path, step)
     check_classes(file, source.info)

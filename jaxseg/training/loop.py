@@ -182,6 +182,8 @@ def _train(
     scores = None
     try:
         with failing_together(), StopRequest() as request:
+            if start < steps:
+                progress.compiling()
             for step in range(start + 1, steps + 1):
                 waiting = time.perf_counter()
                 images, labels = next(batches)

@@ -19,7 +19,7 @@ from jaxseg.utils.usage import peak_process_memory
 class Progress:
     """The log of one run; does nothing on processes other than the first.
 
-    On a terminal it shows a bar; elsewhere it prints only the lines of `say`.
+    On a terminal it shows a bar; elsewhere it prints a line for each logged step.
 
     Args:
       workdir: where files go. Lines of an earlier part of the run after `step` are removed.
@@ -64,6 +64,10 @@ class Progress:
             tqdm.tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
+    def compiling(self) -> None:
+        """The first step is about to be compiled, which takes a while and says nothing itself."""
+        self.say("compiling (usually 10 to 60 s; the next run of this kind starts at once)")
+
     def advance(self) -> None:
         """One more step was started."""
         if self._enabled:
@@ -103,6 +107,13 @@ class Progress:
             + ("" if memory is None else f", {memory / 2**30:.1f} GiB"),
             refresh=False,
         )
+        if self._bar.disable:  # no terminal: a file, a notebook's log, a job's output
+            seconds_left = (self._bar.total - step) * self._batch_size / entry["images_per_second"]
+            left = tqdm.tqdm.format_interval(seconds_left)
+            self.say(
+                f"step {step} of {self._bar.total}: loss {loss:.4f}, "
+                f"{entry['images_per_second']:.1f} images/s, {left} left"
+            )
 
     def evaluation(self, step: int, scores: dict) -> None:
         """Logs scores and prints the two that matter most."""

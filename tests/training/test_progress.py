@@ -65,7 +65,9 @@ def test_lines(workdir, capsys):
     assert evaluation == {"kind": "eval", "step": 2, "mean_iou": 0.5, "pixel_accuracy": 0.75}
     assert list((workdir.path / "tensorboard").glob("events.out.tfevents.*"))
     out, err = capsys.readouterr()
-    assert out == "step 2: mean IoU 0.5000, pixel accuracy 0.7500\nhello\n"
+    line, *rest = out.splitlines()
+    assert re.fullmatch(r"step 2 of 10: loss 0\.2500, \d+\.\d images/s, 00:00 left", line)
+    assert rest == ["step 2: mean IoU 0.5000, pixel accuracy 0.7500", "hello"]
     assert err == ""  # no bar where there is no terminal
 
 

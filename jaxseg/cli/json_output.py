@@ -1,0 +1,84 @@
+"""`--json`: the result of a command for a program, beside the lines for a person."""
+
+import contextlib
+import json
+import math
+import os
+import pathlib
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.paths import given_path
+
+Put = Callable[[Mapping[str, Any]], None]
+
+
+def add_json(parser: Parser) -> None:
+    """Adds --json."""
+    parser.add_argument(
+        "--json",
+        nargs="?",
+        const="-",
+        metavar="FILE.json",
+        help="write the result as JSON, too; without FILE to standard output, the lines for a "
+        "person to standard error",
+    )
+
+
+@contextlib.contextmanager
+def json_output(where: str | None) -> Iterator[Put]:
+    """A function that takes the result of the body, to be written when the body has ended.
+
+    Args:
+      where: the value of --json.
+
+    Raises:
+      InputError: there is no folder for such a file, or its name does not end in .json: it may be
+        meant for something else.
+    """
+    results: list[Mapping[str, Any]] = []
+    path = None if where in (None, "-") else _checked(where or "")
+    out = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr) if where == "-" else contextlib.nullcontext():
+            yield results.append
+    finally:
+        if results and where is not None:
+            text = json.dumps(_plain(results[-1]), indent=1, allow_nan=False) + "\n"
+            if path is None:
+                out.write(text)
+            else:
+                write_atomic(path, text)
+
+
+def _checked(where: str) -> pathlib.Path:
+    path = given_path(where)
+    if path.suffix.lower() != ".json":
+        raise InputError(
+            f"--json is {where}, which does not end in .json.",
+            "Give FILE.json after it; or put --json last, or write --json=-.",
+        )
+    if not path.absolute().parent.is_dir():
+        raise InputError(
+            f"--json is {where}, whose folder does not exist.", "Make it, or give another path."
+        )
+    return path
+
+
+def _plain(value: Any) -> Any:
+    """As JSON has it; NaN and infinities, which it lacks, become null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(v) for key, v in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return os.fspath(value) if isinstance(value, os.PathLike) else value
