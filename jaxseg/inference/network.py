@@ -6,9 +6,11 @@ import os
 from typing import Any
 
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.data import read_image
 from jaxseg.inference.protocols import protocol
+from jaxseg.ops.checks import as_pixels
 from jaxseg.pretrained.trained import Trained
 from jaxseg.utils.paths import given_path
 
@@ -38,7 +40,7 @@ class Network(Trained):
         names = {"network": "network", "path": "folder", "step": "step"}
         return {name: self.card[key] for key, name in names.items() if self.card[key] is not None}
 
-    def predict(self, image: np.ndarray | str | os.PathLike) -> np.ndarray:
+    def predict(self, image: ArrayLike | str | os.PathLike) -> np.ndarray:
         """The class of each pixel, uint8 [H, W], as the run's evaluation sees the image.
 
         Args:
@@ -50,7 +52,7 @@ class Network(Trained):
         """
         if isinstance(image, str | os.PathLike):
             image = read_image(given_path(image))
-        return self._inference.labels(self.variables, image)
+        return self._inference.labels(self.variables, np.asarray(as_pixels(image)))
 
     @functools.cached_property
     def _inference(self):

@@ -14,6 +14,7 @@ from jaxseg.data.decode import read_image
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
+from jaxseg.ops.checks import as_pixels
 from jaxseg.utils.paths import given_path
 
 
@@ -79,6 +80,7 @@ def predict(
     """
     if isinstance(image, str | os.PathLike):
         image = read_image(given_path(image))
+    image = as_pixels(image)
     if image.ndim != 3:
         raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
     if probabilities:

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
-from jaxseg.ops.checks import check_labels
+from jaxseg.ops.checks import as_array, check_labels
 from jaxseg.ops.upsampling import Upsampling, align_corners, identity
 
 Upsample = tuple[int, int] | Upsampling | None
@@ -38,6 +38,7 @@ def checked(
       InputError: shapes that do not belong together, or labels out of range (the latter only where
         the labels' values are known, that is outside `jit`; inside, such pixels count nothing).
     """
+    coarse_logits, labels = as_array(coarse_logits), as_array(labels)
     if coarse_logits.ndim != 4 or labels.ndim != 3 or coarse_logits.shape[0] != labels.shape[0]:
         raise InputError(
             f"Logits of shape {coarse_logits.shape} and labels of shape {labels.shape} "
@@ -90,6 +91,7 @@ def weighted(
     labels: jax.Array, num_classes: int, ignore_label: int, class_weights: Sequence[float] | None
 ) -> tuple[jax.Array, jax.Array]:
     """Labels 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
+    labels = as_array(labels)
     weights = checked_weights(class_weights, num_classes)
     labels = labels.astype(jnp.int32)
     ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)

@@ -8,7 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
-from jaxseg.ops.checks import check_labels
+from jaxseg.ops.checks import as_array, check_labels
 from jaxseg.ops.strips import make_strips
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
@@ -37,6 +37,7 @@ def confusion_matrix(
     >>> confusion_matrix(jnp.array([0, 1, 1, 255]), jnp.array([0, 1, 0, 1]), 2).tolist()
     [[1, 0], [1, 1]]
     """
+    labels, predictions = as_array(labels), as_array(predictions)
     if labels.shape != predictions.shape:
         raise InputError(
             f"Labels of shape {labels.shape} and predictions of shape {predictions.shape} differ.",
@@ -67,6 +68,7 @@ def predict_labels(
     Returns:
       [N, H, W] uint8; ties go to the lower class.
     """
+    coarse_logits = as_array(coarse_logits)
     strips = make_strips(upsampling, strip_rows)
     coarse_logits = coarse_logits.astype(jnp.float32)
 
@@ -96,6 +98,7 @@ def coarse_confusion(
     Returns:
       [C, C] int32, row = truth, column = prediction.
     """
+    coarse_logits, labels = as_array(coarse_logits), as_array(labels)
     strips = make_strips(upsampling, strip_rows)
     classes = coarse_logits.shape[-1]
     coarse_logits = coarse_logits.astype(jnp.float32)

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxseg.errors import InputError
 from jaxseg.models.preprocessing import Preprocessing, chosen
 from jaxseg.nn.heads import Head
+from jaxseg.ops.checks import as_array
 
 
 class SegmentationModel(nn.Module):
@@ -45,6 +46,7 @@ class SegmentationModel(nn.Module):
         Raises:
           InputError: no batch of normalised RGB images, or a size that the network cannot take.
         """
+        images = as_array(images)
         check_images(images)
         self.check_size(images.shape[1], images.shape[2])
         heads = self.network(images, train)

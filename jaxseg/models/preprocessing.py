@@ -8,6 +8,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.nn.fields import check_choice
+from jaxseg.ops.checks import as_pixels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,6 +67,7 @@ def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
     >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
     [-122, -116, -104]
     """
+    rgb = as_pixels(rgb)
     if rgb.dtype != jnp.uint8 or rgb.ndim < 1 or rgb.shape[-1] != 3:
         raise InputError(
             f"normalize got {rgb.dtype} of shape {tuple(rgb.shape)}.",

@@ -48,14 +48,14 @@ def list_models() -> list[str]:
     return list(_MODELS)
 
 
-def create_model(name: str, num_classes: int, **fields: typing.Any) -> SegmentationModel:
+def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> SegmentationModel:
     """Makes a network; its parameters come from `model.init(rng, images)`.
 
     Args:
       name: one of `list_models()`.
       num_classes: C, at least 2.
       **fields: the network's own fields, such as `width`, `dtype` (a dtype or its name) or `norm`;
-        what is not given is as published.
+        what is not given is as published. `name=` names the module, as in Flax.
 
     Returns:
       A `flax.linen.Module`. `model.apply(variables, images)` takes images [N, H, W, 3] float32,
@@ -68,7 +68,7 @@ def create_model(name: str, num_classes: int, **fields: typing.Any) -> Segmentat
     >>> create_model("fcn8s_vgg16", num_classes=21, width=0.25).width
     0.25
     """
-    check_fields(name, fields)
+    check_fields(name, set(fields) - {"name"})
     if num_classes < 2:
         raise InputError(
             f"num_classes is {num_classes}.", "Give at least 2; background is a class."

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import as_array
 from jaxseg.ops.upsampling import apply_axis
 
 
@@ -37,6 +38,7 @@ def adaptive_avg_pool(
     >>> adaptive_avg_pool(x, 2).ravel().tolist()
     [2.0, 3.0, 5.0, 6.0]
     """
+    x = as_array(x)
     return _over_windows(_mean, x, [size], extent)[0]
 
 
@@ -78,6 +80,7 @@ def adaptive_max_pool(
     >>> adaptive_max_pool(x, (1, 2)).ravel().tolist()
     [7.0, 8.0]
     """
+    x = as_array(x)
     return _over_windows(_max, x, [size], extent)[0]
 
 

@@ -1,9 +1,34 @@
 """Checks of arrays that are cheap where the values are known and silent where they are traced."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+
+
+def as_array(values: ArrayLike) -> jax.Array:
+    """What a caller gave in place of an array, nested lists among it, as one; arrays as they are.
+
+    >>> as_array([[1.0, 2.0]]).shape
+    (1, 2)
+    """
+    return values if hasattr(values, "ndim") else jnp.asarray(values)
+
+
+def as_pixels(values: ArrayLike) -> jax.Array:
+    """`as_array` of a photograph: whole numbers of 0..255 in lists are uint8.
+
+    >>> as_pixels([[0, 255]]).dtype.name, as_pixels([[0, 256]]).dtype.name
+    ('uint8', 'int32')
+    """
+    if hasattr(values, "ndim"):
+        return values
+    array = np.asarray(values)
+    whole = array.size and np.issubdtype(array.dtype, np.integer)
+    fits = whole and array.min() >= 0 and array.max() <= 255
+    return jnp.asarray(array.astype(np.uint8) if fits else array)
 
 
 def check_labels(

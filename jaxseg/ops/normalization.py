@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import as_array
 
 
 def local_response_norm(
@@ -30,6 +31,7 @@ def local_response_norm(
     >>> local_response_norm(jnp.ones([1, 3]), size=3, alpha=3.0, beta=1.0).round(3).tolist()
     [[0.3330000042915344, 0.25, 0.3330000042915344]]
     """
+    x = as_array(x)
     if size < 1 or size % 2 == 0:
         raise InputError(f"The size of the normalisation is {size}.", "Give an odd number.")
     squares = jnp.square(x.astype(jnp.promote_types(x.dtype, jnp.float32)))

@@ -11,6 +11,7 @@ from jax import lax
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import as_array
 from jaxseg.ops.dispatch import dispatch
 
 Pair = int | tuple[int, int]
@@ -37,6 +38,7 @@ def max_pool(
     >>> max_pool(x, 2, 2).ravel().tolist(), max_pool(x, 2, 2, ceil_mode=True).ravel().tolist()
     ([4.0], [4.0, 5.0, 7.0, 8.0])
     """
+    x = as_array(x)
     rows, columns = _geometry(x, window, strides, padding, ceil_mode)
 
     def reduce_window(x):
@@ -75,6 +77,7 @@ def max_pool_with_argmax(
     >>> values.item(), indices.item()
     (3.0, 1)
     """
+    x = as_array(x)
     return _pool(x, *_geometry(x, window, strides, padding, ceil_mode))
 
 

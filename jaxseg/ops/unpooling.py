@@ -8,6 +8,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import as_array
 from jaxseg.ops.cpu import unpooling as cpu
 from jaxseg.ops.dispatch import dispatch
 from jaxseg.ops.pooling import Pair, pair
@@ -51,6 +52,7 @@ def max_unpool(
     >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()
     [[0.0, 0.0, 0.0], [7.0, 0.0, 0.0]]
     """
+    values, indices = as_array(values), as_array(indices)
     size = pair(size)
     _check(values, indices, size)
     indices = indices.astype(jnp.int32)

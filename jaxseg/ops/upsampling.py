@@ -13,6 +13,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+from jaxseg.ops.checks import as_array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,6 +234,7 @@ def resize_bilinear(
     >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()
     [0.0, 0.5, 1.0]
     """
+    x = as_array(x)
     sizes = (x.shape[1], x.shape[2]), (size[0], size[1])
     return resizing(*sizes, align_corners=align_corners, extent=extent)(x)
 
