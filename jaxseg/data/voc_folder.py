@@ -1,6 +1,6 @@
 """A folder in the PASCAL VOC devkit layout: photos, palette masks, and lists of ids."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from jaxseg.data.listing import (
@@ -108,8 +108,13 @@ def list_file(folder: Path, split: str, layout: str, others: Iterable[str] = ())
     return path
 
 
-def folder_info(root: Path, name: str, names: Sequence[str]) -> DataInfo:
-    """The classes that `root`/classes.txt and palette.txt give; else `names` and VOC's colours.
+def folder_info(
+    root: Path,
+    name: str,
+    names: Sequence[str],
+    colours: Callable[[int], tuple[tuple[int, int, int], ...]] = voc_palette,
+) -> DataInfo:
+    """The classes that `root`/classes.txt and palette.txt give; else `names` and `colours`.
 
     Raises:
       InputError: one of them is malformed; it names the file and the line.
@@ -117,7 +122,7 @@ def folder_info(root: Path, name: str, names: Sequence[str]) -> DataInfo:
     classes_file, palette_file = root / "classes.txt", root / "palette.txt"
     if classes_file.is_file():
         names = read_class_names(classes_file)
-    palette = voc_palette(len(names))
+    palette = colours(len(names))
     if palette_file.is_file():
         palette = tuple(
             _colour(palette_file, row, line) for row, line in enumerate(read_lines(palette_file))

@@ -13,11 +13,10 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.config import flatten
-from jaxseg.data import DataInfo
 from jaxseg.errors import InputError
 from jaxseg.inference.network import Network
 from jaxseg.utils.atomic import atomic_file
-from jaxseg.visualization.palette import colorize, palette_image
+from jaxseg.visualization.palette import overlay, palette_image
 from jaxseg.visualization.panel import legend
 
 DESCRIPTION = "classes"  # the name of the files that describe the results
@@ -71,7 +70,7 @@ class PredictionFolder:
             ".npz": lambda file: np.savez_compressed(
                 file, probabilities=likely, class_names=np.array(self._info.class_names)
             ),
-            ".overlay.jpg": lambda file: _overlay(image, labels, self._info).save(
+            ".overlay.jpg": lambda file: Image.fromarray(overlay(image, labels, self._info)).save(
                 file, "JPEG", quality=90
             ),
             ".png": lambda file: palette_image(labels, self._info).save(file, "PNG"),
@@ -130,7 +129,3 @@ def _is_whole(path: pathlib.Path) -> bool:
             return file.read() == end
     except OSError:  # there is none, or it is empty
         return False
-
-
-def _overlay(image: np.ndarray, labels: np.ndarray, info: DataInfo) -> Image.Image:
-    return Image.blend(Image.fromarray(image), Image.fromarray(colorize(labels, info)), 0.5)

@@ -8,7 +8,7 @@ from PIL import Image
 
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.report.document import data_url, document
-from jaxseg.visualization.palette import IGNORED, palette_image
+from jaxseg.visualization.palette import IGNORED, has_background, palette_image
 
 _STYLE = """
 :root { color-scheme: light dark; --cover: 0.5; font: 15px/1.45 system-ui, sans-serif; }
@@ -57,7 +57,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
         figures.append(
             f'<figure><div class="both"><img src="{data_url(Image.fromarray(image), "JPEG")}" '
             f'alt="{html.escape(name)}" width="{label.shape[1]}" height="{label.shape[0]}">'
-            f'<img src="{data_url(palette_image(label, info), "PNG")}" alt=""></div>'
+            f'<img src="{_cover(label, info)}" alt=""></div>'
             f"<figcaption>{html.escape(name)} <span>{label.shape[1]}×{label.shape[0]}: "
             f"{html.escape(_contents(counts, info))}</span></figcaption></figure>"
         )
@@ -77,6 +77,14 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
         f'<ul class="classes">{classes}</ul></div><div class="grid">{"".join(figures)}</div>'
     )
     return document(title, _STYLE, body, _SCRIPT)
+
+
+def _cover(label: np.ndarray, info: DataInfo) -> str:
+    """The labels in colours, as an address; the background is clear."""
+    picture = palette_image(label, info)
+    if has_background(info):
+        picture.info["transparency"] = 0
+    return data_url(picture, "PNG")
 
 
 def _contents(counts: np.ndarray, info: DataInfo) -> str:

@@ -6,6 +6,7 @@ from PIL import Image
 from jaxseg.data.source import DataInfo
 
 IGNORED = (235, 235, 235)  # the colour of pixels that are not labelled
+_BACKGROUND = ("background", "back", "bg", "other", "others", "none", "unlabelled", "unlabeled")
 
 
 def colorize(labels: np.ndarray, info: DataInfo) -> np.ndarray:
@@ -18,6 +19,28 @@ def palette_image(labels: np.ndarray, info: DataInfo) -> Image.Image:
     image = Image.fromarray(labels)
     image.putpalette(_colours(info).tobytes())
     return image
+
+
+def has_background(info: DataInfo) -> bool:
+    """Whether class 0 is what is left of the image, by its name.
+
+    >>> has_background(DataInfo("pets", ("Background", "cat"), ((0, 0, 0), (255, 0, 0))))
+    True
+    """
+    return info.class_names[0].strip().lower() in _BACKGROUND
+
+
+def overlay(image: np.ndarray, labels: np.ndarray, info: DataInfo) -> np.ndarray:
+    """A photo in its classes' colours, half of each; the background is the photo alone.
+
+    Args:
+      image: uint8 [H, W, 3].
+      labels: uint8 [H, W].
+      info: the classes.
+    """
+    mixed = (image.astype(np.uint16) + colorize(labels, info)) // 2
+    kept = (labels == 0) & has_background(info)
+    return np.where(kept[..., None], image, mixed).astype(np.uint8)
 
 
 def _colours(info: DataInfo) -> np.ndarray:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from jaxseg.data.source import DataInfo
+from jaxseg.visualization.fonts import drawable
 from jaxseg.visualization.palette import IGNORED, colorize
 from jaxseg.visualization.sheet import INK, PAPER, sheet
 
@@ -47,20 +48,20 @@ def _tiles(image, label, prediction, info):
 
 def legend(info: DataInfo, width: int, *, errors: bool = True) -> Image.Image:
     """Coloured squares with class names, wrapped to `width`; with `errors` that of wrong pixels."""
-    font = ImageFont.load_default(13)
     entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", IGNORED)]
     if errors:
         entries.append(("wrong", _WRONG))
+    texts = [drawable(name, 13) for name, _ in entries]
     places, x, y = [], 0, 4
-    for name, _ in entries:
-        wide = 26 + round(font.getlength(name))
+    for text, font in texts:
+        wide = 26 + round(font.getlength(text))
         if x + wide > width:
             x, y = 0, y + 22
         places.append((x, y))
         x += wide
     page = Image.new("RGB", (width, y + 26), PAPER)
     draw = ImageDraw.Draw(page)
-    for (name, color), (x, y) in zip(entries, places, strict=True):
+    for (_, color), (text, font), (x, y) in zip(entries, texts, places, strict=True):
         draw.rectangle((x, y, x + 14, y + 14), color, outline=(160, 160, 160))
-        draw.text((x + 19, y - 1), name, INK, font)
+        draw.text((x + 19, y + 7), text, INK, font, anchor="lm")
     return page

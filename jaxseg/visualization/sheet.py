@@ -3,7 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
+
+from jaxseg.visualization.fonts import drawable
 
 INK, PAPER = (30, 30, 30), (255, 255, 255)
 _GAP, _CAPTION = 8, 18
@@ -32,11 +34,12 @@ def sheet(
     below = footer(width - 2 * _GAP) if footer else None
     total = sum(line + height + _GAP for line in lines) + (below.height + _GAP if below else 0)
     page = Image.new("RGB", (width, total + _GAP), PAPER)
-    draw, font, y = ImageDraw.Draw(page), ImageFont.load_default(14), _GAP
+    draw, y = ImageDraw.Draw(page), _GAP
     for row, pictures, line in zip(rows, tiles, lines, strict=True):
         for i, ((caption, _), picture) in enumerate(zip(row, pictures, strict=True)):
             x = _GAP + i * (column + _GAP)
-            draw.text((x, y), caption, INK, font)
+            text, font = drawable(caption, 13)
+            draw.text((x, y), text, INK, font)
             page.paste(picture, (x, y + line))
         y += line + height + _GAP
     if below:

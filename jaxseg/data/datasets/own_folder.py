@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
+from jaxseg.data.colours import distinct_colours
 from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
@@ -29,7 +30,7 @@ def own_folder(
 
     Args:
       root: the folder. `classes.txt` names the classes; `palette.txt`, if there is one, colours
-        them (`R G B name` a line).
+        them (`R G B name` a line; without it they have `distinct_colours`).
       split: the name of a list, or of a folder in `images` and in `masks`.
       values: as in `read_mask`.
       ending: of the masks' names, before the suffix.
@@ -42,7 +43,7 @@ def own_folder(
             raise InputError(f"There is no folder {root / part}.", LAYOUT)
     if not (root / "classes.txt").is_file():
         raise InputError(f"There is no {root / 'classes.txt'}.", LAYOUT)
-    info = folder_info(root, root.resolve().name, ())
+    info = folder_info(root, root.resolve().name, (), distinct_colours)
     images, masks, path = root / "images", root / "masks", root / f"{split}.txt"
     if path.is_file():
         return listed(
