@@ -71,7 +71,7 @@ def test_constraints_meet_the_lower_bounds(repository):
 
 # Libraries that others of ours need and do not ask for; jaxlib, whose version is read.
 _NEEDED_BY_OTHERS = {"flatbuffers", "filelock", "importlib-resources", "jaxlib"}
-# An environment of its own has the converter to ONNX: docs/export.md.
+# An environment of its own has the converter to ONNX: docs/guides/export.md.
 _ELSEWHERE = {"jax2onnx", "onnxruntime"}
 
 

@@ -22,7 +22,7 @@ def main(argv: Sequence[str]) -> None:
         "export",
         "Writes a trained network, its variables and its preprocessing as one program: uint8 RGB\n"
         "images [n, height, width, 3] in, logits or labels out. FILE.json, beside it, has\n"
-        "classes, palette and sizes. docs/export.md says how such a program is run.",
+        "classes, palette and sizes. docs/guides/export.md says how such a program is run.",
         _EXAMPLES,
     )
     add_network(parser)

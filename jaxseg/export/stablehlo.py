@@ -123,8 +123,8 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
     except ImportError:
         raise InputError(
             "The converter to ONNX is not installed.",
-            "Install jax2onnx and onnxruntime in an environment of their own (docs/export.md), for "
-            "they take other versions of jaxseg's dependencies.",
+            "Install jax2onnx and onnxruntime in an environment of their own, since they need other "
+            "versions of jaxseg's dependencies: docs/guides/export.md.",
         ) from None
     photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
     try:
@@ -137,7 +137,7 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
         what = f"{error}".partition("\n")[0] or type(error).__name__
         raise InputError(
             f"jax2onnx cannot convert this {type(network.model).__name__}: {what}.",
-            "Export it as stablehlo; docs/export.md says which networks can be converted.",
+            "Export it as stablehlo; docs/guides/export.md says which networks can be converted.",
         ) from error
     return data
 

@@ -180,13 +180,15 @@ def test_words_that_are_wrong(finished, tmp_path, capsys, words, pattern):
     assert not list(tmp_path.iterdir())
 
 
-NOT_AS_ONNX = ("pspnet, maximum",)  # see docs/export.md
+NOT_AS_ONNX = ("pspnet, maximum",)  # see docs/guides/export.md
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", NOT_AS_ONNX)
 def test_what_onnx_cannot_say(tmp_path, case):
-    pytest.importorskip("jax2onnx", reason="in an environment of its own: see docs/export.md")
+    pytest.importorskip(
+        "jax2onnx", reason="in an environment of its own: see docs/guides/export.md"
+    )
     with pytest.raises(InputError, match="jax2onnx cannot convert this"):
         export_program(network(case), tmp_path / "p.onnx", format="onnx", size=(64, 96))
     assert not list(tmp_path.iterdir())
@@ -195,7 +197,9 @@ def test_what_onnx_cannot_say(tmp_path, case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", [c for c in NETWORKS if c not in NOT_AS_ONNX])
 def test_onnx(tmp_path, case):
-    pytest.importorskip("jax2onnx", reason="in an environment of its own: see docs/export.md")
+    pytest.importorskip(
+        "jax2onnx", reason="in an environment of its own: see docs/guides/export.md"
+    )
     runtime = pytest.importorskip("onnxruntime")
     net = network(case)
     export_program(net, tmp_path / "p.onnx", format="onnx", size=(64, 96))
