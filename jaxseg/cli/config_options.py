@@ -8,6 +8,7 @@ import inspect
 import linecache
 import pathlib
 import re
+import shlex
 import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -122,10 +123,38 @@ def read_stages(
         try:
             config_lib.validate(config)
         except InputError as e:
-            raise InputError(
-                f"{f'Stage {stage}: ' if stage else ''}{e.problem}", e.remedy
-            ) from None
+            remedy = _remedy_for_recipe(spec, config, [name for name, _ in overrides], e)
+            raise InputError(f"{f'Stage {stage}: ' if stage else ''}{e.problem}", remedy) from None
     return [(stage, config.lock()) for stage, config in stages]
+
+
+def _remedy_for_recipe(
+    spec: str | None, config: ml_collections.ConfigDict, given: Sequence[str], error: InputError
+) -> str:
+    """What to do about a field that the config file has set, not the person: to unset it."""
+    of_field = re.match(r"Config field ([\w.]+) is ", error.problem)
+    of_network = re.match(r"'\w+' has no field '(\w+)'", error.problem)
+    name = of_field[1] if of_field else f"model.{of_network[1]}" if of_network else None
+    defaults, flat = config_lib.flatten(config_lib.default_config()), config_lib.flatten(config)
+    if spec is None or not given or name not in defaults or name in given:
+        return error.remedy
+    changed = [f for f in defaults if flat[f] != defaults[f] and f not in given]
+    if of_network:  # each would be told of in turn
+        from jaxseg.models.registry import fields_of
+
+        known = fields_of(config.model.name)
+        names = [f for f in changed if f.startswith("model.") and f[6:] not in known]
+    else:
+        names = [name] if name in changed else []
+    if not names:
+        return error.remedy
+    words = " ".join(f"--config.{f}={_word(defaults[f])}" for f in names)
+    return f"{split_spec(spec)[0]} sets it, not your options: add {words}"
+
+
+def _word(value: Any) -> str:
+    """A value as a shell takes it."""
+    return shlex.quote(str(value))
 
 
 def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:

@@ -99,11 +99,20 @@ def _is_union(hint) -> bool:
     return typing.get_origin(hint) in (types.UnionType, typing.Union)
 
 
+def fields_of(name: str) -> list[str]:
+    """The fields of the network `name`, one of `list_models()`.
+
+    >>> "stride" in fields_of("fcn8s_vgg16"), "bins" in fields_of("fcn8s_vgg16")
+    (True, False)
+    """
+    return field_names(_MODELS[name].func)
+
+
 def check_fields(name: str, fields: Iterable[str]) -> None:
     """Raises InputError where the network `name` lacks one of `fields`, or does not exist."""
     if name not in _MODELS:
         raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
-    known = field_names(_MODELS[name].func)
+    known = fields_of(name)
     for field in fields:
         if field not in known:
             raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))

@@ -24,9 +24,13 @@ def atomic_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: pathlib.Path, text: str) -> None:
-    """Writes `text`, in UTF-8. In a bucket every write is atomic."""
+    """Writes `text`, in UTF-8; what it cannot say, of a file's name, by numbers: \\udcff.
+
+    In a bucket every write is atomic.
+    """
+    data = text.encode("utf-8", "backslashreplace")
     if is_bucket(path):
-        path.write_text(text, encoding="utf-8")
+        path.write_bytes(data)
         return
     with atomic_file(path) as file:
-        file.write(text.encode())
+        file.write(data)

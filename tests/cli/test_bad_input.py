@@ -294,6 +294,21 @@ def test_workdir_of_another_run(finished, words, refused, field, value):
     assert contents(workdir) == before
 
 
+def test_fewer_steps_than_the_run_has_taken(finished, words, refused):
+    """Nothing is done under another name: no step is left to take, and none is taken back."""
+    workdir, taken = finished[0].path, finished[1]["step"]
+    before = contents(workdir)
+    refused(words(workdir, {"train.steps": taken - 1}), f"has taken {taken} steps", "fix: Raise")
+    assert contents(workdir) == before
+
+
+def test_another_rate_may_begin_from_the_weights(finished, words, refused):
+    workdir = finished[0].path
+    refused(
+        words(workdir, {"optim.lr": 0.123}), "optim.lr =", f"--config.init.pretrained={workdir}"
+    )
+
+
 @pytest.mark.slow
 def test_workdir_of_other_examples(folder, fields, words, refused, tmp_path, capsys):
     """`data.root` may change, but not what is there: then nothing of the workdir changes either."""

@@ -1,0 +1,46 @@
+"""A run's config means the same in every folder, and ~ is the home wherever a path is given."""
+
+import pathlib
+
+from jaxseg.checkpoint.workdir import _same
+from jaxseg.cli.parser import Parser
+from jaxseg.config import default_config, set_field
+from jaxseg.config.files import absolute_paths
+
+
+def test_paths_that_exist_become_whole_ones(tmp_path, monkeypatch):
+    (tmp_path / "data").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    config = default_config()
+    for name, value in (
+        ("data.root", "data"),
+        ("eval.ensemble", "~/data"),
+        ("init.pretrained", "a_name_of_a_network"),
+        ("data.sbd_root", "gs://mine/sbd"),
+    ):
+        set_field(config, name, value)
+    whole = absolute_paths(config)
+    assert whole.data.root == whole.eval.ensemble == str(tmp_path / "data")
+    assert whole.init.pretrained == "a_name_of_a_network"
+    assert whole.data.sbd_root == "gs://mine/sbd"
+    assert config.data.root == "data"  # a copy
+
+
+def test_two_paths_to_one_place_are_one_value(tmp_path, monkeypatch):
+    (tmp_path / "a.pth").touch()
+    monkeypatch.chdir(tmp_path)
+    assert _same("init.pretrained", str(tmp_path / "a.pth"), "a.pth")
+    assert not _same("init.pretrained", "a.pth", "b.pth")
+    assert not _same("model.name", "a.pth", str(tmp_path / "a.pth"))
+
+
+def test_home_behind_an_equals_sign(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    parser = Parser("x", "x", [])
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--workdir", type=pathlib.Path, nargs="+")
+    args = parser.parse_args(["--out=~/o", "--workdir", "~/a", "b"])
+    assert args.out == tmp_path / "o"
+    assert args.workdir == [tmp_path / "a", pathlib.Path("b")]
