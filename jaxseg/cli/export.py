@@ -4,6 +4,7 @@ import pathlib
 import re
 from collections.abc import Sequence
 
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.options import add_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
@@ -46,15 +47,18 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="FILE", help="file to write; a new one"
     )
+    add_json(parser)
     args = parser.parse_args(argv)
     size = None if args.size is None else _size(args.size)
     network = open_network(args)
 
     from jaxseg.export.stablehlo import export_program
 
-    about = export_program(network, args.out, format=args.format, output=args.output, size=size)
-    shapes = (f"{about[k]['dtype']} [{', '.join(map(str, about[k]['shape']))}]" for k in _ENDS)
-    print(f"{args.out}: {' to '.join(shapes)}")
+    with json_output(args.json) as put:
+        about = export_program(network, args.out, format=args.format, output=args.output, size=size)
+        put({"file": args.out} | about)
+        ends = (f"{about[k]['dtype']} [{', '.join(map(str, about[k]['shape']))}]" for k in _ENDS)
+        print(f"{args.out}: {' to '.join(ends)}")
 
 
 _ENDS = ("input", "output")
