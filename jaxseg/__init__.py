@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from jaxseg.models import create_model, features, list_models, normalize, transplant
     from jaxseg.pretrained import load_pretrained
     from jaxseg.pretrained.trained import load_run
+    from jaxseg.pretrained.zoo.rows import list_pretrained
     from jaxseg.training.step import create_state, make_eval_step, make_train_step
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "create_state",
     "features",
     "list_models",
+    "list_pretrained",
     "load",
     "load_pretrained",
     "load_run",
@@ -49,6 +51,7 @@ _MODULES = {
     "create_state": "training.step",
     "features": "models",
     "list_models": "models",
+    "list_pretrained": "pretrained.zoo.rows",
     "load": "inference.load",
     "load_pretrained": "pretrained",
     "load_run": "pretrained.trained",

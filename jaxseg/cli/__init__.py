@@ -19,6 +19,7 @@ from jaxseg.errors import InputError, Stopped, nearest
 COMMANDS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
+    "models": ("jaxseg.cli.models", "list the published networks that can be had by name"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
     "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "export": ("jaxseg.cli.export", "make a trained network a program that runs without jaxseg"),

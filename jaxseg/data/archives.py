@@ -1,19 +1,15 @@
 """Archives of published data sets: fetched, verified, and unpacked without surprises."""
 
-import hashlib
-import os
 import shutil
 import tarfile
 import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from jaxseg.errors import InputError
-
-_CHUNK = 2**20
+from jaxseg.utils.download import digest, download
 
 
 class Archive(NamedTuple):
@@ -43,7 +39,7 @@ def fetch(archive: Archive, folder: Path, progress: Callable[[str], None] = prin
         progress(f"downloading {archive.url}")
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            _download(archive.url, part)
+            download(archive.url, part)
         except (OSError, urllib.error.URLError) as error:
             raise InputError(
                 f"{archive.url} cannot be downloaded ({error}).",
@@ -116,35 +112,12 @@ def _merge(source: Path, target: Path) -> None:
             path.replace(other)
 
 
-def _download(url: str, part: Path) -> None:
-    have = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={have}-"} if have else {})
-    try:
-        response = urllib.request.urlopen(request, timeout=60)
-    except urllib.error.HTTPError as error:
-        if error.code == 416:  # nothing is left to fetch
-            return
-        raise
-    with response, part.open("ab" if response.status == 206 else "wb") as file:
-        while chunk := response.read(_CHUNK):
-            file.write(chunk)
-        length = response.headers.get("Content-Length")
-        file.flush()
-        os.fsync(file.fileno())
-        expected = int(length) + (have if response.status == 206 else 0) if length else None
-    if expected is not None and part.stat().st_size != expected:
-        raise OSError(f"{part.stat().st_size} of {expected} bytes came")
-
-
 def _verify(archive: Archive, path: Path) -> None:
     if archive.md5 is None:
         return
-    digest = hashlib.md5(usedforsecurity=False)
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    if digest.hexdigest() != archive.md5:
+    found = digest(path, "md5")
+    if found != archive.md5:
         raise InputError(
-            f"{path} has the MD5 sum {digest.hexdigest()}, the published one is {archive.md5}.",
+            f"{path} has the MD5 sum {found}, the published one is {archive.md5}.",
             "Remove the file: it is damaged, or another one.",
         )

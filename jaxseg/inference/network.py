@@ -11,8 +11,11 @@ from jax.typing import ArrayLike
 from jaxseg.data import read_image
 from jaxseg.inference.protocols import protocol
 from jaxseg.ops.checks import as_pixels
-from jaxseg.pretrained.trained import Trained
+from jaxseg.pretrained.folder import save_exported
+from jaxseg.pretrained.trained import Trained, open_trained
 from jaxseg.utils.paths import given_path
+
+_CARRIED = ("data_set", "metrics", "licence")  # of the card, into a saved folder
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -53,6 +56,37 @@ class Network(Trained):
         if isinstance(image, str | os.PathLike):
             image = read_image(given_path(image))
         return self._inference.labels(self.variables, np.asarray(as_pixels(image)))
+
+    @classmethod
+    def from_pretrained(cls, name_or_path: str | os.PathLike) -> "Network":
+        """The network of that name or path: `jaxseg.load(name_or_path)`."""
+        return cls(**vars(open_trained(name_or_path)))
+
+    def save_pretrained(self, folder: str | os.PathLike, dtype: str = "float32") -> None:
+        """Writes the network's folder: `model.json` and `variables.safetensors`.
+
+        `jaxseg.load(folder)` and `Network.from_pretrained(folder)` read it, and later versions of
+        jaxseg will: `model.json` has the number of its format.
+
+        Args:
+          folder: where to; it must not exist, or be empty.
+          dtype: of the values: "float32"; or "float16" or "bfloat16", rounded, in half the room.
+
+        Raises:
+          InputError: there is something at `folder`, or it cannot be written.
+        """
+        card = self.card
+        source = {"file": card["source"], **{k: card[k] for k in _CARRIED if card[k] is not None}}
+        save_exported(
+            folder,
+            card["network"],
+            self.model,
+            self.variables,
+            info=self.info,
+            eval=self.eval,
+            source=source,
+            dtype=dtype,
+        )
 
     @functools.cached_property
     def _inference(self):

@@ -8,13 +8,15 @@ from typing import Any
 
 import flax.linen as nn
 
+from jaxseg.config import load_config
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
 from jaxseg.pretrained.folder import JaxsegFile, check_free, save_exported
 from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.report import ImportReport
-from jaxseg.utils.paths import given_path
+from jaxseg.pretrained.run import saved_metrics
+from jaxseg.pretrained.zoo.names import located
 
 
 def export(
@@ -26,6 +28,7 @@ def export(
     source: str | None = None,
     head: str = "keep",
     fields: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
 ) -> tuple[str, nn.Module, ImportReport]:
     """Writes the folder of a network that is filled from a file; `load_exported` reads it.
 
@@ -37,6 +40,7 @@ def export(
       source: as `load_pretrained` takes it.
       head: as `load_pretrained` takes it.
       fields: the network's, beside those that the file asks for.
+      dtype: of the values, as `save_exported` takes it.
 
     Returns:
       The network's name, the network, and the report on every tensor.
@@ -44,8 +48,8 @@ def export(
     Raises:
       InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.
     """
-    path = given_path(path)
     check_free(folder)
+    path = located(path)
     file = read_weights(path)
     fit = suggest(file, name, source)
     classes = num_classes or fit.num_classes
@@ -56,18 +60,26 @@ def export(
         )
     model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
     variables, report = load(model, file, source, head)
-    names = None
+    info = eval = None
+    origin: dict[str, Any] = {}
     if isinstance(file, JaxsegFile) and file.info is not None and head == "keep":
-        names = file.info.class_names if file.info.num_classes == classes else None
-    origin = {
+        info = file.info if file.info.num_classes == classes else None
+        if file.run is not None:
+            origin["data_set"] = load_config(file.run.config).data.name
+            origin["metrics"] = saved_metrics(file.run, file.step)
+        origin |= {k: v for k, v in file.source.items() if k not in ("sha256", "head", "notes")}
+        eval = file.eval
+    origin |= {
         "file": path.name,
         "sha256": None if path.is_dir() else _sha256(path),
         "what": report.title,
         "head": head,
         "notes": list(report.notes),
-        "licence": report.licence,
+        "licence": report.licence or origin.get("licence"),
     }
-    save_exported(folder, fit.model, model, variables, class_names=names, source=origin)
+    save_exported(
+        folder, fit.model, model, variables, info=info, eval=eval, source=origin, dtype=dtype
+    )
     return fit.model, model, report
 
 

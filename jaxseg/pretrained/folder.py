@@ -1,8 +1,9 @@
 """Networks in folders of their own, as jaxseg exports them.
 
-Such a folder holds two files: `variables.safetensors`, every parameter and statistic in float32 by
-its path ("params/conv1_1/kernel"), and `model.json`: their network, the normalisation
-of its images, the names of its classes, and their origin.
+Such a folder holds two files: `variables.safetensors`, every parameter and statistic by its path
+("params/conv1_1/kernel"), and `model.json`: their network, the normalisation of its images, names
+and colours of its classes, how it is asked for an image's classes, and their origin. The values are
+float32 (format 1) or, in half the room, float16 or bfloat16 (format 2).
 """
 
 import dataclasses
@@ -23,18 +24,21 @@ from safetensors.numpy import save_file
 
 from jaxseg.checkpoint.checksums import checksum
 from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.config import default_config, set_field, validate
 from jaxseg.data import DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import SegmentationModel, create_model
-from jaxseg.nn.fields import field_names
+from jaxseg.nn.fields import check_choice, field_names
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import StoredArrays
 from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.utils.paths import given_path
 
-_FORMAT = 1
-_VARIABLES, MODEL_FILE = "variables.safetensors", "model.json"
+_FORMATS = {"float32": 1, "float16": 2, "bfloat16": 2}  # by the dtype of the variables
+VARIABLES_FILE, MODEL_FILE = "variables.safetensors", "model.json"
+# Fields of `config.eval` that are of one machine or one data set, and not saved.
+_LOCAL = ("batch_size", "boundary", "boxes", "ensemble", "ensemble_rule", "every_steps", "absent")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -47,7 +51,7 @@ class JaxsegFile(TensorFile):
       model: the network with all its fields.
       info: names and colours of its classes; None where they are not known.
       source: the origin of the variables, for people to read.
-      eval: of a run: its `config.eval`.
+      eval: how it is asked, as `config.eval`; None where that is not known.
       run: the run that it is of, if any.
       step: of a run.
     """
@@ -68,7 +72,10 @@ def save_exported(
     variables: Mapping[str, Any],
     *,
     class_names: Sequence[str] | None = None,
+    info: DataInfo | None = None,
+    eval: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
+    dtype: str = "float32",
 ) -> None:
     """Writes a network's folder, atomically.
 
@@ -78,24 +85,34 @@ def save_exported(
       model: the network.
       variables: as its `apply` takes them.
       class_names: one for each class, where they are known.
+      info: names and colours of the classes, in place of `class_names`.
+      eval: how it is asked for an image's classes, by fields of `config.eval`.
       source: where the variables came from, as JSON can hold it; for people to read.
+      dtype: of the values in the file: "float32"; or "float16" or "bfloat16", rounded.
 
     Raises:
-      InputError: there is something at `folder` already, or it cannot be written.
+      InputError: an unknown dtype, or values that it cannot hold; there is something at `folder`
+        already, or it cannot be written.
     """
     check_free(folder)
     folder = pathlib.Path(os.path.abspath(given_path(folder)))
+    check_choice("dtype", dtype, tuple(_FORMATS))
     arrays = {
-        path: np.asarray(array, np.float32)
+        path: _rounded(path, np.asarray(array, np.float32), dtype)
         for path, array in flatten_dict(dict(variables), sep="/").items()
     }
+    if info is not None:
+        class_names = info.class_names
     about = {
-        "format": _FORMAT,
+        "format": _FORMATS[dtype],
         "model": name,
         "num_classes": model.num_classes,
         "fields": _changed_fields(name, model),
         "images": {"channels": "RGB", **dataclasses.asdict(model.preprocessing)},
         "class_names": None if class_names is None else list(class_names),
+        "palette": None if info is None else [list(map(int, colour)) for colour in info.palette],
+        "data": None if info is None else info.name,
+        "eval": _saved_eval(eval or {}),
         "tensors": len(arrays),
         "checksums": {path: checksum(array) for path, array in arrays.items()},  # XXH3, 64 bits
         "source": dict(source or {}),
@@ -103,10 +120,10 @@ def save_exported(
     unfinished = folder.with_name(f".{folder.name}.{os.getpid()}.unfinished")
     try:
         unfinished.mkdir(parents=True)
-        save_file(arrays, unfinished / _VARIABLES)
+        save_file(arrays, unfinished / VARIABLES_FILE)
         (unfinished / MODEL_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
         # safetensors keeps its file to the user alone
-        shutil.copymode(unfinished / MODEL_FILE, unfinished / _VARIABLES)
+        shutil.copymode(unfinished / MODEL_FILE, unfinished / VARIABLES_FILE)
         unfinished.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
@@ -133,10 +150,11 @@ def check_free(folder: str | os.PathLike) -> None:
 
 def check_exported(folder: str | os.PathLike) -> None:
     """Raises InputError where the two files of an exported network are not in `folder`."""
-    files = [given_path(folder) / name for name in (MODEL_FILE, _VARIABLES)]
+    files = [given_path(folder) / name for name in (MODEL_FILE, VARIABLES_FILE)]
     if not all(map(os.path.isfile, files)):
         raise InputError(
-            f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or {_VARIABLES}.",
+            f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or "
+            f"{VARIABLES_FILE}.",
             "Give a folder that `python -m jaxseg convert` wrote.",
         )
 
@@ -151,13 +169,15 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
     check_exported(folder)
     about = _read_about(folder / MODEL_FILE)
     names = about["class_names"]
-    places = read_safetensors(folder / _VARIABLES)
-    if len(places) != about["tensors"] or {p.dtype for p in places.values()} != {np.dtype("<f4")}:
+    places = read_safetensors(folder / VARIABLES_FILE)
+    kinds = {str(place.dtype) for place in places.values()}
+    known = {dtype for dtype, version in _FORMATS.items() if version == about["format"]}
+    if len(places) != about["tensors"] or len(kinds) != 1 or not kinds <= known:
         raise InputError(
-            f"{folder / _VARIABLES} is not the file that belongs to {folder / MODEL_FILE}.",
+            f"{folder / VARIABLES_FILE} is not the file that belongs to {folder / MODEL_FILE}.",
             "Export the network again.",
         )
-    tensors = StoredArrays(folder / _VARIABLES, places)
+    tensors = StoredArrays(folder / VARIABLES_FILE, places)
     _check_values(folder, tensors, about.get("checksums"))
     return JaxsegFile(
         path=folder,
@@ -165,8 +185,9 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
         tensors=tensors,
         name=about["model"],
         model=about["network"],
-        info=None if names is None else unnamed_classes(len(names), names),
+        info=None if names is None else _info(about, names),
         source=about["source"],
+        eval=about["eval"],
     )
 
 
@@ -187,6 +208,46 @@ def unnamed_classes(count: int, names: Sequence[str] | None = None) -> DataInfo:
     """Classes of no known data set, in VOC's colours."""
     names = names or [f"class {i}" for i in range(count)]
     return DataInfo("unnamed classes", tuple(names), voc_palette(count))
+
+
+def _info(about: Mapping[str, Any], names: Sequence[str]) -> DataInfo:
+    palette = about.get("palette") or voc_palette(len(names))
+    colours = tuple((int(r), int(g), int(b)) for r, g, b in palette)
+    return DataInfo(about.get("data") or "unnamed classes", tuple(names), colours)
+
+
+def _rounded(path: str, array: np.ndarray, dtype: str) -> np.ndarray:
+    """The array in another dtype, which may have less range than its values."""
+    with np.errstate(over="ignore"):
+        rounded = array.astype(jnp.dtype(dtype))
+    if not np.isfinite(rounded.astype(np.float32)[np.isfinite(array)]).all():
+        raise InputError(f"{path} has values that {dtype} cannot hold.", "Save it as bfloat16.")
+    return rounded
+
+
+def _saved_eval(given: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of `config.eval` that say how the network sees images, where not the defaults."""
+    plain = default_config().eval
+    return {
+        name: value
+        for name, value in given.items()
+        if name not in _LOCAL and value is not None and value != plain[name]
+    }
+
+
+def _read_eval(fields: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
+    """The `config.eval` that a folder asks for; None where it says nothing.
+
+    Raises:
+      InputError: a field is unknown, or has a wrong value.
+    """
+    if not fields:
+        return None
+    config = default_config()
+    for name, value in fields.items():
+        set_field(config, f"eval.{name}", value)
+    validate(config)
+    return config.eval
 
 
 def _changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
@@ -216,9 +277,10 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         raise damaged from None
     if not isinstance(about, dict) or type(about.get("format")) is not int:
         raise damaged
-    if about["format"] != _FORMAT:
+    if about["format"] not in _FORMATS.values():
+        known = " and ".join(map(str, sorted(set(_FORMATS.values()))))
         raise InputError(
-            f"{path} is of format {about['format']}, and this jaxseg knows only {_FORMAT}.",
+            f"{path} is of format {about['format']}, and this jaxseg knows only {known}.",
             "Use the jaxseg that wrote it, or a newer one.",
         )
     kinds = {"model": str, "num_classes": int, "fields": dict, "images": dict, "tensors": int}
@@ -229,10 +291,16 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         raise damaged
     if names is not None and len(names) != about["num_classes"]:
         raise damaged
+    about.setdefault("source", {})
+    if not isinstance(about.get("eval", {}), dict) or not isinstance(about["source"], dict):
+        raise damaged
+    if about.get("palette") is not None and not _is_palette(about["palette"], names):
+        raise damaged
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     try:
         network = create_model(about["model"], about["num_classes"], **fields)
         images = {"channels": "RGB", **dataclasses.asdict(network.preprocessing)}
+        asked = _read_eval(about.get("eval", {}))
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.remedy) from None
     except TypeError:
@@ -245,5 +313,19 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         )
     return about | {
         "network": network,
+        "eval": asked,
         "class_names": None if names is None else tuple(names),
     }
+
+
+def _is_palette(palette: Any, names: Sequence[str] | None) -> bool:
+    """Whether these are as many colours as classes."""
+    return (
+        names is not None
+        and isinstance(palette, list)
+        and len(palette) == len(names)
+        and all(
+            isinstance(c, list) and len(c) == 3 and all(type(v) is int and 0 <= v < 256 for v in c)
+            for c in palette
+        )
+    )

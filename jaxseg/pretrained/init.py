@@ -17,7 +17,7 @@ def starting_variables(
 
     Args:
       model: the network to be trained.
-      init: the run's `config.init`, with a path in `pretrained`.
+      init: the run's `config.init`, with a path or a name in `pretrained`.
       seed: of the initial values of parameters that are not in the file.
       image_size: (height, width) of an image that the network can take.
 

@@ -1,4 +1,4 @@
-"""Weights from wherever they lie: a file, a folder of `convert`, or a run."""
+"""Weights from wherever they lie: a file, a folder of `convert`, a run, the zoo or the Hub."""
 
 import os
 
@@ -6,7 +6,8 @@ from jaxseg.errors import InputError
 from jaxseg.pretrained.folder import MODEL_FILE, read_folder
 from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
-from jaxseg.utils.paths import given_path
+from jaxseg.pretrained.zoo.names import located
+from jaxseg.pretrained.zoo.rows import unknown
 
 
 def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last") -> TensorFile:
@@ -14,7 +15,8 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
 
     Args:
       path: a file of weights as `read_tensors` takes it, a folder that `save_exported` wrote, a
-        run's workdir or `WORKDIR/checkpoints/STEP`; or weights that were opened already.
+        run's workdir or `WORKDIR/checkpoints/STEP`, a name of `list_pretrained`, `hf://owner/repo`;
+        or weights that were opened already.
       step: of a workdir: "last", "best" (by mean IoU) or a step's number.
 
     Returns:
@@ -25,7 +27,9 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     """
     if isinstance(path, TensorFile):
         return path
-    path = given_path(path)
+    name, path = path, located(path)
+    if not os.path.lexists(path) and path.name == os.fspath(name) and not path.suffix:
+        raise unknown(name)
     folder, own = os.path.isdir(path), os.path.isfile(path / MODEL_FILE)
     if folder and not own and is_run(path):
         return read_run(path, step)

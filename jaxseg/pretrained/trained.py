@@ -19,7 +19,8 @@ from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.run import check_classes, saved_metrics
 from jaxseg.pretrained.tensor_file import TensorFile
-from jaxseg.utils.paths import given_path
+from jaxseg.pretrained.zoo.names import located
+from jaxseg.pretrained.zoo.rows import unknown
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -48,14 +49,18 @@ def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> T
     """Opens a trained network.
 
     Args:
-      name_or_path: a run's workdir, `WORKDIR/checkpoints/STEP`, a folder that `save_exported`
-        wrote, or a file of published weights.
+      name_or_path: a name of `jaxseg.list_pretrained`, `hf://owner/repo`, a run's workdir,
+        `WORKDIR/checkpoints/STEP`, a folder that `save_exported` wrote, or a file of published
+        weights.
       step: of a workdir: "last", "best" (by mean IoU) or a step's number.
 
     Raises:
       InputError: it is none of these, damaged, or has no classes of its own.
     """
-    file = read_weights(_find(name_or_path), step)
+    path = located(name_or_path)
+    if not os.path.lexists(path):
+        raise unknown(name_or_path)
+    file = read_weights(path, step)
     return _of_ours(file) if isinstance(file, JaxsegFile) else _of_others(file)
 
 
@@ -92,23 +97,13 @@ def load_exported(folder: str | os.PathLike) -> tuple[SegmentationModel, dict[st
     return trained.model, trained.variables
 
 
-def _find(name_or_path: str | os.PathLike) -> pathlib.Path:
-    """Where a network lies. A network that is known by its name is to be looked up here."""
-    path = given_path(name_or_path)
-    if os.path.lexists(path):
-        return path
-    raise InputError(
-        f"There is no network '{name_or_path}'.",
-        "Give a run's workdir, a folder that `python -m jaxseg convert` wrote, or a file of "
-        "weights.",
-    )
-
-
 def _of_ours(file: JaxsegFile) -> Trained:
     """The network of a run, or of a folder of `convert`."""
     info = file.info or unnamed_classes(file.model.num_classes)
-    variables = unflatten_dict({name: jnp.array(a) for name, a in file.tensors.items()}, sep="/")
-    data_set = metrics = None
+    variables = unflatten_dict(
+        {name: jnp.array(a, jnp.float32) for name, a in file.tensors.items()}, sep="/"
+    )
+    data_set, metrics = file.source.get("data_set"), file.source.get("metrics")
     if file.run is not None:
         check_classes(file, info)
         variables.setdefault("batch_stats", {})

@@ -205,7 +205,7 @@ def change(folder, **values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 2}, "is of format 2, and this jaxseg knows only 1"),
+        ({"format": 3}, "is of format 3, and this jaxseg knows only 1 and 2"),
         ({"format": None}, "model.json is damaged"),
         ({"model": "vgg"}, "model.json: There is no model 'vgg'"),
         ({"model": 3}, "model.json is damaged"),

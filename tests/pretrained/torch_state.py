@@ -9,7 +9,7 @@ import pytest
 
 import jaxseg
 from jaxseg.pretrained.converters.source import Keep
-from jaxseg.pretrained.load import find_source
+from jaxseg.pretrained.fill import find_source
 from jaxseg.pretrained.tensor_file import TensorFile
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")

@@ -7,7 +7,7 @@ from typing import Any
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import (
     Layer,
-    bottleneck,
+    block,
     is_torch,
     stem_in_turn,
     take_from,
@@ -32,12 +32,12 @@ def _parts(file: TensorFile) -> set[str]:
 def _recognises(file: TensorFile, *, heads: tuple[set[str], ...]) -> bool:
     return (
         is_torch(file)
-        and "backbone.layer1.0.conv3.weight" in file.tensors
+        and "backbone.layer1.0.conv2.weight" in file.tensors
         and _parts(file) in heads
     )
 
 
-def _fits(file: TensorFile, *, align_corners: bool, d6: bool) -> list[Fit]:
+def _fits(file: TensorFile, *, align_corners: bool, d6: bool, d32: bool) -> list[Fit]:
     depth = torch_depth(file, "backbone.")
     fields: dict[str, Any] = {
         "depth": depth,
@@ -50,19 +50,20 @@ def _fits(file: TensorFile, *, align_corners: bool, d6: bool) -> list[Fit]:
     parts = _parts(file)
     if parts == _PSP:
         fields |= {"dilate_first": False, "bins": _BINS, "pooling": "avg", "reduce": True}
-        name = resnet_name("pspnet_resnet", depth, (50, 101, 152))
+        fields["dilations"] = (1, 1, 2, 4) if d32 else None
+        name = resnet_name("pspnet_resnet", depth, (18, 34, 50, 101, 152))
     else:
         convs = [re.fullmatch(r"decode_head\.convs\.\d+\.conv\.weight", n) for n in file.tensors]
         fields |= {"head_convs": sum(map(bool, convs)), "concat_input": "conv_cat" in parts}
         fields["head_dilation"] = 6 if d6 else 1
-        name = resnet_name("fcn_resnet", depth, (50, 101))
+        name = resnet_name("fcn_resnet", depth, (18, 34, 50, 101))
     return [Fit(name, fields, "imagenet", classes)]
 
 
 def _place(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     part, *rest = layer
     if part == "backbone" and len(rest) == 2:
-        conv, norm = bottleneck(tuple(rest))
+        conv, norm = block(tuple(rest))
         return f"backbone.{conv}", f"backbone.{norm}"
     if part == "backbone":
         if "backbone.stem.0.weight" not in file.tensors:
@@ -86,12 +87,13 @@ def _place(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     return f"{at}.conv", f"{at}.bn"
 
 
-def _source(name: str, what: str, note: str, *, align_corners: bool, d6: bool) -> Source:
+def _source(name: str, what: str, note: str, *, align_corners=False, d6=False, d32=False) -> Source:
+    heads = _FCNS if d6 else (_PSP,) if d32 else (_PSP, *_FCNS)
     return Source(
         name=name,
         title=f"mmsegmentation's {what}",
-        recognises=functools.partial(_recognises, heads=_FCNS if d6 else (_PSP, *_FCNS)),
-        fits=functools.partial(_fits, align_corners=align_corners, d6=d6),
+        recognises=functools.partial(_recognises, heads=heads),
+        fits=functools.partial(_fits, align_corners=align_corners, d6=d6, d32=d32),
         take=take_from(_place),
         unused=unused,
         notes=(note,),
@@ -105,18 +107,16 @@ MMSEG = _source(
     "PSPNet or FCN",
     "The file does not say whether it was trained on crops of 769×769 (load that with "
     "source='mmseg_769x769'), or is an FCN-D6 (source='mmseg_d6', or for crops of 769×769 "
-    "'mmseg_d6-769x769'), or a PSPNet-D32 (whose dilations fit no network here).",
-    align_corners=False,
-    d6=False,
+    "'mmseg_d6-769x769'), or a PSPNet-D32 (source='mmseg_d32').",
 )
 MMSEG_769 = _source(
     "mmseg_769x769",
     "PSPNet or FCN for crops of 769×769",
     _ASKED_FOR,
     align_corners=True,
-    d6=False,
 )
-MMSEG_D6 = _source("mmseg_d6", "FCN-D6", _ASKED_FOR, align_corners=False, d6=True)
+MMSEG_D32 = _source("mmseg_d32", "PSPNet-D32", _ASKED_FOR, d32=True)
+MMSEG_D6 = _source("mmseg_d6", "FCN-D6", _ASKED_FOR, d6=True)
 MMSEG_D6_769 = _source(
     "mmseg_d6-769x769", "FCN-D6 for crops of 769×769", _ASKED_FOR, align_corners=True, d6=True
 )

@@ -54,10 +54,12 @@ def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
 
 def torch_depth(file: TensorFile, prefix: str = "") -> int:
     """The depth of the ResNet whose stages are called `prefix`layer1 to 4; see `resnet_depth`."""
-    return resnet_depth(file, re.escape(prefix) + r"layer([1-4])\.\d+\.conv3\.weight")
+    basic = f"{prefix}layer1.0.conv3.weight" not in file.tensors
+    last = "conv2" if basic else "conv3"
+    return resnet_depth(file, re.escape(prefix) + rf"layer([1-4])\.\d+\.{last}\.weight", basic)
 
 
-def bottleneck(layer: Layer) -> tuple[str, str]:
+def block(layer: Layer) -> tuple[str, str]:
     """The names of ("layer3_block2", "conv1") in the backbone: layer3.1.conv1 and layer3.1.bn1."""
     stage, number = layer[0].split("_block")
     at = f"{stage}.{int(number) - 1}."

@@ -9,7 +9,13 @@ from jaxseg.pretrained.converters.caffe_deconvnet import CAFFE_DECONVNET, CAFFE_
 from jaxseg.pretrained.converters.caffe_fcn import CAFFE_FCN, CAFFE_FCN_CVPR
 from jaxseg.pretrained.converters.caffe_pspnet import CAFFE_PSPNET
 from jaxseg.pretrained.converters.jaxseg import JAXSEG
-from jaxseg.pretrained.converters.mmsegmentation import MMSEG, MMSEG_769, MMSEG_D6, MMSEG_D6_769
+from jaxseg.pretrained.converters.mmsegmentation import (
+    MMSEG,
+    MMSEG_769,
+    MMSEG_D6,
+    MMSEG_D6_769,
+    MMSEG_D32,
+)
 from jaxseg.pretrained.converters.pytorch_fcn import PYTORCH_FCN
 from jaxseg.pretrained.converters.pytorch_vgg import (
     PYTORCH_FCN_VGG16,
@@ -51,4 +57,5 @@ SOURCES: tuple[Source, ...] = (
     MMSEG_769,  # this and the next likewise: only by name
     MMSEG_D6,
     MMSEG_D6_769,
+    MMSEG_D32,
 )

@@ -3,16 +3,17 @@
 import re
 
 from jaxseg.errors import InputError
-from jaxseg.models.resnet import BLOCKS
+from jaxseg.models.resnet import BASIC_BLOCKS, BLOCKS
 from jaxseg.pretrained.tensor_file import TensorFile
 
 
-def resnet_depth(file: TensorFile, pattern: str) -> int:
+def resnet_depth(file: TensorFile, pattern: str, basic: bool = False) -> int:
     """The depth of the ResNet that has a tensor like `pattern` in each of its blocks.
 
     Args:
       file: the file.
       pattern: a regular expression for the whole name, whose first group is the stage's number.
+      basic: whether its blocks are basic ones, of two convolutions.
 
     Raises:
       InputError: its stages have as many blocks as no network here.
@@ -20,12 +21,15 @@ def resnet_depth(file: TensorFile, pattern: str) -> int:
     found = (re.fullmatch(pattern, name) for name in file.tensors)
     stages = [int(match[1]) for match in found if match]
     blocks = tuple(stages.count(stage) for stage in sorted(set(stages)))
-    for depth, known in BLOCKS.items():
+    for depth, known in (BASIC_BLOCKS if basic else BLOCKS).items():
         if known == blocks:
             return depth
     raise InputError(
-        f"{file.path} is a ResNet with {', '.join(map(str, blocks))} bottlenecks in its stages.",
-        "Give one of depth 50 (3, 4, 6, 3), 101 (3, 4, 23, 3) or 152 (3, 8, 36, 3).",
+        f"{file.path} is a ResNet with {', '.join(map(str, blocks))} "
+        f"{'basic blocks' if basic else 'bottlenecks'} in its stages.",
+        "Give one of depth 18 (2, 2, 2, 2) or 34 (3, 4, 6, 3)."
+        if basic
+        else "Give one of depth 50 (3, 4, 6, 3), 101 (3, 4, 23, 3) or 152 (3, 8, 36, 3).",
     )
 
 

@@ -3,7 +3,7 @@
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import (
     Layer,
-    bottleneck,
+    block,
     is_torch,
     stem_in_turn,
     take_from,
@@ -40,7 +40,7 @@ def _place(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
         conv, norm = stem_in_turn(rest[0])
         return f"layer0.{conv}", f"layer0.{norm}"
     if part == "backbone":
-        return bottleneck(tuple(rest))
+        return block(tuple(rest))
     if part.startswith("level"):
         at = f"ppm.features.{_BINS.index(int(part.removeprefix('level')))}"
         return f"{at}.1", f"{at}.2"
@@ -63,7 +63,7 @@ def _place_resnet(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
     part, *rest = layer
     if part != "backbone":
         return Keep("the classifier has no such layer")
-    return (rest[0], rest[0].replace("conv", "bn")) if len(rest) == 1 else bottleneck(tuple(rest))
+    return (rest[0], rest[0].replace("conv", "bn")) if len(rest) == 1 else block(tuple(rest))
 
 
 SEMSEG_PSPNET = Source(

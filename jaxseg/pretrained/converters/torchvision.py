@@ -11,7 +11,7 @@ from jaxseg.errors import InputError
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import (
     Layer,
-    bottleneck,
+    block,
     is_torch,
     take_from,
     torch_depth,
@@ -20,6 +20,8 @@ from jaxseg.pretrained.converters.pytorch_layers import (
 from jaxseg.pretrained.converters.resnet_depth import resnet_name
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
+
+_FCNS, _PSPNETS = (18, 34, 50, 101), (18, 34, 50, 101, 152)  # depths that have a name
 
 
 def _fits_fcn(file: TensorFile) -> list[Fit]:
@@ -34,7 +36,7 @@ def _fits_fcn(file: TensorFile) -> list[Fit]:
         "align_corners": False,
     }
     classes = convert.outputs(file.tensors["classifier.4.weight"])
-    return [Fit(resnet_name("fcn_resnet", depth, (50, 101)), fields, "imagenet", classes)]
+    return [Fit(resnet_name("fcn_resnet", depth, _FCNS), fields, "imagenet", classes)]
 
 
 def _place_fcn(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
@@ -52,8 +54,8 @@ def _fits_resnet(file: TensorFile) -> list[Fit]:
     depth = torch_depth(file)
     fields = {"depth": depth, "stem": "7x7", "stride_on": "3x3"}
     fits = [
-        Fit(resnet_name("fcn_resnet", depth, (50, 101)), fields, "imagenet"),
-        Fit(resnet_name("pspnet_resnet", depth, (50, 101, 152)), fields, "imagenet"),
+        Fit(resnet_name("fcn_resnet", depth, _FCNS), fields, "imagenet"),
+        Fit(resnet_name("pspnet_resnet", depth, _PSPNETS), fields, "imagenet"),
     ]
     return fits[::-1] if depth == 152 else fits  # the one that has the depth in its name
 
@@ -66,7 +68,7 @@ def _place_resnet(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:
 
 
 def _backbone(layer: Layer) -> tuple[str, str]:
-    return ("conv1", "bn1") if layer == ("conv1",) else bottleneck(layer)
+    return ("conv1", "bn1") if layer == ("conv1",) else block(layer)
 
 
 def _fits_nothing(file: TensorFile, *, why: str, instead: str) -> list[Fit]:
@@ -82,7 +84,7 @@ TORCHVISION_FCN = Source(
     title="torchvision's FCN on a ResNet",
     recognises=lambda file: (
         is_torch(file)
-        and {"backbone.conv1.weight", "backbone.layer1.0.conv3.weight"} <= set(file.tensors)
+        and {"backbone.conv1.weight", "backbone.layer1.0.conv2.weight"} <= set(file.tensors)
         and {"classifier.0.weight", "classifier.4.weight"} <= set(file.tensors)
     ),
     fits=_fits_fcn,
@@ -95,7 +97,7 @@ TORCHVISION_RESNET = Source(
     title="torchvision's ImageNet ResNet",
     recognises=lambda file: (
         is_torch(file)
-        and {"conv1.weight", "layer1.0.conv3.weight"} <= set(file.tensors)
+        and {"conv1.weight", "layer1.0.conv2.weight"} <= set(file.tensors)
         and "conv3.weight" not in file.tensors
     ),
     fits=_fits_resnet,

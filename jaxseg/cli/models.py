@@ -1,0 +1,83 @@
+"""`python -m jaxseg models`: the networks that can be had by name."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError, nearest
+
+_EXAMPLES = (
+    "python -m jaxseg models",
+    "python -m jaxseg models pspnet_r50 --data cityscapes",
+    "python -m jaxseg models --data ade20k --format json",
+)
+_FORMATS = ("table", "json")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Parses the options, prints the rows."""
+    parser = Parser(
+        "models",
+        "Lists the published networks and backbones that can be used by name, as in `predict\n"
+        "--weights NAME`, `--config.init.pretrained=NAME` and jaxseg.load(NAME). A file is\n"
+        "downloaded when it is first used.",
+        _EXAMPLES,
+    )
+    parser.add_argument("filter", nargs="?", default="", metavar="PART", help="part of a name")
+    parser.add_argument("--data", metavar="NAME", help="of this data set only, such as ade20k")
+    parser.add_argument(
+        "--format", default="table", metavar="table|json", help="JSON: a list of objects"
+    )
+    args = parser.parse_args(argv)
+    if args.format not in _FORMATS:
+        raise InputError(f"--format is {args.format!r}.", nearest(args.format, _FORMATS))
+
+    from jaxseg.pretrained.zoo.converted import is_cached
+    from jaxseg.pretrained.zoo.rows import list_pretrained
+
+    rows = list_pretrained(args.filter)
+    if args.data is not None:
+        known = {row.data for row in list_pretrained()}
+        if not any(args.data.lower() in data for data in known):
+            raise InputError(
+                f"No network knows a data set '{args.data}'.", nearest(args.data, known)
+            )
+        rows = [row for row in rows if args.data.lower() in row.data]
+    if not rows:
+        raise InputError(
+            f"No network is called '{args.filter}'"
+            + (f" and knows {args.data}." if args.data else "."),
+            "`python -m jaxseg models` lists them all.",
+        )
+    if args.format == "json":
+        listed = [dict(row) | {"aliases": row.aliases, "cached": is_cached(row)} for row in rows]
+        print(json.dumps(listed, indent=1, ensure_ascii=False))
+        return
+    lines = [_HEADER, *(_cells(row, is_cached(row)) for row in rows)]
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
+        print(_line(line, widths))
+    cached = sum(is_cached(row) for row in rows)
+    print(f"\n{len(rows)} networks and backbones, {cached} in the cache")
+
+
+_HEADER = ("name", "data", "classes", "mean IoU", "parameters", "licence", "cached")
+_NUMBERS = (2, 3, 4)  # columns
+
+
+def _cells(row: Any, cached: bool) -> tuple[str, ...]:
+    return (
+        row.name,
+        row.data,
+        str(row.num_classes or ""),
+        "" if row.mean_iou is None else f"{row.mean_iou:.4f}",
+        "" if row.parameters is None else f"{row.parameters / 1e6:.1f} M",
+        row.licence or "not known",
+        "yes" if cached else "",
+    )
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    pairs = enumerate(zip(cells, widths, strict=True))
+    return "  ".join(f"{c:>{w}}" if i in _NUMBERS else f"{c:<{w}}" for i, (c, w) in pairs).rstrip()

@@ -1,0 +1,193 @@
+"""A network's variables from an opened file: recognise, check, fill leaf by leaf, report."""
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxseg.errors import InputError, nearest
+from jaxseg.nn.fields import check_choice
+from jaxseg.pretrained.converters.registry import SOURCES
+from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
+from jaxseg.pretrained.report import ImportReport
+from jaxseg.pretrained.tensor_file import TensorFile
+
+_IMAGE = (224, 224)  # an image that every network can take as published
+
+
+def fill(
+    model: nn.Module,
+    file: TensorFile,
+    source: str | None = None,
+    head: str = "keep",
+    *,
+    rng: jax.Array | None = None,
+    image_size: tuple[int, int] | None = None,
+) -> tuple[dict[str, Any], ImportReport]:
+    """What an opened file gives a network: as `jaxseg.pretrained.load`."""
+    check_choice("head", head, ("keep", "reset"))
+    family = find_source(file, source)
+    _check_model(model, file, family, head)
+    if head == "keep":
+        family.check(file, model)
+
+    key = jax.random.key(0) if rng is None else rng
+    image = jax.ShapeDtypeStruct((1, *(image_size or _IMAGE), 3), jnp.float32)
+    shapes = jax.eval_shape(model.init, key, image)
+    leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
+    targets = {"/".join(k.key for k in path): leaf for path, leaf in leaves}
+
+    filled, used, kept, reset = {}, {}, {}, set()
+    for name, target in targets.items():
+        take = family.take(file, model, name)
+        if isinstance(take, Keep):
+            kept[name] = take.reason
+        elif head == "reset" and _is_score(name):
+            kept[name] = "the scores are reset"
+            reset.update(take.names)
+        else:
+            filled[name] = _fill(take, name, target.shape, file)
+            used[name] = take.names
+    filled |= _initial(model, key, image, list(kept))
+
+    taken = {n for names in used.values() for n in names}
+    unused = {
+        n: "the scores are reset" if n in reset else family.unused(file, model, n)
+        for n in file.tensors
+        if n not in taken
+    }
+    notes = (*file.notes, *family.notes)
+    report = ImportReport(str(file.path), family.title, used, kept, unused, notes, family.licence)
+    return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
+
+
+def fitting(file: TensorFile, model: str | None = None, source: str | None = None) -> Fit:
+    """The network to create for an opened file, as `jaxseg.pretrained.suggest` has it."""
+    family = find_source(file, source)
+    fits = family.fits(file)
+    for fit in fits:
+        if model in (None, fit.model):
+            return fit
+    raise InputError(
+        f"{file.path} is {family.title}, which does not fit '{model}'.",
+        nearest(str(model), [fit.model for fit in fits]),
+    )
+
+
+def find_source(file: TensorFile, name: str | None = None) -> Source:
+    """The family that a file belongs to, among those of that name.
+
+    Raises:
+      InputError: there is no family of that name, or the file is of none of them.
+    """
+    known = [s for s in SOURCES if name in (None, s.name, s.name.split("_")[0])]
+    if not known:
+        names = {s.name for s in SOURCES} | {s.name.split("_")[0] for s in SOURCES}
+        raise InputError(f"There is no source '{name}'.", nearest(str(name), names))
+    for source in known:
+        if source.recognises(file):
+            return source
+    seen = list(file.tensors)
+    some = ", ".join(seen[:6]) + (", ..." if len(seen) > 6 else "")
+    raise InputError(
+        f"{file.path} holds {len(seen)} tensors ({some}), and is none of the files that "
+        f"jaxseg can import{'' if name is None else f' from {name!r}'}.",
+        f"It takes {'; '.join(s.title for s in known)}.",
+    )
+
+
+def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) -> None:
+    """Raises InputError unless the file fills `model`, saying which network it does."""
+    fits = family.fits(file)
+    compared = [(fit, fit.differences(model)) for fit in fits]
+    alike = [(fit, found) for fit, found in compared if found is not None]
+    if not alike:
+        calls = " or ".join(fit.call(model.num_classes) for fit in fits)
+        raise InputError(
+            f"{file.path} is {family.title}, which does not fit {type(model).__name__}.",
+            f"Load it into {calls}.",
+        )
+    fit, found = min(alike, key=lambda pair: len(pair[1]))
+    if found:
+        raise InputError(
+            f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "
+            f"{', '.join(found)}.",
+            f"Make the network as {fit.call(model.num_classes, model)}; "
+            "in a config these are config.model.name and the fields beside it.",
+        )
+    if head == "keep" and fit.num_classes not in (None, model.num_classes):
+        raise InputError(
+            f"{file.path} has scores of {fit.num_classes} classes, and the network "
+            f"{model.num_classes}.",
+            f"Make the network with num_classes={fit.num_classes}, or load with head='reset' to "
+            "train new scores.",
+        )
+
+
+def _is_score(name: str) -> bool:
+    """Whether a parameter belongs to a layer whose channels are the classes."""
+    return name.split("/")[-2].startswith(("score", "upscore"))
+
+
+def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> jax.Array:
+    """The value of the parameter `name`, checked."""
+    for tensor in take.names:
+        if tensor not in file.tensors:
+            raise InputError(
+                f"{file.path} lacks the tensor '{tensor}', of which {name} is made.",
+                "Use the complete file, as it was published.",
+            )
+    arrays = [file.tensors[tensor] for tensor in take.names]
+    from_them = " and ".join(
+        f"'{t}' of shape {a.shape}" for t, a in zip(take.names, arrays, strict=True)
+    )
+    misfit = InputError(
+        f"{file.path} has {from_them}, of which {name} cannot be made: its shape is {shape}.",
+        "Make the network with the number of classes, the width and the other fields of the file.",
+    )
+    try:
+        value = take.convert(*arrays)
+    except (ValueError, IndexError):  # numpy's, for axes that are not there
+        raise misfit from None
+    if value.shape != shape:
+        raise misfit
+    value = _copied(value)
+    if value.size and not np.isfinite([value.min(), value.max()]).all():
+        raise InputError(
+            f"{file.path} has values in {from_them} that are not finite numbers; "
+            f"{name} is made of them.",
+            "Get the file again, or another one: this one is damaged.",
+        )
+    return jax.device_put(value)
+
+
+def _copied(value: np.ndarray) -> np.ndarray:
+    """Float32 values of its own, for `value` may view the file.
+
+    On the CPU, jax takes an array as it is if it begins at a multiple of 64 bytes; of another one
+    it makes two copies on the way, and half a gigabyte would become one and a half.
+    """
+    room = np.empty(value.size + 16, np.float32)
+    start = -room.ctypes.data % 64 // room.itemsize
+    copy = room[start : start + value.size].reshape(value.shape)
+    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+        np.copyto(copy, value, casting="unsafe")
+    return copy
+
+
+def _initial(model: nn.Module, key, image, names: list[str]) -> dict[str, jax.Array]:
+    """Initial values of the named parameters; no other one is ever computed."""
+    if not names:
+        return {}
+
+    @jax.jit
+    def init(key):
+        leaves = jax.tree_util.tree_leaves_with_path(
+            model.init(key, jnp.zeros(image.shape, image.dtype))
+        )
+        every = {"/".join(k.key for k in path): leaf for path, leaf in leaves}
+        return {name: every[name] for name in names}
+
+    return init(key)

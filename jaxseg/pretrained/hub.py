@@ -1,0 +1,113 @@
+"""Networks on the Hugging Face Hub: a repository holds the files of a network's folder."""
+
+import os
+import pathlib
+import re
+
+from jaxseg.errors import InputError
+from jaxseg.pretrained.card import model_card
+from jaxseg.pretrained.folder import MODEL_FILE, VARIABLES_FILE, check_exported, read_folder
+from jaxseg.pretrained.zoo.cache import is_offline
+from jaxseg.utils.paths import given_path
+
+SCHEME = "hf://"
+_CARD = "README.md"
+
+
+def parse(address: str) -> tuple[str, str | None]:
+    """Owner/repository and revision of `hf://owner/repo[@revision]`.
+
+    >>> parse("hf://me/streets@v1")
+    ('me/streets', 'v1')
+    """
+    match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address)
+    if match is None:
+        raise InputError(
+            f"{address!r} is no address of a Hub repository.",
+            "Give hf://owner/repo or hf://owner/repo@revision.",
+        )
+    return match[1], match[2]
+
+
+def fetch_repository(address: str) -> pathlib.Path:
+    """The folder of a network, from a repository or from the Hub's own cache.
+
+    Args:
+      address: `hf://owner/repo[@revision]`.
+
+    Raises:
+      InputError: the extra is missing, there is no such repository, it holds no network of jaxseg,
+        or it cannot be reached.
+    """
+    repository, revision = parse(address)
+    hub = _client()
+    try:
+        folder = hub.snapshot_download(
+            repository,
+            revision=revision,
+            allow_patterns=[MODEL_FILE, VARIABLES_FILE, _CARD],
+            local_files_only=is_offline(),
+        )
+    except Exception as error:  # the client's, of many kinds
+        raise _failed(address, error) from None
+    try:
+        check_exported(folder)
+    except InputError:
+        raise InputError(
+            f"{address} holds no network of jaxseg: it lacks {MODEL_FILE} or {VARIABLES_FILE}.",
+            "Give a repository that `python -m jaxseg convert --push` filled.",
+        ) from None
+    return pathlib.Path(folder)
+
+
+def push(folder: str | os.PathLike, address: str) -> str:
+    """Uploads a network's folder with a model card; the repository is made where it is missing.
+
+    Args:
+      folder: that `save_exported` wrote.
+      address: `hf://owner/repo[@branch]`.
+
+    Returns:
+      The address of the commit.
+
+    Raises:
+      InputError: the extra is missing, or the Hub refuses.
+    """
+    repository, revision = parse(address)
+    card = model_card(read_folder(folder), repository)
+    hub = _client()
+    try:
+        api = hub.HfApi()
+        api.create_repo(repository, exist_ok=True)
+        path = given_path(folder)
+        additions = [
+            hub.CommitOperationAdd(name, str(path / name)) for name in (MODEL_FILE, VARIABLES_FILE)
+        ]
+        additions.append(hub.CommitOperationAdd(_CARD, card.encode()))
+        commit = api.create_commit(
+            repository,
+            operations=additions,
+            commit_message="A network of jaxseg",
+            revision=revision,
+        )
+    except Exception as error:  # the client's, of many kinds
+        raise _failed(address, error) from None
+    return str(commit.commit_url)
+
+
+def _client():
+    try:
+        import huggingface_hub
+    except ImportError:
+        raise InputError(
+            "hf:// needs huggingface_hub, which is not installed.", "pip install 'jaxseg[hub]'"
+        ) from None
+    return huggingface_hub
+
+
+def _failed(address: str, error: Exception) -> InputError:
+    message = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    return InputError(
+        f"{address} cannot be had: {message}.",
+        "Check the name and the network; a private repository needs `hf auth login` first.",
+    )

@@ -1,0 +1,81 @@
+"""A row's network as a folder of jaxseg's own, converted once."""
+
+import pathlib
+
+from jaxseg.data.source import DataInfo
+from jaxseg.errors import InputError
+from jaxseg.pretrained.fill import fill, fitting
+from jaxseg.pretrained.folder import MODEL_FILE, save_exported
+from jaxseg.pretrained.tensor_file import read_tensors
+from jaxseg.pretrained.zoo.cache import converted_folder, locked
+from jaxseg.pretrained.zoo.files import cached_file, fetch
+from jaxseg.pretrained.zoo.rows import Row
+
+_VERSION = 1  # of what is written: another number converts again
+
+
+def is_cached(row: Row) -> bool:
+    """Whether the row can be used without a network."""
+    return row.url is None or _has(_folder(row)) or cached_file(row) is not None
+
+
+def weights_of(row: Row) -> pathlib.Path:
+    """What `read_weights` reads for a row: the folder of a network, or the file of a backbone.
+
+    Raises:
+      InputError: as `fetch`; or the file holds another network than the row says.
+    """
+    if row.url is None:
+        return pathlib.Path(row.file)
+    if row.kind == "backbone":
+        return fetch(row)
+    folder = _folder(row)
+    if _has(folder):
+        return folder
+    file = fetch(row)
+    with locked(folder.parent, folder.name):
+        if not _has(folder):
+            convert(row, file, folder)
+    return folder
+
+
+def convert(row: Row, file: pathlib.Path, folder: pathlib.Path) -> None:
+    """Converts the file of a row into a network's folder."""
+    opened = read_tensors(file)
+    fit = fitting(opened, None if row.reader is None else row.network, row.reader)
+    if fit.num_classes != row.num_classes:
+        raise InputError(
+            f"{file} has scores of {fit.num_classes} classes, and {row.name} has "
+            f"{row.num_classes}.",
+            f"Remove it, or get {row.url} again.",
+        )
+    model = fit.create()
+    variables, report = fill(model, opened, row.reader)
+    save_exported(
+        folder,
+        row.network,
+        model,
+        variables,
+        info=DataInfo(row.data, row.classes, row.palette),
+        eval=row.protocol if row.predict is None else row.predict,
+        source={
+            "file": row.file,
+            "url": row.url,
+            "name": row.name,
+            "what": report.title,
+            "notes": [],
+            "licence": row.licence,
+            "data_set": row.data,
+            "trained_on": row.trained_on,
+            "metrics": None if row.mean_iou is None else {"mean_iou": row.mean_iou},
+        },
+    )
+
+
+def _folder(row: Row) -> pathlib.Path:
+    checksum = (row.checksum or "").partition(":")[2][:8]
+    return converted_folder() / "-".join(filter(None, [row.name, checksum, f"v{_VERSION}"]))
+
+
+def _has(folder: pathlib.Path) -> bool:
+    return (folder / MODEL_FILE).is_file()  # it is made at once

@@ -1,0 +1,142 @@
+"""The file of a row: from the cache, a mirror, or its own address; verified before it is used."""
+
+import os
+import pathlib
+import sys
+import urllib.error
+
+from jaxseg.errors import InputError
+from jaxseg.pretrained.zoo.cache import (
+    MIRROR,
+    OFFLINE,
+    files_folder,
+    is_offline,
+    locked,
+    not_writable,
+)
+from jaxseg.pretrained.zoo.rows import Row
+from jaxseg.utils.download import bar, digest, download
+
+
+def cached_file(row: Row) -> pathlib.Path | None:
+    """The file of a row where it is in the cache; it is not verified here."""
+    path = files_folder() / row.file
+    return path if path.is_file() else None
+
+
+def fetch(row: Row) -> pathlib.Path:
+    """The verified file of a row, downloaded unless it is in the cache.
+
+    Of several processes one downloads, and the others wait for it.
+
+    Raises:
+      InputError: it is not there and cannot be fetched, the cache cannot be written, or the file
+        has another checksum than the published one; it is kept aside then.
+    """
+    folder = files_folder()
+    path = folder / row.file
+    if _verified(path, row):
+        return path
+    with locked(folder, row.file):
+        if _verified(path, row):
+            return path
+        if path.is_file():  # brought by hand, or changed
+            _check(path, path, row)
+        else:
+            _say_licence(row)
+            part = folder / f"{row.file}.part"
+            _download(row, part)
+            _check(part, path, row)
+    return path
+
+
+def address(row: Row) -> str:
+    """Where the file is taken from: the mirror's address, or its own."""
+    mirror = os.environ.get(MIRROR)
+    return f"{mirror.rstrip('/')}/{row.file}" if mirror else str(row.url)
+
+
+def bring(row: Row) -> str:
+    """How to get the file without a network, in a sentence."""
+    return f"Get {row.url} elsewhere, and put it at {files_folder() / row.file}."
+
+
+def _download(row: Row, part: pathlib.Path) -> None:
+    url = address(row)
+    if is_offline():
+        raise InputError(
+            f"{row.name} needs the file {row.file}, which is not in the cache, and {OFFLINE} is "
+            "set.",
+            bring(row),
+        )
+    try:
+        with bar(row.file) as progress:
+            download(url, part, progress)
+    except urllib.error.HTTPError as error:
+        raise InputError(
+            f"{url} answers {error.code} ({error.reason}), so {row.name} has no file {row.file}.",
+            bring(row),
+        ) from None
+    except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        reason = getattr(error, "reason", None) or error
+        raise InputError(
+            f"{row.name} needs the file {row.file}, and {url} cannot be reached: {reason}.",
+            bring(row),
+        ) from None
+    except OSError as error:
+        if error.errno is None:  # the server's
+            raise InputError(
+                f"{url} cannot be downloaded: {error}.", f"Run this again to go on. {bring(row)}"
+            ) from None
+        raise not_writable(part.parent, error) from None
+    except ValueError as error:  # no address
+        raise InputError(
+            f"{url} is no address of a file: {error}.", f"Set {MIRROR} to an address, or unset it."
+        ) from None
+
+
+def _verified(path: pathlib.Path, row: Row) -> bool:
+    """Whether the file was verified before, and has not changed since."""
+    try:
+        return path.is_file() and _mark(path).read_text(encoding="utf-8") == _stamp(path, row)
+    except (OSError, ValueError):
+        return False
+
+
+def _check(file: pathlib.Path, path: pathlib.Path, row: Row) -> None:
+    """Puts a file of the right checksum at `path`; keeps another one aside.
+
+    Raises:
+      InputError: the checksum is another one.
+    """
+    kind, _, start = (row.checksum or "").partition(":")
+    found = digest(file, kind) if kind else ""
+    try:
+        if not found.startswith(start):
+            aside = path.with_name(f"{path.name}.wrong")
+            file.replace(aside)
+            raise InputError(
+                f"The file {path.name} has the {kind.upper()} {found[:16]}..., and the published "
+                f"one begins with {start}: it is damaged, or another one. It is kept as {aside}.",
+                f"Run this again, or get {row.url} elsewhere, and put it at {path}.",
+            )
+        file.replace(path)
+        _mark(path).write_text(_stamp(path, row), encoding="utf-8")
+    except OSError as error:
+        raise not_writable(path.parent, error) from None
+
+
+def _mark(path: pathlib.Path) -> pathlib.Path:
+    return path.with_name(f".{path.name}.verified")
+
+
+def _stamp(path: pathlib.Path, row: Row) -> str:
+    """What a verified file is known by: to read half a gigabyte again takes a second."""
+    about = path.stat()
+    return f"{row.checksum} {about.st_size} {about.st_mtime_ns}"
+
+
+def _say_licence(row: Row) -> None:
+    """Says at the first use that a licence does not allow everything."""
+    if not row.permissive:
+        print(f"licence of {row.name}: {row.licence or 'not known'}", file=sys.stderr)

@@ -1,0 +1,190 @@
+"""The registry of published networks: a row for each file, read from `networks.jsonl`.
+
+`classes.json` beside it has the names and colours of the classes. None of the addresses has been
+seen to answer: they are those that the packages themselves use.
+"""
+
+import dataclasses
+import functools
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxseg.errors import InputError, nearest
+
+HERE = pathlib.Path(__file__).parent
+EMBEDDED = HERE / "embedded"  # a folder of `convert` that lies here is the default of `predict`
+
+_PERMISSIVE = ("Apache-2.0", "BSD-3-Clause", "MIT", "CC-BY", "unrestricted use")
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A published file. Its fields are attributes, and keys: `row.url` and `row["url"]`.
+
+    Attributes:
+      name: the name that `jaxseg.load` takes.
+      aliases: other names of it.
+      kind: "network" (it labels images) or "backbone" (a network starts from it).
+      network: a name that `jaxseg.create_model` takes; of a backbone, one that it fits.
+      fields: the network's fields that are not as `create_model` sets them by itself.
+      data: the data set whose classes it knows, as `config.data.name` has it where jaxseg reads it.
+      classes: their names, in the order of the label values; () of a backbone.
+      palette: a colour (r, g, b) for each.
+      mean_iou: as its authors publish it, 0..1; None: not published.
+      mean_iou_multi_scale: the same at six scales and mirrored.
+      measured_on: the images of that figure, where they are not the validation split of `data`.
+      protocol: how they were measured: fields of `config.eval`.
+      predict: fields of `config.eval` by which `predict` asks the network; None: the same.
+      trained_on: the training images.
+      crop: (height, width) of the training crops, where known.
+      parameters: how many it has with its auxiliary head; None of a backbone.
+      licence: of its authors.
+      file: its name in the cache.
+      url: its address; None: it lies in the package.
+      checksum: "sha256:" or "sha1:" and the beginning of the digest, as published; None: none is.
+      size: bytes, where known.
+      source: who published it.
+      reader: the source that `load_pretrained` takes.
+    """
+
+    name: str
+    kind: str
+    network: str
+    data: str
+    file: str
+    url: str | None
+    source: str
+    reader: str | None
+    licence: str | None
+    aliases: tuple[str, ...] = ()
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    classes: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
+    mean_iou: float | None = None
+    mean_iou_multi_scale: float | None = None
+    measured_on: str | None = None
+    protocol: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    predict: Mapping[str, Any] | None = None
+    trained_on: str | None = None
+    crop: tuple[int, int] | None = None
+    parameters: int | None = None
+    checksum: str | None = None
+    size: int | None = None
+
+    def __getitem__(self, key: str) -> Any:
+        if key in {field.name for field in dataclasses.fields(self)}:
+            return getattr(self, key)
+        raise KeyError(key)
+
+    def keys(self) -> list[str]:
+        """The names of the fields, so that `dict(row)` works."""
+        return [field.name for field in dataclasses.fields(self)]
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are; 0 of a backbone."""
+        return len(self.classes)
+
+    @property
+    def permissive(self) -> bool:
+        """Whether the licence allows any use."""
+        return self.licence in _PERMISSIVE
+
+
+def list_pretrained(filter: str = "") -> list[Row]:
+    """The published networks and backbones that `jaxseg.load` and `config.init.pretrained` take.
+
+    Args:
+      filter: a part of a name or of a data set, such as "ade20k" or "pspnet_r50"; "" for all.
+        A whole name comes first.
+
+    Returns:
+      Rows with `name`, `url`, `data`, `classes` (names), `mean_iou` (0..1), `licence` and more, as
+      attributes and as keys.
+
+    >>> row = list_pretrained("pspnet_r50_ade20k")[0]
+    >>> row.name, row["data"], len(row.classes), row.mean_iou
+    ('pspnet_r50_ade20k', 'ade20k', 150, 0.4248)
+    """
+    wanted = filter.lower()
+    found = [row for row in rows() if any(wanted in n for n in (row.name, row.data, *row.aliases))]
+    return sorted(found, key=lambda row: wanted not in (row.name, *row.aliases))
+
+
+@functools.cache
+def rows() -> tuple[Row, ...]:
+    """All rows, in the order of the file; the embedded network first, where there is one."""
+    lists = json.loads((HERE / "classes.json").read_text(encoding="utf-8"))
+    lines = (HERE / "networks.jsonl").read_text(encoding="utf-8").splitlines()
+    found = [_row(json.loads(line), lists) for line in lines]
+    own = embedded()
+    return tuple(found if own is None else [own, *found])
+
+
+def embedded() -> Row | None:
+    """The network that lies inside the package, if any."""
+    path = EMBEDDED / "model.json"
+    if not path.is_file():
+        return None
+    about = json.loads(path.read_text(encoding="utf-8"))
+    source = about.get("source") or {}
+    return Row(
+        name=source.get("name") or "pspnet_camvid_small",
+        kind="network",
+        network=about["model"],
+        fields=_tuples(about["fields"]),
+        data=source.get("data_set") or "camvid",
+        classes=tuple(about.get("class_names") or ()),
+        palette=tuple(tuple(colour) for colour in about.get("palette") or ()),
+        mean_iou=(source.get("metrics") or {}).get("mean_iou"),
+        measured_on=source.get("measured_on"),
+        protocol=_tuples(about.get("eval") or {}),
+        trained_on=source.get("trained_on"),
+        parameters=source.get("parameters"),
+        licence=source.get("licence") or "Apache-2.0",
+        file=str(EMBEDDED),
+        url=None,
+        size=sum(file.stat().st_size for file in EMBEDDED.iterdir()),
+        source="jaxseg",
+        reader=None,
+    )
+
+
+def find(name: str) -> Row | None:
+    """The row of that name or alias, if there is one."""
+    return _by_name().get(str(name))
+
+
+def unknown(name: object) -> InputError:
+    """The error for what is neither a path nor a name."""
+    close = nearest(str(name), _by_name())
+    if close.startswith("Choose"):  # all of them would be no help
+        close = "`python -m jaxseg models` lists the names"
+        close += "; else give a run's workdir, a folder of `python -m jaxseg convert`, or a file."
+    return InputError(f"There is no network '{name}', neither a path nor a known name.", close)
+
+
+@functools.cache
+def _by_name() -> dict[str, Row]:
+    return {name: row for row in rows() for name in (row.name, *row.aliases)}
+
+
+def _row(values: dict[str, Any], lists: Mapping[str, Any]) -> Row:
+    key = values.pop("class_list", None)
+    if key is not None:
+        values["classes"] = lists[key]["classes"]
+        values["palette"] = [tuple(colour) for colour in lists[key]["palette"]]
+    return Row(**_tuples(values))
+
+
+def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON's lists as tuples, which fields have."""
+    return {key: _tuple(value) for key, value in values.items()}
+
+
+def _tuple(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _tuples(value)
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str) else value

@@ -1,0 +1,135 @@
+"""Files from the network: resumed, tried again, and whole or not there."""
+
+import contextlib
+import hashlib
+import http.client
+import os
+import pathlib
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+
+_CHUNK = 2**18
+_TRIES = 4  # in a row without a byte more
+_TIMEOUT = 30.0  # seconds without a byte
+
+Progress = Callable[[int, int | None], None]
+"""Is told how many bytes are there, and how many there will be, if that is known."""
+
+
+def download(
+    url: str, part: pathlib.Path, progress: Progress = lambda have, total: None, wait: float = 1.0
+) -> None:
+    """Downloads `url` into `part`, from where an earlier call stopped.
+
+    Redirects are followed, and the proxies of HTTP_PROXY, HTTPS_PROXY and NO_PROXY are used. A
+    connection that breaks is opened again, as long as each brings something.
+
+    Args:
+      url: http, https or file.
+      part: the file, which may hold a beginning; its folder exists.
+      progress: is called after each piece.
+      wait: seconds before the first new try; twice that before the next one.
+
+    Raises:
+      OSError: the server refuses (`urllib.error.HTTPError`), cannot be reached, or `part` cannot be
+        written; what came stays in `part`.
+    """
+    failed, begun = 0, _size(part)
+    while True:
+        before = _size(part)
+        try:
+            if _fetched(url, part, progress):
+                return
+            error: Exception = OSError("the connection broke")
+        except urllib.error.HTTPError as found:
+            if found.code < 500 and found.code != 429:
+                raise
+            error = found
+        except urllib.error.URLError as found:
+            if _size(part) == begun:  # no network, no such host: that will not change in seconds
+                raise
+            error = found
+        except (http.client.HTTPException, TimeoutError, ConnectionError) as found:
+            error = found
+        failed = 0 if _size(part) > before else failed + 1
+        if failed >= _TRIES:
+            raise error if isinstance(error, OSError) else OSError(str(error))
+        time.sleep(wait * 2 ** max(failed - 1, 0))
+
+
+def _fetched(url: str, part: pathlib.Path, progress: Progress) -> bool:
+    """Appends what one connection brings; whether that is all of it."""
+    have = _size(part)
+    request = urllib.request.Request(url, headers={"User-Agent": "jaxseg"})
+    if have and not url.startswith("file:"):
+        request.add_header("Range", f"bytes={have}-")
+    try:
+        response = _open(request)
+    except urllib.error.HTTPError as error:
+        if error.code == 416 and have:  # nothing is left to fetch
+            return True
+        raise
+    with response:
+        resumed = getattr(response, "status", None) == 206
+        have = have if resumed else 0
+        length = response.headers.get("Content-Length")
+        total = int(length) + have if length else None
+        with part.open("ab" if resumed else "wb") as file:
+            with contextlib.suppress(http.client.IncompleteRead):
+                while chunk := response.read(_CHUNK):
+                    file.write(chunk)
+                    have += len(chunk)
+                    progress(have, total)
+            file.flush()
+            os.fsync(file.fileno())
+    return total is None or have >= total
+
+
+def _open(request: urllib.request.Request):
+    """As `urlopen`, by the proxies that the environment names now, not at the first call."""
+    return urllib.request.build_opener().open(request, timeout=_TIMEOUT)
+
+
+def _size(part: pathlib.Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def read_url(url: str, limit: int) -> bytes:
+    """All that is at `url`, `limit` bytes at most.
+
+    Raises:
+      OSError: it cannot be fetched, or is longer.
+    """
+    request = urllib.request.Request(url, headers={"User-Agent": "jaxseg"})
+    try:
+        with _open(request) as response:
+            data = response.read(limit + 1)
+    except (http.client.HTTPException, ValueError) as error:
+        raise OSError(str(error)) from None
+    if len(data) > limit:
+        raise OSError(f"it is longer than {limit} bytes")
+    return data
+
+
+def digest(path: pathlib.Path, kind: str) -> str:
+    """The checksum of a file in hex; `kind` as hashlib has it."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(
+            file, lambda: hashlib.new(kind, usedforsecurity=False)
+        ).hexdigest()
+
+
+@contextlib.contextmanager
+def bar(title: str) -> Iterator[Progress]:
+    """A progress bar on a terminal, and nothing elsewhere."""
+    import tqdm
+
+    with tqdm.tqdm(unit="B", unit_scale=True, desc=title, disable=None, leave=False) as shown:
+
+        def progress(have: int, total: int | None) -> None:
+            shown.total = total
+            shown.update(have - shown.n)
+
+        yield progress

@@ -1,0 +1,70 @@
+"""A web server on this machine that hands out a folder, and can misbehave."""
+
+import contextlib
+import functools
+import http.server
+import pathlib
+import threading
+import time
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    """Serves `folder`. `faults` is a list of what to do with the next requests, one each."""
+
+    def __init__(self, *args, folder, faults, seen):
+        self.folder, self.faults, self.seen = folder, faults, seen
+        super().__init__(*args)
+
+    def log_message(self, format, *args):
+        pass
+
+    def do_GET(self):
+        self.seen.append((self.path, self.headers.get("Range")))
+        fault = self.faults.pop(0) if self.faults else None
+        if fault == "redirect":
+            self.send_response(302)
+            self.send_header("Location", f"/moved{self.path}")
+            self.end_headers()
+            return
+        path = pathlib.Path(self.folder, self.path.rpartition("/")[2])
+        if isinstance(fault, int) or not path.is_file():
+            self.send_error(fault or 404)
+            return
+        data, start = path.read_bytes(), 0
+        if (wanted := self.headers.get("Range")) and fault != "no ranges":
+            start = int(wanted.removeprefix("bytes=").partition("-")[0])
+            if start >= len(data):
+                self.send_error(416)
+                return
+        self.send_response(206 if start else 200)
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if fault == "break":
+            self.wfile.write(data[start : start + len(data) // 3])
+            self.wfile.flush()
+            self.connection.close()
+            return
+        if fault == "slow":
+            for i in range(start, len(data), 1 + len(data) // 4):
+                self.wfile.write(data[i : i + 1 + len(data) // 4])
+                self.wfile.flush()
+                time.sleep(0.05)
+            return
+        self.wfile.write(data[start:])
+
+
+@contextlib.contextmanager
+def serving(folder, faults=()):
+    """Its address, the faults to come, and what was asked for: (path, range) each."""
+    faults, seen = list(faults), []
+    handler = functools.partial(Handler, folder=folder, faults=faults, seen=seen)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server.handle_error = lambda *_: None  # a connection that we broke
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", faults, seen
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

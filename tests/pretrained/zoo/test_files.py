@@ -1,0 +1,203 @@
+"""Files of the zoo from a server that redirects, breaks off, is slow, or hands out other bytes."""
+
+import dataclasses
+import errno
+import hashlib
+import multiprocessing
+import os
+import socket
+
+import numpy as np
+import pytest
+from file_server import serving
+
+from jaxseg.errors import InputError
+from jaxseg.pretrained.zoo import files
+from jaxseg.pretrained.zoo.cache import cache_folder, files_folder
+from jaxseg.pretrained.zoo.files import fetch
+from jaxseg.pretrained.zoo.rows import find
+from jaxseg.utils import download as download_module
+
+DATA = np.random.default_rng(0).bytes(300_000)
+ROW = dataclasses.replace(
+    find("pspnet_r50_ade20k"),
+    file="weights.pth",
+    checksum=f"sha256:{hashlib.sha256(DATA).hexdigest()[:8]}",
+)
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(download_module.time, "sleep", lambda seconds: None)
+    for name in ("JAXSEG_OFFLINE", "JAXSEG_ZOO_MIRROR", "http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def served(tmp_path):
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / ROW.file).write_bytes(DATA)
+    with serving(folder) as (url, faults, seen):
+        yield dataclasses.replace(ROW, url=f"{url}/somewhere/{ROW.file}"), faults, seen
+
+
+@pytest.mark.parametrize(
+    ("todo", "requests"),
+    [
+        ([], 1),
+        (["redirect"], 2),
+        (["slow"], 1),
+        (["break", "break"], 3),
+        (["break", "no ranges"], 2),
+        ([503, "redirect", "break"], 4),
+    ],
+)
+def test_a_file_comes_whole(served, todo, requests):
+    row, faults, seen = served
+    if todo[:1] == [503]:  # with something there already: a first failure ends at once
+        todo = ["break", *todo]
+        requests += 1
+    faults += todo
+    path = fetch(row)
+    assert path == files_folder() / row.file and path.read_bytes() == DATA
+    assert len(seen) == requests and (seen[-1][1] is not None) == ("break" in todo)
+    assert fetch(row) == path and len(seen) == requests
+    assert not list(path.parent.glob("*.part"))
+
+
+def test_what_an_earlier_process_left_is_gone_on_with(served):
+    row, _, seen = served
+    files_folder().mkdir(parents=True)
+    (files_folder() / f"{row.file}.part").write_bytes(DATA[:1000])
+    assert fetch(row).read_bytes() == DATA
+    assert seen[0][1] == "bytes=1000-"
+
+
+def test_a_whole_part_is_no_error(served):
+    row, _, _ = served
+    files_folder().mkdir(parents=True)
+    (files_folder() / f"{row.file}.part").write_bytes(DATA)
+    assert fetch(row).read_bytes() == DATA
+
+
+def test_wrong_bytes_are_kept_aside_and_named(served):
+    row, faults, _ = served
+    other = dataclasses.replace(row, checksum="sha256:00000000")
+    aside = files_folder() / f"{row.file}.wrong"
+    with pytest.raises(InputError, match="has the SHA256 .* begins with 00000000") as caught:
+        fetch(other)
+    assert str(aside) in caught.value.problem and aside.read_bytes() == DATA
+    assert not (files_folder() / row.file).exists()
+    assert fetch(row).read_bytes() == DATA  # it begins anew
+
+
+@pytest.mark.parametrize("kind", ["sha1", "md5", "sha256", None])
+def test_checksums_of_each_kind(served, kind):
+    row, _, _ = served
+    right = None if kind is None else f"{kind}:{hashlib.new(kind, DATA).hexdigest()}"
+    assert fetch(dataclasses.replace(row, checksum=right)).is_file()
+
+
+@pytest.mark.parametrize("code", [403, 404])
+def test_a_server_that_refuses(served, code):
+    row, faults, seen = served
+    faults.append(code)
+    with pytest.raises(InputError, match=f"answers {code} ") as caught:
+        fetch(row)
+    assert str(files_folder() / row.file) in caught.value.remedy and len(seen) == 1
+
+
+def test_no_network():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    row = dataclasses.replace(ROW, url=f"http://127.0.0.1:{port}/{ROW.file}")
+    with pytest.raises(
+        InputError, match=f"needs the file {ROW.file}.* cannot be reached"
+    ) as caught:
+        fetch(row)
+    assert row.url in caught.value.remedy and str(files_folder() / row.file) in caught.value.remedy
+
+
+def test_offline_needs_the_cache_alone(served, monkeypatch):
+    row, _, seen = served
+    monkeypatch.setenv("JAXSEG_OFFLINE", "1")
+    with pytest.raises(InputError, match=f"{row.file}, which is not in the cache") as caught:
+        fetch(row)
+    assert row.url in caught.value.remedy and str(files_folder() / row.file) in caught.value.remedy
+    (files_folder() / row.file).write_bytes(DATA)  # brought by hand
+    assert fetch(row).read_bytes() == DATA and not seen
+    (files_folder() / row.file).write_bytes(DATA[:-1])
+    with pytest.raises(InputError, match="it is damaged, or another one"):
+        fetch(row)
+
+
+def test_a_mirror(served, monkeypatch):
+    row, _, seen = served
+    monkeypatch.setenv("JAXSEG_ZOO_MIRROR", row.url.rpartition("/somewhere/")[0] + "/mirror/")
+    assert fetch(dataclasses.replace(row, url="https://nowhere.invalid/x")).read_bytes() == DATA
+    assert seen == [(f"/mirror/{row.file}", None)]
+    monkeypatch.setenv("JAXSEG_ZOO_MIRROR", "no address")
+    with pytest.raises(InputError, match="is no address of a file"):
+        fetch(dataclasses.replace(row, file="other.pth"))
+
+
+def test_a_proxy(served, monkeypatch):
+    row, _, seen = served
+    monkeypatch.setenv("http_proxy", row.url.rpartition("/somewhere/")[0])
+    monkeypatch.setenv("no_proxy", "")
+    there = f"http://far.invalid/{row.file}"
+    assert fetch(dataclasses.replace(row, url=there)).read_bytes() == DATA
+    assert seen[0][0] == there
+
+
+def test_a_licence_that_is_not_permissive_is_said_once(served, capfd):
+    row, _, _ = served
+    fetch(dataclasses.replace(row, licence="research only"))
+    assert "licence of pspnet_r50_ade20k: research only" in capfd.readouterr().err
+    fetch(dataclasses.replace(row, licence="research only"))
+    assert not capfd.readouterr().err
+
+
+def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
+    (tmp_path / "taken").write_text("a file")
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "taken"))
+    with pytest.raises(InputError, match="The cache folder .* cannot be written") as caught:
+        fetch(ROW)
+    assert "Set JAXSEG_CACHE" in caught.value.remedy
+
+
+def test_a_full_disk(served, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(files, "download", full)
+    with pytest.raises(InputError, match="No space left") as caught:
+        fetch(served[0])
+    assert "Set JAXSEG_CACHE" in caught.value.remedy
+
+
+def _fetch(row, results):
+    results.put(fetch(row).read_bytes() == DATA)
+
+
+def test_of_many_processes_one_downloads(served):
+    row, faults, seen = served
+    faults.append("slow")
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    processes = [context.Process(target=_fetch, args=(row, results)) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert [results.get() for _ in processes] == 4 * [True]
+    assert len(seen) == 1
+
+
+def test_the_cache_lies_where_the_platform_keeps_caches(monkeypatch):
+    monkeypatch.delenv("JAXSEG_CACHE")
+    assert cache_folder().name == "jaxseg" and cache_folder().is_absolute()
