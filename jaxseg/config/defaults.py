@@ -151,6 +151,9 @@ def default_config() -> ml_collections.ConfigDict:
     # images (of sliding: windows) at a time; None: train.batch_size / train.accumulate (4)
     c.eval.batch_size = placeholder(int)
     c.eval.input_size = placeholder(tuple)  # (height, width) the image is resized to; None: native
+    # (long, short): the image is scaled until its longer side is at most the one, its shorter side
+    # at most the other, and one of them is equal (mmsegmentation's keep_ratio); None: it is not
+    c.eval.fit = placeholder(tuple)
     c.eval.pad_to = placeholder(int)  # multiples that images are filled up to, so that few
     # shapes are compiled; no logit changes; None: each image's own size
     # scores always count the labels' own pixels, whatever size the network sees

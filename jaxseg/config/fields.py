@@ -159,6 +159,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
     _check_needs(flat)
     _check_loss(flat)
+    if config.eval.fit is not None and (config.eval.input_size or config.eval.pad_to):
+        raise InputError(
+            f"Config field eval.fit is {config.eval.fit}, and eval.input_size or eval.pad_to is "
+            "set, too.",
+            "Leave all but one of them at None.",
+        )
     if config.eval.input_size is not None and config.eval.pad_to is not None:
         raise InputError(
             f"Config fields eval.input_size ({config.eval.input_size}) and eval.pad_to "

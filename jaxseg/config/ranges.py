@@ -57,7 +57,7 @@ def _is_rules(value: tuple) -> bool:
 
 # of evaluation, and the fields that only some of them have
 PROTOCOLS = {
-    "whole": ("eval.input_size", "eval.pad_to"),
+    "whole": ("eval.input_size", "eval.fit", "eval.pad_to"),
     "sliding": ("eval.crop", "eval.base_size", "eval.scales", "eval.flip", "eval.fusion"),
     "instances": ("eval.crop", "eval.windows", "eval.min_side", "eval.overlap", "eval.boxes"),
 }
@@ -184,6 +184,7 @@ CHECKS: dict[str, _Check] = {
     "eval.every_steps": _POSITIVE,
     "eval.batch_size": _POSITIVE,
     "eval.input_size": _SIZE,
+    "eval.fit": (_is_size, "a pair of positive whole numbers: (long side, short side)"),
     "eval.pad_to": _POSITIVE,
     "eval.windows": _POSITIVE,
     "eval.min_side": _NOT_NEGATIVE,

@@ -19,7 +19,7 @@ from jaxseg.errors import InputError
 from jaxseg.evaluation.counts import Counts, over_processes
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference.padding import Layouts, padded_logits
-from jaxseg.inference.protocols import describe, on_devices, protocol
+from jaxseg.inference.protocols import describe, on_devices, protocol, seen_size
 from jaxseg.ops.dispatch import shared_out
 from jaxseg.utils.atomic import write_atomic
 
@@ -109,7 +109,7 @@ class Evaluator:
         """Raises InputError where the network cannot take the data set's images (the first one)."""
         config = self._config
         whole = config.protocol == "whole"
-        size, field = config.input_size or self.source.size(0), "input_size"
+        size, field = seen_size(config, self.source.size(0)) or self.source.size(0), "input_size"
         if not whole:
             size, field = config.crop, "crop"
         images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
@@ -228,7 +228,7 @@ class Evaluator:
         """In words; for whole images of several sizes with the number of compilations they took."""
         config = self._config
         text = describe(config)
-        if config.protocol != "whole" or config.input_size:
+        if config.protocol != "whole" or config.input_size or config.fit:
             return text
         if config.pad_to:
             text += f", filled up to multiples of {config.pad_to}"

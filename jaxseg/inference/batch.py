@@ -104,7 +104,7 @@ def _protocol(
     Images that are seen whole and at their own size are filled up to multiples of 64, unless there
     are few sizes: no logit changes but by the rounding of sums in another order.
     """
-    if config.protocol != "whole" or config.input_size or config.pad_to:
+    if config.protocol != "whole" or config.input_size or config.fit or config.pad_to:
         return config
     sizes: set[tuple[int, int]] = set()
     for file in files:
@@ -134,7 +134,7 @@ class _Limit(NamedTuple):
 
 
 def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> _Limit:
-    if config.protocol == "whole" and not config.input_size:
+    if config.protocol == "whole" and not (config.input_size or config.fit):
         return _Limit(
             pixels,
             "Scale it down, give the size that the network is to see "

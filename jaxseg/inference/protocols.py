@@ -65,7 +65,8 @@ def protocol(
 
 def on_devices(config: ml_collections.ConfigDict) -> bool:
     """Whether labels come from the logits of whole images alone, so that devices can count them."""
-    return config.protocol == "whole" and config.ensemble is None and config.crf is None
+    alone = config.ensemble is None and config.crf is None
+    return config.protocol == "whole" and config.fit is None and alone
 
 
 def _alone(
@@ -97,7 +98,7 @@ def _alone(
             fusion=config.fusion,
             batch_size=config.batch_size,
         )
-    return WholeImage(model, config.input_size, config.pad_to)
+    return WholeImage(model, config.input_size, config.pad_to, config.fit)
 
 
 def describe(config: ml_collections.ConfigDict) -> str:
@@ -129,6 +130,8 @@ def _describe_alone(config: ml_collections.ConfigDict) -> str:
             f"as in {config.fusion}",
         ]
         return ", ".join(parts)
+    if config.fit:
+        return f"whole images, scaled to fit {_times(config.fit)}"
     if config.input_size:
         return f"whole images, resized to {_times(config.input_size)}"
     return "whole images"
@@ -142,10 +145,18 @@ class WholeImage:
       input_size: (height, width) the image is resized to first; None: as it is.
       pad_to: the network is compiled for multiples of this only, and images of other sizes are
         filled up, which it does not see; None: it is compiled for each size that comes.
+      fit: (long side, short side) that the image is scaled to fit, in place of `input_size`.
     """
 
-    def __init__(self, model: nn.Module, input_size: Size | None = None, pad_to: int | None = None):
+    def __init__(
+        self,
+        model: nn.Module,
+        input_size: Size | None = None,
+        pad_to: int | None = None,
+        fit: Size | None = None,
+    ):
         self._model, self._input_size, self._pad_to = model, input_size, pad_to
+        self._fit = fit
         self._layouts = Layouts(model)
 
     def named(self, name: str) -> "WholeImage":
@@ -166,11 +177,12 @@ class WholeImage:
 
     def _run(self, function: Callable, variables, image, size):
         own = image.shape[:2]
-        inputs = resize_image(image, self._input_size)
-        if self._input_size is not None:
+        input_size = self._input_size if self._fit is None else fitted_size(own, self._fit)
+        inputs = resize_image(image, input_size)
+        if input_size is not None:
             height, width = size or own
             canvas = round_up((height, width), _RESIZED)
-            layout = self._layouts.resized(variables, self._input_size, (height, width), canvas)
+            layout = self._layouts.resized(variables, input_size, (height, width), canvas)
             result = function(self._model, variables, inputs[None], canvas, layout)
             return np.asarray(result)[0, :height, :width]
         canvas = round_up(own, self._pad_to)
@@ -181,6 +193,26 @@ class WholeImage:
         layout = self._layouts(variables, canvas, [own])
         result = function(self._model, variables, inputs, canvas, layout)
         return np.asarray(result)[0, : own[0], : own[1]]
+
+
+def seen_size(config: ml_collections.ConfigDict, size: Size) -> Size | None:
+    """What a whole image of (height, width) `size` is resized to; None: nothing."""
+    return config.input_size if config.fit is None else fitted_size(size, config.fit)
+
+
+def fitted_size(size: Size, fit: Size) -> Size:
+    """The size of an image that is scaled to fit, its aspect kept.
+
+    Args:
+      size: (height, width).
+      fit: the longest that the longer side may be, and the shorter one.
+
+    >>> fitted_size((375, 500), (2048, 512)), fitted_size((500, 3000), (2048, 512))
+    ((512, 683), (341, 2048))
+    """
+    scale = min(max(fit) / max(size), min(fit) / min(size))
+    height, width = (max(int(side * scale + 0.5), 1) for side in size)
+    return height, width
 
 
 def _times(size: Size) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 from jaxseg.data import DataInfo, Example, resize_image
 from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.trained_run import TrainedRun
+from jaxseg.inference.protocols import seen_size
 from jaxseg.inference.whole_image import image_labels
 from jaxseg.models import features, normalize
 from jaxseg.models.deconvnet import DeconvNet
@@ -149,7 +150,7 @@ def _class(run: TrainedRun, example: Example, name: str | None) -> int:
 
 
 def _prediction(run: TrainedRun, variables, example: Example) -> np.ndarray:
-    inputs = resize_image(example.image, run.config.eval.input_size)[None]
+    inputs = resize_image(example.image, seen_size(run.config.eval, example.image.shape[:2]))[None]
     labels = image_labels(run.model, variables, inputs, example.label.shape)
     return colorize(np.asarray(labels)[0], run.source.info)
 
@@ -173,7 +174,7 @@ def _stages(run: TrainedRun, example: Example) -> list[list[tuple[str, np.ndarra
 
 
 def _layers(run: TrainedRun, example: Example, chosen: int):
-    inputs = resize_image(example.image, run.config.eval.input_size)[None]
+    inputs = resize_image(example.image, seen_size(run.config.eval, example.image.shape[:2]))[None]
     images = normalize(inputs, run.model.preprocessing)
     shapes = jax.eval_shape(functools.partial(features, run.model), run.variables, images)
     names = _names(run.model, shapes)

@@ -20,7 +20,7 @@ from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import TrainedRun
-from jaxseg.inference.protocols import describe
+from jaxseg.inference.protocols import describe, seen_size
 from jaxseg.inference.whole_image import image_labels
 
 _TIMED = 3  # batches
@@ -107,7 +107,11 @@ def measure(name: str, run: TrainedRun, log: pathlib.Path) -> Measured:
             "Give an evaluation split with labels.",
         )
     whole = config.eval.protocol == "whole"
-    size = (config.eval.input_size or run.source.size(0)) if whole else config.eval.crop
+    size = (
+        (seen_size(config.eval, run.source.size(0)) or run.source.size(0))
+        if whole
+        else config.eval.crop
+    )
     batch_size = config.eval.batch_size or config.train.batch_size // config.train.accumulate
     scores = metrics.scores(total, absent=config.eval.absent, boundary=boundary)
     return Measured(

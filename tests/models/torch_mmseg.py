@@ -4,12 +4,14 @@ Parameters are named as in those files.
 """
 
 from torch_resnet import (
+    BASIC_BLOCKS,
     BLOCKS,
     STEMS,
     TORCHVISION,
     F,
     _block,
     _load,
+    basic_stages,
     conv,
     deep_stem,
     nn,
@@ -75,7 +77,9 @@ class PSPHead(Head):
 class MMSeg(nn.Module):
     """Images and logits are [N, C, H, W]. `main_aux` gives both heads' logits, upsampled.
 
-    `head` is "psp" or "fcn"; `stem` "v1c" (ResNetV1c) or "7x7" (ResNet).
+    `head` is "psp" or "fcn"; `stem` "v1c" (ResNetV1c) or "7x7" (ResNet). `trunk`, in place of
+    `output_stride`: strides and dilations of the stages; the first block of a dilated stage has
+    half its dilation.
     """
 
     def __init__(
@@ -91,6 +95,7 @@ class MMSeg(nn.Module):
         concat_input=True,
         head_dilation=1,
         bins=(1, 2, 3, 6),
+        trunk=None,
     ):
         super().__init__()
         self.align_corners = align_corners
@@ -101,17 +106,24 @@ class MMSeg(nn.Module):
             self.backbone.conv1, self.backbone.bn1, _ = layers
         else:
             self.backbone.stem = nn.Sequential(*layers)
-        trunk = stages(BLOCKS[depth], TORCHVISION[output_stride], widths[-1], width, "3x3")
-        for i, stage in enumerate(trunk, 1):
+        table = TORCHVISION[output_stride]
+        if trunk is not None:
+            table = [(s, max(d // 2, 1), d) for s, d in zip(*trunk, strict=True)]
+        if depth in BASIC_BLOCKS:
+            layers, expansion = basic_stages(BASIC_BLOCKS[depth], table, widths[-1], width), 1
+        else:
+            layers, expansion = stages(BLOCKS[depth], table, widths[-1], width, "3x3"), 4
+        for i, stage in enumerate(layers, 1):
             self.backbone.add_module(f"layer{i}", stage)
-        last, middle, hidden = 4 * round(512 * width), 4 * round(256 * width), round(512 * width)
+        last, middle = expansion * round(512 * width), expansion * round(256 * width)
+        hidden = last // 4
         if head == "psp":
             self.decode_head = PSPHead(last, hidden, num_classes, bins, align_corners)
         else:
             self.decode_head = FCNHead(
                 last, hidden, num_classes, head_convs, concat_input, head_dilation
             )
-        aux = round(256 * width)
+        aux = middle // 4
         self.auxiliary_head = FCNHead(middle, aux, num_classes, 1, False, head_dilation)
 
     def main_aux(self, image):

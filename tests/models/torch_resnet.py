@@ -10,6 +10,7 @@ torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install 
 nn, F = torch.nn, torch.nn.functional
 
 STEMS = {"deep": (64, 64, 128), "v1c": (32, 32, 64), "7x7": (64,)}
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 BLOCKS = {14: (1, 1, 1, 1), 26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 # output stride: stride, dilation of the first block's 3x3, dilation of the others', for each stage
 PSPNET = {
@@ -63,6 +64,35 @@ class Block(nn.Module):
         y = F.relu(self.bn2(self.conv2(y)))
         y = self.bn3(self.conv3(y))
         return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+class BasicBlock(nn.Module):
+    """mmsegmentation's: the first convolution strides and is dilated."""
+
+    def __init__(self, inputs, planes, stride, dilation):
+        super().__init__()
+        self.conv1 = conv(inputs, planes, 3, stride, dilation)
+        self.bn1 = nn.BatchNorm2d(planes)
+        self.conv2, self.bn2 = conv(planes, planes, 3), nn.BatchNorm2d(planes)
+        self.downsample = None
+        if stride > 1 or inputs != planes:
+            self.downsample = nn.Sequential(conv(inputs, planes, 1, stride), nn.BatchNorm2d(planes))
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x)))))
+        return F.relu(y + (x if self.downsample is None else self.downsample(x)))
+
+
+def basic_stages(blocks, table, inputs, width):
+    """As `stages`, of basic blocks."""
+    for planes, count, (stride, first, others) in zip(
+        (64, 128, 256, 512), blocks, table, strict=True
+    ):
+        planes = round(planes * width)
+        stage = [BasicBlock(inputs, planes, stride, first)]
+        stage += [BasicBlock(planes, planes, 1, others) for _ in range(1, count)]
+        inputs = planes
+        yield nn.Sequential(*stage)
 
 
 def stages(blocks, table, inputs, width, stride_on):

@@ -49,7 +49,7 @@ def convert(row: Row, file: pathlib.Path, folder: pathlib.Path) -> None:
             f"{row.num_classes}.",
             f"Remove it, or get {row.url} again.",
         )
-    model = fit.create()
+    model = fit.create(**{name: v for name, v in row.fields.items() if name not in fit.fields})
     variables, report = fill(model, opened, row.reader)
     save_exported(
         folder,

@@ -1,0 +1,117 @@
+"""Each row of mmsegmentation's: its network in PyTorch, saved as its file, loaded by name.
+
+`published.jsonl` has what mmsegmentation's own configuration file says of each checkpoint. Networks
+are narrow here; their names, shapes and strides at full width are those of mmsegmentation:
+`test_every_published_file` in tests/pretrained/converters/test_mmsegmentation.py.
+"""
+
+import collections
+import dataclasses
+import hashlib
+import json
+import pathlib
+
+import numpy as np
+import pytest
+from file_server import serving
+from torch_state import assert_close, photographs, randomized, save, standardized, torch
+
+import jaxseg
+from jaxseg.pretrained.zoo import names
+from jaxseg.pretrained.zoo.rows import list_pretrained
+
+torch_mmseg = pytest.importorskip("torch_mmseg")
+
+WIDTH = 1 / 16
+FACTS = [
+    json.loads(line)
+    for line in pathlib.Path(__file__).with_name("published.jsonl").read_text().splitlines()
+]
+ROWS = {row.file: row for row in list_pretrained() if row.source == "mmsegmentation"}
+
+
+def _architecture(facts):
+    """All but the depth of deep ones, the classes and the data."""
+    left = ("file", "num_classes", "classes")
+    key = {k: str(v) for k, v in facts.items() if k not in left}
+    return tuple((key | {"depth": "18" if facts["depth"] == 18 else "deep"}).values())
+
+
+def _tier(index, facts):
+    """A few run by default, one of each architecture among the slow tests, the rest nightly."""
+    if facts["file"].startswith(QUICK):
+        return ()
+    first = next(i for i, f in enumerate(FACTS) if _architecture(f) == _architecture(facts))
+    return (pytest.mark.slow,) if index == first else (pytest.mark.nightly,)
+
+
+QUICK = ("pspnet_r18-d8_769x769_80k_cityscapes", "fcn_r18-d8_512x1024_80k_cityscapes")
+
+
+def torch_network(facts):
+    head = {"pspnet": "psp", "fcn": "fcn"}[facts["architecture"]]
+    longer = {}
+    if head == "fcn":
+        longer = {k: facts[k] for k in ("head_convs", "concat_input", "head_dilation")}
+    network = torch_mmseg.MMSeg(
+        head,
+        facts["num_classes"],
+        facts["depth"],
+        WIDTH,
+        stem=facts["stem"],
+        align_corners=facts["align_corners"],
+        trunk=(facts["strides"], facts["dilations"]),
+        **longer,
+    )
+    return randomized(network, seed=facts["depth"])
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [pytest.param(f, id=f["file"], marks=_tier(i, f)) for i, f in enumerate(FACTS)],
+)
+def test_the_network_of_a_row_is_the_published_one(facts, tmp_path, monkeypatch):
+    other = torch_network(facts)
+    row = ROWS[facts["file"]]
+    folder = tmp_path / "served"
+    folder.mkdir()
+    save(folder / facts["file"], other.state_dict(), "mmengine")
+    start = hashlib.sha256((folder / facts["file"]).read_bytes()).hexdigest()[:8]
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
+    with serving(folder) as (url, _, _):
+        narrow = dataclasses.replace(
+            row,
+            fields={**row.fields, "width": WIDTH},
+            checksum=f"sha256:{start}",
+            url=f"{url}/{row.file}",
+        )
+        monkeypatch.setattr(names, "find", {row.name: narrow}.get)
+        network = jaxseg.load(row.name)
+    expected = jaxseg.create_model(row.network, facts["num_classes"], width=WIDTH, **row.fields)
+    assert network.model == expected
+    rgb = photographs((57, 73))
+    with torch.no_grad():
+        want = other.main_aux(standardized(rgb))[0]
+    images = jaxseg.normalize(rgb, network.model.preprocessing)
+    assert_close(np.asarray(network.model.apply(network.variables, images)), want)
+    assert network.classes == row.classes and network.card["licence"] == row.licence
+
+
+def test_every_checkpoint_has_a_row():
+    assert len(FACTS) == 95 and ROWS.keys() == {facts["file"] for facts in FACTS}
+    for facts in FACTS:
+        row = ROWS[facts["file"]]
+        assert row.num_classes == facts["num_classes"] == len(row.palette)
+        assert row.file.endswith(f"-{row.checksum.partition(':')[2]}.pth")
+        assert row.url.endswith(f"/{row.file}") and row.url.startswith("https://")
+        assert row.network == f"{facts['architecture']}_resnet{facts['depth']}"
+
+
+def test_the_best_of_several_has_the_plain_name():
+    best = collections.defaultdict(list)
+    for row in ROWS.values():
+        long = next(iter(row.aliases), row.name)
+        best["_".join(long.split("_")[: 3 if "_d" not in long[:11] else 4])].append(row)
+    for short, rows in best.items():
+        (plain,) = [row for row in rows if row.name == short]
+        assert plain.mean_iou == max(row.mean_iou for row in rows)
