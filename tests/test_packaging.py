@@ -36,6 +36,9 @@ def test_wheel_holds_the_package_alone(repository, tmp_path):
         path.relative_to(repository).as_posix()
         for path in (repository / "jaxseg").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
+    } | {
+        f"jaxseg/config/recipes/configs/{path.name}"
+        for path in (repository / "configs").glob("*.py")
     }
     assert any(name.endswith("licenses/LICENSE") for name in names)
 

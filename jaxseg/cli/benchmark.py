@@ -9,6 +9,7 @@ from jaxseg.cli.parser import Parser
 _EXAMPLES = (
     "python -m jaxseg benchmark --config configs/quickstart.py",
     "python -m jaxseg benchmark --config configs/quickstart.py --what eval --json eval.json",
+    "python -m jaxseg benchmark --weights pspnet_r50_cityscapes --what eval",
     "python -m jaxseg benchmark --config configs/camvid_pspnet.py --config.model.dtype=bfloat16",
 )
 
@@ -20,8 +21,11 @@ def main(argv: Sequence[str]) -> None:
         "Measures a run's programs on this machine: time, memory, operations. Nothing is trained.",
         _EXAMPLES,
     )
+    parser.add_argument("--config", metavar="PATH[:ARG]", help="config file, and its argument")
     parser.add_argument(
-        "--config", required=True, metavar="PATH[:ARG]", help="config file, and its argument"
+        "--weights",
+        metavar="NAME",
+        help="or the network of that name, folder or workdir, on generated scenes",
     )
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
     parser.add_argument(
@@ -36,6 +40,13 @@ def main(argv: Sequence[str]) -> None:
     add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
+    if (args.config is None) == (args.weights is None):
+        raise InputError(
+            "What is measured is named by --config or by --weights, one of them.",
+            "Give --config with a config file, or --weights with the name of a network.",
+        )
+    if args.weights is not None:
+        overrides = [*_of_network(args.weights), *overrides]
     config = read_config(args.config, overrides)
 
     with json_output(args.json) as put:
@@ -44,3 +55,20 @@ def main(argv: Sequence[str]) -> None:
         result = benchmark(config, args.what, repeats=args.repeats)
         put(result)
         print(benchmark_table(result))
+
+
+def _of_network(name: str) -> list[tuple[str, str | None]]:
+    """The fields of `config.model` that make the network; its weights do not matter for time."""
+    from jaxseg.pretrained.folder import changed_fields
+    from jaxseg.pretrained.trained import open_trained
+    from jaxseg.pretrained.zoo.names import is_name
+    from jaxseg.pretrained.zoo.rows import find
+
+    row = find(name) if is_name(name) else None
+    if row is not None:  # nothing is fetched
+        network, fields = row.network, dict(row.fields)
+    else:
+        trained = open_trained(name)
+        network = trained.card["network"]
+        fields = changed_fields(network, trained.model)
+    return [("model.name", network), *((f"model.{k}", str(v)) for k, v in fields.items())]

@@ -6,6 +6,7 @@ Whatever a person can get wrong here ends in an `InputError` that names the file
 import ast
 import inspect
 import linecache
+import os
 import pathlib
 import re
 import shlex
@@ -16,6 +17,7 @@ from typing import Any
 import ml_collections
 
 from jaxseg import config as config_lib
+from jaxseg.config.recipe_files import recipe_file, recipe_names
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
 
@@ -220,18 +222,28 @@ def _check_names(path: pathlib.Path, names: list) -> None:
 
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str | None]:
-    """Parts `PATH[:ARG]`.
+    """Parts `PATH[:ARG]`, or `NAME[:ARG]` of a recipe that comes with jaxseg; a path wins.
 
     >>> split_spec("configs/camvid_fcn8s.py:full")[1]
     'full'
+    >>> path, argument = split_spec("fcn8s:staged")
+    >>> path.name, argument
+    ('fcn8s.py', 'staged')
     """
     match = re.fullmatch(r"(.*?\.py):(.*)", spec)
-    return (pathlib.Path(match[1]), match[2]) if match else (pathlib.Path(spec), None)
+    if match:
+        return pathlib.Path(match[1]), match[2]
+    name, colon, argument = spec.partition(":")
+    recipe = recipe_file(name)
+    if recipe is None or os.path.lexists(given_path(spec)):
+        return pathlib.Path(spec), None
+    return recipe, argument if colon else None
 
 
 def _missing_file(path: pathlib.Path) -> InputError:
     folders = dict.fromkeys([path.parent, pathlib.Path("configs")])
     found = [str(file) for folder in folders for file in folder.glob("*.py")]
+    found += recipe_names()
     there = "" if path.parent.is_dir() else f", nor the folder {path.parent}"
     return InputError(
         f"There is no config file {path}{there}.",

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.json_output import add_json, json_output
+from jaxseg.cli.options import network_name
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -14,6 +15,8 @@ _EXAMPLES = (
     "python -m jaxseg convert resnet50.pth --model fcn_resnet50 --classes 21 --out networks/start",
     "python -m jaxseg convert pspnet50.pth --head reset --classes 11 --out networks/camvid",
     "python -m jaxseg convert runs/camvid --out networks/camvid",
+    "python -m jaxseg convert runs/camvid --out networks/small --dtype float16 "
+    "--push hf://me/streets",
 )
 
 
@@ -26,7 +29,12 @@ def main(argv: Sequence[str]) -> None:
         "all that is needed to use them. It says what became of every tensor.",
         _EXAMPLES,
     )
-    parser.add_argument("path", metavar="SRC", type=pathlib.Path, help="file, or workdir of a run")
+    parser.add_argument(
+        "path",
+        metavar="SRC",
+        type=network_name,
+        help="file, workdir of a run, or a name of `python -m jaxseg models`",
+    )
     parser.add_argument(
         "--out", metavar="DIR", type=pathlib.Path, required=True, help="folder to write; a new one"
     )
@@ -45,6 +53,17 @@ def main(argv: Sequence[str]) -> None:
         metavar="keep|reset",
         help="the file's scores, or new ones to be trained on other classes (default: keep)",
     )
+    parser.add_argument(
+        "--dtype",
+        default="float32",
+        metavar="float32|float16|bfloat16",
+        help="of the values in the folder; the shorter ones are rounded, in half the room",
+    )
+    parser.add_argument(
+        "--push",
+        metavar="hf://OWNER/REPO",
+        help="then upload the folder with a model card to the Hugging Face Hub (extra hub)",
+    )
     parser.add_argument("--config.model.FIELD", metavar="VALUE", help="set a field of the network")
     add_json(parser)
     options, overrides = split_overrides(argv)
@@ -52,7 +71,10 @@ def main(argv: Sequence[str]) -> None:
     fields = _model_fields(overrides)
 
     from jaxseg.pretrained.export import export
+    from jaxseg.pretrained.hub import parse, push
 
+    if args.push is not None:
+        parse(args.push)
     with json_output(args.json) as put:
         name, model, report = export(
             args.path,
@@ -62,11 +84,14 @@ def main(argv: Sequence[str]) -> None:
             source=args.source,
             head=args.head,
             fields=fields,
+            dtype=args.dtype,
         )
         put({"folder": args.out, "network": name, "num_classes": model.num_classes,
              "report": str(report)})  # fmt: skip
         print(report)
         print(f"{args.out}: {name} of {model.num_classes} classes")
+        if args.push is not None:
+            print(push(args.out, args.push))
 
 
 def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:

@@ -1,11 +1,10 @@
 """`python -m jaxseg evaluate`: the scores of a checkpoint."""
 
-import pathlib
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
 from jaxseg.cli.json_output import add_json, json_output
-from jaxseg.cli.options import add_distributed, add_step, parse_step
+from jaxseg.cli.options import add_distributed, add_network, check_network, parse_step
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 
@@ -13,6 +12,7 @@ _EXAMPLES = (
     "python -m jaxseg evaluate --workdir runs/camvid",
     "python -m jaxseg evaluate --workdir runs/camvid --step best --json scores.json",
     "python -m jaxseg evaluate --workdir runs/camvid --step 2000 --config.eval.boundary",
+    "python -m jaxseg evaluate --weights pspnet_r101_ade20k --config.data.root=ADE20K",
     "python -m jaxseg evaluate --workdir runs/psp --config.eval.protocol=sliding "
     "'--config.eval.crop=(473, 473)' --config.eval.flip "
     "'--config.eval.scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)'",
@@ -21,11 +21,13 @@ _EXAMPLES = (
 
 def main(argv: Sequence[str]) -> None:
     """Parses the options, evaluates, prints the scores."""
-    parser = Parser("evaluate", "Scores a checkpoint on the run's evaluation split.", _EXAMPLES)
-    parser.add_argument(
-        "--workdir", type=pathlib.Path, required=True, metavar="DIR", help="workdir of the run"
+    parser = Parser(
+        "evaluate",
+        "Scores a checkpoint on the run's evaluation split; or a published network by its own\n"
+        "protocol on the data set that is given, beside the figure of its authors.",
+        _EXAMPLES,
     )
-    add_step(parser)
+    add_network(parser)
     add_json(parser)
     add_distributed(parser)
     parser.add_argument(
@@ -35,6 +37,7 @@ def main(argv: Sequence[str]) -> None:
     )
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
+    check_network(args)
     step = parse_step(args.step)
     fields = scoring_values(overrides)
 
@@ -43,7 +46,7 @@ def main(argv: Sequence[str]) -> None:
     with joined(args.distributed) as first, json_output(args.json if first else None) as put:
         from jaxseg.evaluation.evaluator import evaluate_workdir
 
-        scores = evaluate_workdir(args.workdir, step, fields)
+        scores = evaluate_workdir(args.weights or args.workdir, step, fields)
         if first:
             put(scores)
             for name, value in fields.items():

@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from jaxseg.cli.options import network_name
 from jaxseg.cli.parser import Parser
 
 _EXAMPLES = (
@@ -21,11 +22,11 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--workdir",
-        type=pathlib.Path,
+        type=network_name,
         nargs="+",
         required=True,
         metavar="DIR",
-        help="workdirs of runs",
+        help="workdirs of runs, or names of networks",
     )
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the pictures"

@@ -1,6 +1,7 @@
 """Options that several commands share: a checkpoint's step, a trained network, a data set."""
 
 import argparse
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -35,15 +36,21 @@ def parse_step(word: str) -> str | int:
 def add_network(parser: Parser) -> None:
     """Adds --workdir, --weights and --step."""
     parser.add_argument(
-        "--workdir", type=pathlib.Path, metavar="DIR", help="workdir of the run whose network it is"
+        "--workdir", type=network_name, metavar="DIR", help="workdir of the run whose network it is"
     )
     parser.add_argument(
         "--weights",
-        type=pathlib.Path,
-        metavar="DIR",
-        help="or the folder of a network, as `python -m jaxseg convert` writes it",
+        type=network_name,
+        metavar="NAME",
+        help="or a name of `python -m jaxseg models`, hf://owner/repo, the folder of a network, as "
+        "`python -m jaxseg convert` writes it, or a file of published weights",
     )
     add_step(parser)
+
+
+def network_name(text: str) -> str | os.PathLike:
+    """A path, or the address of a Hub repository, of which a path would lose a slash."""
+    return text if text.startswith("hf://") else pathlib.Path(text)
 
 
 def check_network(args: argparse.Namespace) -> None:
@@ -51,7 +58,8 @@ def check_network(args: argparse.Namespace) -> None:
     if (args.workdir is None) == (args.weights is None):
         raise InputError(
             "The network is named by --workdir or by --weights, one of them.",
-            "Give --workdir with the workdir of a run, or --weights with a folder of convert.",
+            "Give --workdir with the workdir of a run, or --weights with a name of `python -m "
+            "jaxseg models`, a folder of convert or a file.",
         )
     if args.weights is not None and args.step != "last":
         raise InputError("--step is for --workdir.", "Leave it out.")
@@ -67,11 +75,12 @@ def open_network(args: argparse.Namespace):
     check_network(args)
     from jaxseg.checkpoint.workdir import Workdir
     from jaxseg.inference.load import load
-    from jaxseg.pretrained.folder import check_exported
+    from jaxseg.pretrained.zoo.names import is_name
 
     if args.weights is not None:
-        check_exported(args.weights)
         return load(args.weights)
+    if is_name(args.workdir):
+        return load(args.workdir)
     return load(Workdir.existing(args.workdir).path, parse_step(args.step))
 
 

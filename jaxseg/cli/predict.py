@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import sys
+import urllib.parse
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,6 +16,9 @@ from jaxseg.errors import InputError
 from jaxseg.utils.paths import given_path
 
 _EXAMPLES = (
+    "python -m jaxseg predict street.jpg",
+    "python -m jaxseg predict --weights pspnet_r50_ade20k street.jpg https://example.org/room.jpg "
+    "--out predictions",
     "python -m jaxseg predict --workdir runs/camvid street.jpg --out predictions",
     "python -m jaxseg predict --workdir runs/camvid photos 'more/**/*.png' --out predictions "
     "--overlay",
@@ -23,6 +27,8 @@ _EXAMPLES = (
     "find photos -name '*.jpg' | python -m jaxseg predict --workdir runs/camvid --list - --out out",
     "cat street.jpg | python -m jaxseg predict --workdir runs/camvid - --out predictions",
 )
+
+_MOST_BYTES = 2**27  # of a photograph from an address
 
 
 def main(argv: Sequence[str]) -> None:
@@ -38,15 +44,19 @@ def main(argv: Sequence[str]) -> None:
         "photographs",
         nargs="*",
         metavar="PHOTO",
-        help="file, folder (with its subfolders), pattern in quotes, or - for a photograph on "
-        "standard input",
+        help="file, folder (with its subfolders), pattern in quotes, https address, or - for a "
+        "photograph on standard input",
     )
     add_network(parser)
     parser.add_argument(
         "--list", metavar="FILE", help="text file with more photographs, one a line; - for stdin"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the results"
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("predictions"),
+        metavar="DIR",
+        help="folder for the results (default: predictions, here)",
     )
     parser.add_argument(
         "--overlay", action="store_true", help="also NAME.overlay.jpg: the photograph, coloured"
@@ -69,6 +79,8 @@ def main(argv: Sequence[str]) -> None:
     add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
+    if args.workdir is None and args.weights is None:
+        args.weights = _embedded()
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
@@ -89,14 +101,17 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
     refused: list[InputError] = []
-    names = [w for w in wanted if w != "-"]
-    files = find_images(names, args.out, [DESCRIPTION], refused.append)
+    paths = [word for word in wanted if word != "-" and not _is_address(word)]
+    files = find_images(paths, args.out, [DESCRIPTION], refused.append)
+    files += [_fetched(word) for word in wanted if _is_address(word)]
     for error in refused:
         print(error.problem)
     if "-" in wanted:
         data = sys.stdin.buffer.read()
         files.append(ImageFile(STDIN, pathlib.Path("standard input"), data))
     network = _changed(open_network(args), fields, UNUSED)
+    if args.weights is not None:
+        print(f"network: {_named(args.weights)}, {_classes(network.classes)}")
     done = predict_images(
         network,
         files,
@@ -128,6 +143,64 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
             f"above; the first: {bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
+
+
+def _embedded() -> pathlib.Path:
+    """The folder of the network that lies inside the package.
+
+    Raises:
+      InputError: there is none in this jaxseg.
+    """
+    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
+
+    if embedded() is None:
+        raise InputError(
+            "No network is named, and none is embedded in this jaxseg.",
+            "Give --weights with a name of `python -m jaxseg models`, such as pspnet_r50_ade20k, "
+            "or --workdir with a run's.",
+        )
+    return EMBEDDED
+
+
+def _named(weights) -> str:
+    """How a network is called in a message."""
+    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
+
+    row = embedded() if weights == EMBEDDED else None
+    return str(weights) if row is None else f"{row.name} (embedded)"
+
+
+def _classes(names: Sequence[str]) -> str:
+    """
+    >>> _classes(["sky", "road"])
+    '2 classes: sky, road'
+    """
+    shown = ", ".join(names[:20]) + (", ..." if len(names) > 20 else "")
+    return f"{len(names)} classes: {shown}"
+
+
+def _is_address(word: str) -> bool:
+    return word.startswith(("http://", "https://"))
+
+
+def _fetched(address: str):
+    """The photograph at an address.
+
+    Raises:
+      InputError: it cannot be fetched, or is larger than any photograph.
+    """
+    from jaxseg.inference.image_files import ImageFile
+    from jaxseg.utils.download import read_url
+
+    name = pathlib.PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).stem
+    try:
+        data = read_url(address, _MOST_BYTES)
+    except OSError as error:
+        raise InputError(
+            f"{address} cannot be fetched: {getattr(error, 'reason', None) or error}.",
+            "Save the photograph, and give the file.",
+        ) from None
+    return ImageFile(name or "photograph", pathlib.Path(name or "photograph"), data)
 
 
 def _wanted(args) -> list[str]:

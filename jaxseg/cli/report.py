@@ -4,7 +4,7 @@ import pathlib
 from collections.abc import Sequence
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
-from jaxseg.cli.options import add_step, parse_step
+from jaxseg.cli.options import add_step, network_name, parse_step
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -25,11 +25,11 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--workdir",
-        type=pathlib.Path,
+        type=network_name,
         nargs="+",
         required=True,
         metavar="DIR",
-        help="workdirs of runs that are scored on the same images",
+        help="workdirs of runs that are scored on the same images, or names of networks",
     )
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"

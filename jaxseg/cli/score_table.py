@@ -52,9 +52,18 @@ def score_table(scores: Mapping[str, Any]) -> str:
         values = [_number(title, column[i]) for title, column in columns.items()]
         lines.append(_row(f"  {name:<{width}}", values))
     lines.append(f"absent classes: {_ABSENT[scores['absent']]}")
+    if "published" in scores:
+        about = scores["published"]
+        of = about["on"] or "the validation split, single scale"
+        lines.insert(_place(scores), f"{'published':<22}  {about['mean_iou']:.4f}  ({of})")
     if "protocol" in scores:
         lines.append(f"protocol: {scores['protocol']}")
     return "\n".join(lines)
+
+
+def _place(scores: Mapping[str, Any]) -> int:
+    """The line after the mean IoU."""
+    return [key for key in _SUMMARY if key in scores].index("mean_iou") + 1
 
 
 def _row(name: str, cells: Sequence[str] | Mapping[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -271,18 +272,20 @@ def write_scores(path: pathlib.Path, scores: dict) -> None:
 
 
 def evaluate_workdir(
-    workdir: str | pathlib.Path, step: str | int = "last", fields: Mapping[str, Any] | None = None
+    workdir: str | os.PathLike, step: str | int = "last", fields: Mapping[str, Any] | None = None
 ) -> dict:
-    """Scores a checkpoint of a run on the run's own evaluation split.
+    """Scores a checkpoint of a run on the run's own evaluation split, or a published network.
 
     Args:
-      workdir: of a run.
+      workdir: of a run; or a name, a folder or a file as `jaxseg.load` takes it, whose data set is
+        given by `fields`: {"data.root": DIR}.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the run's, by dotted name, such as
         {"eval.protocol": "sliding"}.
 
     Returns:
-      `Evaluator.scores`, and `step`. For "last" of a finished run, and no `fields`, they
+      `Evaluator.scores`, and `step`; of a published network "published", the mean IoU that its
+      authors give. For "last" of a finished run, and no `fields`, they
       equal its `scores.json`.
 
     Raises:
@@ -293,4 +296,8 @@ def evaluate_workdir(
     evaluator = Evaluator.of_run(run.model, run.source, run.config)
     if fields:
         evaluator.check(run.variables)
-    return evaluator.scores(run.variables) | {"step": run.step}
+    scores = evaluator.scores(run.variables) | {"step": run.step}
+    row = run.published
+    if row is not None and row.mean_iou is not None:
+        scores["published"] = {"name": row.name, "mean_iou": row.mean_iou, "on": row.measured_on}
+    return scores

@@ -1,6 +1,7 @@
-"""A run's network as training left it, with the images it is scored on."""
+"""A trained network with the images it is scored on: a run's, or a published one's."""
 
 import dataclasses
+import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
@@ -10,25 +11,34 @@ import ml_collections
 from flax.traverse_util import unflatten_dict
 
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.config import load_config, score_otherwise
+from jaxseg.config import default_config, load_config, score_otherwise, set_field
 from jaxseg.data import Source, check_same_classes, open_data
+from jaxseg.data.registry import PUBLISHED_NAMES
+from jaxseg.data.relabeled import numbered_as
 from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import make_mesh, to_every_device
 from jaxseg.models import model_from_config
-from jaxseg.pretrained.run import check_classes, read_run
+from jaxseg.pretrained.folder import changed_fields
+from jaxseg.pretrained.run import check_classes, is_run, read_run
+from jaxseg.pretrained.trained import open_trained
+from jaxseg.pretrained.zoo.names import located
+from jaxseg.pretrained.zoo.rows import Row, find
 
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A finished or stopped run with one of its checkpoints.
+    """A finished or stopped run with one of its checkpoints; or a network that was made elsewhere.
 
     Attributes:
-      config: the run's config.
+      config: the run's config; of another network, the defaults with its own model, data set and
+        protocol.
       source: its evaluation split.
       model: its network.
       variables: parameters and statistics of the checkpoint, on every device: their moving average,
         where the run kept one.
-      step: of the checkpoint.
+      step: of the checkpoint; 0 of a network that no run here has trained.
+      log: its `metrics.jsonl`, which may not be there.
+      published: its row in the registry of published networks, if it has one.
     """
 
     config: ml_collections.ConfigDict
@@ -36,15 +46,17 @@ class TrainedRun:
     model: nn.Module
     variables: dict[str, Any]
     step: int
+    log: pathlib.Path
+    published: Row | None = None
 
 
 def open_run(
-    workdir: str | pathlib.Path, step: str | int = "last", fields: Mapping[str, Any] | None = None
+    workdir: str | os.PathLike, step: str | int = "last", fields: Mapping[str, Any] | None = None
 ) -> TrainedRun:
-    """Opens a run to score it.
+    """Opens a run, or a network that `jaxseg.load` takes, to score it.
 
     Args:
-      workdir: of the run.
+      workdir: of the run; or a name, a folder or a file as `jaxseg.load` takes it.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the run's, by dotted name.
 
@@ -52,7 +64,10 @@ def open_run(
       InputError: no run, no such field, no such checkpoint or one of another network, or the data
         set is missing, damaged or of other classes.
     """
-    folder = Workdir.existing(workdir)
+    path = located(workdir)
+    if os.path.lexists(path) and not is_run(path) and not _half_a_run(path):
+        return _open_other(workdir, path, step, fields or {})
+    folder = Workdir.existing(path)
     config = load_config(folder.config)
     score_otherwise(config, fields or {})
     source = open_data(config.data, "eval", config.seed)
@@ -66,4 +81,42 @@ def open_run(
         model_from_config(config.model, source.info.num_classes),
         to_every_device(make_mesh(device_count()), variables),
         file.step or 0,
+        folder.log,
     )
+
+
+def _open_other(
+    name: str | os.PathLike, path: pathlib.Path, step: str | int, fields: Mapping[str, Any]
+) -> TrainedRun:
+    """A network that no run here has trained, by the protocol that its figures were measured by."""
+    trained = open_trained(path, step)
+    row = None if os.path.lexists(name) else find(os.fspath(name))
+    config = default_config()
+    config.model.name = trained.card["network"]
+    for field, value in changed_fields(config.model.name, trained.model).items():
+        config.model[field] = value
+    config.eval = trained.eval.copy_and_resolve_references()
+    for field, value in (row.protocol if row else {}).items():
+        set_field(config, f"eval.{field}", value)
+    if row is not None and row.predict is not None:
+        for field in row.predict.keys() - row.protocol.keys():
+            config.eval[field] = None
+    if trained.card["data_set"] in PUBLISHED_NAMES:
+        config.data.name = trained.card["data_set"]
+    score_otherwise(config, fields)
+    source = numbered_as(open_data(config.data, "eval", config.seed), trained.info)
+    variables = {"batch_stats": {}} | trained.variables
+    return TrainedRun(
+        config,
+        source,
+        trained.model,
+        to_every_device(make_mesh(device_count()), variables),
+        0,
+        path / "metrics.jsonl",
+        row,
+    )
+
+
+def _half_a_run(path: pathlib.Path) -> bool:
+    """Whether it is a folder without a network: `Workdir.existing` says what a run lacks."""
+    return path.is_dir() and not (path / "model.json").is_file()

@@ -107,7 +107,7 @@ def save_exported(
         "format": _FORMATS[dtype],
         "model": name,
         "num_classes": model.num_classes,
-        "fields": _changed_fields(name, model),
+        "fields": changed_fields(name, model),
         "images": {"channels": "RGB", **dataclasses.asdict(model.preprocessing)},
         "class_names": None if class_names is None else list(class_names),
         "palette": None if info is None else [list(map(int, colour)) for colour in info.palette],
@@ -198,8 +198,8 @@ def _check_values(folder: pathlib.Path, tensors: StoredArrays, sums: Any) -> Non
     for name, array in tensors.items():
         if not isinstance(sums, dict) or sums.get(name) != checksum(array):
             raise InputError(
-                f"{folder / _VARIABLES} is damaged: the values of {name} are not those that were "
-                "written.",
+                f"{folder / VARIABLES_FILE} is damaged: the values of {name} are not those that "
+                "were written.",
                 "Copy the folder again from where it is whole, or export the network again.",
             )
 
@@ -250,7 +250,7 @@ def _read_eval(fields: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
     return config.eval
 
 
-def _changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
+def changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
     """The fields that differ from those that `create_model` sets, as JSON can hold them."""
     plain = create_model(name, model.num_classes)
     if type(plain) is not type(model):

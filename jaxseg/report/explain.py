@@ -1,6 +1,7 @@
 """The inside of a trained network, in pictures of one image."""
 
 import functools
+import os
 import pathlib
 from collections.abc import Sequence
 
@@ -34,7 +35,7 @@ _FIGURE_4 += ["unpool2", "deconv2_2", "unpool1", "deconv1_2"]
 
 
 def explain(
-    workdirs: Sequence[str | pathlib.Path],
+    workdirs: Sequence[str | os.PathLike],
     out: str | pathlib.Path,
     *,
     image: int = 0,

@@ -70,17 +70,16 @@ class Measured:
 
     @property
     def finished(self) -> bool:
-        """Whether the checkpoint is of the run's last step."""
-        return self.step >= self.config.train.steps
+        """Whether the checkpoint is of the run's last step; others are finished."""
+        return self.step == 0 or self.step >= self.config.train.steps
 
 
-def measure(name: str, run: TrainedRun, log: pathlib.Path) -> Measured:
+def measure(name: str, run: TrainedRun) -> Measured:
     """Scores a run's checkpoint image by image, and measures its network.
 
     Args:
       name: how the report calls the run.
       run: its network and its evaluation split.
-      log: its `metrics.jsonl`.
 
     Raises:
       InputError: the data set is damaged, or not one of its pixels is labelled.
@@ -123,7 +122,7 @@ def measure(name: str, run: TrainedRun, log: pathlib.Path) -> Measured:
         confusion=total,
         image_iou=image_iou,
         image_pixels=image_pixels,
-        log=read_log(log),
+        log=read_log(run.log),
         parameters=sum(a.size for a in jax.tree.leaves(run.variables["params"])),
         flops=count_flops(run.model, run.variables, size),
         input_size=size,

@@ -1,6 +1,7 @@
 """The report: one HTML page that sets runs side by side, told top to bottom."""
 
 import html
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -10,7 +11,6 @@ import numpy as np
 from PIL import Image
 
 from jaxseg import __version__
-from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.distributed.devices import devices_in_words
 from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.report.charts import Series, line_chart
@@ -27,7 +27,7 @@ _HERE = pathlib.Path(__file__).parent
 
 
 def write_report(
-    workdirs: Sequence[str | pathlib.Path],
+    workdirs: Sequence[str | os.PathLike],
     out: str | pathlib.Path,
     *,
     step: str | int = "last",
@@ -59,10 +59,7 @@ def write_report(
     check_same_images(trained)
     info = next(iter(trained.values())).source.info
     chosen = None if class_name is None else find_class(info, class_name)
-    runs = [
-        measure(name, run, Workdir.existing(workdir).log)
-        for (name, run), workdir in zip(trained.items(), workdirs, strict=True)
-    ]
+    runs = [measure(name, run) for name, run in trained.items()]
     inside = _layers(trained, runs[0], chosen) if layers else ""
     write_page(path, page_text(runs, images, inside))
 

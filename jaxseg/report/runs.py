@@ -1,6 +1,6 @@
 """Several runs at once, by the names of their workdirs."""
 
-import pathlib
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +10,14 @@ from jaxseg.utils.paths import given_path
 
 
 def open_runs(
-    workdirs: Sequence[str | pathlib.Path],
+    workdirs: Sequence[str | os.PathLike],
     step: str | int = "last",
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, TrainedRun]:
     """The runs by name, in the order given.
 
     Args:
-      workdirs: of the runs.
+      workdirs: of the runs; or names, folders and files as `jaxseg.load` takes them.
       step: "last", "best" or a step's number.
       fields: config fields that are to differ from the runs', by dotted name.
 
@@ -26,11 +26,19 @@ def open_runs(
     """
     runs: dict[str, TrainedRun] = {}
     for workdir in workdirs:
-        name = given_path(workdir).resolve().name
+        name = _name(workdir)
         if name in runs:
             raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
         runs[name] = open_run(workdir, step, fields)
     return runs
+
+
+def _name(workdir: str | os.PathLike) -> str:
+    """A run is called after its workdir, a published network by its own name."""
+    text = os.fspath(workdir)
+    if text.startswith("hf://") or not os.path.lexists(given_path(workdir)):
+        return text.rpartition("/")[2]
+    return given_path(workdir).resolve().name
 
 
 def check_same_images(runs: dict[str, TrainedRun]) -> None:

@@ -415,7 +415,9 @@ def test_no_network(copied, refused, tmp_path):
     photograph(tmp_path / "x.png")
     words = [tmp_path / "x.png"]
     refused("is not a run's workdir", *words, network=("--workdir", tmp_path / "nowhere"))
-    refused("is no folder of an exported network", *words, network=("--weights", copied.path))
+    (tmp_path / "empty").mkdir()
+    refused("a folder with neither", *words, network=("--weights", tmp_path / "empty"))
+    refused("There is no network", *words, network=("--weights", "pspnet_r50_cityscape"))
     run_there = ("--workdir", copied.path)
     refused("no checkpoint '39'", *words, "--step", "39", network=run_there)
     fields = json.loads(copied.config.read_text())

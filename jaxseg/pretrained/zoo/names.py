@@ -9,6 +9,14 @@ from jaxseg.pretrained.zoo.rows import find
 from jaxseg.utils.paths import given_path
 
 
+def is_name(name_or_path: str | os.PathLike) -> bool:
+    """Whether it is a name of the zoo or of the Hub, and no path of something."""
+    text = os.fspath(name_or_path)
+    if text.startswith(SCHEME):
+        return True
+    return not os.path.lexists(given_path(name_or_path)) and find(text) is not None
+
+
 def located(name_or_path: str | os.PathLike) -> pathlib.Path:
     """The path of weights: as given, of the zoo's row of that name, or of a Hub repository's files.
 

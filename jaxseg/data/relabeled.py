@@ -1,0 +1,78 @@
+"""A data set whose classes are numbered as a network knows them."""
+
+import numpy as np
+
+from jaxseg.data.source import DataInfo, Example, Source
+from jaxseg.errors import InputError
+
+
+def numbered_as(source: Source, info: DataInfo) -> Source:
+    """The data set with the classes of a network, in their order.
+
+    mmsegmentation, for one, has PASCAL-Context's classes by the alphabet, and its authors' own list
+    begins with VOC's. Names are the same if they differ in capitals and spaces only.
+
+    Raises:
+      InputError: the data set has other classes.
+    """
+    ours = [_plain(name) for name in source.info.class_names]
+    theirs = [_plain(name) for name in info.class_names]
+    if ours == theirs or _unnamed(info):
+        if len(ours) == len(theirs):
+            return source
+    if sorted(ours) == sorted(theirs):
+        return Relabeled(source, info, [theirs.index(name) for name in ours])
+    missing = [n for n, p in zip(info.class_names, theirs, strict=True) if p not in ours]
+    lacks = f"it lacks {', '.join(missing[:5])}" if missing else "it has more"
+    raise InputError(
+        f"The data set '{source.info.name}' has {len(ours)} classes, and the network {len(theirs)} "
+        f"others: {lacks}.",
+        "Give the data set that the network was trained on, by config.data.name and config.data."
+        "root; of a folder of your own, name the classes as the network does.",
+    )
+
+
+class Relabeled:
+    """A data set whose label i is `order[i]` of the network's.
+
+    Args:
+      source: the data set.
+      info: the network's classes.
+      order: the network's number of each class of the data set.
+    """
+
+    def __init__(self, source: Source, info: DataInfo, order: list[int]):
+        self._source, self._info, self._order = source, info, list(order)
+        ignore = source.info.ignore_label
+        self._table = np.full(256, ignore, np.uint8)
+        self._table[: len(order)] = order
+
+    def __reduce__(self):
+        return type(self), (self._source, self._info, self._order)
+
+    @property
+    def info(self) -> DataInfo:
+        own = self._source.info
+        names, palette = self._info.class_names, self._info.palette
+        return DataInfo(own.name, names, palette, own.ignore_label, own.splits)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getitem__(self, index: int) -> Example:
+        example = self._source[index]
+        return example._replace(label=self._table[example.label])
+
+    def name(self, index: int) -> str:
+        return self._source.name(index)
+
+    def size(self, index: int) -> tuple[int, int]:
+        return self._source.size(index)
+
+
+def _plain(name: str) -> str:
+    return "".join(c for c in name.lower() if c.isalnum())
+
+
+def _unnamed(info: DataInfo) -> bool:
+    return all(name == f"class {i}" for i, name in enumerate(info.class_names))
