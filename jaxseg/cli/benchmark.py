@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg benchmark --config configs/quickstart.py",

@@ -11,7 +11,7 @@ import ml_collections
 from flax.traverse_util import unflatten_dict
 
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.config import default_config, load_config, score_otherwise, set_field
+from jaxseg.config import default_config, load_config, score_otherwise
 from jaxseg.data import Source, check_same_classes, open_data
 from jaxseg.data.registry import PUBLISHED_NAMES
 from jaxseg.data.relabeled import numbered_as
@@ -96,11 +96,8 @@ def _open_other(
     for field, value in changed_fields(config.model.name, trained.model).items():
         config.model[field] = value
     config.eval = trained.eval.copy_and_resolve_references()
-    for field, value in (row.protocol if row else {}).items():
-        set_field(config, f"eval.{field}", value)
-    if row is not None and row.predict is not None:
-        for field in row.predict.keys() - row.protocol.keys():
-            config.eval[field] = None
+    if row is not None:
+        score_otherwise(config, {f"eval.{field}": v for field, v in row.protocol.items()})
     if trained.card["data_set"] in PUBLISHED_NAMES:
         config.data.name = trained.card["data_set"]
     score_otherwise(config, fields)

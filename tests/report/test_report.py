@@ -32,7 +32,7 @@ from jaxseg.report.tables import class_bars, config_tables, score_table
 def measured(finished):
     """The tiny run that conftest trains, measured."""
     workdir = finished[0]
-    return measure("tiny", open_runs([workdir.path])["run"], workdir.log)
+    return measure("tiny", open_runs([workdir.path])["run"])
 
 
 def test_the_numbers_are_those_of_training(measured, finished, restored, tiny):

@@ -26,7 +26,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Location", f"/moved{self.path}")
             self.end_headers()
             return
-        path = pathlib.Path(self.folder, self.path.rpartition("/")[2])
+        path = pathlib.Path(self.folder, self.path.partition("?")[0].rpartition("/")[2])
         if isinstance(fault, int) or not path.is_file():
             self.send_error(fault or 404)
             return
