@@ -184,10 +184,11 @@ def _fetch(row, results):
     results.put(fetch(row).read_bytes() == DATA)
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_downloads(served):
     row, faults, seen = served
     faults.append("slow")
-    context = multiprocessing.get_context("fork")
+    context = multiprocessing.get_context("spawn")
     results = context.SimpleQueue()
     processes = [context.Process(target=_fetch, args=(row, results)) for _ in range(4)]
     for process in processes:
