@@ -28,11 +28,13 @@ extensions = [
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
-autodoc_typehints = "none"  # the signature has them
+autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
+napoleon_use_rtype = False
+default_role = "code"  # the docstrings' single backticks
 python_use_unqualified_type_names = True
 copybutton_prompt_text = ">>> "
 

@@ -94,12 +94,12 @@ def draw(title: str, network, layers, links) -> str:
         )
         middle = x + width / 2
         centres[layer] = middle
-        y = 226 + 15 * (row % 3)
+        y = 226 + 29 * (row % 3)
         parts.append(f'<text x="{middle:.1f}" y="{y}">{label}</text>')
-        parts.append(f'<text x="{middle:.1f}" y="{y + 56}" class="s">{size}²·{channels}</text>')
+        parts.append(f'<text x="{middle:.1f}" y="{y + 12}" class="s">{size}²·{channels}</text>')
         x += max(width, 34) + GAP
     for rank, (start, end, label) in enumerate(links):
-        a, b, y = centres[start], centres[end], 40 - 7 * (rank if len(links) < 5 else rank * 0.8)
+        a, b, y = centres[start], centres[end], 40 - (14 if len(links) < 5 else 6) * rank
         parts.append(f'<path d="M{a:.1f} {y + 12:.1f} V{y:.1f} H{b:.1f} V{y + 12:.1f}"/>')
         if label and len(links) < 5:
             parts.append(f'<text x="{(a + b) / 2:.1f}" y="{y - 3:.1f}" class="s">{label}</text>')
@@ -109,7 +109,7 @@ def draw(title: str, network, layers, links) -> str:
         ".s{font-size:9px}path{fill:none;stroke:#889;stroke-width:1.2}"
     )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} 322" role="img">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} 304" role="img">'
         f"<title>{title}</title><style>{style}</style>{''.join(parts)}</svg>\n"
     )
 

@@ -123,7 +123,7 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
     except ImportError:
         raise InputError(
             "The converter to ONNX is not installed.",
-            "Install jax2onnx and onnxruntime in an environment of their own, since they need other "
+            "Install jax2onnx and onnxruntime in an environment of their own: they need other "
             "versions of jaxseg's dependencies: docs/guides/export.md.",
         ) from None
     photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)

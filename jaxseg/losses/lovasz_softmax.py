@@ -23,15 +23,14 @@ def lovasz(
 ) -> jax.Array:
     """Lovász-softmax (Berman et al. 2018, equations 8 to 12), over all pixels of the batch.
 
-    For each class, pixels are put in the order of their errors |truth - probability|, and an error
-    counts what adding its pixel to the wrong ones adds to 1 - IoU. The loss is the mean over the
-    classes that the truth contains, as in the paper.
+    For each class, pixels are sorted by their error, the distance of probability and truth. An
+    error is weighted by what its pixel adds to 1 - IoU when it joins the wrong ones. The loss is
+    the mean over the classes in the truth, as in the paper.
 
-    An order of pixels cannot be had strip by strip. What is walked instead is the classes: one
-    class's map at full resolution exists at a time, is sorted, and dropped, so memory grows with
-    the image and not with the classes; one sort of all pixels a class is what it costs. XLA's sort
-    for the CPU is slow: with 21 classes the loss takes some 200 times what `cross_entropy` takes
-    there. Over several devices XLA gathers each map for its sort.
+    Pixels cannot be sorted strip by strip, so this loss walks over classes: one class's map at full
+    resolution exists at a time. Memory grows with the image and not with the classes. It costs one
+    sort of all pixels a class. XLA's sort for the CPU is slow: with 21 classes the loss takes some
+    200 times as long as `cross_entropy` there. Over several devices XLA gathers each map for its sort.
 
     Args:
       class_weights: what each class counts in the mean; None: 1 each.

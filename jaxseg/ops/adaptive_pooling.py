@@ -29,7 +29,7 @@ def adaptive_avg_pool(
       extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
 
     Returns:
-      [N, *size, C] in the dtype of `x`; sums are float32, rounded once at the end.
+      `[N, *size, C]` in the dtype of `x`; sums are float32, rounded once at the end.
 
     Raises:
       InputError: `x` is no such array, or a size below 1.
@@ -70,8 +70,8 @@ def adaptive_max_pool(
       extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
 
     Returns:
-      [N, *size, C] in the dtype of `x`. The gradient goes to the first largest value of a window in
-      row order.
+      `[N, *size, C]` in the dtype of `x`. The gradient goes to the first largest value of a window
+      in row order.
 
     Raises:
       InputError: `x` is no such array, or a size below 1.

@@ -24,7 +24,7 @@ def wrapped(error):
         try:
             raise error
         except type(error):
-            raise KeyError("seen on the way out")
+            raise KeyError("seen on the way out")  # noqa: B904
     except KeyError as outer:
         return outer
 
