@@ -23,7 +23,7 @@ class TensorFile:
     Attributes:
       path: of the file.
       container: "caffe", "torch", "safetensors" or "jaxseg".
-      tensors: the arrays by name, in the file's order; read-only views of the file in its own
+      tensors: the arrays by name, in the file's order; read-only, in the file's own
         dtype (float16, bfloat16, float32, float64, integers, bool), each opened when it is looked
         up. Caffe's are named "LAYER/BLOB" ("conv1_1/0", "conv5_4/bn/3") and have the file's shape,
         which in old files is 4-D for a bias, too: (1, 1, 1, N). PyTorch's have the names of the

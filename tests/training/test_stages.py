@@ -88,10 +88,10 @@ def test_a_finished_stage_is_not_run_again(pair, tmp_path, calls, capsys):
     outer.rename(moved := tmp_path / "moved")
     assert train_stages(pair(), moved) == scores and len(calls) == 2
     assert "stage 2 of 2: fine is finished" in capsys.readouterr().out
-    (moved / "1_coarse/predictions.png").unlink()  # as killed just before it
-    assert train_stages(pair(), moved) == scores
-    assert [name for name, _ in calls[2:]] == ["1_coarse"]
-    assert (moved / "1_coarse/predictions.png").exists()
+    (moved / "2_fine/predictions.png").unlink()  # as killed just before it
+    assert train_stages(pair({"log.pictures": 1}), moved) == scores
+    assert [name for name, _ in calls[2:]] == ["2_fine"]
+    assert (moved / "2_fine/predictions.png").exists()
     longer = pair()
     longer[1][1].train.steps = 4
     train_stages(longer, moved)

@@ -6,7 +6,6 @@ says. Only what leads to the blobs is looked at, and the values stay in the file
 """
 
 import math
-import mmap
 import pathlib
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -14,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseg.errors import InputError
-from jaxseg.pretrained.formats.stored import Stored, contiguous, map_file
+from jaxseg.pretrained.formats.stored import FileBytes, Stored, contiguous, unfit
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
@@ -46,7 +45,7 @@ def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | i
       InputError: the file is no `.caffemodel`, is truncated, or contradicts itself.
     """
     try:
-        return _Reader(map_file(path)).network()
+        return _Reader(FileBytes(path)).network()
     except _Damaged as error:
         raise InputError(
             f"{path} is no whole .caffemodel: {error}.",
@@ -98,7 +97,7 @@ _LAYERS = {_NET_LAYERS: _Layer(name=4, type=5, blobs=6), _NET_LAYER: _Layer(1, 2
 class _Reader:
     """Follows the fields of one file."""
 
-    def __init__(self, data: mmap.mmap):
+    def __init__(self, data: FileBytes):
         self._data = data
         self._fields = 0
 
@@ -164,6 +163,9 @@ class _Reader:
             count, offset, step = self._values(part, dtype.itemsize, name)
         if len(shape) > _MAX_AXES or any(n < 1 for n in shape) or math.prod(shape) != count:
             raise _Damaged(f"blob {name} says it has the shape {_short(shape)} and holds {count:,}")
+        why = unfit(tuple(shape), dtype)
+        if why:
+            raise _Damaged(f"blob {name} {why}")
         return Stored(offset, dtype, tuple(shape), contiguous(tuple(shape), step))
 
     def _shape(self, field: _Field, name: str) -> list[int]:
@@ -234,7 +236,8 @@ class _Reader:
         most = (stop - first) // step
         while count < most:
             n = min(most - count, count, 1 << 20)
-            keys = np.frombuffer(self._data, np.uint8, n * step, first + count * step)[::step]
+            start = first + count * step
+            keys = np.frombuffer(self._data.stretch(start, start + n * step), np.uint8)[::step]
             different = np.flatnonzero(keys != key)
             if different.size:
                 return count + int(different[0])

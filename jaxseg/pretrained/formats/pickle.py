@@ -18,6 +18,8 @@ import numpy as np
 
 _MAX_STEPS = 2_000_000  # a ResNet-152 with its optimiser's state takes about 100,000
 _MAX_BYTES = 64 << 20  # of one pickle: the tensors' values lie outside
+_MAX_LINE = 4096  # bytes: lines hold the names of classes and functions
+_MAX_KEY = 2**60  # a number's hash is itself up to here; larger ones can be made to share one
 
 _DTYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -81,7 +83,6 @@ class Stream(Protocol):
     """Bytes to read one after the other."""
 
     def read(self, n: int) -> bytes: ...
-    def readline(self) -> bytes: ...
 
 
 def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Storage]]:
@@ -134,6 +135,8 @@ class _Limited:
             if not byte:
                 break
             line += byte
+            if len(line) > _MAX_LINE:
+                raise DamagedPickle(f"its pickle has a line of more than {_MAX_LINE:,} bytes")
         return bytes(line)
 
 
@@ -310,6 +313,10 @@ def _key(value: Any) -> Any:
     """A key of a dictionary: nothing whose hash could take long."""
     if not isinstance(value, str | bytes | int | float | Unread | None):
         raise TypeError(f"a {type(value).__name__} is used as a key")
+    if isinstance(value, int) and not -_MAX_KEY < value < _MAX_KEY:
+        raise ValueError("a key is a number that no state dict has")
+    if isinstance(value, float) and not value.is_integer():
+        raise ValueError("a key is a fraction")
     return value
 
 

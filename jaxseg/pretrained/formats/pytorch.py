@@ -6,7 +6,6 @@ the storages' lengths and values after them. Either way, the values stay in the 
 """
 
 import math
-import mmap
 import pathlib
 import struct
 import zipfile
@@ -23,7 +22,7 @@ from jaxseg.pretrained.formats.pickle import (
     read_pickle,
     storage_key,
 )
-from jaxseg.pretrained.formats.stored import Stored, map_file
+from jaxseg.pretrained.formats.stored import FileBytes, Stored, unfit
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 
@@ -54,7 +53,7 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
         import what does something: it is named, not imported. Other objects are passed over.
     """
     try:
-        data = map_file(path)
+        data = FileBytes(path)
         value, locate = _zip(path, data) if data[:2] == b"PK" else _legacy(data)
         tensors, notes = _state_dict(path, value)
         return {name: _place(name, t, locate) for name, t in tensors.items()}, notes
@@ -86,7 +85,7 @@ class _BigEndian(Exception):
 # ---- the two containers
 
 
-def _legacy(data: mmap.mmap) -> tuple[Any, _Locate]:
+def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
     """The object in a legacy container, and where its storages begin."""
     if read_pickle(data)[0] != _LEGACY_MAGIC:
         raise _Damaged("it is a pickle that torch.save did not write")
@@ -106,7 +105,7 @@ def _legacy(data: mmap.mmap) -> tuple[Any, _Locate]:
             raise _Damaged(f"its storage {key!r} belongs to no tensor")
         if at + 8 > len(data):
             raise _Damaged(f"it ends at byte {len(data):,}, before storage {key!r}")
-        (count,) = struct.unpack_from("<q", data, at)
+        (count,) = struct.unpack("<q", data[at : at + 8])
         if count != known[key].length:
             raise _Damaged(f"storage {key!r} has {count:,} values, not {known[key].length:,}")
         places[key], at = at + 8, at + 8 + count * known[key].dtype.itemsize
@@ -122,11 +121,13 @@ def _legacy(data: mmap.mmap) -> tuple[Any, _Locate]:
     return value, locate
 
 
-def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
+def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
     """The object in a zip container, and where its storages begin."""
     try:
         with zipfile.ZipFile(path) as archive:
             entries = {entry.filename: entry for entry in archive.infolist()}
+            if len(entries) != len(archive.infolist()):
+                raise _Damaged("it has two entries of one name")
     except _ZIP_ERRORS as error:
         raise _Damaged(f"its list of contents is broken ({error})") from None
     root = next((n.removesuffix("data.pkl") for n in entries if n.endswith("/data.pkl")), None)
@@ -161,7 +162,7 @@ def _zip(path: pathlib.Path, data: mmap.mmap) -> tuple[Any, _Locate]:
     return value, locate
 
 
-def _entry(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
+def _entry(data: FileBytes, entry: zipfile.ZipInfo) -> tuple[int, int]:
     """Where the bytes of an entry begin and end. Its checksum is not looked at: PyTorch can be told
     to leave it out."""
     at = entry.header_offset
@@ -169,7 +170,7 @@ def _entry(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
         raise _Damaged(f"entry {entry.filename[:80]!r} is compressed, which PyTorch never does")
     if not 0 <= at <= len(data) - 30 or data[at : at + 4] != b"PK\3\4":
         raise _Damaged(f"entry {entry.filename[:80]!r} is not where it should be")
-    start = at + 30 + sum(struct.unpack_from("<HH", data, at + 26))
+    start = at + 30 + sum(struct.unpack("<HH", data[at + 26 : at + 30]))
     if start + entry.file_size > len(data):
         raise _Damaged(f"entry {entry.filename[:80]!r} reaches beyond the end")
     return start, start + entry.file_size
@@ -177,13 +178,20 @@ def _entry(data: mmap.mmap, entry: zipfile.ZipInfo) -> tuple[int, int]:
 
 def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
     """Where a tensor's elements lie in the file."""
+    why = unfit(tensor.shape, tensor.storage.dtype)
+    if why:
+        raise _Damaged(f"tensor {name[:80]!r} {why}")
     storage, size = tensor.storage, tensor.storage.dtype.itemsize
     steps = zip(tensor.shape, tensor.strides, strict=True)
     last = tensor.offset + sum((n - 1) * s for n, s in steps)
     if 0 not in tensor.shape and last >= storage.size or math.prod(tensor.shape) > storage.size:
         raise _Damaged(f"tensor {name[:80]!r} has more elements than its storage")
     offset = locate(storage) + size * (storage.first + tensor.offset)
-    return Stored(offset, storage.dtype, tensor.shape, tuple(s * size for s in tensor.strides))
+    # one element leads nowhere, so that its stride may be anything
+    strides = (
+        size * (s if n > 1 else 1) for n, s in zip(tensor.shape, tensor.strides, strict=True)
+    )
+    return Stored(offset, storage.dtype, tensor.shape, tuple(strides))
 
 
 # ---- the state dict inside
@@ -194,7 +202,8 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
     notes = []
     found = value if _has_tensors(value) else None
     if found is None and isinstance(value, dict):
-        inside = {key: v for key, v in value.items() if isinstance(key, str) and _has_tensors(v)}
+        looked_at = {id(v): _has_tensors(v) for v in {id(v): v for v in value.values()}.values()}
+        inside = {key: v for key, v in value.items() if isinstance(key, str) and looked_at[id(v)]}
         key = next((w for w in _WRAPPERS if w in inside), None)
         key = key or (next(iter(inside)) if len(inside) == 1 else None)
         if key is not None:
@@ -213,6 +222,8 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
             "Save the weights by themselves: torch.save(model.state_dict(), PATH).",
         )
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
+    if len(tensors) != sum(isinstance(v, Tensor) for v in found.values()):
+        raise _Damaged("two of its tensors have one name")
     passed = [_named(k, v) for k, v in found.items() if not isinstance(v, Tensor)]
     if passed:
         notes.append(f"No tensors, and passed over: {', '.join(passed[:10])}.")

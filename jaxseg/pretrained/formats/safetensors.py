@@ -2,13 +2,14 @@
 
 import json
 import pathlib
+from typing import Any
 
 import ml_dtypes
 import numpy as np
 import safetensors
 
 from jaxseg.errors import InputError
-from jaxseg.pretrained.formats.stored import Stored, contiguous
+from jaxseg.pretrained.formats.stored import Stored, contiguous, unfit
 
 _DTYPES = {
     "F64": np.dtype("<f8"),
@@ -39,7 +40,12 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
         ) from None
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        try:
+            header = json.loads(file.read(size), object_pairs_hook=_once)
+        except ValueError as error:
+            raise InputError(
+                f"{path} is no whole .safetensors file: {error}.", "Download or write it again."
+            ) from None
     header.pop("__metadata__", None)
     places = {}
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
@@ -49,6 +55,18 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
                 f"Save it as one of {', '.join(_DTYPES)}.",
             )
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
+        why = unfit(shape, dtype)
+        if why:
+            raise InputError(
+                f"Tensor {name[:80]!r} of {path} {why}.", "Download or write the file again."
+            )
         offset = 8 + size + entry["data_offsets"][0]
         places[name] = Stored(offset, dtype, shape, contiguous(shape, dtype.itemsize))
     return places
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("two of its tensors have one name")
+    return found

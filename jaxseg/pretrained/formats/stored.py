@@ -1,13 +1,17 @@
 """Arrays that stay in their file until they are asked for."""
 
 import dataclasses
-import mmap
+import os
 import pathlib
 from collections.abc import Iterator, Mapping
+from typing import overload
 
 import numpy as np
 
 from jaxseg.errors import InputError
+
+_MAX_AXES = 32  # that NumPy and JAX both take
+_BLOCK = 2**13  # bytes that are read at a time where few are asked for
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,29 +39,130 @@ class Stored:
         return self.offset + sum((n - 1) * s for n, s in steps) + self.dtype.itemsize
 
     def open(self, path: pathlib.Path) -> np.ndarray:
-        """A view of the file: read-only, read page by page as it is used, perhaps unaligned.
+        """The array, read now: read-only, perhaps unaligned.
 
         Raises:
           InputError: the file is gone, or shorter than it was.
         """
         if 0 in self.shape:
             return np.zeros(self.shape, self.dtype)
-        first = self.offset - self.offset % mmap.ALLOCATIONGRANULARITY
+        with FileBytes(path) as file:
+            data = file.stretch(self.offset, self.end)
+        return np.ndarray(self.shape, self.dtype, data, 0, self.strides)
+
+
+def unfit(shape: tuple[int, ...], dtype: np.dtype) -> str | None:
+    """Why there can be no such array, as a sentence ends; None where there can.
+
+    >>> unfit((0, 2**62), np.dtype("f4"))
+    'is of a shape that no array can have'
+    """
+    size = dtype.itemsize
+    for n in shape:
+        size *= max(n, 1)
+    if len(shape) > _MAX_AXES:
+        return f"has {len(shape)} axes"
+    if any(n < 0 for n in shape) or size >= 2**63:
+        return "is of a shape that no array can have"
+    return None
+
+
+class FileBytes:
+    """The bytes of a file, read as they are asked for.
+
+    No part of the file is mapped into memory: where another program cuts a mapped file off, the
+    system ends whoever looks at the rest.
+
+    Args:
+      path: of the file.
+
+    Raises:
+      InputError: it cannot be opened; or, later on, it is shorter than it was.
+    """
+
+    def __init__(self, path: pathlib.Path):
+        self._path = path
         try:
-            with path.open("rb") as file:
-                size = self.end - first
-                pages = mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ, offset=first)
-        except (OSError, ValueError) as error:
-            raise InputError(
-                f"{path} changed while it was read: {error}.", "Leave the file as it is; try again."
-            ) from None
-        return np.ndarray(self.shape, self.dtype, pages, self.offset - first, self.strides)
+            self._file = path.open("rb", buffering=0)
+        except OSError as error:
+            raise self._changed(error.strerror or str(error)) from None
+        self._size = os.fstat(self._file.fileno()).st_size
+        self._at = 0
+        self._first, self._block = 0, b""
 
+    def __enter__(self) -> "FileBytes":
+        return self
 
-def map_file(path: pathlib.Path) -> mmap.mmap:
-    """The bytes of a file, read page by page as they are used; the file must not be empty."""
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    def __exit__(self, *_) -> None:
+        self._file.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_file"):
+            self._file.close()
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, key: int) -> int: ...
+    @overload
+    def __getitem__(self, key: slice) -> bytes: ...
+    def __getitem__(self, key: int | slice) -> int | bytes:
+        if isinstance(key, slice):
+            start, stop, _ = key.indices(self._size)
+            return self._bytes(start, max(start, stop))
+        at = key - self._first
+        if not 0 <= at < len(self._block):
+            if not 0 <= key < self._size:
+                raise IndexError(key)
+            self._bytes(key, key + 1)
+            at = key - self._first
+        return self._block[at]
+
+    def seek(self, at: int) -> None:
+        """The next `read` begins at that byte."""
+        self._at = at
+
+    def tell(self) -> int:
+        """Where the next `read` begins."""
+        return self._at
+
+    def read(self, n: int) -> bytes:
+        """The next bytes: `n`, or as many as there are."""
+        data = self[self._at : self._at + max(n, 0)]
+        self._at += len(data)
+        return data
+
+    def _bytes(self, start: int, stop: int) -> bytes:
+        first = start - self._first
+        if 0 <= first and stop - self._first <= len(self._block):
+            return self._block[first : stop - self._first]
+        if stop - start >= _BLOCK:
+            return bytes(self.stretch(start, stop))
+        self._first, self._block = start, b""
+        self._block = bytes(self.stretch(start, min(start + _BLOCK, self._size)))
+        return self._block[: stop - start]
+
+    def stretch(self, start: int, stop: int) -> memoryview:
+        """The bytes from `start` to `stop`, which the file must have."""
+        try:
+            self._file.seek(start)
+            data = bytearray(stop - start)
+            view, have = memoryview(data), 0
+            while have < len(data):
+                n = self._file.readinto(view[have:])
+                if not n:
+                    raise self._changed("it is shorter than it was")
+                have += n
+        except OSError as error:
+            raise self._changed(error.strerror or str(error)) from None
+        return view.toreadonly()
+
+    def _changed(self, why: str) -> InputError:
+        return InputError(
+            f"{self._path} changed while it was read: {why}.",
+            "Leave the file as it is; try again.",
+        )
 
 
 def contiguous(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
@@ -74,11 +179,10 @@ def contiguous(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
-    """Arrays of one file by name. Each look-up maps the array anew, so that none is kept.
+    """Arrays of one file by name. Each look-up reads the array anew, so that none is kept.
 
-    The result shares its memory with the file's pages: read-only, of the file's dtype, and
-    perhaps unaligned; `numpy.array(a, numpy.float32)` makes an array of its own of it. Names and
-    shapes cost no reading.
+    The result is of the file's dtype, read-only and perhaps unaligned. Names and shapes cost no
+    reading.
 
     Args:
       path: the file, which must stay as it is.
