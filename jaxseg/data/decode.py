@@ -21,6 +21,7 @@ from jaxseg.data.upright import Frame, Picture, aligned_mask, orientation_of, tu
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
+_SMOOTH = 16  # so many values that are no class come from mixing those of neighbours
 _GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
 _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
     OSError,
@@ -241,6 +242,11 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
         remedy = (
             "If 0 means void and the classes count from 1, set "
             "config.data.mask_values='zero_is_void'; else list every class in classes.txt."
+        )
+    elif usual and len(wrong) > _SMOOTH:
+        remedy = (
+            "It looks as if it was resized with smoothing, saved as JPEG, or is no mask: export it "
+            "again, in its size; masks are resized by the nearest pixel."
         )
     elif usual:
         remedy = (

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -131,7 +132,9 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> di
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     for path in (folder / name for name in names if not is_hidden(name)):
         if path.suffix.lower() in suffixes and path.stem.endswith(ending):
-            found.setdefault(path.stem.removesuffix(ending), []).append(path)
+            # one name for é whether it is one letter or two: macOS parts it, others do not
+            name = unicodedata.normalize("NFC", path.stem.removesuffix(ending))
+            found.setdefault(name, []).append(path)
     return found
 
 
@@ -152,6 +155,10 @@ def paired(
     """
     problems = []
     suffix = _common_ending(photos, masks) if mask_folder is not None else None
+    capitals = {
+        "photo": {name.lower(): name for name in photos},
+        "mask": {name.lower(): name for name in masks},
+    }
     stems = {} if mask_folder is None else stems_in(mask_folder)
     for what, files, partner, others in (
         ("photo", photos, "mask", masks),
@@ -175,6 +182,9 @@ def paired(
                         f"The masks' names end in '{suffix}', it seems: set "
                         f"config.data.mask_suffix='{suffix}'."
                     )
+                elif name.lower() in (alike := capitals[partner]):
+                    text += f", but {others[alike[name.lower()]][0]} differs in capitals alone"
+                    remedy = "Give both the same name."
                 elif what == "photo" and mask_folder is not None:
                     other = no_such_mask(mask_folder, stems.get(name))
                     text, remedy = (f"{text}: {other[0]}", other[1]) if other else (text, remedy)

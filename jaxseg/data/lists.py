@@ -1,6 +1,7 @@
 """Lists of examples: text files of one name a line, or of a photo and its mask."""
 
 import os
+import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -175,7 +176,8 @@ class _Finder:
 
 
 def _key(name: str) -> str:
-    stem, dot, suffix = name.rpartition(".")
+    """A name by which it is found: its suffix in small letters, é as one letter."""
+    stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + suffix.lower()
 
 

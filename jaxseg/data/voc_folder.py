@@ -81,7 +81,7 @@ def voc_listing(
     """
     for part in ("", PHOTOS, MASKS, LISTS):
         if not (root / part).is_dir():
-            raise InputError(f"There is no folder {root / part}.", LAYOUT)
+            raise no_folder(root, part, LAYOUT)
     info = folder_info(root, name or root.resolve().name, VOC_CLASSES)
     path = list_file(root / LISTS, split, LAYOUT)
     return listed(
@@ -93,6 +93,18 @@ def voc_listing(
         values=values,
         ending=ending,
     )
+
+
+def no_folder(root: Path, part: str, layout: str) -> InputError:
+    """The error for a data set that lacks the folder `part`; it names what there is instead."""
+    if part and (root.parent / part).is_dir():
+        return InputError(
+            f"There is no folder {root / part}, but {root.parent / part}.",
+            f"Give {root.parent} as config.data.root. {layout}",
+        )
+    inside = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    seen = f" {root} holds {', '.join(inside[:6])}." if part and inside else ""
+    return InputError(f"There is no folder {root / part}.{seen}", layout)
 
 
 def list_file(folder: Path, split: str, layout: str, others: Iterable[str] = ()) -> Path:

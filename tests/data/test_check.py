@@ -167,3 +167,25 @@ def test_the_command(folder, capsys):
     assert len(found["splits"]["train"]["enet_weights"]) == 3
     assert run(["check", "--dataset", "fodler"]) == 2
     assert "Did you mean" in capsys.readouterr().err
+
+
+def test_names_that_differ_in_capitals_are_shown(folder):
+    (folder / "masks/train/train1.png").rename(folder / "masks/train/Train1.PNG")
+    texts = [p.text for p in report(folder).problems if p.kind == "unpaired"]
+    assert any("train1.png has no mask, but" in t and "Train1.PNG differs in" in t for t in texts)
+
+
+def test_a_mask_that_was_smoothed_is_called_that(folder):
+    mask(folder, "train/train1", np.arange(48).reshape(6, 8))
+    (problem,) = (p for p in report(folder).problems if p.kind == "values")
+    assert "resized with smoothing" in problem.remedy
+
+
+@pytest.mark.parametrize(
+    ("part", "words"), [("images", "Give .* as config.data.root"), ("", "holds images, labels")]
+)
+def test_another_folder_than_the_data_set(folder, part, words):
+    if not part:
+        (folder / "masks").rename(folder / "labels")
+    with pytest.raises(InputError, match=words):
+        report(folder / part)

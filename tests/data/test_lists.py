@@ -1,5 +1,7 @@
 """Lists as others write them: columns, paths, suffixes, capitals, line ends, a byte order mark."""
 
+import unicodedata
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -93,3 +95,15 @@ def test_a_mask_in_no_format_for_classes_is_seen(folder):
     (folder.root / "masks/c.png").rename(folder.root / "masks/c.jpg")
     with pytest.raises(InputError, match=r"masks/c.jpg is of no format.* 8 bit PNG from"):
         folder("c")
+
+
+def test_one_letter_or_two_make_no_difference(folder):
+    """macOS writes é as e and an accent; a list from elsewhere has one letter, or the reverse."""
+    parted = unicodedata.normalize("NFD", "café")
+    for part, suffix in (("images", "JPG"), ("masks", "png")):
+        (folder.root / f"{part}/c.{suffix}").rename(folder.root / f"{part}/{parted}.{suffix}")
+    assert [label for _, *label in folder(unicodedata.normalize("NFC", "café"))] == [[2, 0]]
+    (folder.root / f"masks/{parted}.png").rename(
+        folder.root / f"masks/{unicodedata.normalize('NFC', 'café')}.png"
+    )
+    assert [label for _, *label in folder(parted)] == [[2, 0]]

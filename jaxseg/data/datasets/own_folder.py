@@ -11,7 +11,7 @@ from jaxseg.data.listing import (
     paired,
 )
 from jaxseg.data.lists import listed, read_ids
-from jaxseg.data.voc_folder import folder_info
+from jaxseg.data.voc_folder import folder_info, no_folder
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.files import walk_files
 
@@ -40,7 +40,7 @@ def own_folder(
     """
     for part in ("", "images", "masks"):
         if not (root / part).is_dir():
-            raise InputError(f"There is no folder {root / part}.", LAYOUT)
+            raise no_folder(root, part, LAYOUT)
     if not (root / "classes.txt").is_file():
         raise InputError(f"There is no {root / 'classes.txt'}.", LAYOUT)
     info = folder_info(root, root.resolve().name, (), distinct_colours)
@@ -60,7 +60,9 @@ def own_folder(
         known = lists | {p.name for p in images.iterdir() if p.is_dir()}
         raise InputError(
             f"There is neither a list {path} nor a folder {images / split}.",
-            nearest(split, known) if known else LAYOUT,
+            f"{nearest(split, known)} config.data.train_split and eval_split name the splits."
+            if known
+            else LAYOUT,
         )
     photos = files_by_stem(images / split, PHOTO_SUFFIXES)
     if not photos:
