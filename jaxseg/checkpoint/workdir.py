@@ -75,10 +75,7 @@ class Workdir:
         """
         workdir = cls(run_folder(cls(path).path))
         if not workdir.config.is_file():
-            raise InputError(
-                f"{path} is not a run's workdir: it has no config.json.",
-                "Give the folder that `python -m jaxseg train --workdir` wrote.",
-            )
+            raise _no_run(workdir.path)
         return cls(workdir.path, load_config(workdir.config).checkpoint.folder)
 
     def open(self, config: ml_collections.ConfigDict) -> None:
@@ -161,6 +158,25 @@ class Workdir:
                 "Give another --workdir, or the config of the run that is there; a run in another "
                 f"workdir begins with its weights by --config.init.pretrained={self.path}.",
             )
+
+
+def _no_run(path: pathlib.Path) -> InputError:
+    """The error for a folder that is no workdir; it names the workdir that may be meant."""
+    remedy = "Give the folder that `python -m jaxseg train --workdir` wrote."
+    if not path.is_dir():
+        problem = "there is no such folder"
+        beside = path.parent if path.parent.is_dir() else None
+    else:
+        problem, beside = "it has no config.json", path
+    above = next((p for p in path.parents[:2] if (p / "config.json").is_file()), None)
+    if above is not None and "checkpoints" in (path.name, path.parent.name):
+        step = f" --step {path.name}" if path.name.isdecimal() else ""
+        remedy = f"Give --workdir {above}{step}."
+    elif beside is not None:
+        runs = sorted(p.parent.name for p in beside.glob("*/config.json"))
+        if runs:
+            remedy = f"{beside} holds the runs {', '.join(runs[:6])}: give one of them."
+    return InputError(f"{path} is not a run's workdir: {problem}.", remedy)
 
 
 def _same(field: str, saved: object, now: object) -> bool:

@@ -45,6 +45,9 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
         name, equals, text = word.removeprefix(_PREFIX).partition("=")
         if equals:
             overrides.append((name, text))
+        elif len(words) > 1 and words[0] == "=":  # blanks around it
+            overrides.append((name, words[1]))
+            del words[:2]
         elif words and not words[0].startswith("--"):
             overrides.append((name, words.pop(0)))
         else:

@@ -13,6 +13,7 @@ from jaxseg.cli.json_output import Put, add_json, json_output
 from jaxseg.cli.options import add_network, check_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
+from jaxseg.utils.files import text_of
 from jaxseg.utils.paths import given_path
 
 _EXAMPLES = (
@@ -104,6 +105,8 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     paths = [word for word in wanted if word != "-" and not _is_address(word)]
     files = find_images(paths, args.out, [DESCRIPTION], refused.append)
     files += [_fetched(word) for word in wanted if _is_address(word)]
+    if len(refused) == 1 and not files and "-" not in wanted:
+        raise refused[0]
     for error in refused:
         print(error.problem)
     if "-" in wanted:
@@ -221,7 +224,8 @@ def _wanted(args) -> list[str]:
 
 def _listed(path: str) -> list[str]:
     try:
-        text = sys.stdin.read() if path == "-" else given_path(path).read_text("utf-8-sig")
+        data = sys.stdin.buffer.read() if path == "-" else given_path(path).read_bytes()
+        text = text_of(data)
     except InputError:
         raise
     except (OSError, ValueError) as error:

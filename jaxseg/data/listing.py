@@ -1,6 +1,5 @@
 """The files of a data set, and the problems that show before any is read."""
 
-import codecs
 import os
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,7 +13,7 @@ from jaxseg.data.decode import decode_mask, read_frame, read_pair, read_size
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import aligned_mask
 from jaxseg.errors import InputError
-from jaxseg.utils.files import is_hidden
+from jaxseg.utils.files import is_hidden, text_of
 
 VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
@@ -228,9 +227,7 @@ def read_lines(path: Path) -> list[str]:
       InputError: the file cannot be read, or is no such text.
     """
     try:
-        data = path.read_bytes()
-        wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))  # as Windows writes it
-        text = data.decode("utf-16" if wide else "utf-8-sig")
+        text = text_of(path.read_bytes())
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
     return [line.strip() for line in text.strip().splitlines()]

@@ -44,28 +44,35 @@ def find_images(
       words: as above; such as `["street.jpg", "photos", "more/**/*.png"]`.
       out: the folder for the results, which is not searched.
       reserved: names that no image may have.
-      refuse: is given an error for each image whose results have no place of their own, and the
-        image is left out; None: it is raised.
+      refuse: is given an error for each word without images, and for each image whose results have
+        no place of their own; the others are found. None: the first error is raised.
 
     Raises:
-      InputError: a folder or pattern without images, or an address. Without `refuse` also two
-        images of one name, or results that would replace an image.
+      InputError: without `refuse`: a folder or pattern without images, an address, two images of
+        one name, or results that would replace an image.
     """
     out = given_path(out).absolute()
     found: dict[pathlib.Path, ImageFile] = {}
     for word in words:
-        for root, path in _files(word, out):
+        try:
+            files = _files(word, out)
+        except InputError as error:
+            if refuse is None:
+                raise
+            refuse(error)
+            continue
+        for root, path in files:
             name = path.relative_to(root).with_suffix("").as_posix()
             found.setdefault(path.absolute(), ImageFile(name, path))
     by_name: dict[str, ImageFile] = {}
     for full, file in found.items():
-        error = _no_place(full, file, by_name.get(file.name), out, reserved)
-        if error is None:
+        collision = _no_place(full, file, by_name.get(file.name), out, reserved)
+        if collision is None:
             by_name[file.name] = file
         elif refuse is None:
-            raise error
+            raise collision
         else:
-            refuse(error)
+            refuse(collision)
     return list(by_name.values())
 
 

@@ -115,7 +115,8 @@ def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> 
         raise InputError(
             f"There are {len(weights)} class weights, the lowest {min(weights)}, "
             f"for {num_classes} classes.",
-            "Give one weight of 0 or more for each class.",
+            "Give one weight of 0 or more for each class, or None: config.loss.class_weights=None. "
+            "`python -m jaxseg check` tells those of a data set.",
         )
     return weights
 

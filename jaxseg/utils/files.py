@@ -1,5 +1,6 @@
 """Walks over folders as people keep them: with hidden files, system files and links."""
 
+import codecs
 import os
 import pathlib
 from collections.abc import Callable, Iterator
@@ -16,6 +17,19 @@ def is_hidden(name: str) -> bool:
     (True, True, False)
     """
     return name.startswith(".") or name.lower() in _SYSTEM
+
+
+def text_of(data: bytes) -> str:
+    """A text in UTF-8, or in UTF-16 as Windows writes it; a byte order mark is no part of it.
+
+    Raises:
+      UnicodeDecodeError: it is neither.
+
+    >>> text_of("ä".encode("utf-16")), text_of("ä".encode("utf-8-sig"))
+    ('ä', 'ä')
+    """
+    wide = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    return data.decode("utf-16" if wide else "utf-8-sig")
 
 
 def walk_files(

@@ -2,10 +2,13 @@
 
 import pathlib
 
-from jaxseg.checkpoint.workdir import _same
+import pytest
+
+from jaxseg.checkpoint.workdir import Workdir, _same
 from jaxseg.cli.parser import Parser
 from jaxseg.config import default_config, set_field
 from jaxseg.config.files import absolute_paths
+from jaxseg.errors import InputError
 
 
 def test_paths_that_exist_become_whole_ones(tmp_path, monkeypatch):
@@ -44,3 +47,21 @@ def test_home_behind_an_equals_sign(tmp_path, monkeypatch):
     args = parser.parse_args(["--out=~/o", "--workdir", "~/a", "b"])
     assert args.out == tmp_path / "o"
     assert args.workdir == [tmp_path / "a", pathlib.Path("b")]
+
+
+@pytest.mark.parametrize(
+    ("given", "remedy"),
+    [
+        ("runs/a/checkpoints", "Give --workdir .*runs/a."),
+        ("runs/a/checkpoints/30", "Give --workdir .*runs/a --step 30."),
+        ("runs", "holds the runs a, b: give one of them"),
+        ("runs/c", "no such folder. .* holds the runs a, b"),
+        ("elsewhere", "Give the folder that"),
+    ],
+)
+def test_a_folder_near_a_workdir_leads_to_it(tmp_path, given, remedy):
+    for run in "ab":
+        (tmp_path / f"runs/{run}/checkpoints/30").mkdir(parents=True)
+        (tmp_path / f"runs/{run}/config.json").touch()
+    with pytest.raises(InputError, match=f"is not a run's workdir: .*{remedy}"):
+        Workdir.existing(tmp_path / given)

@@ -89,3 +89,15 @@ def test_files_that_are_no_images_are_called_what_they_are(photos, tmp_path):
         read_image(tmp_path / "none.jpg")
     Image.new("RGB", (2, 2)).save(tmp_path / "e.mp4", "PNG")  # by its content, not by its name
     assert read_image(tmp_path / "e.mp4").shape == (2, 2, 3)
+
+
+def test_a_word_without_images_does_not_stop_the_others(photos):
+    photos("a.jpg", "empty/x.txt")
+    refused = []
+    words = ["https://a.b/c.jpg", "empty", "*.bmp", "a.jpg"]
+    assert [file.name for file in find_images(words, "out", (), refused.append)] == ["a"]
+    assert [error.problem.partition(" ")[0] for error in refused] == [
+        "https://a.b/c.jpg",
+        "The",
+        "Nothing",
+    ]
