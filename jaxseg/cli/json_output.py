@@ -16,7 +16,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
-Put = Callable[[Mapping[str, Any]], None]
+Put = Callable[[Any], None]
 
 
 def add_json(parser: Parser) -> None:
@@ -42,7 +42,7 @@ def json_output(where: str | None) -> Iterator[Put]:
       InputError: there is no folder for such a file, or its name does not end in .json: it may be
         meant for something else.
     """
-    results: list[Mapping[str, Any]] = []
+    results: list[Any] = []
     path = None if where in (None, "-") else _checked(where or "")
     out = sys.stdout
     try:

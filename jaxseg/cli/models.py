@@ -1,16 +1,17 @@
 """`python -m jaxseg models`: the networks that can be had by name."""
 
-import json
+import argparse
 from collections.abc import Sequence
 from typing import Any
 
+from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError, nearest
 
 _EXAMPLES = (
     "python -m jaxseg models",
     "python -m jaxseg models pspnet_r50 --data cityscapes",
-    "python -m jaxseg models --data ade20k --format json",
+    "python -m jaxseg models --data ade20k --json",
 )
 _FORMATS = ("table", "json")
 
@@ -26,9 +27,8 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument("filter", nargs="?", default="", metavar="PART", help="part of a name")
     parser.add_argument("--data", metavar="NAME", help="of this data set only, such as ade20k")
-    parser.add_argument(
-        "--format", default="table", metavar="table|json", help="JSON: a list of objects"
-    )
+    add_json(parser)
+    parser.add_argument("--format", default="table", help=argparse.SUPPRESS)  # --json, before
     args = parser.parse_args(argv)
     if args.format not in _FORMATS:
         raise InputError(f"--format is {args.format!r}.", nearest(args.format, _FORMATS))
@@ -50,10 +50,14 @@ def main(argv: Sequence[str]) -> None:
             + (f" and knows {args.data}." if args.data else "."),
             "`python -m jaxseg models` lists them all.",
         )
-    if args.format == "json":
-        listed = [dict(row) | {"aliases": row.aliases, "cached": is_cached(row)} for row in rows]
-        print(json.dumps(listed, indent=1, ensure_ascii=False))
-        return
+    with json_output("-" if args.format == "json" else args.json) as put:
+        put([dict(row) | {"aliases": row.aliases, "cached": is_cached(row)} for row in rows])
+        _print(rows)
+
+
+def _print(rows) -> None:
+    from jaxseg.pretrained.zoo.converted import is_cached
+
     lines = [_HEADER, *(_cells(row, is_cached(row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     for line in lines:

@@ -104,11 +104,15 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     refused: list[InputError] = []
     paths = [word for word in wanted if word != "-" and not _is_address(word)]
     files = find_images(paths, args.out, [DESCRIPTION], refused.append)
-    files += [_fetched(word) for word in wanted if _is_address(word)]
+    for address in filter(_is_address, wanted):
+        try:
+            files.append(_fetched(address))
+        except InputError as error:
+            refused.append(error)
     if len(refused) == 1 and not files and "-" not in wanted:
         raise refused[0]
-    for error in refused:
-        print(error.problem)
+    for one in refused:
+        print(one.problem)
     if "-" in wanted:
         data = sys.stdin.buffer.read()
         files.append(ImageFile(STDIN, pathlib.Path("standard input"), data))

@@ -11,7 +11,20 @@ from jaxseg.cli import run
 from jaxseg.cli.json_output import json_output
 from jaxseg.errors import InputError
 
-COMMANDS = ("train", "evaluate", "predict", "convert", "export", "prepare", "check", "benchmark")
+COMMANDS = (
+    *("train", "evaluate", "predict", "convert", "export", "models", "prepare", "check"),
+    "benchmark",
+)
+    "train",
+    "evaluate",
+    "predict",
+    "convert",
+    "export",
+    "models",
+    "prepare",
+    "check",
+    "benchmark",
+)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
