@@ -15,16 +15,6 @@ COMMANDS = (
     *("train", "evaluate", "predict", "convert", "export", "models", "prepare", "check"),
     "benchmark",
 )
-    "train",
-    "evaluate",
-    "predict",
-    "convert",
-    "export",
-    "models",
-    "prepare",
-    "check",
-    "benchmark",
-)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
