@@ -30,7 +30,8 @@ def lovasz(
     Pixels cannot be sorted strip by strip, so this loss walks over classes: one class's map at full
     resolution exists at a time. Memory grows with the image and not with the classes. It costs one
     sort of all pixels a class. XLA's sort for the CPU is slow: with 21 classes the loss takes some
-    200 times as long as `cross_entropy` there. Over several devices XLA gathers each map for its sort.
+    200 times as long as `cross_entropy` there. Over several devices XLA gathers each map for its
+    sort.
 
     Args:
       class_weights: what each class counts in the mean; None: 1 each.
