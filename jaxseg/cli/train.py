@@ -95,10 +95,10 @@ def _train(stages, workdir: pathlib.Path, distributed: bool, put: Put) -> None:
 
 def _next(workdir: pathlib.Path) -> str:
     """Where the results are, and the commands that come after."""
-    from jaxseg.checkpoint.workdir import Workdir
+    from jaxseg.checkpoint.workdir import Workdir, run_folder
 
-    folder = Workdir.existing(workdir)
-    lines = [f"\nscores: {folder.scores}"]
+    folder = Workdir(run_folder(workdir))
+    lines = ["", f"scores: {folder.scores}"]
     lines += [f"picture: {folder.picture}"] * folder.picture.is_file()
     name = shlex.quote(str(workdir))
     lines += [
