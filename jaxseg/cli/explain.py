@@ -3,6 +3,7 @@
 import pathlib
 from collections.abc import Sequence
 
+from jaxseg.cli.config_options import scoring_values, split_overrides
 from jaxseg.cli.options import network_name
 from jaxseg.cli.parser import Parser
 
@@ -10,6 +11,8 @@ _EXAMPLES = (
     "python -m jaxseg explain --workdir runs/camvid --out pictures",
     "python -m jaxseg explain --workdir runs/fcn runs/deconvnet runs/pspnet --out pictures "
     "--image 40 --class car",
+    "python -m jaxseg explain --workdir pspnet_r50_cityscapes fcn_r50_cityscapes --out pictures "
+    "--config.data.root=cityscapes",
 )
 
 
@@ -40,9 +43,18 @@ def main(argv: Sequence[str]) -> None:
         metavar="NAME",
         help="class that chooses the channels to show (default: the most frequent one but one)",
     )
-    args = parser.parse_args(argv)
+    parser.add_argument(
+        "--config.FIELD",
+        metavar="VALUE",
+        help="set a field of eval or data that is to differ from the runs', as often as needed",
+    )
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
+    fields = scoring_values(overrides)
 
     from jaxseg.report.explain import explain
 
-    for path in explain(args.workdir, args.out, image=args.image, class_name=args.class_name):
+    for path in explain(
+        args.workdir, args.out, image=args.image, class_name=args.class_name, fields=fields
+    ):
         print(path)

@@ -3,7 +3,8 @@
 import functools
 import os
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -40,6 +41,7 @@ def explain(
     *,
     image: int = 0,
     class_name: str | None = None,
+    fields: Mapping[str, Any] | None = None,
 ) -> list[pathlib.Path]:
     """Draws one evaluation image on its way through each run's network.
 
@@ -51,10 +53,11 @@ def explain(
     stages. Several runs get one page more, `side-by-side.png`, with the prediction of each.
 
     Args:
-      workdirs: of finished runs.
+      workdirs: of finished runs; or names, folders and files as `jaxseg.load` takes them.
       out: folder for the pages; made where it is missing.
       image: which image of the evaluation split, from 0.
       class_name: the class that chooses the channels; None: the most frequent in the image but one.
+      fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
 
     Returns:
       The pages' paths.
@@ -63,7 +66,7 @@ def explain(
       InputError: no run in a workdir, no such image or class, or the runs' data differ.
     """
     folder = given_path(out)
-    runs = open_runs(workdirs)
+    runs = open_runs(workdirs, fields=fields)
     pages = {f"{name}.png": _page(run, image, class_name) for name, run in runs.items()}
     if len(runs) > 1:
         pages[_TOGETHER] = _side_by_side(runs, image)

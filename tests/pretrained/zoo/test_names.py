@@ -229,3 +229,28 @@ def test_a_folder_keeps_what_a_network_is_asked_by(zoo):
     (folder / "model.json").write_text(json.dumps(about | {"eval": {"fit": [0, 1]}}))
     with pytest.raises(InputError, match="Config field eval.fit is"):
         read_folder(folder)
+
+
+@pytest.mark.slow
+def test_the_other_commands_take_a_name(zoo, tiny_file, finished, tmp_path, capsys):
+    row, _ = zoo
+    run_there = str(finished[0].path)
+    out = tmp_path / "out"
+    data = ["--config.data.scenes_eval=2", "--config.data.scenes_size=(32, 32)"]
+    report = ["report", "--workdir", row.name, "--out", str(tmp_path / "r.html"), *data]
+    assert run([*report, "--config.eval.fit=None"]) == 0
+    assert "tiny_fcn_scenes on " in (tmp_path / "r.html").read_text(encoding="utf-8")
+    words = ["explain", "--workdir", row.name, run_there, "--out", str(out)]
+    assert run([*words, *data]) == 0
+    assert (out / "tiny_fcn_scenes.png").is_file() and (out / "side-by-side.png").is_file()
+    words = ["export", "--weights", row.name, "--size", "32,32", "--out", str(out / "a.bin")]
+    assert run(words) == 0
+    words = ["benchmark", "--weights", row.name, "--what", "eval", "--repeats", "1"]
+    assert run([*words, "--config.data.scenes_eval=2", "--config.train.batch_size=8"]) == 0
+    assert "fcn_resnet18" in capsys.readouterr().out
+    words = ["train", "--config", str(tiny_file), "--workdir", str(tmp_path / "run")]
+    words += ["--config.model.name=fcn_resnet18", "--config.model.width=0.0625"]
+    words += ["--config.model.padding=None", f"--config.init.pretrained={row.name}"]
+    assert run([*words, "--config.train.steps=1"]) == 0
+    assert row.file not in (tmp_path / "run" / "config.json").read_text()
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["init.pretrained"] == row.name
