@@ -44,7 +44,12 @@ def main(argv: Sequence[str]) -> None:
     from jaxseg.distributed.multihost import joined
 
     with joined(args.distributed) as first, json_output(args.json if first else None) as put:
+        from jaxseg.checkpoint.workdir import Workdir
         from jaxseg.evaluation.evaluator import evaluate_workdir
+        from jaxseg.pretrained.zoo.names import is_name
+
+        if args.workdir is not None and not is_name(args.workdir):
+            Workdir.existing(args.workdir)
 
         scores = evaluate_workdir(args.weights or args.workdir, step, fields)
         if first:
