@@ -10,11 +10,14 @@ from jax.typing import ArrayLike
 from jaxseg.errors import InputError
 from jaxseg.losses.inputs import Inputs, Upsample, checked
 from jaxseg.losses.pixelwise import cross_entropy
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import Strips
+from jaxseg.ops.varying import varying_as
 
 _INFINITY = 0x7F800000  # float32's bits, which order as the numbers do from 0 on
 
 
+@on_any_mesh("whole")
 def ohem(
     coarse_logits: ArrayLike,
     labels: ArrayLike,
@@ -98,5 +101,6 @@ def _nth_largest(values: jax.Array, n: jax.Array) -> jax.Array:
         enough = (bits >= middle).sum() >= n
         return jnp.where(enough, middle, low), jnp.where(enough, high, middle)
 
-    low, _ = jax.lax.fori_loop(0, 31, halve, (jnp.int32(0), jnp.int32(_INFINITY)))
+    init = varying_as((jnp.int32(0), jnp.int32(_INFINITY)), bits)
+    low, _ = jax.lax.fori_loop(0, 31, halve, init)
     return jnp.where(n > 0, jax.lax.bitcast_convert_type(low, jnp.float32), jnp.inf)

@@ -8,10 +8,13 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxseg.losses.inputs import Upsample, checked, ratio
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import Strips
 from jaxseg.ops.upsampling import Upsampling
+from jaxseg.ops.varying import varying_as
 
 
+@on_any_mesh("whole")
 def lovasz(
     coarse_logits: ArrayLike,
     labels: ArrayLike,
@@ -119,6 +122,7 @@ def _walk(logits, labels, shares, upsampling, strip_rows, *, with_gradient):
         return strips.scan(add, jnp.zeros_like(by_class[0]), strips.split(full, 0))[0]
 
     init = (jnp.float32(0), jnp.zeros(labels.shape, jnp.float32))
+    init = varying_as(init, by_class, labels, shares)
     (loss, s), of_pg = jax.lax.scan(first, init, (by_class, numbers, shares))
     if not with_gradient:
         return loss, None

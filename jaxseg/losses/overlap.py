@@ -8,10 +8,12 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxseg.losses.inputs import Upsample, checked, ratio
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import Strips
 from jaxseg.ops.upsampling import Upsampling
 
 
+@on_any_mesh("whole")
 def dice(
     coarse_logits: ArrayLike,
     labels: ArrayLike,

@@ -14,10 +14,12 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.losses.inputs import Inputs, Upsample, checked, ratio
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import Strips
 from jaxseg.ops.upsampling import Upsampling
 
 
+@on_any_mesh("whole")
 def cross_entropy(
     coarse_logits: ArrayLike,
     labels: ArrayLike,
@@ -64,6 +66,7 @@ def cross_entropy(
     return _reduced(inputs, reduction, _Form(strip_rows, smoothing=smoothing))
 
 
+@on_any_mesh("whole")
 def focal(
     coarse_logits: ArrayLike,
     labels: ArrayLike,

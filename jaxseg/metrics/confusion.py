@@ -9,12 +9,14 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.ops.checks import as_array, check_labels
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import make_strips
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
 _ABSENT = {"nan": np.nan, "zero": 0.0, "one": 1.0}
 
 
+@on_any_mesh("whole")
 def confusion_matrix(
     labels: ArrayLike, predictions: ArrayLike, num_classes: int, *, ignore_label: int = 255
 ) -> jax.Array:
@@ -55,6 +57,7 @@ def confusion_matrix(
     return counts[:-1].reshape(num_classes, num_classes)
 
 
+@on_any_mesh("batch")
 def predict_labels(
     coarse_logits: ArrayLike, upsampling: Upsampling | UpsamplingOfEach, *, strip_rows: int = 16
 ) -> jax.Array:
@@ -78,6 +81,7 @@ def predict_labels(
     return strips.join(strips.scan(body, None)[1])
 
 
+@on_any_mesh("whole")
 def coarse_confusion(
     coarse_logits: ArrayLike,
     labels: ArrayLike,

@@ -10,9 +10,11 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.upsampling import apply_axis
 
 
+@on_any_mesh("batch")
 def adaptive_avg_pool(
     x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:
@@ -42,6 +44,7 @@ def adaptive_avg_pool(
     return _over_windows(_mean, x, [size], extent)[0]
 
 
+@on_any_mesh("batch")
 def adaptive_avg_pools(
     x: jax.Array, sizes: Sequence[int | tuple[int, int]], extent: jax.Array | None = None
 ) -> list[jax.Array]:
@@ -57,6 +60,7 @@ def adaptive_avg_pools(
     return _over_windows(_mean, x, sizes, extent)
 
 
+@on_any_mesh("batch")
 def adaptive_max_pool(
     x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:

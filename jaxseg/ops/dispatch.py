@@ -8,13 +8,16 @@ CPU backend is fast at.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import jax
+import numpy as np
 from jax import lax
+from jax.sharding import PartitionSpec
 
 from jaxseg.errors import InputError, nearest
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 IMPLEMENTATIONS = ("auto", "reference", "cpu")
 OPS = (  # those that have a CPU form
     "add_bias",
@@ -81,11 +84,63 @@ def dispatch(
     """
     name, ops = _chosen.value
     form = dict(ops).get(op, name)
+    if form == "auto" and explicit_axes():  # devices share the arrays: see `shared_out`
+        form = "reference"
     if cpu is None or form == "reference":
         return reference(*arrays)
     if form == "cpu":
         return cpu(*arrays)
     return lax.platform_dependent(*arrays, cpu=cpu, default=reference)
+
+
+def explicit_axes() -> tuple[str, ...]:
+    """The axes of the mesh of `jax.set_mesh` that are Explicit, where arrays are traced."""
+    return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
+
+
+def on_any_mesh(*outputs: str) -> Callable[[Function], Function]:
+    """Makes a function of batches work where the mesh has Explicit axes: XLA divides its inside.
+
+    Args:
+      *outputs: of each of its outputs "batch", where axis 0 is that of the first array and is
+        divided as it is, or "whole"; or one for all of them.
+
+    >>> import jax.numpy as jnp
+    >>> @on_any_mesh("whole")
+    ... def total(x, axis=None):
+    ...     return jnp.sum(x, axis)
+    >>> total(jnp.ones(3)).tolist()
+    3.0
+    """
+
+    def decorate(function: Function) -> Function:
+        @functools.wraps(function)
+        def run(*arguments, **options):
+            axes = explicit_axes()
+            if not axes:
+                return function(*arguments, **options)
+            leaves, tree = jax.tree.flatten((arguments, options))
+            arrays = [a for a in leaves if isinstance(a, jax.Array | np.ndarray)]
+            sharing = [jax.typeof(a).sharding.spec for a in arrays if a.ndim]
+            batch = next((spec[0] for spec in sharing if len(spec) and spec[0] is not None), None)
+            places = tuple(
+                PartitionSpec(batch) if output == "batch" else PartitionSpec() for output in outputs
+            )
+
+            def inside(*given):
+                rest = iter(given)
+                filled = [
+                    next(rest) if isinstance(a, jax.Array | np.ndarray) else a for a in leaves
+                ]
+                inner, named = jax.tree.unflatten(tree, filled)
+                return function(*inner, **named)
+
+            out = places[0] if len(places) == 1 else places
+            return jax.sharding.auto_axes(inside, axes=axes, out_sharding=out)(*arrays)
+
+        return cast(Function, run)
+
+    return decorate
 
 
 def shared_out(function: Callable, devices: int) -> Callable:

@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
-from jaxseg.ops.dispatch import dispatch
+from jaxseg.ops.dispatch import dispatch, on_any_mesh
 
 Pair = int | tuple[int, int]
 
@@ -57,6 +57,7 @@ def max_pool(
     )
 
 
+@on_any_mesh("batch")
 def max_pool_with_argmax(
     x: ArrayLike, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
 ) -> tuple[jax.Array, jax.Array]:

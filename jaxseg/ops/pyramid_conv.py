@@ -15,6 +15,7 @@ import numpy as np
 
 from jaxseg.errors import InputError
 from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
 
 
@@ -39,6 +40,7 @@ def joined(x: jax.Array, levels: Sequence[Resized]) -> jax.Array:
     return jnp.concatenate([x, *(level.resized() for level in levels)], axis=-1)
 
 
+@on_any_mesh("batch")
 def pyramid_conv(x: jax.Array, levels: Sequence[Resized], kernel: jax.Array) -> jax.Array:
     """`conv2d` of `x` joined with `levels` along the channels; it keeps the map's size.
 

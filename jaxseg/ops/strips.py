@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
+from jaxseg.ops.varying import varying_as
 
 
 class Strips:
@@ -74,6 +75,7 @@ class Strips:
         def step(carry, xs):
             return body(carry, *xs)
 
+        init = varying_as(init, per_strip)
         return jax.lax.scan(step, init, (self.starts, self.weights, *per_strip))
 
 

@@ -10,10 +10,11 @@ from jax.typing import ArrayLike
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
 from jaxseg.ops.cpu import unpooling as cpu
-from jaxseg.ops.dispatch import dispatch
+from jaxseg.ops.dispatch import dispatch, on_any_mesh
 from jaxseg.ops.pooling import Pair, pair
 
 
+@on_any_mesh("batch")
 def max_unpool(
     values: ArrayLike, indices: ArrayLike, size: Pair, *, in_place: bool | None = None
 ) -> jax.Array:
