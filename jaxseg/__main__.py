@@ -3,15 +3,25 @@
 import sys
 from collections.abc import Sequence
 
-from jaxseg.cli import run
-from jaxseg.cli.huge_pages import restart_with_huge_pages
+try:
+    from jaxseg.cli import run
+    from jaxseg.cli.huge_pages import restart_with_huge_pages
+    from jaxseg.cli.stopping import end_at_once_when_asked
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; without `argv`, of this process's own words."""
     if argv is None:
         argv = sys.argv[1:]
-        restart_with_huge_pages(argv)
+        end_at_once_when_asked(argv)
+        try:
+            restart_with_huge_pages(argv)
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
     return run(argv)
 
 

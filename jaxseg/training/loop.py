@@ -25,7 +25,7 @@ from jaxseg.data import (
     position,
     save_classes,
 )
-from jaxseg.distributed.devices import devices_in_words
+from jaxseg.distributed.devices import device_count, devices_in_words
 from jaxseg.distributed.mesh import gather
 from jaxseg.distributed.multihost import agree, failing_together, wait_for_others
 from jaxseg.errors import InputError, Stopped
@@ -60,7 +60,8 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
     Raises:
       InputError: something about the config, the data or the workdir is wrong, or the loss became
         NaN.
-      Stopped: SIGTERM, or SIGINT (Ctrl-C) once, asked for it; the step was finished and saved.
+      Stopped: SIGTERM, SIGHUP or SIGINT (Ctrl-C) asked for it once; the step was finished and
+        saved.
     """
     try:
         with contextlib.ExitStack() as stack:
@@ -272,7 +273,7 @@ def _in_two_lines(
 def _smaller(config: ml_collections.ConfigDict) -> str:
     """What takes less memory than `config`."""
     parts, batch = config.train.accumulate, config.train.batch_size
-    devices = jax.device_count()
+    devices = device_count()
     ways = []
     more = [n for n in range(2 * parts, batch + 1) if batch % n == 0 and batch // n % devices == 0]
     if more:

@@ -7,11 +7,11 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
 class StopRequest:
-    """Whether SIGTERM, or SIGINT once, has asked this run to stop; use it as a context.
+    """Whether SIGTERM, SIGHUP or SIGINT has asked this run to stop; use it as a context.
 
     Outside of it, and from the second signal on, signals do what they did before: SIGINT raises
     KeyboardInterrupt, SIGTERM ends the process. Of several processes a SIGTERM to any of them stops

@@ -1,0 +1,38 @@
+"""Signals from the start of a process on: what they do before a run listens to them itself."""
+
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Sequence
+
+_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+
+
+def end_at_once_when_asked(argv: Sequence[str]) -> None:
+    """SIGTERM and SIGHUP end a training with code 75, before its loop and at a second signal.
+
+    In the loop `jaxseg.training.preemption` takes the first one, to save. Whatever is written is
+    written whole, so the last save is there; several processes are stopped by JAX together.
+
+    Args:
+      argv: the command line, the command first.
+    """
+    if not argv or argv[0] != "train" or "--distributed" in argv:
+        return
+    if threading.current_thread() is threading.main_thread():
+        for name in ("SIGTERM", "SIGHUP"):
+            number = getattr(signal, name, None)  # Windows has no SIGHUP
+            if number is not None and signal.getsignal(number) is signal.SIG_DFL:
+                signal.signal(number, _end)
+
+
+def _end(number: int, _) -> None:
+    for child in multiprocessing.active_children():
+        child.kill()
+    name = signal.Signals(number).name
+    try:
+        os.write(2, f"stopped by {name}: start again to go on from the last save\n".encode())
+    except OSError:  # a terminal that is gone
+        pass
+    os._exit(_TRY_AGAIN)

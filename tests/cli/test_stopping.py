@@ -1,0 +1,66 @@
+"""Signals before a run's loop listens: an exit code, one line, no traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
+
+# a process that is asked to stop while it is still importing
+PROGRAM = """
+import sys, time
+from jaxseg.cli.stopping import end_at_once_when_asked
+end_at_once_when_asked(["train", "--config", "a.py"])
+print("ready", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
+def test_before_the_loop(number):
+    run = subprocess.Popen(
+        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert run.stdout.readline() == "ready\n"
+    run.send_signal(getattr(signal, number))
+    _, err = run.communicate(timeout=30)
+    assert (run.returncode, err) == (
+        75,
+        f"stopped by {number}: start again to go on from the last save\n",
+    )
+
+
+def test_ctrl_c_while_importing():
+    """The first import of the command line is where it comes."""
+    program = (
+        "import runpy, sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'jaxseg.cli':\n"
+        "            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "runpy.run_module('jaxseg', run_name='__main__')\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (run.returncode, run.stderr) == (130, "interrupted\n")
+
+
+TRIES = {"SIGTERM": 75, "SIGHUP": 75, "SIGINT": 130}
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("number", TRIES)
+def test_at_ten_moments_of_the_start(number, words, process, tmp_path):
+    """The codes of a run that saved, of one that had not begun, and of one that was done."""
+    for moment in range(10):
+        run = process(*words(tmp_path / f"run{moment}"))
+        time.sleep(0.2 + 1.5 * moment)
+        run.send_signal(getattr(signal, number))
+        _, err = run.communicate(timeout=300)
+        assert run.returncode in (TRIES[number], 75, 0) and "Traceback" not in err, (moment, err)
+        run = process(*words(tmp_path / f"run{moment}"))
+        assert run.wait(timeout=300) == 0
