@@ -232,7 +232,7 @@ def test_a_folder_keeps_what_a_network_is_asked_by(zoo):
 
 
 @pytest.mark.slow
-def test_the_other_commands_take_a_name(zoo, tiny_file, finished, tmp_path, capsys):
+def test_the_other_commands_take_a_name(zoo, finished, tmp_path, capsys):
     row, _ = zoo
     run_there = str(finished[0].path)
     out = tmp_path / "out"
@@ -248,9 +248,16 @@ def test_the_other_commands_take_a_name(zoo, tiny_file, finished, tmp_path, caps
     words = ["benchmark", "--weights", row.name, "--what", "eval", "--repeats", "1"]
     assert run([*words, "--config.data.scenes_eval=2", "--config.train.batch_size=8"]) == 0
     assert "fcn_resnet18" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_run_starts_from_a_name(zoo, tiny_file, tmp_path):
+    row, _ = zoo
     words = ["train", "--config", str(tiny_file), "--workdir", str(tmp_path / "run")]
     words += ["--config.model.name=fcn_resnet18", "--config.model.width=0.0625"]
-    words += ["--config.model.padding=None", f"--config.init.pretrained={row.name}"]
-    assert run([*words, "--config.train.steps=1"]) == 0
-    assert row.file not in (tmp_path / "run" / "config.json").read_text()
-    assert json.loads((tmp_path / "run" / "config.json").read_text())["init.pretrained"] == row.name
+    words += [f"--config.model.{name}=None" for name in ("padding", "fc_channels", "norm")]
+    words += [f"--config.init.pretrained={row.name}", "--config.train.steps=1"]
+    assert run(words) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert config["init.pretrained"] == row.name
+    assert (tmp_path / "run" / "pretrained.txt").is_file()
