@@ -27,7 +27,10 @@ TINY = (
 
 def command(*words, **options):
     return subprocess.run(
-        [sys.executable, "-m", "jaxseg", *map(str, words)], capture_output=True, text=True, **options
+        [sys.executable, "-m", "jaxseg", *map(str, words)],
+        capture_output=True,
+        text=True,
+        **options,
     )
 
 
