@@ -1,15 +1,22 @@
 """Archives of published data sets: fetched, verified, and unpacked without surprises."""
 
+import errno
 import shutil
-import tarfile
 import urllib.error
 import zipfile
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
+from jaxseg.data.archive_contents import DAMAGES, unpack_tar, unpack_zip
 from jaxseg.errors import InputError
 from jaxseg.utils.download import digest, download
+
+# Errors of the system that follow from an archive's names; without a number, a decoder's own.
+_OF_THE_ARCHIVE = (
+    *(None, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL),
+    *(errno.ELOOP, errno.EILSEQ, errno.ENOTEMPTY),
+)
 
 
 class Archive(NamedTuple):
@@ -56,49 +63,32 @@ def fetch(archive: Archive, folder: Path, progress: Callable[[str], None] = prin
 def unpack(path: Path, folder: Path) -> None:
     """Unpacks a tar or zip file into `folder`: all of it, or nothing.
 
+    The list of contents is looked at before anything is written, in bounded memory.
+
     Raises:
-      InputError: it is damaged, holds a path that leaves `folder`, or the disk is full.
+      InputError: it is damaged, encrypted, or compressed in a way that is not known; holds a path
+        that leaves `folder`; or the disk is full.
     """
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     try:
         unfinished.mkdir(parents=True)
-        if zipfile.is_zipfile(path):
-            with zipfile.ZipFile(path) as archive:
-                for name in archive.namelist():
-                    _stays_inside(path, name)
-                archive.extractall(unfinished)
-        else:
-            if not hasattr(tarfile, "data_filter"):
-                raise InputError(
-                    "This Python unpacks tar files without a check of their links.",
-                    "Use 3.11.4 or newer.",
-                )
-            with tarfile.open(path) as archive:
-                for member in archive:
-                    _stays_inside(path, member.name)
-                archive.extractall(unfinished, filter="data")
+        unpack_all = unpack_zip if zipfile.is_zipfile(path) else unpack_tar
+        unpack_all(path, unfinished)
         _merge(unfinished, folder)
-    except (tarfile.FilterError, tarfile.TarError, zipfile.BadZipFile, EOFError) as error:
+    except InputError:
+        raise
+    except (*DAMAGES, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
+            raise InputError(
+                f"{path} cannot be unpacked into {folder} ({error.strerror or error}).",
+                "Make room there, or choose another --data-dir.",
+            ) from error
         raise InputError(
             f"{path} cannot be unpacked ({error}).", "Replace it with the published archive."
         ) from error
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be unpacked into {folder} ({error.strerror or error}).",
-            "Make room there, or choose another --data-dir.",
-        ) from error
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _stays_inside(path: Path, name: str) -> None:
-    parts = PurePosixPath(name.replace("\\", "/")).parts
-    if name.startswith(("/", "\\")) or ".." in parts or ":" in (parts[:1] or ("",))[0]:
-        raise InputError(
-            f"{path} holds the path '{name}', which leaves the folder that it is unpacked into.",
-            "Do not trust this file: take the published archive.",
-        )
 
 
 def _merge(source: Path, target: Path) -> None:

@@ -1,0 +1,157 @@
+"""What is in tar and zip files: listed in bounded memory, doubted, then written.
+
+Python's own modules believe an archive. They stop at the damaged header of a tar file and say
+nothing of the files after it, read a list of contents of any length into memory, and tell what they
+do not know by a dozen kinds of errors.
+"""
+
+import bz2
+import gzip
+import lzma
+import shutil
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterable
+from pathlib import Path, PurePosixPath
+from typing import IO, BinaryIO, cast
+
+from jaxseg.errors import InputError
+
+# What a list of contents may take: a tar's headers have 512 bytes or more for each file, a zip's
+# entries 50. The published data sets have some 45,000 files.
+_MAX_TAR, _MAX_ZIP = 128 << 20, 16 << 20
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
+_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_BLOCK = 512  # bytes: a tar file is made of these
+
+# By what the modules say that an archive is damaged. RuntimeError holds RecursionError and
+# NotImplementedError, ValueError the text that is none.
+DAMAGES = (
+    *(tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError),
+    *(EOFError, struct.error, RuntimeError, ValueError, OverflowError, LookupError),
+)
+
+
+def unpack_zip(path: Path, folder: Path) -> None:
+    """Writes all files of a zip file into `folder`.
+
+    Raises:
+      InputError: a path leaves `folder`, or there is no room.
+      ValueError and others of `DAMAGES`, OSError: it is damaged.
+    """
+    with path.open("rb") as file:
+        listed = _Listed(file, _MAX_ZIP)
+        with zipfile.ZipFile(cast(IO[bytes], listed)) as archive:
+            entries = archive.infolist()
+            if _promised(file) not in (0xFFFF, len(entries) & 0xFFFF):
+                raise ValueError("its list of contents lacks files")
+            if len({entry.filename for entry in entries}) < len(entries):
+                raise ValueError("two of its files have one name")
+            for entry in entries:
+                _stays_inside(path, entry.filename)
+                if entry.flag_bits & 1:
+                    raise ValueError(f"its file {entry.filename!r} is encrypted")
+                if entry.compress_type not in _METHODS:
+                    method = f"method {entry.compress_type}, which is not known"
+                    raise ValueError(f"its file {entry.filename!r} is compressed by {method}")
+            _has_room(path, folder, (entry.file_size for entry in entries))
+            listed.most = None
+            for entry in entries:
+                written = Path(archive.extract(entry, folder))
+                if not entry.is_dir() and written.stat().st_size != entry.file_size:
+                    raise ValueError(f"its file {entry.filename!r} is of another size than it says")
+
+
+def unpack_tar(path: Path, folder: Path) -> None:
+    """Writes all files of a tar file, compressed or not, into `folder`.
+
+    Raises:
+      InputError: a path leaves `folder`, or there is no room.
+      ValueError and others of `DAMAGES`, OSError: it is damaged.
+    """
+    if not hasattr(tarfile, "data_filter"):
+        raise InputError(
+            "This Python unpacks tar files without a check of their links.",
+            "Use 3.11.4 or newer.",
+        )
+    with path.open("rb") as file:
+        start = file.read(6)
+        file.seek(0)
+        known = (opened for magic, opened in _COMPRESSED.items() if start.startswith(magic))
+        opened = next(known, None)
+        listed = _Listed(cast(BinaryIO, opened(file)) if opened else file, _MAX_TAR)
+        with tarfile.open(fileobj=cast(IO[bytes], listed), mode="r:") as archive:
+            members = archive.getmembers()
+            for member in members:
+                _stays_inside(path, member.name)
+            _ends(listed, archive.offset)
+            _has_room(path, folder, (member.size for member in members))
+            listed.most = None
+            archive.extractall(folder, filter="data")
+
+
+class _Listed:
+    """A file of which no more than `most` bytes are read; None: as many as one likes."""
+
+    def __init__(self, file: BinaryIO, most: int):
+        self._file = file
+        self.most: int | None = most
+        self.seek, self.tell = file.seek, file.tell
+
+    def read(self, n: int = -1) -> bytes:
+        if self.most is None:
+            return self._file.read(n)
+        data = self._file.read(n if 0 <= n <= self.most else self.most + 1)
+        self.most -= len(data)
+        if self.most < 0:
+            raise ValueError("its list of contents is longer than that of any data set")
+        return data
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _promised(file: BinaryIO) -> int:
+    """How many files a zip file says that it has, at its end; 65,535 where it says so elsewhere."""
+    file.seek(max(0, file.seek(0, 2) - (1 << 16) - 22))
+    end = file.read()
+    at = end.rfind(b"PK\5\6")
+    return int(struct.unpack_from("<H", end, at + 10)[0])
+
+
+def _ends(file: _Listed, at: int) -> None:
+    """Raises ValueError where a tar file has more files than were found: Python's reader takes a
+    damaged header for the end. Reads to the end, so that a decoder compares its checksum."""
+    file.seek(at)
+    block = file.read(_BLOCK)
+    if block.strip(b"\0"):
+        raise ValueError("the header of a file is damaged, and those after it would be lost")
+    try:
+        while block:
+            block = file.read(_BLOCK)
+            if block[257:262] == b"ustar":
+                raise ValueError("the header of a file is gone, and those after it would be lost")
+    except gzip.BadGzipFile as error:
+        if not str(error).startswith("Not a gzipped file"):  # what follows the archive, as gunzip
+            raise
+
+
+def _has_room(path: Path, folder: Path, sizes: Iterable[int]) -> None:
+    needed, free = sum(sizes), shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{path} holds {needed / 1e9:,.1f} GB, and {folder.parent} has room for "
+            f"{free / 1e9:,.1f} GB.",
+            "Make room there, or choose another --data-dir.",
+        )
+
+
+def _stays_inside(path: Path, name: str) -> None:
+    parts = PurePosixPath(name.replace("\\", "/")).parts
+    if name.startswith(("/", "\\")) or ".." in parts or ":" in (parts[:1] or ("",))[0]:
+        raise InputError(
+            f"{path} holds the path '{name}', which leaves the folder that it is unpacked into.",
+            "Do not trust this file: take the published archive.",
+        )
