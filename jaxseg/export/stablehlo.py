@@ -1,9 +1,8 @@
 """A trained network as a program that runs without jaxseg: photographs in, classes out."""
 
-import contextlib
+import hashlib
 import json
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +14,7 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.inference.network import Network
 from jaxseg.models import normalize
 from jaxseg.ops import implementation
+from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.paths import given_path
 
 FORMATS = ("stablehlo", "onnx")
@@ -43,7 +43,7 @@ def export_program(
     - "onnx": by the converter jax2onnx, in an environment of its own; `size` is required.
 
     The text is `PATH.json`: the network, what goes in and what comes out, the names and colours of
-    the classes, the run's `config.eval`.
+    the classes, the run's `config.eval`, the SHA-256 sum of the program.
 
     Returns:
       What stands in the text.
@@ -67,10 +67,12 @@ def export_program(
     check_size(network, size)
     data = (_stablehlo if format == "stablehlo" else _onnx)(network, output, size)
     about = _about(network, format, output, size)
+    about["sha256"] = hashlib.sha256(data).hexdigest()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for file, content in ((path, data), (text, (json.dumps(about, indent=1) + "\n").encode())):
-            _write(file, content)
+            with atomic_file(file) as stream:
+                stream.write(content)
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}.",
@@ -157,14 +159,3 @@ def _about(network: Network, format: str, output: str, size: tuple[int, int] | N
         "evaluated_as": network.eval.to_dict(),
     }
     return json.loads(json.dumps(about))  # as it will be read
-
-
-def _write(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file: whole or not at all."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.unfinished")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()

@@ -1,5 +1,6 @@
 """Exported programs: one file for any batch, size and platform, with the network's own logits."""
 
+import hashlib
 import json
 import re
 import subprocess
@@ -92,6 +93,7 @@ def test_stablehlo(tmp_path, case):
     with pytest.raises(ValueError, match=r"32\*h \+ 32"):
         program.call(photographs(1, 65, 64))
     assert about == json.loads((tmp_path / "p.json").read_text())
+    assert about["sha256"] == hashlib.sha256((tmp_path / "p").read_bytes()).hexdigest()
     assert about["input"] == {
         "dtype": "uint8",
         "shape": ["n", "32*h + 32", "32*w + 32", 3],
