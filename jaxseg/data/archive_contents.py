@@ -13,9 +13,9 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path, PurePosixPath
-from typing import IO, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 from jaxseg.errors import InputError
 
@@ -23,7 +23,11 @@ from jaxseg.errors import InputError
 # entries 50. The published data sets have some 45,000 files.
 _MAX_TAR, _MAX_ZIP = 128 << 20, 16 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
-_COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\0": lzma.open}
+_COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\0": lzma.open,
+}
 _BLOCK = 512  # bytes: a tar file is made of these
 
 # By what the modules say that an archive is damaged. RuntimeError holds RecursionError and
@@ -81,7 +85,7 @@ def unpack_tar(path: Path, folder: Path) -> None:
         file.seek(0)
         known = (opened for magic, opened in _COMPRESSED.items() if start.startswith(magic))
         opened = next(known, None)
-        listed = _Listed(cast(BinaryIO, opened(file)) if opened else file, _MAX_TAR)
+        listed = _Listed(opened(file) if opened else file, _MAX_TAR)
         with tarfile.open(fileobj=cast(IO[bytes], listed), mode="r:") as archive:
             members = archive.getmembers()
             for member in members:
