@@ -18,6 +18,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, BinaryIO, cast
 
 from jaxseg.errors import InputError
+from jaxseg.utils.bounded import Bounded
 
 # What a list of contents may take: a tar's headers have 512 bytes or more for each file, a zip's
 # entries 50. The published data sets have some 45,000 files.
@@ -46,7 +47,7 @@ def unpack_zip(path: Path, folder: Path) -> None:
       ValueError and others of `DAMAGES`, OSError: it is damaged.
     """
     with path.open("rb") as file:
-        listed = _Listed(file, _MAX_ZIP)
+        listed = Bounded(file, _MAX_ZIP)
         with zipfile.ZipFile(cast(IO[bytes], listed)) as archive:
             entries = archive.infolist()
             if _promised(file) not in (0xFFFF, len(entries) & 0xFFFF):
@@ -85,7 +86,7 @@ def unpack_tar(path: Path, folder: Path) -> None:
         file.seek(0)
         known = (opened for magic, opened in _COMPRESSED.items() if start.startswith(magic))
         opened = next(known, None)
-        listed = _Listed(opened(file) if opened else file, _MAX_TAR)
+        listed = Bounded(opened(file) if opened else file, _MAX_TAR)
         with tarfile.open(fileobj=cast(IO[bytes], listed), mode="r:") as archive:
             members = archive.getmembers()
             for member in members:
@@ -96,27 +97,6 @@ def unpack_tar(path: Path, folder: Path) -> None:
             archive.extractall(folder, filter="data")
 
 
-class _Listed:
-    """A file of which no more than `most` bytes are read; None: as many as one likes."""
-
-    def __init__(self, file: BinaryIO, most: int):
-        self._file = file
-        self.most: int | None = most
-        self.seek, self.tell = file.seek, file.tell
-
-    def read(self, n: int = -1) -> bytes:
-        if self.most is None:
-            return self._file.read(n)
-        data = self._file.read(n if 0 <= n <= self.most else self.most + 1)
-        self.most -= len(data)
-        if self.most < 0:
-            raise ValueError("its list of contents is longer than that of any data set")
-        return data
-
-    def seekable(self) -> bool:
-        return True
-
-
 def _promised(file: BinaryIO) -> int:
     """How many files a zip file says that it has, at its end; 65,535 where it says so elsewhere."""
     file.seek(max(0, file.seek(0, 2) - (1 << 16) - 22))
@@ -125,7 +105,7 @@ def _promised(file: BinaryIO) -> int:
     return int(struct.unpack_from("<H", end, at + 10)[0])
 
 
-def _ends(file: _Listed, at: int) -> None:
+def _ends(file: Bounded, at: int) -> None:
     """Raises ValueError where a tar file has more files than were found: Python's reader takes a
     damaged header for the end. Reads to the end, so that a decoder compares its checksum."""
     file.seek(at)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import ml_dtypes
 import numpy as np
 
-_MAX_STEPS = 2_000_000  # a ResNet-152 with its optimiser's state takes about 100,000
+_MAX_STEPS = 500_000  # a ResNet-152 with its optimiser's state takes about 100,000
 _MAX_BYTES = 64 << 20  # of one pickle: the tensors' values lie outside
 _MAX_LINE = 4096  # bytes: lines hold the names of classes and functions
 _MAX_KEY = 2**60  # a number's hash is itself up to here; larger ones can be made to share one

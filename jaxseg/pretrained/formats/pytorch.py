@@ -10,7 +10,7 @@ import pathlib
 import struct
 import zipfile
 from collections.abc import Callable
-from typing import Any
+from typing import IO, Any, cast
 
 from jaxseg.errors import InputError
 from jaxseg.pretrained.formats.pickle import (
@@ -23,8 +23,10 @@ from jaxseg.pretrained.formats.pickle import (
     storage_key,
 )
 from jaxseg.pretrained.formats.stored import FileBytes, Stored, unfit
+from jaxseg.utils.bounded import Bounded
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+_MAX_LIST = 4 << 20  # bytes of a zip's list of contents; a tensor takes 100 of them
 
 # Where checkpoints keep the state dict, beside the optimiser's and others; the first one counts.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
@@ -124,7 +126,10 @@ def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
 def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
     """The object in a zip container, and where its storages begin."""
     try:
-        with zipfile.ZipFile(path) as archive:
+        with (
+            path.open("rb") as file,
+            zipfile.ZipFile(cast(IO[bytes], Bounded(file, _MAX_LIST))) as archive,
+        ):
             entries = {entry.filename: entry for entry in archive.infolist()}
             if len(entries) != len(archive.infolist()):
                 raise _Damaged("it has two entries of one name")

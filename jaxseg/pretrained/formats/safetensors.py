@@ -11,6 +11,8 @@ import safetensors
 from jaxseg.errors import InputError
 from jaxseg.pretrained.formats.stored import Stored, contiguous, unfit
 
+_MAX_HEADER = 16 << 20  # bytes; a tensor takes 100 of them
+
 _DTYPES = {
     "F64": np.dtype("<f8"),
     "F32": np.dtype("<f4"),
@@ -31,6 +33,12 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
     Raises:
       InputError: the header is damaged or does not fit the file, or a dtype is not known here.
     """
+    with path.open("rb") as file:
+        if int.from_bytes(file.read(8), "little") > _MAX_HEADER:
+            raise InputError(
+                f"{path} is no whole .safetensors file: its header is larger than any network's.",
+                "Download or write it again.",
+            )
     try:
         with safetensors.safe_open(path, "numpy"):  # checks every name, shape, offset and size
             pass

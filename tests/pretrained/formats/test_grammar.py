@@ -12,6 +12,7 @@ import zipfile
 import numpy as np
 import pytest
 from caffe_writer import varint
+from pickle_writer import number, tensor, text
 
 from jaxseg.errors import InputError
 from jaxseg.pretrained.tensor_file import read_tensors
@@ -61,31 +62,15 @@ def safetensors(rng):
 # ---- PyTorch
 
 
-def number(n):
-    data = n.to_bytes(n.bit_length() // 8 + 1, "little", signed=True)
-    return b"\x8b" + struct.pack("<i", len(data)) + data
-
-
-def text(s):
-    return b"X" + struct.pack("<I", len(s.encode())) + s.encode()
-
-
-def numbers(values):
-    return b"(" + b"".join(map(number, values)) + b"t"
-
-
 def pickled(rng):
     """A state dict of `torch.save`, whose numbers, names and ends may be anything."""
     items = b""
     for _ in range(rng.randrange(5)):
         shape = rng.shape()
         strides = rng.put([1] * len(shape), [rng.shape()])
-        storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
-        storage += number(rng.put(4, NUMBERS)) + b"tQ"
-        tensor = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(rng.put(0, NUMBERS))
-        tensor += numbers(shape) + numbers(strides) + b"\x89ccollections\nOrderedDict\n)RtR"
+        value = tensor(shape, strides, rng.put(4, NUMBERS), rng.put(0, NUMBERS))
         key = rng.put(text(rng.name()), [number(rng.choice(NUMBERS)), b"N"])
-        items += key + rng.put(tensor, [b"N", b"]", number(7)])
+        items += key + rng.put(value, [b"N", b"]", number(7)])
     return b"\x80\x02}(" + items + rng.put(b"u.", [b"u", b"cos\nsystem\n.", b"c" + b"x" * 9000])
 
 
