@@ -57,6 +57,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
       RemovedCheckpoint: it is not there any more.
       InputError: this user may not read it.
     """
+    _silence_leftovers()
     try:
         yield
     except (InputError, MemoryError):
@@ -65,7 +66,6 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
         text = str(error)
         if any(word in text for word in _FULL_MEMORY):
             raise
-        _silence_leftovers()
         if not (folder / str(step)).exists():
             raise RemovedCheckpoint(folder, step) from None
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
@@ -110,7 +110,7 @@ def _in_few_words(error: Exception) -> str:
 @functools.cache
 def _silence_leftovers() -> None:
     """Where one array cannot be read, Orbax drops the readings of the others half done; Python
-    prints a traceback for each that ends later. What went wrong is told already."""
+    prints a traceback for each that ends, some before the error is caught."""
     before = sys.unraisablehook
 
     def hook(unraisable) -> None:
@@ -119,7 +119,10 @@ def _silence_leftovers() -> None:
 
     sys.unraisablehook = hook
     logging.getLogger("asyncio").addFilter(
-        lambda record: not (record.exc_info and _is_leftover(None, record.exc_info[1]))
+        lambda record: (
+            "orbax" not in record.getMessage()
+            and not (record.exc_info and _is_leftover(None, record.exc_info[1]))
+        )
     )
 
 

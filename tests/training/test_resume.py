@@ -54,6 +54,15 @@ def assert_same_run(killed, finished, config, restored):
     }
 
 
+def damage_newest(workdir):
+    """Changes one bit in the largest file of the newest checkpoint."""
+    newest = workdir.checkpoints / str(whole_steps(workdir.checkpoints)[-1])
+    path = max(newest.rglob("d/*"), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
 NARROW = {  # networks of seconds; the other fields of `tiny` that they do not have are unset
     "fcn8s": {"model.fc_channels": 32},
     "deconvnet": {
@@ -78,14 +87,15 @@ NARROW = {  # networks of seconds; the other fields of `tiny` that they do not h
     ["fcn8s", *(pytest.param(n, marks=pytest.mark.slow) for n in ("deconvnet", "pspnet"))],
 )
 def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
-    """After a checkpoint, as by kill -9: state, log and scores become those that they were."""
+    """After a checkpoint, as by kill -9, or from the one before where the newest is damaged: state,
+    log and scores become those they were."""
     fields = {"train.steps": 4, "checkpoint.every_steps": 2, "checkpoint.keep_last": 2}
     fields |= {"data.scenes_eval": 2, "log.pictures": 0, "eval.every_steps": None}
     config = tiny(fields | NARROW[network])
     whole = Workdir(tmp_path / "whole")
     train(config, whole.path)
     killed = Workdir(shutil.copytree(whole.path, tmp_path / "killed"))
-    shutil.rmtree(killed.checkpoints / "4")
+    damage_newest(killed) if network == "fcn8s" else shutil.rmtree(killed.checkpoints / "4")
     killed.scores.unlink()
     train(config, killed.path)
     want, got = (restored(workdir.path, config)[0] for workdir in (whole, killed))
@@ -93,6 +103,7 @@ def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
     jax.tree.map(np.testing.assert_array_equal, got, want)
     assert entries(killed) == entries(whole)
     assert killed.scores.read_text() == whole.scores.read_text()
+    assert (killed.checkpoints / "4.damaged").is_dir() == (network == "fcn8s")
 
 
 @pytest.mark.slow
@@ -136,6 +147,24 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
     assert f"going on from step {step} of 40" in out
+    assert_same_run(asked, finished_command[0], tiny(), restored)
+
+
+@pytest.mark.nightly
+def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path):
+    """The second signal ends it at once, in whatever it does: it goes on from the last save."""
+    asked = Workdir(tmp_path / "run")
+    run = process(*words(asked.path))
+    while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
+        assert run.poll() is None
+        time.sleep(0.01)
+    run.send_signal(signal.SIGTERM)
+    run.send_signal(signal.SIGHUP)  # the system makes two of one kind, not yet seen, one
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 75 and re.fullmatch(r"stopped by SIG.*: .* the last save\n", err)
+    run = process(*words(asked.path))
+    out, err = run.communicate(timeout=300)
+    assert (run.returncode, err) == (0, "")
     assert_same_run(asked, finished_command[0], tiny(), restored)
 
 
