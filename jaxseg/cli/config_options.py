@@ -326,7 +326,7 @@ def _parse(name: str, text: str | None) -> Any:
         return text
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
-    if config_lib.takes_words(name):
+    if config_lib.takes_words(name) and text[:1] not in "([":
         return text
     try:
         return kind(text) if kind in (int, float) else ast.literal_eval(text)

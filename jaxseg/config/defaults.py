@@ -105,6 +105,10 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.train = ml_collections.ConfigDict()
     c.train.steps = 1000  # optimiser steps of the whole run
+    # the length in passes over the training images, such as 80.0; None: train.steps says
+    c.train.epochs = placeholder(float)
+    # stop after so many evaluations without a better mean IoU; needs eval.every_steps; None: never
+    c.train.patience = placeholder(int)
     c.train.batch_size = 8  # images a step, over all devices and processes
     # a step works through its batch in so many parts, one after the other: less memory; batch norm
     # sees a part at a time. Each has batch_size / accumulate images
@@ -121,7 +125,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.loss.gamma = 2.0  # focal: exponent of 1 - probability
     c.loss.threshold = 0.7  # ohem: a pixel of less probability is hard,
     c.loss.share = 0.1  # and so is this share of the labelled pixels, those of the least
-    c.loss.class_weights = placeholder(tuple)  # weight of a pixel of each class; None: 1 each
+    # weight of a pixel of each class; None: 1 each. Or counted in the training masks: "auto"
+    # (median frequency, as SegNet), "enet" (ENet's, milder), "sqrt" (the root of "auto")
+    c.loss.class_weights = placeholder(object)
 
     c.optim = ml_collections.ConfigDict()
     c.optim.name = "sgd"  # "sgd" (momentum) or "adamw"

@@ -47,11 +47,14 @@ def field_types() -> dict[str, tuple[type, bool]]:
     for field, kinds in network_fields().items():
         if len(kinds) > 1:
             types[f"model.{field}"] = (kinds[0], True)
+    types["loss.class_weights"] = (tuple, True)
     return types
 
 
 def takes_words(name: str) -> bool:
     """Whether a field of another type takes a word, too: model.remat is true, false or a policy."""
+    if name == "loss.class_weights":
+        return True
     section, _, field = name.rpartition(".")
     return section == "model" and str in network_fields().get(field, ())
 
@@ -140,7 +143,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
         finite = not isinstance(value, float) or math.isfinite(value)
         if value is not None and not (finite and accepts(value)):
             raise InputError(f"Config field {name} is {value!r}.", f"Give {requirement}.")
-    if config.optim.warmup_steps >= config.train.steps:
+    if config.train.epochs is None and config.optim.warmup_steps >= config.train.steps:
         raise InputError(
             f"Config field optim.warmup_steps is {config.optim.warmup_steps}, but the whole run "
             f"(train.steps) has {config.train.steps} steps.",
@@ -156,6 +159,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
         raise InputError(
             "Config field optim.boundaries is empty, so the schedule 'step' has no step.",
             "Give it such as (9000, 18000), or choose optim.schedule 'constant'.",
+        )
+    if config.train.patience is not None and config.eval.every_steps is None:
+        raise InputError(
+            f"Config field train.patience is {config.train.patience}, but there is no evaluation "
+            "before the end: eval.every_steps is None.",
+            "Set eval.every_steps, or leave train.patience at None.",
         )
     _check_needs(flat)
     _check_loss(flat)

@@ -55,6 +55,9 @@ def _is_rules(value: tuple) -> bool:
     return True
 
 
+CLASS_WEIGHTS = ("auto", "enet", "sqrt")
+"""The rules by which class weights are made of the training masks."""
+
 # of evaluation, and the fields that only some of them have
 PROTOCOLS = {
     "whole": ("eval.input_size", "eval.fit", "eval.pad_to"),
@@ -156,6 +159,8 @@ CHECKS: dict[str, _Check] = {
     "augment.grayscale": _PROBABILITY,
     "train.steps": _POSITIVE,
     "train.batch_size": _POSITIVE,
+    "train.epochs": _POSITIVE,
+    "train.patience": _POSITIVE,
     "train.fsdp": _POSITIVE,
     "train.accumulate": _POSITIVE,
     "loss.smoothing": (lambda v: 0 <= v < 1, "a share of 0 or more, below 1"),
@@ -163,8 +168,13 @@ CHECKS: dict[str, _Check] = {
     "loss.threshold": _PROBABILITY,
     "loss.share": _PROBABILITY,
     "loss.class_weights": (
-        lambda v: all(_is_number(w) and w >= 0 for w in v) and any(v),
-        "a tuple of weights of 0 or more, one for each class",
+        lambda v: (
+            v in CLASS_WEIGHTS
+            if isinstance(v, str)
+            else all(_is_number(w) and w >= 0 for w in v) and any(v)
+        ),
+        "a tuple of weights of 0 or more, one for each class, or one of "
+        + ", ".join(CLASS_WEIGHTS),
     ),
     "optim.lr": _POSITIVE,
     "optim.power": _POSITIVE,

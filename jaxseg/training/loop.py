@@ -34,6 +34,7 @@ from jaxseg.pretrained.init import starting_variables
 from jaxseg.training.environment import record
 from jaxseg.training.loggers import Logger, TensorBoard, WeightsAndBiases, check_loggers
 from jaxseg.training.loss_monitor import LossMonitor
+from jaxseg.training.patience import Patience
 from jaxseg.training.preemption import StopRequest
 from jaxseg.training.progress import Progress
 from jaxseg.training.setup import Program
@@ -89,6 +90,7 @@ def _train(
     if begun:
         check_same_classes(source.info, folder.classes)
     program = Program(config, source)
+    config, hints = program.config, program.notes + hints
     model, mesh = program.model, program.mesh
     steps, batch_size = config.train.steps, config.train.batch_size
     evaluator = Evaluator.of_run(model, eval_source, config)
@@ -175,6 +177,8 @@ def _train(
         start, skipped if config.data.on_error == "skip" else None, monitor.names
     )
 
+    patience = Patience(config.train.patience, folder.log, start)
+
     def save(step: int, state, scores: dict | None = None) -> None:
         progress.flush()  # or a kill would lose curves of steps that are not taken again
         checkpoints.save(step, state, data_position | {"step": step}, scores, steps)
@@ -183,9 +187,11 @@ def _train(
     scores = None
     try:
         with failing_together(), StopRequest() as request:
-            if start < steps:
+            if start < steps and not patience.ended:
                 progress.compiling()
             for step in range(start + 1, steps + 1):
+                if patience.ended:
+                    break
                 waiting = time.perf_counter()
                 images, labels = next(batches)
                 progress.waited(time.perf_counter() - waiting)
@@ -213,6 +219,7 @@ def _train(
                             save(step, state)
                         raise
                     progress.evaluation(step, scores)
+                    patience.add(step, scores["mean_iou"])
                     if is_main and step < steps:
                         picture = _picture(variables, evaluator, config.log.pictures)
                         if picture is not None:
@@ -229,6 +236,11 @@ def _train(
                 progress.paused(time.perf_counter() - waiting)
 
             # ---- results
+            if patience.ended and patience.best is not None:
+                progress.say(
+                    f"no better mean IoU in {config.train.patience} evaluations since step "
+                    f"{patience.best[0]} ({patience.best[1]:.4f}): the run ends here"
+                )
             scores = (scores or evaluator.scores(gather(mesh, state.variables))) | {
                 "step": int(state.step)
             }

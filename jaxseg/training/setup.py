@@ -22,6 +22,7 @@ from jaxseg.distributed.mesh import (
 )
 from jaxseg.models import model_from_config
 from jaxseg.ops.dispatch import shared_out
+from jaxseg.training.automatic import resolved
 from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
 
@@ -34,6 +35,8 @@ class Program:
       source: its training split.
 
     Attributes:
+      config: of the run, with numbers for what depends on the data (`automatic.resolved`).
+      notes: lines on how these came about.
       model: the network.
       mesh: the devices.
       schedule: the learning rate by the step, 0 for the first.
@@ -48,7 +51,9 @@ class Program:
     """
 
     def __init__(self, config: ml_collections.ConfigDict, source: Source):
-        self.source, self._config = source, config
+        self.notes: list[str] = []
+        config = resolved(config, source, self.notes.append)
+        self.source, self.config = source, config
         self.model = model_from_config(config.model, source.info.num_classes)
         self._augment = Augment(
             **config.augment,
@@ -90,7 +95,7 @@ class Program:
         )
 
     def _create(self) -> TrainState:
-        seed = self._config.seed
+        seed = self.config.seed
         return create_state(self.model, self._optimizer, seed, self.size, self._averaged)
 
     def initial_state(self) -> TrainState:
@@ -108,7 +113,7 @@ class Program:
 
     def shapes(self) -> int:
         """How many shapes the batches can have, each of which is compiled once."""
-        return batch_shapes(self.source, self.pad_to, self._config.train.batch_size)
+        return batch_shapes(self.source, self.pad_to, self.config.train.batch_size)
 
     def batches(
         self,
@@ -123,7 +128,7 @@ class Program:
           skipped: receives the bad files that are skipped; None: the first ends the run.
           names: receives the names of the images of each step.
         """
-        config = self._config
+        config = self.config
         batches = train_batches(
             self.source,
             seed=config.seed,

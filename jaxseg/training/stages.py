@@ -22,6 +22,7 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import JaxsegFile
 from jaxseg.pretrained.load import suggest
+from jaxseg.training.automatic import resolved
 from jaxseg.training.loop import train
 from jaxseg.training.setup import Program
 from jaxseg.utils.bucket import is_bucket
@@ -178,6 +179,8 @@ def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
+    if config.train.epochs is not None:
+        config = resolved(config, open_data(config.data, "train", config.seed), lambda line: None)
     steps = config.train.steps
     if scores.get("step") != steps or steps not in whole_steps(folder.checkpoints):
         return None

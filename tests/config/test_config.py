@@ -76,7 +76,8 @@ def test_set_field_converts(name, value, kept):
         (
             "train.zzzzzz",
             1,
-            "Choose one of train.accumulate, train.batch_size, train.fsdp, train.steps.",
+            "Choose one of train.accumulate, train.batch_size, train.epochs, train.fsdp, "
+            "train.patience, train.steps.",
         ),
         ("optim", 1, "group of fields"),
         ("train.steps.x", 1, "'train.steps'"),

@@ -84,8 +84,12 @@ def losses(workdir):
     ("name", "words"),
     [
         ("fcn32s", ["--config.train.steps=6"]),
-        ("deconvnet", ["--config.train.steps=3", "--config.optim.boundaries=(2,)"]),
-        ("pspnet_ade20k", ["--config.train.steps=3"]),
+        pytest.param(
+            "deconvnet",
+            ["--config.train.steps=3", "--config.optim.boundaries=(2,)"],
+            marks=pytest.mark.nightly,
+        ),
+        pytest.param("pspnet_ade20k", ["--config.train.steps=3"], marks=pytest.mark.nightly),
     ],
 )
 def test_first_steps(run, name, words, tmp_path):

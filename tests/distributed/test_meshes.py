@@ -75,8 +75,15 @@ def one(config):
     return Training(config, grid(1, 1)).run(5)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("shape", [(8, 1), (4, 2), (1, 8)], ids=str)
+@pytest.mark.parametrize(
+    "shape",
+    [
+        pytest.param((8, 1), marks=pytest.mark.nightly),
+        pytest.param((4, 2), marks=pytest.mark.slow),
+        pytest.param((1, 8), marks=pytest.mark.nightly),
+    ],
+    ids=str,
+)
 def test_losses_are_those_of_one_device(config, one, shape):
     training = Training(config, grid(*shape))
     losses, state = training.run(5)

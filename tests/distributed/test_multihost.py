@@ -94,8 +94,13 @@ def alone(script, tmp_path_factory):
     return Workdir(workdir)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("fields", [{}, {"train.fsdp": 8}], ids=["data", "fsdp"])
+@pytest.mark.parametrize(
+    "fields",
+    [
+        pytest.param({}, marks=pytest.mark.slow, id="data"),
+        pytest.param({"train.fsdp": 8}, marks=pytest.mark.nightly, id="fsdp"),
+    ],
+)
 def test_losses_scores_and_counts_are_those_of_one_process(
     together, script, alone, tiny, tmp_path, fields
 ):

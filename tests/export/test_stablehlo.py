@@ -42,6 +42,10 @@ NETWORKS = {
 QUICK = ("fcn8s",)
 
 
+def rest(case):
+    return pytest.mark.slow if case in ("deconvnet", "pspnet") else pytest.mark.nightly
+
+
 def network(case, classes=5):
     """A narrow network with random parameters and statistics."""
     name, fields = NETWORKS[case]
@@ -78,7 +82,7 @@ def assert_the_networks_own(got, network, photos):
 
 
 @pytest.mark.parametrize(
-    "case", [c if c in QUICK else pytest.param(c, marks=pytest.mark.slow) for c in NETWORKS]
+    "case", [c if c in QUICK else pytest.param(c, marks=rest(c)) for c in NETWORKS]
 )
 def test_stablehlo(tmp_path, case):
     """Of any batch and size, with logits equal to the module's to 1e-5 of the largest."""

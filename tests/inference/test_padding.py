@@ -69,7 +69,7 @@ def test_logits_are_those_of_each_image_alone(random_network, name, fields):
     check_logits(*random_network(name, C, **fields), [(45, 61), (64, 80)], (64, 80))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("name", "fields"), OTHERS)
 def test_logits_of_the_other_networks(random_network, name, fields):
     sizes = [(45, 61), (64, 80), (50, 50), (33, 79)]

@@ -155,6 +155,7 @@ def test_unpooling_as_a_scatter_gives_the_same_logits(monkeypatch):
     np.testing.assert_array_equal(model.apply(variables, x), want)
 
 
+@pytest.mark.nightly
 def test_remat_changes_no_value():
     x = images(1, (64, 64))
     variables = randomized(shapes_of(narrow()))

@@ -110,7 +110,7 @@ def test_alexnet_without_much_padding_scores_the_same_cells():
     close(got.upsampled()[between], want.upsampled()[between], 1e-5)
 
 
-@pytest.mark.parametrize("norm", [None, pytest.param("batch", marks=slow)])
+@pytest.mark.parametrize("norm", [None, pytest.param("batch", marks=pytest.mark.nightly)])
 def test_googlenet_is_that_of_pytorch(torch, norm):
     from against_torch import assert_agrees
     from torch_fcn_variants import GoogLeNet
@@ -206,7 +206,10 @@ def test_transplant_says_what_is_new():
     [
         functools.partial(create_model, "fcn8s_vgg16", 5, width=0.05, padding=1, norm="batch"),
         functools.partial(create_model, "fcn32s_alexnet", 5, width=0.05),
-        functools.partial(create_model, "fcn32s_googlenet", 5, width=0.1, norm="batch"),
+        pytest.param(
+            functools.partial(create_model, "fcn32s_googlenet", 5, width=0.1, norm="batch"),
+            marks=pytest.mark.nightly,
+        ),
     ],
     ids=["vgg16", "alexnet", "googlenet"],
 )

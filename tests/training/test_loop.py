@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxseg import metrics
 from jaxseg.__main__ import main
+from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config
 from jaxseg.data import Augment, open_data, train_batches
 from jaxseg.distributed.mesh import replicated, split_batch, to_devices
@@ -507,3 +508,19 @@ def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
         curves.append([e["loss"] for e in log if e["kind"] == "train"])
     assert len(curves[0]) == 20 and min(curves[0]) < curves[0][0] - 0.02
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
+
+
+def test_a_run_without_patience_ends_early_and_stays_ended(tiny, tmp_path):
+    fields = {"train.steps": 6, "eval.every_steps": 2, "train.patience": 1, "optim.lr": 1e-12}
+    config = tiny(fields | {"train.epochs": 2.0, "loss.class_weights": "enet"})
+    scores = train(config, tmp_path / "run")
+    workdir = Workdir(tmp_path / "run")
+    evaluations = [line for line in lines(workdir) if line["kind"] == "eval"]
+    best = max(evaluations, key=lambda line: line["mean_iou"])
+    saved = json.loads(workdir.config.read_text())
+    assert saved["train"]["steps"] == 2 * 24 // config.train.batch_size
+    assert len(saved["loss"]["class_weights"]) == 6
+    assert scores["step"] == evaluations[-1]["step"] < saved["train"]["steps"]
+    assert evaluations[-1]["step"] == best["step"] + 2  # one evaluation without a better one
+    again = train(config, tmp_path / "run")
+    assert again["step"] == scores["step"] and again["mean_iou"] == scores["mean_iou"]

@@ -199,7 +199,7 @@ def test_names_that_are_none(staged_file, names):
         read_stages(staged_file(names))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_killed_in_any_stage_it_ends_bit_for_bit_the_same(
     process, pair, restored, tiny_file, tmp_path
 ):

@@ -177,7 +177,7 @@ def test_vmap_and_checkpoint():
         close(a[1], 4 * b)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_transformed_kernels_of_other_layers_are_not_kept():
     """One layer's are: sixteen ninths of its kernel, forwards and once more backwards."""
     assert temporaries(layers=6) < 1.3 * temporaries(layers=2)

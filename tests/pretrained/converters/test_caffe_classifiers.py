@@ -111,6 +111,7 @@ def test_a_convolutional_classifier_classifies(tmp_path, name, version):
     check(tmp_path, name, version, 0.1, 30, 11)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("name", CLASSIFIERS)
 def test_as_published(tmp_path, name):
     """At full width, with 1000 classes."""

@@ -56,7 +56,10 @@ def imported(tmp_path, width, hidden, classes, learn):
 
 @pytest.mark.parametrize(
     ("width", "hidden", "classes", "sizes", "outliers"),
-    [(0.05, 30, 5, [(224, 256), (288, 224)], 0), (1.0, 4096, 21, [(224, 224)], 0.15)],
+    [
+        (0.05, 30, 5, [(224, 256), (288, 224)], 0),
+        pytest.param(1.0, 4096, 21, [(224, 224)], 0.15, marks=pytest.mark.nightly),
+    ],
     ids=["narrow", "as published"],
 )
 def test_for_inference(tmp_path, width, hidden, classes, sizes, outliers):

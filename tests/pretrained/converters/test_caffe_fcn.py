@@ -136,7 +136,7 @@ def test_logits_are_those_of_caffe(tmp_path, name, version):
     agrees(tmp_path / "x.caffemodel", name, version, 0.1, 30, CLASSES, sizes)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # at the published width, which takes long to compile
 @pytest.mark.parametrize("name", ["fcn8s", "cvpr", "alexnet"])
 def test_as_published(tmp_path, name):
     """At full width, with 21 classes."""

@@ -55,8 +55,8 @@ def pspnet(net, image, depth, width, classes, norm="psp"):
     [
         (26, 0.125, 5, [(41, 89), (89, 41)], "psp"),
         (26, 0.125, 5, [(41, 89)], "bvlc"),
-        (50, 1.0, 150, [(41, 41)], "psp"),
-        (101, 1.0, 19, [(41, 41)], "psp"),
+        pytest.param(50, 1.0, 150, [(41, 41)], "psp", marks=pytest.mark.nightly),
+        pytest.param(101, 1.0, 19, [(41, 41)], "psp", marks=pytest.mark.nightly),
     ],
     ids=["narrow", "batch norm of Caffe's own", "50 as published", "101 as published"],
 )

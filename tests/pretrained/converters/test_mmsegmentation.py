@@ -150,7 +150,7 @@ def test_both_heads_train_as_in_mmsegmentation(tmp_path, head):
         assert_close(ours.upsampled(), want, 1e-3)
 
 
-@slow
+@pytest.mark.nightly  # at the published width, which takes long to compile
 @pytest.mark.parametrize("head", ["psp", "fcn"])
 def test_full_width(tmp_path, head):
     other = randomized(torch_mmseg.MMSeg(head, 19, 50))
@@ -224,7 +224,7 @@ SOURCES = {  # by align_corners, and the heads' dilation
 }
 
 
-@slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("collection", "files"), [("fcn", 41), ("pspnet", 54)])
 def test_every_published_file(collection, files):
     """What mmsegmentation's configs say of each is what its source asks of the network."""

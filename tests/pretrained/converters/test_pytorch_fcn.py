@@ -129,7 +129,7 @@ def test_learned_upsampling(tmp_path):
     assert_same_logits(model, variables, other, caffe_like, SIZES)
 
 
-@slow
+@pytest.mark.nightly  # at the published width, which takes long to compile
 def test_full_width(tmp_path):
     other = network(8, width=1.0, hidden=4096, classes=21)
     path = save(tmp_path / "fcn8s_from_caffe.pth", other.state_dict())

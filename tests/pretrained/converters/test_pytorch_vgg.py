@@ -157,7 +157,7 @@ def test_what_is_new_starts_as_before(tmp_path, name, new):
     assert not any(np.any(variables["params"][layer]["kernel"]) for layer in new)
 
 
-@slow
+@pytest.mark.nightly  # at the published width, which takes long to compile
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_full_size(tmp_path, batch_norm):
     other = randomized(VGG16(batch_norm=batch_norm))

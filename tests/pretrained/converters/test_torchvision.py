@@ -30,7 +30,9 @@ torch_resnet = pytest.importorskip("torch_resnet")
 F = torch.nn.functional
 CLASSES = 5
 slow = pytest.mark.slow
-both = pytest.mark.parametrize("reference", ["graph", "torchvision"])
+both = pytest.mark.parametrize(
+    "reference", [pytest.param("graph", marks=pytest.mark.nightly), "torchvision"]
+)
 
 
 def models():

@@ -1,0 +1,79 @@
+"""Fields of a config that are numbers only once the data is known: epochs and class weights."""
+
+import concurrent.futures
+import math
+from collections.abc import Callable
+
+import ml_collections
+import numpy as np
+
+from jaxseg.data import Source
+from jaxseg.data.frequencies import Frequencies
+from jaxseg.errors import InputError
+
+MASKS = 2000
+"""Masks that are counted at most for class weights, evenly spread over the training images."""
+
+_RULES: dict[str, Callable[[Frequencies], tuple[float, ...]]] = {
+    "auto": Frequencies.median_frequency,
+    "enet": Frequencies.enet,
+    "sqrt": lambda counts: tuple(float(f"{w**0.5:.3g}") for w in counts.median_frequency()),
+}
+
+
+def resolved(
+    config: ml_collections.ConfigDict, source: Source, say: Callable[[str], object] = print
+) -> ml_collections.ConfigDict:
+    """The config with numbers in place of `train.epochs` and a rule for class weights.
+
+    The result depends on the config and the data alone, so a run that goes on gets the same.
+
+    Args:
+      config: of a run, validated; it is not changed.
+      source: its training split.
+      say: receives a line for what was worked out.
+
+    Raises:
+      InputError: the warm-up is longer than the run.
+    """
+    config = config.copy_and_resolve_references()
+    if config.train.epochs is not None:
+        steps = max(1, math.ceil(config.train.epochs * len(source) / config.train.batch_size))
+        if config.optim.warmup_steps >= steps:
+            raise InputError(
+                f"Config field optim.warmup_steps is {config.optim.warmup_steps}, but the whole "
+                f"run (train.epochs = {config.train.epochs:g}) has {steps} steps.",
+                "Lower optim.warmup_steps or raise train.epochs.",
+            )
+        say(f"{config.train.epochs:g} epochs of {len(source):,} images: {steps:,} steps")
+        config.train.steps, config.train.epochs = steps, None
+    rule = config.loss.class_weights
+    if isinstance(rule, str):
+        counts = count_classes(source)
+        weights = _RULES[rule](counts)
+        parts = zip(source.info.class_names, weights, strict=True)
+        say(
+            f"class weights {rule!r} of {counts.images:,} masks: "
+            + ", ".join(f"{name} {weight:g}" for name, weight in parts)
+        )
+        with config.loss.ignore_type():  # a word becomes a tuple
+            config.loss.class_weights = weights
+    return config
+
+
+def count_classes(source: Source, masks: int = MASKS, threads: int = 4) -> Frequencies:
+    """Counts the classes in up to `masks` masks, evenly spread; files that are bad are left out."""
+    counts = Frequencies(source.info.num_classes)
+    indices = np.unique(np.linspace(0, len(source) - 1, min(masks, len(source))).round())
+
+    def count(index: float) -> np.ndarray | None:
+        try:
+            return np.bincount(source[int(index)].label.ravel(), minlength=256)
+        except InputError:  # the training names it, or skips it
+            return None
+
+    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+        for found in pool.map(count, indices):
+            if found is not None:
+                counts.add_counts(found)
+    return counts

@@ -1,0 +1,56 @@
+"""Early stopping: evaluations without a better mean IoU are counted."""
+
+import json
+import pathlib
+
+
+class Patience:
+    """Counts the evaluations since the best mean IoU.
+
+    What it knows is in the run's log, so a run that goes on counts as one that never stopped.
+
+    Args:
+      limit: evaluations without a better mean IoU that end the run; None: none do.
+      log: the run's metrics.jsonl, whose evaluations so far count; it may not exist.
+      start: the step that the run goes on from; later evaluations in the log do not count.
+
+    >>> patience = Patience(2, pathlib.Path("none.jsonl"), 0)
+    >>> [patience.add(step, iou) for step, iou in ((10, 0.3), (20, 0.5), (30, 0.5), (40, 0.4))]
+    [False, False, False, True]
+    >>> patience.best
+    (20, 0.5)
+    """
+
+    def __init__(self, limit: int | None, log: pathlib.Path, start: int):
+        self._limit = limit
+        self._without = 0
+        self.best: tuple[int, float] | None = None
+        for step, mean_iou in _evaluations(log) if limit is not None else ():
+            if step <= start:
+                self.add(step, mean_iou)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the limit is reached."""
+        return self._limit is not None and self._without >= self._limit
+
+    def add(self, step: int, mean_iou: float) -> bool:
+        """Counts an evaluation; whether the limit is reached. NaN is no better than anything."""
+        if self.best is None or mean_iou > self.best[1]:
+            self.best, self._without = (step, mean_iou), 0
+        else:
+            self._without += 1
+        return self.ended
+
+
+def _evaluations(log: pathlib.Path) -> list[tuple[int, float]]:
+    """(step, mean IoU) of each evaluation in a log, in order."""
+    found = []
+    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
+        try:
+            entry = json.loads(line)
+            if entry.get("kind") == "eval":
+                found.append((int(entry["step"]), float(entry["mean_iou"])))
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue  # cut off or foreign: the log leaves it out, too
+    return found
