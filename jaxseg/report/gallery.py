@@ -52,16 +52,17 @@ def gallery(runs: Sequence[Measured], count: int) -> str:
     """
     source = runs[0].source
     parts, seen = [], np.zeros(256, bool)
+    single = " single" if len(runs) == 1 else ""
     for title, indices in choose_images(np.array([r.image_iou for r in runs]), count).items():
-        parts.append(f"<h3>{title}</h3>")
+        images = []
         for index in indices:
             example = source[index]
             seen[np.unique(example.label)] = True
             for run in runs:
                 seen[np.unique(run.prediction(index))] = True
-            parts.append(_image(runs, index, example, source.info))
-    single = " single" if len(runs) == 1 else ""
-    return f'{_classes(source.info, seen)}<div class="gallery{single}">{"".join(parts)}</div>'
+            images.append(_image(runs, index, example, source.info))
+        parts.append(f'<h3>{title}</h3><div class="gallery{single}">{"".join(images)}</div>')
+    return _classes(source.info, seen) + "".join(parts)
 
 
 def _image(runs: Sequence[Measured], index: int, example: Example, info: DataInfo) -> str:

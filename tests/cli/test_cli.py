@@ -102,11 +102,13 @@ def test_train_chooses_a_new_workdir(calls, config_path, tmp_path, monkeypatch, 
 
 @pytest.mark.parametrize("word, step", [("last", "last"), ("best", "best"), ("200", 200)])
 def test_evaluate_passes_step(calls, tmp_path, word, step):
+    save_config(default_config(), tmp_path / "config.json")
     assert main(["evaluate", "--workdir", str(tmp_path), "--step", word]) == 0
     assert calls == [(tmp_path, step, {})]
 
 
 def test_evaluate_passes_fields(calls, tmp_path, capsys):
+    save_config(default_config(), tmp_path / "config.json")
     words = ["--config.eval.protocol=sliding", "--config.eval.crop=(9, 7)", "--config.eval.flip"]
     assert main(["evaluate", "--workdir", str(tmp_path), *words]) == 0
     fields = {"eval.protocol": "sliding", "eval.crop": (9, 7), "eval.flip": True}

@@ -122,7 +122,7 @@ def test_the_page_works(browser, report, tmp_path, scheme, width):
     assert [s["edge"] for s in (start, half, errors)] == ["none", "block", "none"]
     cut = {s["name"]: {k: left_and_right(s[k]) for k in STOPS} for s in told["seen"]}
     whole, off, gone = (0, 0), (0, 100), (100, 0)
-    assert cut["start"] == {"truth": whole, "prediction": whole, "errors": off}
+    assert cut["start"] == {"truth": gone, "prediction": whole, "errors": off}
     assert cut["half"] == {"truth": (0, 50), "prediction": off, "errors": off}
     assert cut["step"]["truth"] == (0, 45) and half["told"] == "truth over photo, from the left"
     assert cut["errors"] == {"truth": gone, "prediction": gone, "errors": whole}
