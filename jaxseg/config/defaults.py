@@ -44,7 +44,8 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.data = ml_collections.ConfigDict()
     # "scenes" (generated); your own: "folder" (images/, masks/, classes.txt), "voc_folder" (VOC
-    # devkit layout); "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",
+    # devkit layout), "coco", "labelme", "cvat", "labelstudio", "yolo" (as these tools export);
+    # "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",
     # "pascal_context60" (others are background); "tfds" (any of tensorflow-datasets)
     c.data.name = "scenes"
     c.data.root = placeholder(str)  # folder of the data set, where it needs one
@@ -63,7 +64,27 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.tfds_name = placeholder(str)  # tfds: such as "oxford_iiit_pet"
     c.data.image_key = placeholder(str)  # tfds: feature that is the image; None: as known, "image"
     c.data.mask_key = placeholder(str)  # tfds: of the mask; None: as known, "segmentation_mask"
-    c.data.classes = placeholder(str)  # tfds: text file, one class a line; None: as known
+    c.data.classes = placeholder(str)  # tfds, annotations: file, one class a line; None: as known
+    # coco, cvat, labelstudio, yolo: file of annotations in root, {split} in it stands for the
+    # split's name; None: the one that is there
+    c.data.annotations = placeholder(str)
+    # annotations: class of the pixels that no shape covers, "background" or "ignore"; None:
+    # "background"
+    c.data.unlabelled = placeholder(str)
+    # annotations: an image without any, "error" or "background" (that is, as `unlabelled` says);
+    # None: an image without a file is an error, one that a file has without shapes is background
+    c.data.unannotated = placeholder(str)
+    # annotations: of two shapes that overlap, the later in the "file" is seen, or the smaller
+    # ("size"); crowds are below all others
+    c.data.overlap = "file"
+    # your own data without lists or folders of splits: the shares of train_split, eval_split and,
+    # if there is a third, "test", by a hash of each name; None: 8:2 for annotations
+    c.data.split = placeholder(str)
+    # such data: K/N, to score part K of N parts and train on the others
+    c.data.fold = placeholder(str)
+    # such data: regular expression; names in which it finds the same stay together, as frames of a
+    # video should; None: each name for itself
+    c.data.group = placeholder(str)
     c.data.train_split = "train"  # name of the list to train on
     c.data.eval_split = "val"  # name of the list to score on
     c.data.scenes_train = 512  # scenes only: how many to train on

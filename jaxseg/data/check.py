@@ -25,6 +25,8 @@ from jaxseg.data.registry import (
 from jaxseg.data.source import DataInfo, Source
 from jaxseg.errors import InputError
 
+_SAY = "Set the field if it is meant otherwise."
+
 
 @dataclass
 class Report:
@@ -86,6 +88,9 @@ def check_data(
             opened.append(_Opened(split, None, [problem]))
             continue
         report = report or Report(source.info)
+        for note in getattr(source, "notes", ()):
+            text = f"Split '{split}': {note}."
+            report.notes.append(Problem("chosen", split, text, _SAY))
         opened.append(_Opened(split, source, problems))
     if report is None:
         assert first is not None

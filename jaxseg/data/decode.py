@@ -4,6 +4,7 @@ Both are upright: turned as their EXIF orientation says (`jaxseg.data.upright`).
 be decoded to its last pixel is an error that names it.
 """
 
+import os
 import struct
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
+from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
 from jaxseg.data.matlab import read_mat_labels
 from jaxseg.data.not_images import what_it_is
 from jaxseg.data.source import IGNORE
@@ -35,7 +37,7 @@ _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
 )
 
 
-def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
+def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
     """The photo in `path`, upright: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK photos are converted; an alpha channel is dropped.
@@ -50,7 +52,7 @@ def read_image(path: str | Path, data: bytes | None = None) -> np.ndarray:
     return decode_image(path, data).pixels
 
 
-def decode_image(path: str | Path, data: bytes | None = None) -> Picture:
+def decode_image(path: str | os.PathLike, data: bytes | None = None) -> Picture:
     """`read_image`, and the orientation that it was turned by."""
     with _decoded(path, data) as (image, orientation):
         if image.mode in _DEEP:
@@ -64,7 +66,7 @@ def decode_image(path: str | Path, data: bytes | None = None) -> Picture:
 
 
 def read_mask(
-    path: str | Path,
+    path: str | os.PathLike,
     num_classes: int,
     values: Mapping[int, int] | None = None,
     data: bytes | None = None,
@@ -87,7 +89,7 @@ def read_mask(
 
 def to_classes(
     stored: np.ndarray,
-    path: str | Path,
+    path: str | os.PathLike,
     num_classes: int,
     values: Mapping[int, int] | None = None,
 ) -> np.ndarray:
@@ -112,7 +114,7 @@ def identity(num_classes: int) -> dict[int, int]:
     return {i: i for i in range(num_classes)} | {IGNORE: IGNORE}
 
 
-def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
+def read_stored(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
     """The values that the mask `path` stores, upright: [H, W], uint8, or a MATLAB file's own type.
 
     A palette image gives its indices, never its colours; a grey image gives its values.
@@ -123,8 +125,10 @@ def read_stored(path: str | Path, data: bytes | None = None) -> np.ndarray:
     return decode_mask(path, data).pixels
 
 
-def decode_mask(path: str | Path, data: bytes | None = None) -> Picture:
+def decode_mask(path: str | os.PathLike, data: bytes | None = None) -> Picture:
     """`read_stored`, and the orientation that it was turned by."""
+    if isinstance(path, DrawnMask):
+        return Picture(path.draw(), 1)
     if Path(path).suffix == ".mat":
         return Picture(read_mat_labels(Path(path)), 1)
     with _decoded(path, data, tiles := []) as (image, orientation):
@@ -145,8 +149,8 @@ def decode_mask(path: str | Path, data: bytes | None = None) -> Picture:
 
 
 def read_pair(
-    photo: str | Path,
-    mask: str | Path,
+    photo: str | os.PathLike,
+    mask: str | os.PathLike,
     num_classes: int,
     values: Mapping[int, int] | None = None,
     exif: str = "error",
@@ -170,11 +174,13 @@ def read_pair(
     return picture.pixels, label
 
 
-def palette_of(path: str | Path) -> np.ndarray | None:
+def palette_of(path: str | os.PathLike) -> np.ndarray | None:
     """The colours of a palette image, uint8 [256, 3]; None of another image, or an unreadable one.
 
     A palette of greys in order is none: that is how indices are saved without colours.
     """
+    if isinstance(path, DrawnMask):
+        return None
     try:
         with _decoded(path, header_only=True) as (image, _):
             colours = image.getpalette() if image.mode == "P" else None
@@ -188,7 +194,7 @@ def palette_of(path: str | Path) -> np.ndarray | None:
     return None if (table[: len(greys)] == greys).all() else table
 
 
-def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
+def read_size(path: str | os.PathLike, data: bytes | None = None) -> tuple[int, int]:
     """(height, width) of the upright image in `path`, from its header; all else as in `read_image`.
 
     Raises:
@@ -197,7 +203,7 @@ def read_size(path: str | Path, data: bytes | None = None) -> tuple[int, int]:
     return read_frame(path, data).size
 
 
-def read_frame(path: str | Path, data: bytes | None = None) -> Frame:
+def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
     """`read_size`, and the orientation."""
     with _decoded(path, data, header_only=True) as (image, orientation):
         turns = orientation >= 5 and image.format != "TIFF"  # PIL turns a TIFF by itself
@@ -212,7 +218,7 @@ def _upright(pixels: np.ndarray, image: Image.Image, orientation: int) -> np.nda
 
 
 def size_mismatch(
-    image_path: str | Path, image: np.ndarray, mask_path: str | Path, mask: np.ndarray
+    image_path: str | os.PathLike, image: np.ndarray, mask_path: str | os.PathLike, mask: np.ndarray
 ) -> InputError:
     """The error for an image and a mask of different sizes."""
     return InputError(
@@ -285,7 +291,7 @@ def ranges(values, most: int | None = None) -> str:
 
 @contextmanager
 def _decoded(
-    path: str | Path,
+    path: str | os.PathLike,
     data: bytes | None = None,
     raw_modes: list[str] | None = None,
     *,
@@ -295,6 +301,8 @@ def _decoded(
 
     `raw_modes` receives how its pixels are packed in the file.
     """
+    if data is None and isinstance(path, EmbeddedPhoto):
+        data = path.read_bytes()
     try:
         image = open_image(path, data, checked=raw_modes is not None)
         # of a TIFF before it is loaded: PIL turns it then, and forgets it

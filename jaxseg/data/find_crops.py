@@ -70,7 +70,7 @@ def _files(source: Pairs) -> list[tuple]:
     return [(str(path), _state(path)) for path in paths]
 
 
-def _state(path: Path) -> tuple[int, int] | None:
+def _state(path: os.PathLike) -> tuple[int, int] | None:
     try:
         state = os.stat(path)
     except OSError:

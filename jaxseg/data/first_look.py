@@ -44,7 +44,8 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
             raise
         except InputError:
             continue
-    hints = _look_at_palettes(source, sample)
+    hints = [f"hint: {note}" for note in getattr(source, "notes", ())]
+    hints += _look_at_palettes(source, sample)
     found = [name for name, n in zip(info.class_names, counts.pixels, strict=True) if n]
     if not counts.images or len(found) > 1:
         absent = [name for name in info.class_names if name not in found]

@@ -6,7 +6,6 @@ import stat
 import threading
 import zlib
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 from PIL import Image, ImageFile
 
@@ -19,7 +18,7 @@ _LARGE = 2**24  # pixels from which on images are decoded one at a time
 _one_large = threading.Lock()
 
 
-def open_image(path: str | Path, data: bytes | None, checked: bool) -> ImageFile.ImageFile:
+def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> ImageFile.ImageFile:
     """The image in `path`, not decoded yet.
 
     Args:
@@ -43,7 +42,7 @@ def open_image(path: str | Path, data: bytes | None, checked: bool) -> ImageFile
     return Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
 
 
-def check_regular(path: str | Path) -> None:
+def check_regular(path: str | os.PathLike) -> None:
     """Raises InputError for a pipe, a socket or a device: to open one may wait for ever."""
     try:
         mode = os.stat(path).st_mode
@@ -53,7 +52,7 @@ def check_regular(path: str | Path) -> None:
         raise InputError(f"{path} is no regular file.", "Give a file, or take it out.")
 
 
-def check_size(path: str | Path, width: int, height: int) -> None:
+def check_size(path: str | os.PathLike, width: int, height: int) -> None:
     """Raises InputError for an image of more pixels than are decoded."""
     if width * height > MOST_PIXELS:
         raise InputError(

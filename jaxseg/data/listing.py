@@ -10,8 +10,9 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseg.data.decode import decode_mask, read_frame, read_pair, read_size
+from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
 from jaxseg.data.source import DataInfo, Example
-from jaxseg.data.upright import aligned_mask
+from jaxseg.data.upright import Picture, aligned_mask
 from jaxseg.errors import InputError
 from jaxseg.utils.files import is_hidden, text_of
 
@@ -23,8 +24,8 @@ class Pair(NamedTuple):
     """An example's files."""
 
     name: str
-    photo: Path
-    mask: Path
+    photo: Path | EmbeddedPhoto
+    mask: Path | DrawnMask
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class Listing:
     problems: Sequence[Problem] = ()  # with the others
     values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
     exif: str = "error"  # see `jaxseg.data.upright.aligned_mask`
+    notes: Sequence[str] = ()  # choices that were made for the user, in short
 
 
 class Pairs:
@@ -71,7 +73,7 @@ class Pairs:
             )
         self.info = listing.info
         self.pairs, self.values = tuple(listing.pairs), listing.values
-        self.exif = listing.exif
+        self.exif, self.notes = listing.exif, tuple(listing.notes)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -87,9 +89,10 @@ class Pairs:
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.pairs[index].photo)
 
-    def mask_file(self, index: int) -> Path:
-        """The file of an example's mask."""
-        return self.pairs[index].mask
+    def mask_file(self, index: int) -> Path | None:
+        """The file of an example's mask; None of one that is drawn."""
+        mask = self.pairs[index].mask
+        return mask if isinstance(mask, Path) else None
 
     def objects(self, index: int) -> np.ndarray:
         """The numbers of the objects in an example, unsigned [H, W]; 0 is none, 255 a border.
@@ -102,7 +105,8 @@ class Pairs:
         """
         path, photo = self.object_file(index), self.pairs[index].photo
         frame = read_frame(photo)
-        numbers, size = aligned_mask(frame, decode_mask(path), self.exif, photo, path), frame.size
+        stored = Picture(path.objects(), 1) if isinstance(path, DrawnMask) else decode_mask(path)
+        numbers, size = aligned_mask(frame, stored, self.exif, photo, path), frame.size
         if numbers.shape != size:
             raise InputError(
                 f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "
@@ -111,9 +115,11 @@ class Pairs:
             )
         return numbers
 
-    def object_file(self, index: int) -> Path:
+    def object_file(self, index: int) -> Path | DrawnMask:
         """Where `objects` looks for them."""
         mask = self.pairs[index].mask
+        if isinstance(mask, DrawnMask):
+            return mask
         folder = SBD_OBJECTS if mask.suffix == ".mat" else VOC_OBJECTS
         return mask.parent.parent / folder / mask.name
 

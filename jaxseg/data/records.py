@@ -14,6 +14,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.decode import decode_image, read_mask, read_size
+from jaxseg.data.inside import EmbeddedPhoto
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import turned
@@ -150,7 +151,7 @@ class Records:
         )
 
 
-def _pack(photo: Path, label: np.ndarray) -> bytes:
+def _pack(photo: Path | EmbeddedPhoto, label: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(label).save(file, "PNG", compress_level=9)
     content, mask = photo.read_bytes(), file.getvalue()

@@ -13,6 +13,8 @@ from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_
 from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource
 from jaxseg.data.decode import identity
 from jaxseg.data.find_crops import find_crops
+from jaxseg.data.formats import coco, cvat, labelme, labelstudio, yolo
+from jaxseg.data.formats.listing import annotated
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
@@ -219,6 +221,13 @@ _SET_IT = "Set it to the data set's folder. "
 _FOLDERS = {
     "voc_folder": _Folder("The data set", _SET_IT + LAYOUT, _own(voc_listing)),
     "folder": _Folder("The data set", _SET_IT + own_folder.LAYOUT, _own(own_folder.own_folder)),
+    "coco": _Folder("The data set", _SET_IT + coco.LAYOUT, annotated(coco.read)),
+    "labelme": _Folder("The data set", _SET_IT + labelme.LAYOUT, annotated(labelme.read)),
+    "cvat": _Folder("The data set", _SET_IT + cvat.LAYOUT, annotated(cvat.read)),
+    "labelstudio": _Folder(
+        "The data set", _SET_IT + labelstudio.LAYOUT, annotated(labelstudio.read)
+    ),
+    "yolo": _Folder("The data set", _SET_IT + yolo.LAYOUT, annotated(yolo.read)),
     "voc2012": _Folder("PASCAL VOC 2012", voc2012.LAYOUT, _voc2012),
     "ade20k": _Folder("ADE20K", ade20k.LAYOUT, _published(ade20k.ade20k)),
     "cityscapes": _Folder("Cityscapes", cityscapes.LAYOUT, _published(cityscapes.cityscapes)),
@@ -228,5 +237,6 @@ _FOLDERS = {
 }
 IN_FOLDERS = tuple(_FOLDERS)
 """The data sets that `list_data` lists."""
-PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in ("folder", "voc_folder"))
+_OWN = ("folder", "voc_folder", "coco", "labelme", "cvat", "labelstudio", "yolo")
+PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in _OWN)
 """Those of them that are the same for everyone."""

@@ -1,7 +1,7 @@
 """A data set: a sequence of examples that knows its classes."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -123,6 +123,11 @@ class Cached:
 
     def size(self, index: int) -> tuple[int, int]:
         return self._source.size(index)
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """Choices that were made for the user."""
+        return getattr(self._source, "notes", ())
 
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None where it has none of its own."""

@@ -1,0 +1,205 @@
+"""COCO JSON: polygons, run lengths and crowds, and the panoptic form with its PNGs.
+
+One file holds all images of a split, or of the data set. A panoptic file is told from the others by
+its `segments_info`; its PNGs lie in the folder of its own name, as COCO ships them.
+"""
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import ml_collections
+
+from jaxseg.data.formats.kinds import check_kind
+from jaxseg.data.formats.photos import Photos, split_folders
+from jaxseg.data.formats.polygons import Polygons
+from jaxseg.data.formats.runs import coco_runs
+from jaxseg.data.formats.shapes import (
+    Annotated,
+    Annotations,
+    Shape,
+    check_inside,
+    points_of,
+    problem_of,
+    read_json,
+    reading,
+    size_of,
+)
+from jaxseg.data.listing import Problem
+from jaxseg.errors import InputError
+from jaxseg.utils.paths import given_path
+
+LAYOUT = (
+    "The folder must hold the photos, and annotations: annotations/instances_SPLIT.json, "
+    "SPLIT.json or one JSON of all; config.data.annotations names another file, {split} in it "
+    "stands for the split."
+)
+_EXPORT = "Export it again as COCO JSON."
+
+
+def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
+    """The images and shapes of one split.
+
+    Args:
+      config: a run's `config.data`.
+      root: the data set's folder.
+      split: the split's name.
+
+    Raises:
+      InputError: there is no file of annotations, or it is no COCO JSON.
+    """
+    file, is_split = find_file(config, root, split, ".json", LAYOUT)
+    data = read_json(file, _EXPORT)
+    check_kind(data, file, "coco")
+    names: dict[str, None] = dict.fromkeys(categories_in(data, file).values())
+    if is_split:  # a class has one number, also where one split lacks it
+        for other in (config.train_split, config.eval_split):
+            path, its_own = find_file(config, root, other, ".json", LAYOUT, must=False)
+            if path is not None and its_own and path != file:
+                more = _names(path, path.stat().st_mtime_ns)
+                names = dict.fromkeys((*more, *names) if other == config.train_split else
+                                      (*names, *more))  # fmt: skip
+    found = Annotations(list(names), is_split=is_split)
+    _read_images(data, file, Photos([*split_folders(root, split), file.parent]), found)
+    return found
+
+
+def find_file(
+    config, root: Path, split: str, suffix: str, layout: str, must: bool = True
+) -> tuple[Any, bool]:
+    """A split's file of annotations, and whether it is of that split alone.
+
+    Raises:
+      InputError: there is none, or several, and `must` is set.
+    """
+    if config.annotations is not None:
+        name = config.annotations.replace("{split}", split)
+        path = given_path(root / Path(name).expanduser())
+        if path.is_file():
+            return path, name != config.annotations
+        if not must:
+            return None, False
+        raise InputError(f"There is no {path}, which config.data.annotations names.", layout)
+    folders = [root / "annotations", root, root / split]
+    for stem in (f"instances_{split}", f"instances_{split}2017", split, f"panoptic_{split}",
+                 f"panoptic_{split}2017", f"instances_{split.capitalize()}"):  # fmt: skip
+        for folder in folders[:2]:
+            if (path := folder / f"{stem}{suffix}").is_file():
+                return path, True
+    if (path := root / split / "_annotations.coco.json").is_file() and suffix == ".json":
+        return path, True
+    files = [
+        p for folder in folders[:2] if folder.is_dir() for p in sorted(folder.glob("*" + suffix))
+    ]
+    if len(files) == 1:
+        return files[0], False
+    if not must:
+        return None, False
+    if not files:
+        raise InputError(f"There is no file of annotations (*{suffix}) in {root}.", layout)
+    raise InputError(
+        f"{root} has several files of annotations: {', '.join(p.name for p in files[:6])}.",
+        "Name one by config.data.annotations; {split} in it stands for the split.",
+    )
+
+
+@functools.lru_cache(16)
+def _names(file: Path, _changed: int) -> tuple[str, ...]:
+    return tuple(categories_in(read_json(file, _EXPORT), file).values())
+
+
+def categories_in(data: Mapping, file: Path) -> dict[int, str]:
+    """The names of the categories, by their ids and in the order of these."""
+    with reading(f"The list of categories in {file}", _EXPORT):
+        names = {int(c["id"]): str(c["name"]).strip() for c in data["categories"]}
+        if not all(names.values()):
+            raise ValueError("a category has no name")
+    return dict(sorted(names.items()))
+
+
+def _read_images(data: Mapping, file: Path, photos: Photos, found: Annotations) -> None:
+    categories, images = categories_in(data, file), {}
+    for number, entry in enumerate(data["images"]):
+        try:
+            with reading(f"Image {number} of {file}", _EXPORT):
+                key, name = entry["id"], str(entry["file_name"])
+                size = size_of(entry["width"], entry["height"])
+                if key in images:
+                    raise InputError(
+                        f"{file} has the image id {key} twice: '{images[key].name}' and '{name}'.",
+                        "Give each image an id of its own, and its annotations likewise.",
+                    )
+            photo = photos.find(name)
+            images[key] = Annotated(
+                Path(name).with_suffix("").as_posix(), photo or file, file, size
+            )
+            if photo is None:
+                found.problems.append(photos.missing(name, file))
+            else:
+                found.images.append(images[key])
+        except InputError as error:
+            found.problems.append(problem_of("image", file, error))
+    for number, entry in enumerate(data["annotations"]):
+        where = f"annotation {number} of {file}"
+        try:
+            with reading(where.capitalize(), _EXPORT):
+                where = f"annotation {entry.get('id', number)} of {file}"
+                if (image := images.get(entry["image_id"])) is None:
+                    found.problems.append(_no_image(where, entry["image_id"], file))
+                elif "segments_info" in entry:
+                    _add_segments(image, entry, file, categories)
+                else:
+                    image.shapes = (*image.shapes, _shape(entry, categories, image, where))
+        except InputError as error:
+            found.problems.append(problem_of("annotation", file, error))
+
+
+def _no_image(where: str, key: Any, file: Path) -> Problem:
+    return Problem(
+        "no image",
+        str(file),
+        f"{where[0].upper()}{where[1:]} is of the image {key}, which the file does not list.",
+        "Add the image to the list, or take the annotation out.",
+    )
+
+
+def _add_segments(image: Annotated, entry: Mapping, file: Path, categories: Mapping) -> None:
+    name = str(entry["file_name"])
+    folders = (file.with_suffix(""), file.parent / "masks", file.parent)
+    if (png := Photos(folders).find(name)) is None:
+        raise InputError(
+            f"There is no {folders[0] / name}, the segments of '{image.name}' in {file}.",
+            f"Put the PNGs into the folder {folders[0]}.",
+        )
+    segments = {}
+    for segment in entry["segments_info"]:
+        where = f"Segment {segment['id']} of '{image.name}' in {file}"
+        segments[int(segment["id"])] = _category(segment, categories, where)
+    image.png, image.segments = png, segments
+
+
+def _category(entry: Mapping, categories: Mapping[int, str], where: str) -> str:
+    if (name := categories.get(entry["category_id"])) is None:
+        raise InputError(
+            f"{where} is of the category {entry['category_id']}, which the file does not name.",
+            "Add it to the file's categories.",
+        )
+    return name
+
+
+def _shape(entry: Mapping, categories: Mapping[int, str], image: Annotated, where: str) -> Shape:
+    name = _category(entry, categories, where[0].upper() + where[1:])
+    assert image.size is not None
+    outline, crowd = entry.get("segmentation"), bool(entry.get("iscrowd", 0))
+    if isinstance(outline, Mapping):
+        return Shape(name, coco_runs(outline, image.size, where), crowd)
+    if not outline:
+        raise InputError(
+            f"{where[0].upper()}{where[1:]} has a box and no outline.",
+            "Label outlines or masks: boxes do not say which pixels are the object.",
+        )
+    parts = [points_of(part, where) for part in outline]
+    for part in parts:
+        check_inside(part, image.size, where)
+    return Shape(name, Polygons(parts), crowd)

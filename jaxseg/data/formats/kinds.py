@@ -1,0 +1,53 @@
+"""Which tool a JSON file is of: a file in another format than the config says is named."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxseg.errors import InputError
+
+_TITLES = {
+    "coco": "COCO JSON",
+    "labelme": "LabelMe JSON",
+    "labelstudio": "Label Studio JSON",
+}
+
+
+def kinds_of(data: Any) -> list[str]:
+    """The formats that parsed JSON may be in.
+
+    >>> kinds_of({"images": [], "annotations": [], "categories": []}), kinds_of({"shapes": []})
+    (['coco'], ['labelme'])
+    """
+    found = []
+    if isinstance(data, Mapping):
+        lists = {key for key, value in data.items() if isinstance(value, list)}
+        if {"images", "annotations", "categories"} <= lists:
+            found.append("coco")
+        if "shapes" in lists:
+            found.append("labelme")
+    tasks = data if isinstance(data, list) else [data]
+    if tasks and all(isinstance(t, Mapping) and "data" in t and
+                     ("annotations" in t or "completions" in t) for t in tasks):  # fmt: skip
+        found.append("labelstudio")
+    return found
+
+
+def check_kind(data: Any, file: Path, wanted: str) -> None:
+    """Raises InputError unless parsed JSON is in the format `wanted`, and in no other as well."""
+    found = kinds_of(data)
+    if found == [wanted]:
+        return
+    if len(found) > 1:
+        raise InputError(
+            f"{file} is {' and '.join(_TITLES[f] for f in found)} at once.",
+            "Keep the annotations of one tool in a file: export it again.",
+        )
+    if found:
+        raise InputError(
+            f"{file} is {_TITLES[found[0]]}, not {_TITLES[wanted]}.",
+            f"Set config.data.name='{found[0]}'.",
+        )
+    raise InputError(
+        f"{file} is no {_TITLES[wanted]}.", f"Export it again from the tool, as {_TITLES[wanted]}."
+    )

@@ -1,0 +1,139 @@
+"""Label Studio JSON: a list of tasks, with polygons in hundredths of the image and brush strokes."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import ml_collections
+import numpy as np
+
+from jaxseg.data.formats.coco import find_file
+from jaxseg.data.formats.kinds import check_kind
+from jaxseg.data.formats.photos import Photos, split_folders
+from jaxseg.data.formats.polygons import Polygons, box, ellipse, turned_about
+from jaxseg.data.formats.runs import Alpha
+from jaxseg.data.formats.shapes import (
+    Annotated,
+    Annotations,
+    Region,
+    Shape,
+    check_inside,
+    points_of,
+    problem_of,
+    read_json,
+    reading,
+    size_of,
+)
+from jaxseg.data.listing import PHOTO_SUFFIXES
+from jaxseg.errors import InputError
+
+LAYOUT = (
+    "The folder must hold the export (JSON, not JSON-MIN) and the photos, in images/ or beside it; "
+    "config.data.annotations names another file."
+)
+_EXPORT = "Export the project again, as JSON."
+_KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
+_PREFIX = 9  # Label Studio puts 8 letters and a dash before the name of an uploaded file
+
+
+def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
+    """The images and shapes of a project.
+
+    Of several annotations of a task that which is marked as ground truth counts, else the first
+    that was not cancelled.
+
+    Raises:
+      InputError: there is no export, or it is none of Label Studio.
+    """
+    file, is_split = find_file(config, root, split, ".json", LAYOUT)
+    tasks = read_json(file, _EXPORT)
+    tasks = [tasks] if isinstance(tasks, Mapping) else tasks
+    check_kind(tasks, file, "labelstudio")
+    found, names, ids = Annotations((), is_split=is_split), set(), set()
+    photos = Photos([*split_folders(root, split), file.parent])
+    for number, task in enumerate(tasks):
+        where = f"Task {task.get('id', number)} of {file}"
+        try:
+            with reading(where, _EXPORT):
+                if (key := task.get("id", f"at {number}")) in ids:
+                    raise InputError(f"{file} has the task {key} twice.", _EXPORT)
+                ids.add(key)
+                name = _photo_name(task["data"], where)
+                photo = photos.find(name) or photos.find(PurePosixPath(name).name[_PREFIX:])
+                size, shapes = _shapes(task, where, file, found)
+        except InputError as error:
+            found.problems.append(problem_of("annotation", file, error))
+            continue
+        names |= {shape.name for shape in shapes}
+        if photo is None:
+            found.problems.append(photos.missing(name, file))
+        else:
+            found.images.append(Annotated(photo.stem, photo, file, size, shapes))
+    found.class_names = sorted(names)
+    return found
+
+
+def _photo_name(data: Mapping[str, Any], where: str) -> str:
+    """The path of a task's photo: its only value that is the address of an image."""
+    for value in data.values():
+        if not isinstance(value, str):
+            continue
+        address = urlsplit(value)
+        # /data/local-files/?d=folder/a.jpg has the path behind the question mark
+        path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+        if path.lower().endswith(PHOTO_SUFFIXES):
+            return path.lstrip("/")
+    raise InputError(f"{where} has no image.", "Export a project of image segmentation.")
+
+
+def _shapes(
+    task: Mapping, where: str, file: Path, found: Annotations
+) -> tuple[tuple[int, int] | None, list[Shape]]:
+    """(size, shapes) of a task; what is wrong with single shapes becomes a problem."""
+    made = [a for a in task.get("annotations") or task.get("completions") or []
+            if not a.get("was_cancelled")]  # fmt: skip
+    made.sort(key=lambda annotation: not annotation.get("ground_truth"))
+    size, shapes = None, []
+    for number, entry in enumerate(made[0]["result"] if made else (), 1):
+        kind = entry.get("type")
+        if kind not in _KINDS:
+            continue
+        place = f"shape {number} ({kind}) of {where[0].lower()}{where[1:]}"
+        try:
+            with reading(place, _EXPORT):
+                size = size_of(entry["original_width"], entry["original_height"])
+                if entry.get("image_rotation"):
+                    raise InputError(
+                        f"{place} was drawn on a turned image.", "Turn the photo itself instead."
+                    )
+                shapes += _labelled(entry["value"], kind, size, place)
+        except InputError as error:
+            found.problems.append(problem_of("annotation", file, error))
+    return size, shapes
+
+
+def _labelled(value: Mapping, kind: str, size: tuple[int, int], where: str) -> Iterator[Shape]:
+    names = value.get(kind) or value.get("labels")
+    if not names:
+        raise InputError(f"{where} has no label.", "Label it, or take it out.")
+    yield Shape(str(names[0]).strip(), _region(value, kind, size, where))
+
+
+def _region(value: Mapping, kind: str, size: tuple[int, int], where: str) -> Region:
+    height, width = size
+    if kind == "brushlabels":
+        return Alpha(np.asarray(value["rle"], np.uint8).tobytes(), height, width, where)
+    scale, turn = np.array([width, height]) / 100, float(value.get("rotation", 0))
+    if kind == "polygonlabels":
+        points = points_of(value["points"], where) * scale
+    elif kind == "ellipselabels":
+        centre = np.array([value["x"], value["y"]]) * scale
+        radii = np.array([value["radiusX"], value["radiusY"]]) * scale
+        points = ellipse(*centre, *radii, degrees=turn)
+    else:
+        corner = np.array([value["x"], value["y"]]) * scale
+        far = corner + np.array([value["width"], value["height"]]) * scale
+        points = turned_about(box(*corner, *far), tuple(corner), turn)
+    check_inside(points_of(points, where), size, where)
+    return Polygons([points])

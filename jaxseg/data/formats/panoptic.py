@@ -1,0 +1,58 @@
+"""COCO's panoptic PNGs: the colour of a pixel is the id of its segment."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxseg.data.decode import read_image
+from jaxseg.data.inside import DrawnMask
+from jaxseg.data.source import IGNORE
+from jaxseg.errors import InputError
+
+_REMEDY = "Export the set again, its PNGs and its JSON together."
+
+
+@dataclass(frozen=True)
+class Panoptic(DrawnMask):
+    """The mask of a panoptic PNG.
+
+    Args:
+      file: the JSON.
+      png: the PNG.
+      segments: the class of each segment, or 255, by its id.
+    """
+
+    file: Path
+    png: Path
+    segments: Mapping[int, int]
+
+    def __fspath__(self) -> str:
+        return str(self.png)
+
+    def __str__(self) -> str:
+        return str(self.png)
+
+    def draw(self) -> np.ndarray:
+        return self._painted(list(self.segments.values()), np.uint8)
+
+    def objects(self) -> np.ndarray:
+        numbers = [n + (n >= IGNORE) for n in range(1, len(self.segments) + 1)]
+        found = self._painted(numbers, np.uint16)
+        return np.where(found == IGNORE, 0, found).astype(np.uint16)
+
+    def _painted(self, values: Sequence[int], dtype) -> np.ndarray:
+        pixels = read_image(self.png).astype(np.uint32)
+        ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
+        present, places = np.unique(ids, return_inverse=True)
+        table = dict(zip(self.segments, values, strict=True))
+        # 0 is void by definition
+        unknown = [int(i) for i in present if i and int(i) not in table]
+        if unknown:
+            raise InputError(
+                f"{self.png} has the segment {unknown[0]}, which {self.file} does not list.",
+                _REMEDY,
+            )
+        looked_up = np.array([table.get(int(i), IGNORE) for i in present], dtype)
+        return looked_up[places].reshape(ids.shape)

@@ -1,0 +1,166 @@
+"""Run lengths to pixels: COCO's, compressed or not, CVAT's and Label Studio's."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxseg.errors import InputError
+
+_REMEDY = "Export the annotations again, or take the shape out."
+
+
+class Runs(NamedTuple):
+    """Lengths of runs, the first of them outside, over a window of the image."""
+
+    counts: np.ndarray  # int64 [N]
+    height: int  # of the window
+    width: int
+    by_columns: bool = True  # as COCO has them; else row after row
+    left: int = 0
+    top: int = 0
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        if (height, width) == (self.height, self.width) and not (self.left or self.top):
+            return self._window()
+        filled = np.zeros((height, width), bool)
+        top, left = max(self.top, 0), max(self.left, 0)
+        part = self._window()[top - self.top :, left - self.left :][
+            : max(height - top, 0), : max(width - left, 0)
+        ]
+        filled[top : top + part.shape[0], left : left + part.shape[1]] = part
+        return filled
+
+    def _window(self) -> np.ndarray:
+        inside = np.arange(len(self.counts)) % 2 == 1
+        pixels = np.repeat(inside, self.counts)
+        if self.by_columns:
+            return pixels.reshape(self.width, self.height).T
+        return pixels.reshape(self.height, self.width)
+
+
+def runs(
+    counts: Sequence[int] | np.ndarray,
+    height: int,
+    width: int,
+    where: str,
+    by_columns: bool = True,
+    left: int = 0,
+    top: int = 0,
+) -> Runs:
+    """`Runs` whose lengths add up to their window.
+
+    Raises:
+      InputError: they do not.
+    """
+    lengths = np.asarray(counts, np.int64).ravel()
+    if (lengths < 0).any() or int(lengths.sum()) != height * width:
+        raise InputError(
+            f"The run lengths of {where} cover {int(lengths.sum()):,} pixels of the "
+            f"{height * width:,} of an image {width} wide and {height} high.",
+            _REMEDY,
+        )
+    return Runs(lengths, height, width, by_columns, left, top)
+
+
+def coco_runs(rle: Any, size: tuple[int, int], where: str) -> Runs:
+    """COCO's `{"size": [height, width], "counts": ...}`.
+
+    Raises:
+      InputError: its size is not the image's, or its counts do not cover it.
+    """
+    height, width = (int(v) for v in rle["size"])
+    if (height, width) != size:
+        raise InputError(
+            f"The run lengths of {where} are for an image {width} wide and {height} high, but its "
+            f"own is {size[1]} and {size[0]}.",
+            _REMEDY,
+        )
+    counts = rle["counts"]
+    return runs(
+        decode_counts(counts, where) if isinstance(counts, str) else counts, height, width, where
+    )
+
+
+def decode_counts(text: str, where: str) -> list[int]:
+    """The run lengths in COCO's compressed text: groups of 5 bits, from the third on differences.
+
+    >>> decode_counts("02020", "it")
+    [0, 2, 0, 4, 0]
+    """
+    counts: list[int] = []
+    value = shift = 0
+    for letter in text:
+        bits = ord(letter) - 48
+        if not 0 <= bits < 64 or shift > 60:
+            raise InputError(f"The run lengths of {where} are damaged.", _REMEDY)
+        value |= (bits & 31) << shift
+        shift += 5
+        if bits & 32:
+            continue
+        if bits & 16:
+            value -= 1 << shift
+        counts.append(value + counts[-2] if len(counts) > 2 else value)
+        value = shift = 0
+    if shift:
+        raise InputError(f"The run lengths of {where} are cut off.", _REMEDY)
+    return counts
+
+
+class Alpha(NamedTuple):
+    """A brush stroke of Label Studio: an RGBA picture in its own packing, of which alpha counts."""
+
+    rle: bytes
+    height: int
+    width: int
+    where: str
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        pixels = unpack(self.rle, self.where)
+        if pixels.size != self.height * self.width * 4 or (height, width) != self[1:3]:
+            raise InputError(
+                f"The brush stroke {self.where} has {pixels.size // 4:,} pixels, and its image "
+                f"{height * width:,}.",
+                _REMEDY,
+            )
+        return pixels.reshape(height, width, 4)[:, :, 3] > 0
+
+
+def unpack(rle: bytes, where: str) -> np.ndarray:
+    """The values, uint8 [N], that Label Studio packs bit by bit (its brush.py, `encode_rle`).
+
+    A head has N, the bits of a value and four sizes of counters; then parts follow: one value
+    repeated, or values one by one.
+
+    Raises:
+      InputError: it ends too early, or holds more than it says.
+    """
+    bits = "".join(f"{byte:08b}" for byte in rle)
+    at = 0
+
+    def read(size: int) -> int:
+        nonlocal at
+        at += size
+        return int(bits[at - size : at], 2)
+
+    try:
+        total, word = read(32), read(5) + 1
+        if total > 4 * 2**28 or word > 8:
+            raise ValueError
+        sizes = [read(4) + 1 for _ in range(4)]
+        values, done = np.zeros(total, np.uint8), 0
+        while done < total:
+            is_repeated = read(1)
+            end = done + 1 + read(sizes[read(2)])
+            if end > total:
+                raise ValueError
+            if is_repeated:
+                values[done:end] = read(word)
+            else:
+                if at + (end - done) * word > len(bits):
+                    raise ValueError
+                values[done:end] = [read(word) for _ in range(done, end)]
+            done = end
+    except ValueError:  # no bits are left
+        raise InputError(f"The brush stroke {where} is damaged or cut off.", _REMEDY) from None
+    return values
