@@ -11,6 +11,7 @@ from typing import Any
 
 import ml_collections
 
+from jaxseg.data.formats.files import find_file
 from jaxseg.data.formats.kinds import check_kind
 from jaxseg.data.formats.photos import Photos, split_folders
 from jaxseg.data.formats.polygons import Polygons
@@ -28,7 +29,6 @@ from jaxseg.data.formats.shapes import (
 )
 from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
-from jaxseg.utils.paths import given_path
 
 LAYOUT = (
     "The folder must hold the photos, and annotations: annotations/instances_SPLIT.json, "
@@ -63,45 +63,6 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
     found = Annotations(list(names), is_split=is_split)
     _read_images(data, file, Photos([*split_folders(root, split), file.parent]), found)
     return found
-
-
-def find_file(
-    config, root: Path, split: str, suffix: str, layout: str, must: bool = True
-) -> tuple[Any, bool]:
-    """A split's file of annotations, and whether it is of that split alone.
-
-    Raises:
-      InputError: there is none, or several, and `must` is set.
-    """
-    if config.annotations is not None:
-        name = config.annotations.replace("{split}", split)
-        path = given_path(root / Path(name).expanduser())
-        if path.is_file():
-            return path, name != config.annotations
-        if not must:
-            return None, False
-        raise InputError(f"There is no {path}, which config.data.annotations names.", layout)
-    folders = [root / "annotations", root, root / split]
-    for stem in (f"instances_{split}", f"instances_{split}2017", split, f"panoptic_{split}",
-                 f"panoptic_{split}2017", f"instances_{split.capitalize()}"):  # fmt: skip
-        for folder in folders[:2]:
-            if (path := folder / f"{stem}{suffix}").is_file():
-                return path, True
-    if (path := root / split / "_annotations.coco.json").is_file() and suffix == ".json":
-        return path, True
-    files = [
-        p for folder in folders[:2] if folder.is_dir() for p in sorted(folder.glob("*" + suffix))
-    ]
-    if len(files) == 1:
-        return files[0], False
-    if not must:
-        return None, False
-    if not files:
-        raise InputError(f"There is no file of annotations (*{suffix}) in {root}.", layout)
-    raise InputError(
-        f"{root} has several files of annotations: {', '.join(p.name for p in files[:6])}.",
-        "Name one by config.data.annotations; {split} in it stands for the split.",
-    )
 
 
 @functools.lru_cache(16)

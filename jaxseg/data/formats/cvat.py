@@ -7,7 +7,7 @@ from xml.etree import ElementTree
 import ml_collections
 import numpy as np
 
-from jaxseg.data.formats.coco import find_file
+from jaxseg.data.formats.files import find_file
 from jaxseg.data.formats.photos import Photos, split_folders
 from jaxseg.data.formats.polygons import Figure, Polygons, box, ellipse, turned_about
 from jaxseg.data.formats.runs import runs
@@ -104,7 +104,8 @@ def _region(entry: ElementTree.Element, size: tuple[int, int], where: str) -> Re
         counts = [int(n) for n in entry.attrib["rle"].split(",") if n.strip()]
         return runs(counts, height, width, where, by_columns=False, left=left, top=top)
     if entry.tag == "ellipse":
-        points = ellipse(*numbers("cx", "cy", "rx", "ry"), degrees=turn)
+        x, y, rx, ry = numbers("cx", "cy", "rx", "ry")
+        points = ellipse(x, y, rx, ry, turn)
     elif entry.tag == "box":
         corners = box(*numbers("xtl", "ytl", "xbr", "ybr"))
         points = turned_about(corners, tuple(corners.mean(0)), turn)

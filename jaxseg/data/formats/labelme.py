@@ -36,7 +36,15 @@ LAYOUT = (
     "photos and files of a split may lie in a folder of its name."
 )
 LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, of lines and points in its masks
-_LEAST = {"polygon": 3, "rectangle": 2, "circle": 2, "line": 2, "linestrip": 2, "point": 1}
+_LEAST = {
+    "polygon": 3,
+    "oriented_rectangle": 4,
+    "rectangle": 2,
+    "circle": 2,
+    "line": 2,
+    "linestrip": 2,
+    "point": 1,
+}
 _SAVE = "Save it again in LabelMe."
 
 
@@ -175,7 +183,7 @@ def _region(entry: Mapping[str, Any], size: tuple[int, int] | None, where: str) 
         return Figure("point", points, POINT_RADIUS)
     if kind in ("line", "linestrip"):
         return Figure("line", points, LINE_WIDTH)
-    return Figure(kind, points)
+    return Figure("polygon" if kind == "oriented_rectangle" else kind, points)
 
 
 def _decoded(text: Any, where: str) -> bytes:

@@ -1,4 +1,4 @@
-"""Label Studio JSON: a list of tasks, with polygons in hundredths of the image and brush strokes."""
+"""Label Studio JSON: a list of tasks, with polygons in percent of the image, brush strokes."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 import ml_collections
 import numpy as np
 
-from jaxseg.data.formats.coco import find_file
+from jaxseg.data.formats.files import find_file
 from jaxseg.data.formats.kinds import check_kind
 from jaxseg.data.formats.photos import Photos, split_folders
 from jaxseg.data.formats.polygons import Polygons, box, ellipse, turned_about
@@ -61,7 +61,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
                 ids.add(key)
                 name = _photo_name(task["data"], where)
                 photo = photos.find(name) or photos.find(PurePosixPath(name).name[_PREFIX:])
-                size, shapes = _shapes(task, where, file, found)
+                size, shapes = _shapes(task, where, file, found, config.unannotated == "background")
         except InputError as error:
             found.problems.append(problem_of("annotation", file, error))
             continue
@@ -88,11 +88,17 @@ def _photo_name(data: Mapping[str, Any], where: str) -> str:
 
 
 def _shapes(
-    task: Mapping, where: str, file: Path, found: Annotations
+    task: Mapping, where: str, file: Path, found: Annotations, may_lack: bool
 ) -> tuple[tuple[int, int] | None, list[Shape]]:
     """(size, shapes) of a task; what is wrong with single shapes becomes a problem."""
     made = [a for a in task.get("annotations") or task.get("completions") or []
             if not a.get("was_cancelled")]  # fmt: skip
+    if not made and not may_lack:
+        raise InputError(
+            f"{where} is not annotated.",
+            "Finish it or take it out; where there is nothing on it, set "
+            "config.data.unannotated='background'.",
+        )
     made.sort(key=lambda annotation: not annotation.get("ground_truth"))
     size, shapes = None, []
     for number, entry in enumerate(made[0]["result"] if made else (), 1):
@@ -130,7 +136,7 @@ def _region(value: Mapping, kind: str, size: tuple[int, int], where: str) -> Reg
     elif kind == "ellipselabels":
         centre = np.array([value["x"], value["y"]]) * scale
         radii = np.array([value["radiusX"], value["radiusY"]]) * scale
-        points = ellipse(*centre, *radii, degrees=turn)
+        points = ellipse(centre[0], centre[1], radii[0], radii[1], turn)
     else:
         corner = np.array([value["x"], value["y"]]) * scale
         far = corner + np.array([value["width"], value["height"]]) * scale

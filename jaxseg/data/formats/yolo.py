@@ -24,14 +24,14 @@ from jaxseg.data.formats.shapes import (
     problem_of,
     reading,
 )
-from jaxseg.data.listing import PHOTO_SUFFIXES, read_lines
+from jaxseg.data.listing import PHOTO_SUFFIXES, Problem, read_lines
 from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
 from jaxseg.utils.paths import given_path
 
 LAYOUT = (
-    "The folder must hold data.yaml (names of the classes), photos in images/SPLIT/ and polygons in "
-    "labels/SPLIT/NAME.txt; config.data.annotations names another file than data.yaml."
+    "The folder must hold data.yaml (names of the classes), photos in images/SPLIT/ and polygons "
+    "in labels/SPLIT/NAME.txt; config.data.annotations names another file than data.yaml."
 )
 _EXPORT = "Export it again as YOLO segmentation."
 
@@ -44,10 +44,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
     """
     about, names = _read_yaml(config, root)
     folder = _folder(root, about, split)
-    if is_split := folder is not None:
-        assert folder is not None
-    else:
-        folder = root / "images"
+    is_split, folder = folder is not None, folder or root / "images"
     if not folder.is_dir():
         raise InputError(f"There is no folder {folder}.", LAYOUT)
     found = Annotations(list(names.values()), is_split=is_split)
@@ -70,10 +67,10 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         else:
             found.problems.append(no_file(photo, file))
     for bare in sorted(without):
-        error = InputError(
-            f"{labels / bare}.txt has no photo in {folder}.", "Add the photo, or take it out."
+        text = f"{labels / bare}.txt has no photo in {folder}."
+        found.problems.append(
+            Problem("no photo", f"{labels / bare}.txt", text, "Add the photo, or take it out.")
         )
-        found.problems.append(problem_of("no photo", labels / bare, error))
     return found
 
 

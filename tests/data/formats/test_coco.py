@@ -130,14 +130,13 @@ BAD = {
 }
 
 
-@pytest.mark.parametrize("case", BAD)
-def test_bad_annotations_are_named(tmp_path, case):
-    entry, text = BAD[case]
-    coco(tmp_path, annotation([SQUARE]), entry)
-    (found,) = problems(tmp_path)
-    assert found.partition(": ")[0] in ("annotation", "no image")
-    with pytest.raises(InputError, match=text):
-        only("coco", tmp_path)
+def test_bad_annotations_are_named(tmp_path):
+    for entry, text in BAD.values():
+        coco(tmp_path, annotation([SQUARE]), entry)
+        (found,) = problems(tmp_path)
+        assert found.partition(": ")[0] in ("annotation", "no image")
+        with pytest.raises(InputError, match=text):
+            only("coco", tmp_path)
 
 
 def test_a_polygon_that_crosses_itself_or_the_edge_is_drawn(tmp_path):
@@ -173,22 +172,20 @@ def test_a_photo_of_another_size_is_found(tmp_path):
     assert "is 40 wide and 24 high, but its mask" in found
 
 
-@pytest.mark.parametrize(
-    ("contents", "text"),
-    [
+def test_files_of_other_formats(tmp_path):
+    cases = [
         ({"shapes": [], "imagePath": "a.png"}, "LabelMe JSON, not COCO.*name='labelme'"),
         ({"shapes": [], "images": [], "annotations": [], "categories": []}, "at once"),
         ([{"data": {}, "annotations": []}], "Label Studio JSON, not"),
         ({"images": []}, "is no COCO JSON"),
         ("{", "cannot be read as JSON"),
         ("[" * 100000, "cannot be read as JSON"),
-    ],
-)
-def test_files_of_other_formats(tmp_path, contents, text):
-    photo(tmp_path / "images/a.png")
-    put(tmp_path / "a.json", contents)
-    with pytest.raises(InputError, match=text):
-        only("coco", tmp_path)
+    ]
+    for contents, text in cases:
+        photo(tmp_path / "images/a.png")
+        put(tmp_path / "a.json", contents)
+        with pytest.raises(InputError, match=text):
+            only("coco", tmp_path)
 
 
 def test_which_file_is_meant(tmp_path):
