@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> None:
     args, config = parse_data_options(parser, argv)
     if args.count < 1:
         raise InputError(f"--count is {args.count}.", "Give 1 or more.")
-    if args.split is not None:
+    part = "eval" if args.split == config.data.eval_split else "train"
+    if args.split is not None and part == "train":
         config.unlock()
         config.data.train_split = args.split
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     from jaxseg.report.contact_sheet import contact_sheet
     from jaxseg.report.document import write_page
 
-    source = open_data(config.data, "train", config.seed)
+    source = open_data(config.data, part, config.seed)
     if args.plain:
         count = min(args.count, len(source))
         examples = [source[i] for i in range(count)]
@@ -65,6 +66,7 @@ def main(argv: Sequence[str]) -> None:
         ]
         batches.close()
     how = "as the files are" if args.plain else f"augmented, seed {config.seed}"
-    title = f"{source.info.name}, {config.data.train_split}: {len(examples)} examples, {how}"
+    split = args.split or config.data.train_split
+    title = f"{source.info.name}, {split}: {len(examples)} examples, {how}"
     write_page(args.out, contact_sheet(examples, source.info, title))
     print(args.out)

@@ -46,7 +46,8 @@ def default_config() -> ml_collections.ConfigDict:
     # "scenes" (generated); your own: "folder" (images/, masks/, classes.txt), "voc_folder" (VOC
     # devkit layout), "coco", "labelme", "cvat", "labelstudio", "yolo" (as these tools export);
     # "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",
-    # "pascal_context60" (others are background); "tfds" (any of tensorflow-datasets)
+    # "pascal_context60" (others are background); "tfds" (any of tensorflow-datasets); "hf" (any of
+    # the Hugging Face Hub, or saved by `datasets`; extra "hf")
     c.data.name = "scenes"
     c.data.root = placeholder(str)  # folder of the data set, where it needs one
     c.data.sbd_root = placeholder(str)  # voc2012: SBD's folder "dataset"; None: beside root
@@ -57,14 +58,22 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.ignore_label = placeholder(int)
     # your own masks: the end of their names before the suffix, such as "_mask" of NAME_mask.png
     c.data.mask_suffix = ""
+    # your own masks in colours (classes.txt with lines `name r g b`): a colour of no class counts
+    # as the nearest one where no channel, 0..255, differs by more; above 0, masks may be JPEGs
+    c.data.colour_tolerance = 0
     # a photo with an EXIF orientation that turns it and a mask without one (or the reverse), where
     # their sizes fit either way: "error"; "each" (the mask was drawn on the photo as it is shown);
     # "both" (on the pixels as they are stored: the mask is turned with the photo)
     c.data.exif = "error"
     c.data.tfds_name = placeholder(str)  # tfds: such as "oxford_iiit_pet"
-    c.data.image_key = placeholder(str)  # tfds: feature that is the image; None: as known, "image"
-    c.data.mask_key = placeholder(str)  # tfds: of the mask; None: as known, "segmentation_mask"
-    c.data.classes = placeholder(str)  # tfds, annotations: file, one class a line; None: as known
+    c.data.hf_name = placeholder(str)  # hf: "owner/name", or a folder
+    c.data.hf_revision = placeholder(str)  # hf: a commit, tag or branch; None: the newest, told
+    # tfds, hf: feature or column that is the image; None: as known, "image"
+    c.data.image_key = placeholder(str)
+    # tfds, hf: of the mask; None: as known, "segmentation_mask" of tfds and "label" of hf
+    c.data.mask_key = placeholder(str)
+    # tfds, hf, annotations: file, one class a line; None: as known, which hf never is
+    c.data.classes = placeholder(str)
     # coco, cvat, labelstudio, yolo: file of annotations in root, {split} in it stands for the
     # split's name; None: the one that is there
     c.data.annotations = placeholder(str)

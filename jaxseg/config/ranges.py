@@ -142,6 +142,7 @@ CHECKS: dict[str, _Check] = {
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,
     "data.ignore_label": (lambda v: 0 <= v <= 255, "a value of a mask, 0..255"),
+    "data.colour_tolerance": (lambda v: 0 <= v <= 255, "a difference of a channel, 0..255"),
     "data.pad_to": _POSITIVE,
     "data.skip_limit": _NOT_NEGATIVE,
     "data.threads": _POSITIVE,

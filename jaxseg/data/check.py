@@ -207,7 +207,7 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
     except InputError as error:
         _add(finding, "photo", pair.photo, error)
     try:
-        mask = decode_mask(pair.mask)
+        mask = decode_mask(pair.mask, colours=source.colours)
         stored = mask.pixels
         if photo is not None:
             try:

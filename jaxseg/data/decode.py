@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from PIL import Image
@@ -125,8 +126,18 @@ def read_stored(path: str | os.PathLike, data: bytes | None = None) -> np.ndarra
     return decode_mask(path, data).pixels
 
 
-def decode_mask(path: str | os.PathLike, data: bytes | None = None) -> Picture:
-    """`read_stored`, and the orientation that it was turned by."""
+class Colours(Protocol):
+    """The values that colours stand for."""
+
+    def stored(self, pixels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+        """The values of a mask in colours, uint8 [H, W], of its pixels, uint8 [H, W, 3]."""
+        ...
+
+
+def decode_mask(
+    path: str | os.PathLike, data: bytes | None = None, colours: Colours | None = None
+) -> Picture:
+    """`read_stored`, and the orientation that it was turned by; with `colours`, of colours, too."""
     if isinstance(path, DrawnMask):
         return Picture(path.draw(), 1)
     if Path(path).suffix == ".mat":
@@ -137,10 +148,14 @@ def decode_mask(path: str | os.PathLike, data: bytes | None = None) -> Picture:
                 f"Mask {path} has more than 8 bits a pixel (mode {image.mode}).",
                 f"Save it as an 8 bit PNG of class indices 0, 1, ... and {IGNORE}.",
             )
+        if colours is not None and image.mode in ("RGB", "RGBA"):
+            pixels = _upright(np.asarray(image.convert("RGB")), image, orientation)
+            return Picture(colours.stored(pixels, path), orientation)
         if image.mode not in ("P", "L", "1"):
             raise InputError(
                 f"Mask {path} holds colours (mode {image.mode}), not class indices.",
-                "Convert each colour to the index of its class, and save an 8 bit PNG of indices.",
+                "Write lines `name r g b` into classes.txt; or convert each colour to the index of "
+                "its class, and save an 8 bit PNG of indices.",
             )
         stored = np.asarray(image, np.uint8)
         step = _GREY_STEP.get(tiles[0] if tiles else "")
@@ -154,6 +169,7 @@ def read_pair(
     num_classes: int,
     values: Mapping[int, int] | None = None,
     exif: str = "error",
+    colours: Colours | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A photo as `read_image` gives it, and the classes of its mask as they lie on it.
 
@@ -161,11 +177,12 @@ def read_pair(
       photo, mask: the files.
       num_classes, values: as in `read_mask`.
       exif: `config.data.exif`, see `jaxseg.data.upright.aligned_mask`.
+      colours: of masks in colours; None: they are refused.
 
     Raises:
       InputError: as both, or the two differ in size, or in their EXIF orientation.
     """
-    picture, stored = decode_image(photo), decode_mask(mask)
+    picture, stored = decode_image(photo), decode_mask(mask, colours=colours)
     frame = Frame(picture.pixels.shape[:2], picture.orientation)
     label = aligned_mask(frame, stored, exif, photo, mask)
     label = to_classes(label, mask, num_classes, values)

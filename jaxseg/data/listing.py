@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseg.data.decode import decode_mask, read_frame, read_pair, read_size
+from jaxseg.data.class_lines import is_ignored, named_colours
+from jaxseg.data.decode import Colours, decode_mask, read_frame, read_pair, read_size
 from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
@@ -47,6 +48,7 @@ class Listing:
     problems: Sequence[Problem] = ()  # with the others
     values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
     exif: str = "error"  # see `jaxseg.data.upright.aligned_mask`
+    colours: Colours | None = None  # of masks in colours; None: they are refused
     notes: Sequence[str] = ()  # choices that were made for the user, in short
 
 
@@ -73,14 +75,16 @@ class Pairs:
             )
         self.info = listing.info
         self.pairs, self.values = tuple(listing.pairs), listing.values
-        self.exif, self.notes = listing.exif, tuple(listing.notes)
+        self.exif, self.colours = listing.exif, listing.colours
+        self.notes = tuple(listing.notes)
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> Example:
         name, photo, mask = self.pairs[index]
-        image, label = read_pair(photo, mask, self.info.num_classes, self.values, self.exif)
+        count = self.info.num_classes
+        image, label = read_pair(photo, mask, count, self.values, self.exif, self.colours)
         return Example(image, label, name)
 
     def name(self, index: int) -> str:
@@ -242,11 +246,20 @@ def read_lines(path: Path) -> list[str]:
 def read_class_names(path: Path) -> list[str]:
     """The names in a `classes.txt`, one a line in the order of the label values.
 
+    A line may have a colour behind its name; of those, the lines named "ignore" are no classes.
+
     Raises:
       InputError: a line is empty or a name stands there twice; it names the line. Or there are
         fewer than two names.
     """
     names = read_lines(path)
+    if (lines := named_colours(names)) is not None:
+        names = [line.name for line in lines if not is_ignored(line.name)]
+    return checked_names(path, names)
+
+
+def checked_names(path: Path, names: list[str]) -> list[str]:
+    """The names of classes in a file, where there are two or more, and each is there once."""
     for row, name in enumerate(names):
         if not name or name in names[:row]:
             raise InputError(

@@ -7,9 +7,12 @@ from typing import NamedTuple
 
 import ml_collections
 
-from jaxseg.data import prepared
+from jaxseg.data import prepared, splits
+from jaxseg.data.colour_masks import colour_table
+from jaxseg.data.colours import distinct_colours
 from jaxseg.data.crops import Crops
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
+from jaxseg.data.datasets.hf import HfSource
 from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource
 from jaxseg.data.decode import identity
 from jaxseg.data.find_crops import find_crops
@@ -53,6 +56,8 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
             source = Scenes(0, config.scenes_eval, config.scenes_size, stream="eval")
     elif config.name == "tfds":
         source = _tfds(config, name)
+    elif config.name == "hf":
+        source = _hf(config, name)
     elif is_prepared(config):
         source = _prepared(config, name)
     else:
@@ -81,7 +86,7 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
     if config.name not in _FOLDERS:
         raise InputError(
             f"There is no data set '{config.name}'.",
-            nearest(config.name, [*_FOLDERS, "scenes", "tfds"]),
+            nearest(config.name, [*_FOLDERS, "scenes", "tfds", "hf"]),
         )
     given_path(f"{split}.txt")  # it is the name of a list or of a folder
     folder = _FOLDERS[config.name]
@@ -105,13 +110,19 @@ def _voc2012(config, root: Path, split: str) -> Listing:
     return voc2012.voc2012(root, split, sbd)
 
 
-def _own(files: Callable[..., Listing]):
-    """A folder of one's own, whose masks hold values by `config.mask_values`."""
+def _own(files: Callable[..., Listing], **options):
+    """A folder of one's own, whose masks hold values by `config.mask_values`, or colours."""
 
     def listing(config, root: Path, split: str) -> Listing:
-        found = files(root, split, ending=config.mask_suffix)
+        tolerance, is_split = config.colour_tolerance, not splits.is_set(config)
+        more = {name: choose(config) for name, choose in options.items()}
+        found = files(root, split if is_split else None, ending=config.mask_suffix, **more)
+        if not is_split:
+            chosen = splits.share_of(found.pairs, lambda pair: pair.name, config, split)
+            found = dataclasses.replace(found, pairs=chosen)
         values = mask_values(config.mask_values, found.info, config.ignore_label)
-        return dataclasses.replace(found, values=values)
+        colours, values = colour_table(root, found.info.class_names, tolerance, values)
+        return dataclasses.replace(found, values=values, colours=colours)
 
     return listing
 
@@ -207,6 +218,27 @@ def _tfds(config, split: str) -> Source:
     )
 
 
+def _hf(config, split: str) -> Source:
+    if config.hf_name is None or config.classes is None:
+        raise InputError(
+            f"config.data.{'hf_name' if config.hf_name is None else 'classes'} is not set.",
+            "Set hf_name to owner/name of the Hub or a folder that `datasets` saved, and classes "
+            "to a text file with one name a line.",
+        )
+    names = read_class_names(given_path(config.classes))
+    info = DataInfo(config.hf_name, tuple(names), distinct_colours(len(names)))
+    return HfSource(
+        config.hf_name,
+        split,
+        config.root,
+        config.hf_revision,
+        config.image_key or "image",
+        config.mask_key or "label",
+        info,
+        mask_values(config.mask_values, info, config.ignore_label),
+    )
+
+
 def _published(files: Callable[..., Listing], **options):
     """A published data set, which is as it is whatever the config says."""
     return lambda config, root, split: files(root, split, **options)
@@ -220,7 +252,11 @@ def _context(background: bool) -> _Folder:
 _SET_IT = "Set it to the data set's folder. "
 _FOLDERS = {
     "voc_folder": _Folder("The data set", _SET_IT + LAYOUT, _own(voc_listing)),
-    "folder": _Folder("The data set", _SET_IT + own_folder.LAYOUT, _own(own_folder.own_folder)),
+    "folder": _Folder(
+        "The data set",
+        _SET_IT + own_folder.LAYOUT,
+        _own(own_folder.own_folder, jpeg=lambda config: config.colour_tolerance > 0),
+    ),
     "coco": _Folder("The data set", _SET_IT + coco.LAYOUT, annotated(coco.read)),
     "labelme": _Folder("The data set", _SET_IT + labelme.LAYOUT, annotated(labelme.read)),
     "cvat": _Folder("The data set", _SET_IT + cvat.LAYOUT, annotated(cvat.read)),

@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from jaxseg.data.class_lines import is_ignored, named_colours
 from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
     Pairs,
+    checked_names,
+    files_by_stem,
+    paired,
     read_class_names,
     read_lines,
 )
@@ -62,7 +66,7 @@ class VocFolder(Pairs):
 
 def voc_listing(
     root: Path,
-    split: str,
+    split: str | None,
     values: Mapping[int, int] | None = None,
     name: str | None = None,
     ending: str = "",
@@ -71,7 +75,7 @@ def voc_listing(
 
     Args:
       root: the folder.
-      split: the list's name.
+      split: the list's name; None: all photos and masks.
       values: as in `read_mask`.
       name: of the data set; the folder's name by default.
       ending: of the masks' names, before the suffix.
@@ -79,10 +83,14 @@ def voc_listing(
     Raises:
       InputError: the layout is not VOC's, or a list or class file is malformed.
     """
-    for part in ("", PHOTOS, MASKS, LISTS):
+    for part in ("", PHOTOS, MASKS, *([LISTS] if split is not None else [])):
         if not (root / part).is_dir():
             raise no_folder(root, part, LAYOUT)
     info = folder_info(root, name or root.resolve().name, VOC_CLASSES)
+    if split is None:
+        photos = files_by_stem(root / PHOTOS, PHOTO_SUFFIXES)
+        masks = files_by_stem(root / MASKS, (".png",), ending)
+        return paired(info, photos, masks, values, root / MASKS)
     path = list_file(root / LISTS, split, LAYOUT)
     return listed(
         info,
@@ -132,20 +140,28 @@ def folder_info(
       InputError: one of them is malformed; it names the file and the line.
     """
     classes_file, palette_file = root / "classes.txt", root / "palette.txt"
+    palette: tuple[tuple[int, int, int], ...] | None = None
     if classes_file.is_file():
         names = read_class_names(classes_file)
-    palette = colours(len(names))
-    if palette_file.is_file():
-        palette = tuple(
-            _colour(palette_file, row, line) for row, line in enumerate(read_lines(palette_file))
-        )
+        if (lines := named_colours(read_lines(classes_file))) is not None:
+            palette = tuple(line.colour for line in lines if not is_ignored(line.name))
+    if palette_file.is_file() and palette is None:
+        rows = read_lines(palette_file)
+        found = [_colour(palette_file, row, line) for row, line in enumerate(rows)]
+        labels = [(line.split(maxsplit=3) + [""])[3] for line in rows]
+        is_class = [n in names or not is_ignored(n) for n in labels]
+        palette = tuple(c for c, is_one in zip(found, is_class, strict=True) if is_one)
+        if not names:  # they stand behind the colours
+            names = checked_names(
+                palette_file, [n for n, is_one in zip(labels, is_class, strict=True) if is_one]
+            )
         if len(palette) != len(names):
             where = classes_file if classes_file.is_file() else "VOC's own classes (no classes.txt)"
             raise InputError(
                 f"{palette_file} has {len(palette)} colours for the {len(names)} names of {where}.",
                 "Write one line `R G B name` for each class.",
             )
-    return DataInfo(name, tuple(names), palette)
+    return DataInfo(name, tuple(names), colours(len(names)) if palette is None else palette)
 
 
 def _colour(path: Path, row: int, line: str) -> tuple[int, int, int]:

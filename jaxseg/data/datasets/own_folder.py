@@ -18,22 +18,29 @@ from jaxseg.utils.files import walk_files
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 LAYOUT = (
     "The folder must hold images/SPLIT/NAME.jpg, masks/SPLIT/NAME.png (class indices) and "
-    "classes.txt (one name a line); or images/NAME.jpg, masks/NAME.png and a list SPLIT.txt (one "
-    "NAME a line) for each split."
+    "classes.txt (one name a line, `name r g b` of masks in colours); or images/NAME.jpg, "
+    "masks/NAME.png and a list SPLIT.txt (one NAME a line) for each split, or "
+    "config.data.split='8:2' in place of lists."
 )
 
 
 def own_folder(
-    root: Path, split: str, values: Mapping[int, int] | None = None, ending: str = ""
+    root: Path,
+    split: str | None,
+    values: Mapping[int, int] | None = None,
+    ending: str = "",
+    jpeg: bool = False,
 ) -> Listing:
     """The photos and masks of one split of a folder; see `LAYOUT`.
 
     Args:
       root: the folder. `classes.txt` names the classes; `palette.txt`, if there is one, colours
         them (`R G B name` a line; without it they have `distinct_colours`).
-      split: the name of a list, or of a folder in `images` and in `masks`.
+      split: the name of a list, or of a folder in `images` and in `masks`; None: all that lies in
+        these folders themselves.
       values: as in `read_mask`.
       ending: of the masks' names, before the suffix.
+      jpeg: whether masks may be JPEGs, too: of colours, with a tolerance.
 
     Raises:
       InputError: something of the layout is missing, or a list or class file is malformed.
@@ -41,17 +48,21 @@ def own_folder(
     for part in ("", "images", "masks"):
         if not (root / part).is_dir():
             raise no_folder(root, part, LAYOUT)
-    if not (root / "classes.txt").is_file():
+    if not any((root / name).is_file() for name in ("classes.txt", "palette.txt")):
         raise InputError(f"There is no {root / 'classes.txt'}.", LAYOUT)
     info = folder_info(root, root.resolve().name, (), distinct_colours)
+    suffixes = _MASK_SUFFIXES + ((".jpg", ".jpeg") if jpeg else ())
     images, masks, path = root / "images", root / "masks", root / f"{split}.txt"
+    if split is None:
+        whole = (files_by_stem(images, PHOTO_SUFFIXES), files_by_stem(masks, suffixes, ending))
+        return paired(info, *whole, values, masks)
     if path.is_file():
         return listed(
             info,
             read_ids(path),
             path,
             photos=[(images, PHOTO_SUFFIXES)],
-            masks=[(masks, _MASK_SUFFIXES)],
+            masks=[(masks, suffixes)],
             values=values,
             ending=ending,
         )
@@ -67,7 +78,7 @@ def own_folder(
     photos = files_by_stem(images / split, PHOTO_SUFFIXES)
     if not photos:
         _refuse_subfolders(images / split, path)
-    found = files_by_stem(masks / split, _MASK_SUFFIXES, ending)
+    found = files_by_stem(masks / split, suffixes, ending)
     return paired(info, photos, found, values, masks / split)
 
 

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import ml_collections
 
+from jaxseg.data.class_lines import is_ignored
 from jaxseg.data.colours import distinct_colours
 from jaxseg.data.formats.shapes import Annotations
 from jaxseg.data.listing import Problem, read_class_names
@@ -15,7 +16,6 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
 
 BACKGROUND = ("background", "_background_", "__background__")
-IGNORED = ("__ignore__", "_ignore_", "ignore")
 
 
 class Classes(NamedTuple):
@@ -48,7 +48,7 @@ def number_classes(
     elif listed.is_file():
         info = folder_info(root, name, (), distinct_colours)
     else:
-        names = [n for n in dict.fromkeys(found.class_names) if n.lower() not in IGNORED]
+        names = [n for n in dict.fromkeys(found.class_names) if not is_ignored(n)]
         if unlabelled == "background":
             own = [n for n in names if n.lower() in BACKGROUND]
             names = [*own, "background"][:1] + [n for n in names if n not in own]
@@ -63,7 +63,7 @@ def number_classes(
             "Add the line 'background' to it, or set config.data.unlabelled='ignore'.",
         )
     for name in found.class_names:
-        if name.lower() in IGNORED:
+        if is_ignored(name):
             numbers.setdefault(name, IGNORE)
         elif name.lower() in BACKGROUND and background is not None:
             numbers.setdefault(name, background)

@@ -1,0 +1,159 @@
+"""Masks in colours: the colour of each class, as `classes.txt` or `palette.txt` has it.
+
+`classes.txt` has lines `name r g b`, `palette.txt` (as CamVid's) lines `r g b name`. A line named
+`ignore` gives a colour that is no class, as often as needed.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from jaxseg.data.class_lines import Named, is_ignored, named_colours
+from jaxseg.data.listing import read_lines
+from jaxseg.data.source import IGNORE
+from jaxseg.errors import InputError
+
+_Colour = tuple[int, int, int]
+_SHOWN = 6  # unknown colours that a message names
+
+
+@dataclass(frozen=True)
+class ColourTable:
+    """The stored value that each colour of a mask stands for.
+
+    Args:
+      lines: the colours and their names, as in the file.
+      values: the value of each, 0..255.
+      tolerance: a colour of no line counts as the nearest one, if no channel differs by more.
+    """
+
+    lines: Sequence[Named]
+    values: Sequence[int]
+    tolerance: int = 0
+
+    def stored(self, pixels: np.ndarray, path) -> np.ndarray:
+        """The values of a mask in colours, uint8 [H, W].
+
+        Args:
+          pixels: uint8 [H, W, 3].
+          path: of the mask, for messages.
+
+        Raises:
+          InputError: a colour is of no line, nor near one; it names colours, counts and the
+            nearest classes.
+        """
+        codes = _codes(pixels)
+        known = _codes(np.array([line.colour for line in self.lines], np.uint8))
+        order = np.argsort(known)
+        place = order[np.clip(np.searchsorted(known[order], codes), 0, len(known) - 1)]
+        strange = known[place] != codes
+        if strange.any():
+            found, counts = np.unique(codes[strange], return_counts=True)
+            nearest, distance = self._nearest(found)
+            if (distance > self.tolerance).any():
+                raise self._unknown(path, found, counts, nearest, distance, codes.size)
+            place[strange] = nearest[np.searchsorted(found, codes[strange])]
+        return np.array(self.values, np.uint8)[place]
+
+    def _nearest(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The nearest line to each colour, and the largest difference of a channel."""
+        known = np.array([line.colour for line in self.lines], np.int32)
+        nearest, distance = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
+        for begin in range(0, len(codes), 4096):
+            part = slice(begin, begin + 4096)
+            apart = np.abs(_channels(codes[part])[:, None] - known).max(-1)
+            nearest[part], distance[part] = apart.argmin(1), apart.min(1)
+        return nearest, distance
+
+    def _unknown(self, path, codes, counts, nearest, distance, pixels: int) -> InputError:
+        wrong = np.flatnonzero(distance > self.tolerance)
+        wrong = wrong[np.argsort(-counts[wrong], kind="stable")]
+        shown = "; ".join(
+            f"{tuple(_channels(codes[i : i + 1])[0].tolist())} in {counts[i]:,} pixels, nearest "
+            f"'{self.lines[nearest[i]].name}' {self.lines[nearest[i]].colour}"
+            for i in wrong[:_SHOWN]
+        )
+        more = f"; and {len(wrong) - _SHOWN} more colours" if len(wrong) > _SHOWN else ""
+        return InputError(
+            f"Mask {path} holds colours of no class, in {int(counts[wrong].sum()):,} of its "
+            f"{pixels:,} pixels: {shown}{more}.",
+            "Add them to the file of colours (a line named 'ignore' is no class); where a JPEG or "
+            "smoothing changed them, set config.data.colour_tolerance to the largest difference of "
+            "a channel.",
+        )
+
+
+def colour_table(
+    root: Path,
+    class_names: Sequence[str],
+    tolerance: int = 0,
+    values: dict[int, int] | None = None,
+) -> tuple[ColourTable | None, dict[int, int] | None]:
+    """The colours that `root`/classes.txt or palette.txt gives; None where they give none.
+
+    Args:
+      root: the data set's folder.
+      class_names: the classes, in order.
+      tolerance: `config.data.colour_tolerance`.
+      values: as in `read_mask`: of masks that store values.
+
+    Returns:
+      The table, and `values` with a value for ignored colours.
+
+    Raises:
+      InputError: two lines have the same colour.
+    """
+    lines, has_names = colours_in(root)
+    if lines is None:
+        return None, values
+    seen: dict[_Colour, str] = {}
+    for line in lines:
+        if seen.setdefault(line.colour, line.name) != line.name:
+            if not has_names:  # a palette for pictures alone
+                return None, values
+            raise InputError(
+                f"The classes '{seen[line.colour]}' and '{line.name}' of {root} have the same "
+                f"colour {line.colour}.",
+                "Give each a colour of its own.",
+            )
+    stored = {i: i for i in range(len(class_names))} | {IGNORE: IGNORE}
+    if values is not None:
+        if IGNORE not in values.values():
+            values = {**values, 254: IGNORE}
+        stored = {label: value for value, label in reversed(list(values.items()))}
+    numbers = {name: i for i, name in enumerate(class_names)}
+    if any(line.name in numbers for line in lines):
+        found = [numbers.get(line.name, IGNORE) for line in lines]
+    else:  # a palette without names, or with others: by its order
+        classes = iter(range(len(class_names)))
+        found = [IGNORE if is_ignored(line.name) else next(classes) for line in lines]
+    return ColourTable(tuple(lines), tuple(stored[f] for f in found), tolerance), values
+
+
+def colours_in(root: Path) -> tuple[list[Named] | None, bool]:
+    """The lines of `root`/classes.txt, if they have colours, else of palette.txt; which it is."""
+    path = root / "classes.txt"
+    if path.is_file() and (lines := named_colours(read_lines(path))) is not None:
+        return lines, True
+    path = root / "palette.txt"
+    if not path.is_file():
+        return None, False
+    rows = [line.split(maxsplit=3) for line in read_lines(path)]
+    try:
+        return [
+            Named(row[3].strip() if len(row) > 3 else "", (int(row[0]), int(row[1]), int(row[2])))
+            for row in rows
+        ], False
+    except (ValueError, IndexError):
+        return None, False  # `folder_info` says what is wrong
+
+
+def _codes(pixels: np.ndarray) -> np.ndarray:
+    wide = pixels.astype(np.int32)
+    return wide[..., 0] << 16 | wide[..., 1] << 8 | wide[..., 2]
+
+
+def _channels(codes: np.ndarray) -> np.ndarray:
+    return np.stack([codes >> 16, codes >> 8 & 255, codes & 255], -1).astype(np.int32)

@@ -1,0 +1,151 @@
+"""Any data set of the Hugging Face Hub, or one saved by `datasets`, by its name and its columns.
+
+Photos and masks are taken as the bytes that were stored and decoded as those of a folder are.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jaxseg.data.decode import decode_image, decode_mask, read_size, to_classes
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.data.upright import Frame, aligned_mask
+from jaxseg.errors import InputError, nearest
+
+
+class HfSource:
+    """One split of a data set of `datasets`.
+
+    Args:
+      name: of a repository, "owner/name"; or a folder that `datasets` loads, or saved.
+      split: as `datasets` names it.
+      cache: folder of downloaded data sets; None: that of `datasets`.
+      revision: commit, tag or branch of the repository; None: the newest, which `notes` names.
+      image_key, mask_key: names of the columns.
+      info: the classes.
+      values: as in `read_mask`.
+
+    Raises:
+      InputError: `datasets` is not installed, or there is no such data set, split or column.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        split: str,
+        cache: str | None,
+        revision: str | None,
+        image_key: str,
+        mask_key: str,
+        info: DataInfo,
+        values: Mapping[int, int] | None = None,
+    ):
+        self.notes: tuple[str, ...] = ()
+        if revision is None and not Path(name).is_dir():
+            revision = _newest(name)
+            self.notes = (
+                f"the newest revision is used; config.data.hf_revision={revision} keeps it",
+            )
+        self._arguments = (name, split, cache, revision, image_key, mask_key, info, values)
+        self._name, self._split, self.info, self._values = name, split, info, values
+        self._keys = image_key, mask_key
+        self._data = _open(name, split, cache, revision, self._keys)
+
+    def __reduce__(self):  # a worker process opens the files anew
+        return type(self), self._arguments
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Example:
+        name, record = self.name(index), self._data[index]
+        files = [f"{name}, {key}" for key in self._keys]
+        image, mask = (_bytes(record[k], f) for k, f in zip(self._keys, files, strict=True))
+        pixels, orientation = decode_image(files[0], image)
+        frame = Frame(pixels.shape[:2], orientation)
+        stored = aligned_mask(frame, decode_mask(files[1], mask), "each", *files)
+        label = to_classes(stored, files[1], self.info.num_classes, self._values)
+        if pixels.shape[:2] != label.shape:
+            raise InputError(
+                f"The image of {name} has the shape {pixels.shape[:2]}, its mask {label.shape}.",
+                "Leave the example out of the data set.",
+            )
+        return Example(pixels, label, name)
+
+    def name(self, index: int) -> str:
+        return f"{self._name} {self._split} {index}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        key = self._keys[0]
+        file = f"{self.name(index)}, {key}"
+        return read_size(file, _bytes(self._data[index][key], file))
+
+
+def _datasets() -> Any:
+    try:
+        import datasets
+    except ImportError as error:
+        raise InputError(
+            f"config.data.name='hf' needs datasets ({error}).", "pip install 'jaxseg[hf]'"
+        ) from error
+    return datasets
+
+
+def _newest(name: str) -> str:
+    """The commit that the newest revision of a repository is."""
+    _datasets()
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(name).sha)
+    except Exception as error:  # no network, no such repository, no right to read it
+        raise _no_data(name, error) from error
+
+
+def _open(name: str, split: str, cache, revision, keys: tuple[str, str]) -> Any:
+    """The split, with the stored bytes of both columns."""
+    datasets = _datasets()
+    try:
+        if (Path(name) / "dataset_dict.json").is_file() or (Path(name) / "state.json").is_file():
+            loaded = datasets.load_from_disk(name)
+        else:
+            loaded = datasets.load_dataset(name, revision=revision, cache_dir=cache)
+    except Exception as error:  # no network, no such repository, a damaged file
+        raise _no_data(name, error) from error
+    if isinstance(loaded, dict):
+        if split not in loaded:
+            raise InputError(
+                f"'{name}' has no split '{split}'.",
+                f"{nearest(split, loaded)} config.data.train_split and eval_split name them.",
+            )
+        loaded = loaded[split]
+    images = [k for k, f in loaded.features.items() if isinstance(f, datasets.Image)]
+    for field, key in zip(("image_key", "mask_key"), keys, strict=True):
+        if key not in images:
+            raise InputError(
+                f"'{name}' has no column of images '{key}' (config.data.{field}).",
+                f"It has {', '.join(images) or 'none'}.",
+            )
+        loaded = loaded.cast_column(key, datasets.Image(decode=False))
+    return loaded
+
+
+def _bytes(cell: Mapping[str, Any] | None, file: str) -> bytes:
+    """The bytes of an image that is not decoded, or of the file that it names."""
+    try:
+        if cell is not None and cell["bytes"] is not None:
+            return cell["bytes"]
+        if cell is not None and cell["path"]:
+            return Path(cell["path"]).read_bytes()
+    except OSError as error:
+        raise InputError(f"{file} cannot be read ({error}).", "Load the data set anew.") from error
+    raise InputError(f"{file} is empty.", "Leave the example out of the data set.")
+
+
+def _no_data(name: str, error: Exception) -> InputError:
+    reason = (str(error) or type(error).__name__).strip().partition("\n")[0].rstrip(".")
+    return InputError(
+        f"The data set '{name}' cannot be loaded ({reason}).",
+        "config.data.hf_name is owner/name as on the Hub, or a folder that `datasets` saved; "
+        "without a network it has to be in its cache already.",
+    )

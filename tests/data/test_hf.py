@@ -1,0 +1,77 @@
+"""Data sets of Hugging Face, as `datasets` itself saves them; no network."""
+
+import io
+import pickle
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxseg.config import default_config
+from jaxseg.data import open_data
+from jaxseg.data.check import check_data
+from jaxseg.errors import InputError
+
+datasets = pytest.importorskip("datasets", reason="pip install -e '.[hf]'")
+LABEL = np.uint8([[0, 1, 255, 2]] * 3)
+
+
+def png(pixels) -> dict:
+    file = io.BytesIO()
+    image = Image.fromarray(pixels)
+    if pixels.ndim == 2:
+        image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
+    image.save(file, "PNG")
+    return {"bytes": file.getvalue(), "path": None}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Two photos with palette masks in one split, and classes.txt beside it."""
+    root = tmp_path_factory.mktemp("hub")
+    photos = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
+    rows = {"pixels": [png(p) for p in photos], "annotation": [png(LABEL)] * 2, "n": [0, 1]}
+    features = datasets.Features(
+        {"pixels": datasets.Image(), "annotation": datasets.Image(), "n": datasets.Value("int32")}
+    )
+    split = datasets.Dataset.from_dict(rows, features)
+    datasets.DatasetDict({"train": split, "validation": split}).save_to_disk(root / "set")
+    (root / "classes.txt").write_text("ground\ncat\ndog\n")
+    return root, photos
+
+
+def config(root, **fields):
+    found = default_config().data
+    found.update({"name": "hf", "hf_name": str(root / "set"), "image_key": "pixels",
+                  "mask_key": "annotation", "classes": str(root / "classes.txt"),
+                  "eval_split": "validation"} | fields)  # fmt: skip
+    return found
+
+
+def test_photos_and_the_indices_of_palette_masks(folder):
+    root, photos = folder
+    source = pickle.loads(pickle.dumps(open_data(config(root), "eval")))
+    assert len(source) == 2 and source.size(1) == (3, 4)
+    np.testing.assert_array_equal(source[1].image, photos[1])
+    np.testing.assert_array_equal(source[1].label, LABEL)
+    assert "leakage" in {p.kind for p in check_data(config(root)).problems}
+
+
+@pytest.mark.parametrize(
+    ("fields", "text"),
+    [
+        ({"mask_key": "mask"}, "no column of images 'mask'.*mask_key.*It has pixels, annotation"),
+        ({"image_key": "n"}, "no column of images 'n'"),
+        ({"eval_split": "val"}, "has no split 'val'.*validation"),
+        ({"classes": None}, "config.data.classes is not set"),
+        ({"hf_name": None}, "config.data.hf_name is not set"),
+        ({"hf_name": "nowhere/nothing"}, "The data set 'nowhere/nothing' cannot be loaded"),
+    ],
+)
+def test_what_is_missing_is_named(folder, fields, text, monkeypatch):
+    def no_network(self, name):
+        raise OSError("no network")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", no_network)
+    with pytest.raises(InputError, match=text):
+        open_data(config(folder[0], **fields), "eval")
