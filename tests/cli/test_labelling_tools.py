@@ -12,7 +12,8 @@ from PIL import Image
 from jaxseg.cli import run
 
 SMALL = ("--config.model.width=0.03", "--config.model.fc_channels=16", "--config.model.padding=1",
-         "--config.train.steps=30", "--config.optim.warmup_steps=0", "--config.train.batch_size=2", "--config.augment.crop=(32, 32)",
+         "--config.train.steps=30", "--config.optim.warmup_steps=0", "--config.train.batch_size=8",
+         "--config.augment.crop=(32, 32)",
          "--config.eval.every_steps=None", "--config.augment.scale=(1.0, 1.0)",
          "--config.eval.input_size=None", "--config.init.pretrained=None")  # fmt: skip
 

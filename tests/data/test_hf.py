@@ -20,7 +20,7 @@ def png(pixels) -> dict:
     file = io.BytesIO()
     image = Image.fromarray(pixels)
     if pixels.ndim == 2:
-        image.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0])
+        image.putpalette([9, 200, 0] * 256)
     image.save(file, "PNG")
     return {"bytes": file.getvalue(), "path": None}
 
