@@ -12,7 +12,7 @@ PACKAGE = pathlib.Path(jaxseg.__file__).parent
 LAYERS = (
     ("__main__", "main"),
     ("cli",),
-    ("report", "export", "benchmark"),
+    ("report", "export", "benchmark", "serve"),
     ("training",),
     ("evaluation",),
     ("inference",),

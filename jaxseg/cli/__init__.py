@@ -21,6 +21,7 @@ COMMANDS = {
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "models": ("jaxseg.cli.models", "list the published networks that can be had by name"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
+    "serve": ("jaxseg.cli.serve", "label photographs on a local web page, or over HTTP"),
     "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "export": ("jaxseg.cli.export", "make a trained network a program that runs without jaxseg"),
     "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),

@@ -84,6 +84,26 @@ def open_network(args: argparse.Namespace):
     return load(Workdir.existing(args.workdir).path, parse_step(args.step))
 
 
+def embedded_network(by: str = "--weights with ") -> pathlib.Path:
+    """The folder of the network that lies inside the package.
+
+    Args:
+      by: how the command takes a name, for the message.
+
+    Raises:
+      InputError: there is none in this jaxseg.
+    """
+    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
+
+    if embedded() is None:
+        raise InputError(
+            "No network is named, and none is embedded in this jaxseg.",
+            f"Give {by}a name of `python -m jaxseg models`, such as pspnet_r50_ade20k, or "
+            "--workdir with a run's.",
+        )
+    return EMBEDDED
+
+
 def add_data(parser: Parser) -> None:
     """Adds --data (also --dataset) and --root."""
     parser.add_argument(

@@ -10,7 +10,7 @@ from typing import Any
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
 from jaxseg.cli.json_output import Put, add_json, json_output
-from jaxseg.cli.options import add_network, check_network, open_network
+from jaxseg.cli.options import add_network, check_network, embedded_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 from jaxseg.utils.files import text_of
@@ -81,7 +81,7 @@ def main(argv: Sequence[str]) -> None:
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     if args.workdir is None and args.weights is None:
-        args.weights = _embedded()
+        args.weights = embedded_network()
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
@@ -150,23 +150,6 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
             f"above; the first: {bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
-
-
-def _embedded() -> pathlib.Path:
-    """The folder of the network that lies inside the package.
-
-    Raises:
-      InputError: there is none in this jaxseg.
-    """
-    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
-
-    if embedded() is None:
-        raise InputError(
-            "No network is named, and none is embedded in this jaxseg.",
-            "Give --weights with a name of `python -m jaxseg models`, such as pspnet_r50_ade20k, "
-            "or --workdir with a run's.",
-        )
-    return EMBEDDED
 
 
 def _named(weights) -> str:

@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+from PIL import UnidentifiedImageError
+
 _VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _WHOLE = "Replace the file with a whole one, or take it out."
 _DOWNLOAD = "Open the link in a browser and download the image itself."
@@ -42,8 +44,10 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
     for first, what, remedy in _KINDS:
         if start.lower().startswith(first):
             return what, remedy
-    if data is None and not start:
+    if not start:
         return "it is empty", _WHOLE
+    if isinstance(error, UnidentifiedImageError):  # whose text has the name of a Python object
+        return "it is no image of a format that is read", _WHOLE
     return (str(error) or type(error).__name__).rstrip("."), _WHOLE
 
 

@@ -77,17 +77,30 @@ class Layouts:
         )
         return Layout(np.stack(extents), rows, columns)
 
-    def resized(self, variables: Any, size: Size, out: Size, canvas: Size) -> Layout:
+    @property
+    def nbytes(self) -> int:
+        """How much memory the sizes that were seen take, roughly."""
+        axes = [*self._rows.values(), *self._columns.values()]
+        return sum(axis.matrix.nbytes for axis in axes) + 2**13 * len(self._whole)
+
+    def resized(
+        self, variables: Any, size: Size, out: Size, canvas: Size, inputs: Size | None = None
+    ) -> Layout:
         """The layout of an image of `size` that is alone, with logits at the size `out`.
 
-        Those lie in a map of `canvas`, so that one program serves for many sizes.
+        Those lie in a map of `canvas`, so that one program serves for many sizes; and the image in
+        a batch of the size `inputs`, where that is larger.
         """
         if size not in self._whole:
             self._whole[size] = _maps(self._model, variables, size)
         maps, upsampling = self._whole[size]
+        matrices = upsampling.resized(out).matrices()
+        cells = [matrix.shape[1] for matrix in matrices]
+        if inputs is not None and inputs != size:
+            cells = [axis.matrix.shape[1] for axis in self._traced(variables, inputs)]
         rows, columns = (
-            _padded(matrix, (n, matrix.shape[1]))[None]
-            for matrix, n in zip(upsampling.resized(out).matrices(), canvas, strict=True)
+            _padded(matrix, shape)[None]
+            for matrix, shape in zip(matrices, zip(canvas, cells, strict=True), strict=True)
         )
         return Layout(np.array([[size, *maps.values()]], np.int32), rows, columns)
 

@@ -1,0 +1,1 @@
+"""A local web page, and an interface over HTTP, for trained networks."""

@@ -1,0 +1,279 @@
+"""The server as an ASGI application: the page, predictions, and what describes them."""
+
+import asyncio
+import contextlib
+import logging
+import pathlib
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import anyio.to_thread
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.trustedhost import TrustedHostMiddleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from jaxseg import __version__
+from jaxseg.errors import InputError, nearest
+from jaxseg.serve.answers import FORMATS, INCLUDED, Result, as_json
+from jaxseg.serve.batcher import Full
+from jaxseg.serve.metrics import Metrics
+from jaxseg.serve.networks import Networks, Served
+from jaxseg.serve.openapi import description, description_page
+from jaxseg.serve.refusals import Refused, busy, refused
+from jaxseg.serve.samples import NAMES, SIZE, sample
+from jaxseg.serve.upload import Held, Limits, decoded, read_upload
+from jaxseg.utils.exhausted import memory_is_full
+
+_PAGE = pathlib.Path(__file__).parent / "page"
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+_HEADERS = {
+    # nothing from elsewhere, and nothing of a photograph stays in a cache
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+_CODERS = 4  # images that are decoded, or answers that are written, at a time
+_log = logging.getLogger(__name__)
+
+
+def make_app(
+    served: Mapping[str, Served],
+    *,
+    limits: Limits | None = None,
+    most_batch: int = 4,
+    hosts: list[str] | None = None,
+    metrics: Metrics | None = None,
+) -> Starlette:
+    """The application; when it ends, it labels what waits first.
+
+    Args:
+      served: the networks by name, at least one.
+      limits: of requests.
+      most_batch: images that a network sees at a time.
+      hosts: names that requests may call the server by, against pages that make a browser ask it
+        under a name of their own; None: any.
+      metrics: where to count.
+    """
+    limits = limits or Limits()
+    metrics = metrics or Metrics()
+
+    def done(name: str, count: int) -> None:
+        metrics.images.labels(name).inc(count)
+        metrics.batches.labels(name).inc()
+
+    networks = Networks(served, most_waiting=limits.requests, most_batch=most_batch, done=done)
+    metrics.waiting.set_function(lambda: len(networks.batcher))
+    server = _Server(networks, limits, metrics)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        yield
+        await anyio.to_thread.run_sync(networks.batcher.close)
+
+    routes = [
+        *(Route(path, _file(*file)) for path, file in _FILES.items()),
+        Route("/samples/{name}.png", server.sample),
+        Route("/predict", server.predict, methods=["POST"]),
+        Route("/networks", server.networks),
+        Route("/health", server.health),
+        Route("/metrics", server.metrics),
+        Route("/openapi.json", server.openapi),
+        Route("/docs", server.docs),
+    ]
+    app = Starlette(
+        routes=routes,
+        lifespan=lifespan,
+        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or ["*"])],
+        exception_handlers={
+            Refused: _refusal,
+            HTTPException: _http_error,
+            ClientDisconnect: _gone,
+            Exception: _failure,
+        },
+    )
+    app.state.networks = networks
+    return app
+
+
+class _Server:
+    """What the routes do."""
+
+    def __init__(self, networks: Networks, limits: Limits, metrics: Metrics):
+        self._networks, self._limits, self._metrics = networks, limits, metrics
+        self._held = Held(limits)
+        self._coders = anyio.CapacityLimiter(_CODERS)
+
+    async def predict(self, request: Request) -> Response:
+        began, status = time.perf_counter(), 500
+        try:
+            response = await self._predict(request)
+            status = response.status_code
+            return response
+        except Refused as error:
+            status = error.status
+            raise
+        except ClientDisconnect:
+            status = 499
+            raise
+        finally:
+            self._metrics.requests.labels(str(status)).inc()
+            self._metrics.seconds.observe(time.perf_counter() - began)
+
+    async def _predict(self, request: Request) -> Response:
+        kind, include, name = self._asked(request)
+        with self._held.request() as share:
+            data = await read_upload(request, self._limits, share)
+            image = await self._in_thread(decoded, data, self._limits, share)
+            del data
+            labelled = await self._labelled(name, image)
+            result = Result(name, self._networks.served[name].info, image, labelled)
+            if kind == "json":
+                body = await self._in_thread(as_json, result, include)
+            else:
+                body = await self._in_thread(FORMATS[kind].write, result)
+        return _answer(body, FORMATS[kind].media_type)
+
+    def _asked(self, request: Request) -> tuple[str, list[str], str]:
+        """The format, pictures beside JSON, and network that a request names."""
+        query, served = request.query_params, self._networks.served
+        kind, name = query.get("format", "json"), query.get("network", next(iter(served)))
+        include = [part for part in query.get("include", "").split(",") if part]
+        if kind not in FORMATS:
+            raise refused(400, f"There is no format {kind!r}.", nearest(kind, FORMATS))
+        for part in include:
+            if part not in INCLUDED:
+                raise refused(400, f"{part!r} cannot be included.", nearest(part, INCLUDED))
+        if name not in served:
+            raise refused(404, f"There is no network {name!r} here.", nearest(name, served))
+        return kind, include, name
+
+    async def _labelled(self, name: str, image):
+        try:
+            future = self._networks.submit(name, image)
+            return await asyncio.wrap_future(future)
+        except Full:
+            raise busy() from None
+        except InputError as error:
+            raise Refused(422, error) from None
+        except Exception as error:
+            if not memory_is_full(error):
+                raise
+            raise refused(
+                413, "The network needs more memory for this image than there is.", "Scale it down."
+            ) from None
+
+    async def _in_thread(self, function: Callable, *args: Any) -> Any:
+        return await anyio.to_thread.run_sync(function, *args, limiter=self._coders)
+
+    async def networks(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                "networks": [
+                    {
+                        "name": name,
+                        **one.about,
+                        "classes": list(one.info.class_names),
+                        "any_size": one.label.takes_any_size(),
+                    }
+                    for name, one in self._networks.served.items()
+                ],
+                "samples": list(NAMES),
+                "limits": {"bytes": self._limits.bytes, "pixels": self._limits.pixels},
+                "version": __version__,
+            },
+            headers=_HEADERS,
+        )
+
+    async def sample(self, request: Request) -> Response:
+        name = request.path_params["name"]
+        if name not in NAMES:
+            raise refused(404, f"There is no sample {name!r}.", nearest(name, NAMES))
+        return _answer(await self._in_thread(sample, name), "image/png")
+
+    async def health(self, request: Request) -> Response:
+        return JSONResponse(
+            {
+                "status": "ok",
+                "networks": list(self._networks.served),
+                "requests": self._held.requests,
+                "waiting": len(self._networks.batcher),
+            },
+            headers=_HEADERS,
+        )
+
+    async def metrics(self, request: Request) -> Response:
+        return _answer(self._metrics.text(), "text/plain; version=0.0.4; charset=utf-8")
+
+    async def openapi(self, request: Request) -> Response:
+        return JSONResponse(self._description(), headers=_HEADERS)
+
+    async def docs(self, request: Request) -> Response:
+        return _answer(description_page(self._description()).encode(), "text/html")
+
+    def _description(self) -> dict[str, Any]:
+        return description(list(self._networks.served), self._limits)
+
+
+def warm_up(app: Starlette) -> None:
+    """Compiles each network for the samples' size, before somebody asks."""
+    import numpy as np
+
+    networks: Networks = app.state.networks
+    for name in networks.served:
+        with contextlib.suppress(InputError, Full):
+            networks.submit(name, np.zeros((*SIZE, 3), np.uint8))
+
+
+def _file(name: str, media_type: str) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        return _answer((_PAGE / name).read_bytes(), media_type)
+
+    return serve
+
+
+def _answer(body: bytes, media_type: str) -> Response:
+    return Response(body, media_type=media_type, headers=_HEADERS)
+
+
+def _told(
+    status: int, problem: str, fix: str, headers: Mapping[str, str] | None = None
+) -> JSONResponse:
+    told = {"problem": problem, "fix": fix}
+    return JSONResponse(told, status, headers={**_HEADERS, **(headers or {})})
+
+
+async def _refusal(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return _told(error.status, error.error.problem, error.error.remedy, error.headers)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    if error.status_code == 404:
+        return _told(404, "There is nothing at this address.", "See /docs.")
+    if error.status_code == 405:
+        return _told(405, f"{request.method} is not for this address.", "See /docs.", error.headers)
+    return _told(error.status_code, f"{error.detail}.", "See /docs.", error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return Response(status_code=499)  # nobody reads it
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    _log.error("a request failed", exc_info=error)
+    return _told(
+        500, "The server failed at this image.", "Its log says why; other images may well go."
+    )

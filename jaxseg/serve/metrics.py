@@ -1,0 +1,41 @@
+"""Counters of a server, as Prometheus reads them."""
+
+import prometheus_client as prometheus
+
+_SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
+
+
+class Metrics:
+    """The counters of one server, in a registry of its own."""
+
+    def __init__(self) -> None:
+        self._registry = registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=registry)
+        self.requests = prometheus.Counter(
+            "jaxseg_requests",
+            "Requests for a prediction, by the status of their answer.",
+            ["status"],
+            registry=registry,
+        )
+        self.images = prometheus.Counter(
+            "jaxseg_images", "Images that were labelled.", ["network"], registry=registry
+        )
+        self.batches = prometheus.Counter(
+            "jaxseg_batches", "Batches that were labelled.", ["network"], registry=registry
+        )
+        self.compilations = prometheus.Counter(
+            "jaxseg_compilations", "Programs that were compiled.", ["network"], registry=registry
+        )
+        self.seconds = prometheus.Histogram(
+            "jaxseg_request_seconds",
+            "Seconds from a request with an image to its answer.",
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self.waiting = prometheus.Gauge(
+            "jaxseg_waiting_images", "Images that wait for the network.", registry=registry
+        )
+
+    def text(self) -> bytes:
+        """All of them, in Prometheus's text format."""
+        return prometheus.generate_latest(self._registry)

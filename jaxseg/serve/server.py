@@ -1,0 +1,133 @@
+"""The process that serves: its address, and its end in order."""
+
+import contextlib
+import logging
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator, Mapping
+
+import uvicorn
+from starlette.applications import Starlette
+
+from jaxseg.errors import InputError
+from jaxseg.inference.network import Network
+from jaxseg.serve.app import make_app, warm_up
+from jaxseg.serve.labeller import Labeller
+from jaxseg.serve.metrics import Metrics
+from jaxseg.serve.networks import Served
+from jaxseg.serve.upload import Limits
+
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_LAST_SECONDS = 60  # that requests have when the server is asked to stop
+
+
+def bound_socket(host: str, port: int) -> socket.socket:
+    """A socket that listens there.
+
+    Raises:
+      InputError: the port is taken, or the address is not this machine's.
+    """
+    if not 0 <= port <= 65535:
+        raise InputError(f"--port is {port}.", "Give 1 to 65535, or 0 for any that is free.")
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        listening = socket.socket(family, kind, protocol)
+    except (OSError, UnicodeError) as error:
+        raise InputError(f"--host is {host!r}: {error}.", "Give 127.0.0.1, or 0.0.0.0.") from None
+    try:
+        if hasattr(socket, "SO_REUSEADDR") and hasattr(signal, "SIGHUP"):  # not on Windows
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.bind(address)
+        listening.listen(128)
+    except OSError as error:
+        listening.close()
+        raise InputError(
+            f"Port {port} of {host} cannot be had: {error.strerror or error}.",
+            "Give another --port, or --port 0 for any that is free.",
+        ) from None
+    return listening
+
+
+def make_server_app(
+    networks: Mapping[str, Network], host: str, *, limits: Limits, most_batch: int
+) -> Starlette:
+    """The application for trained networks, by the names that people see.
+
+    Args:
+      networks: of `jaxseg.load`.
+      host: that the server listens on; behind a loopback address only that name is answered.
+      limits: of requests.
+      most_batch: images that a network sees at a time.
+    """
+    metrics = Metrics()
+    served = {
+        name: Served(
+            network.info,
+            Labeller(
+                network,
+                most_batch=most_batch,
+                compiled=metrics.compilations.labels(name).inc,
+            ),
+            {"model": network.card["network"], "data": network.card["data_set"]},
+        )
+        for name, network in networks.items()
+    }
+    hosts = [*LOOPBACK, "[::1]"] if host in LOOPBACK else None
+    return make_app(served, limits=limits, most_batch=most_batch, hosts=hosts, metrics=metrics)
+
+
+def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -> None:
+    """Answers requests until SIGINT or SIGTERM; those that are there then are answered.
+
+    Args:
+      app: the application.
+      listening: of `bound_socket`.
+      ready: is called when requests are answered.
+    """
+    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        server_header=False,
+        timeout_graceful_shutdown=_LAST_SECONDS,
+        timeout_keep_alive=15,
+        ws="none",
+    )
+    server = _Server(config, ready)
+    warm_up(app)
+    server.run(sockets=[listening])
+
+
+class _Server(uvicorn.Server):
+    """A server whose end by a signal is an end in order: the process goes on behind it."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self.handle_exit) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def address_of(listening: socket.socket, host: str) -> str:
+    """The address to open in a browser."""
+    shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
+    return f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"
