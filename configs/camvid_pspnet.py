@@ -1,6 +1,7 @@
 """PSPNet on CamVid, from random weights: 11 classes, 367 training and 101 validation images.
 
 python -m jaxseg.main --config configs/camvid_pspnet.py --config.data.root=DIR
+python -m jaxseg.main --config configs/camvid_pspnet.py:package --config.data.root=DIR
 python -m jaxseg.main --config configs/camvid_pspnet.py:full --config.data.root=DIR
 """
 
@@ -33,6 +34,22 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
+    elif variant == "package":  # of the network in the package, pspnet_camvid_small
+        c.model.name = "pspnet_resnet18"
+        c.model.width = 0.5
+        c.augment.crop = (241, 321)
+        c.augment.scale = (0.5, 1.5)
+        c.augment.rotation = 5.0
+        c.augment.max_class_share = 0.75
+        c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
+        c.augment.hue = c.augment.grayscale = 0.05
+        c.optim.lr = 3e-3
+        c.optim.warmup_steps = 100
+        c.optim.ema = 0.995
+        c.train.steps = 1400
+        c.train.batch_size = 8
+        c.eval.input_size = (361, 481)
+        c.eval.batch_size = 1
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (361, 481)
@@ -43,5 +60,7 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (361, 481)
         c.eval.every_steps = 1000
     else:
-        raise InputError(f"There is no variant '{variant}'.", nearest(variant, ("small", "full")))
+        raise InputError(
+            f"There is no variant '{variant}'.", nearest(variant, ("small", "package", "full"))
+        )
     return c
