@@ -114,7 +114,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     for one in refused:
         print(one.problem)
     if "-" in wanted:
-        data = sys.stdin.buffer.read()
+        data = _stdin()
         files.append(ImageFile(STDIN, pathlib.Path("standard input"), data))
     network = _changed(open_network(args), fields, UNUSED)
     if args.weights is not None:
@@ -211,7 +211,7 @@ def _wanted(args) -> list[str]:
 
 def _listed(path: str) -> list[str]:
     try:
-        data = sys.stdin.buffer.read() if path == "-" else given_path(path).read_bytes()
+        data = _stdin() if path == "-" else given_path(path).read_bytes()
         text = text_of(data)
     except InputError:
         raise
@@ -237,3 +237,9 @@ def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
             )
     score_otherwise(config, fields)
     return dataclasses.replace(network, eval=config.eval)
+
+
+def _stdin() -> bytes:
+    """All of standard input, which a program that calls `run` may have replaced by text."""
+    binary = getattr(sys.stdin, "buffer", None)
+    return sys.stdin.read().encode() if binary is None else binary.read()

@@ -1,7 +1,6 @@
 """The recipes that come with jaxseg, by name: the files of `configs/`, in the wheel, too."""
 
 import pathlib
-import re
 
 _HERE = pathlib.Path(__file__).parent
 _FOLDERS = (
@@ -21,8 +20,7 @@ def recipe_names() -> list[str]:
 
 def recipe_file(name: str) -> pathlib.Path | None:
     """The file of the recipe `name`, if there is one."""
-    path = _folder() / f"{name}.py"
-    return path if re.fullmatch(r"\w+", name) and path.is_file() else None
+    return _folder() / f"{name}.py" if name in recipe_names() else None
 
 
 def _folder() -> pathlib.Path:

@@ -390,7 +390,7 @@ def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
     assert found[2].split(", ") == next(batches).names
     batches.close()
     assert step > 1 and f"the checkpoint of step {step - 1} is intact" in err
-    assert whole_steps(workdir.checkpoints) == [step - 1]
+    assert whole_steps(workdir.checkpoints)[-1] == step - 1
     assert_nothing_half_written(workdir.path)
     state, position = restored(workdir.path, tiny(fields))
     assert position["step"] == int(state.step) == step - 1

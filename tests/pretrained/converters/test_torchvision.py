@@ -219,7 +219,7 @@ def test_resnet_wants_its_own_stem(tmp_path):
     assert "num_classes=5, depth=14, stem='7x7')" in caught.value.remedy
     assert pretrained.suggest(path, "pspnet_resnet50").needed() == {"depth": 14, "stem": "7x7"}
     basic = {n: t for n, t in state.items() if "conv3" not in n}
-    with pytest.raises(InputError, match="none of the files"):
+    with pytest.raises(InputError, match="1, 1, 1, 1 basic blocks"):
         pretrained.suggest(save(tmp_path / "resnet18.pth", basic))
 
 
