@@ -203,7 +203,7 @@ def other_size(folder):
 
 def colours(folder):
     folder.save_mask("train3", np.zeros((32, 32, 3), np.uint8))
-    return "train3.png", "RGB", "fix: Convert each colour"
+    return "train3.png", "RGB", "convert each colour"
 
 
 def out_of_range(folder):
