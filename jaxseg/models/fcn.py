@@ -15,6 +15,7 @@ from jaxseg.models.vgg import VGG16, vgg16_grids
 from jaxseg.nn.alignment import Grid
 from jaxseg.nn.capture import capture
 from jaxseg.nn.convolution import ConvBlock
+from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import check_choice, scaled
 from jaxseg.nn.heads import Head, Score
 from jaxseg.nn.upsampling import LearnedUpsampling
@@ -77,9 +78,9 @@ class FCNVGG16(SegmentationModel):
         x, padding = pooled[5].values, 0 if self.padding > 80 else 3
         _check_fc6(images, x, padding)
         x = self._conv("fc6", self.fc_channels, 7, padding)()(x, train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         x = self._conv("fc7", self.fc_channels, 1, 0)()(x, train=train)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         logits, grid = self._score("score_fr")(x), grids[5].window(7, padding=padding)
 
         if self.stride <= 16:

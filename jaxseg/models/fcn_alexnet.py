@@ -12,6 +12,7 @@ from jaxseg.models.preprocessing import CAFFE_VGG
 from jaxseg.nn.alignment import Grid
 from jaxseg.nn.capture import capture
 from jaxseg.nn.convolution import ConvBlock
+from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import scaled
 from jaxseg.nn.heads import Head, Score
 from jaxseg.nn.sequential import sequential
@@ -85,7 +86,7 @@ class FCNAlexNet(SegmentationModel):
         hidden = scaled(self.fc_channels, self.width)
         for name, kernel, padding in (("fc6", 6, 0 if self.padding >= 99 else 3), ("fc7", 1, 0)):
             x = self._conv(name, hidden, kernel, padding)()(x, train=train)
-            x = nn.Dropout(self.dropout, deterministic=not train)(x)
+            x = Dropout(self.dropout, deterministic=not train)(x)
             grid = grid.window(kernel, padding=padding)
         score = Score(
             self.num_classes,

@@ -17,6 +17,7 @@ from jaxseg.models.preprocessing import CAFFE_VGG
 from jaxseg.nn.alignment import Grid
 from jaxseg.nn.capture import capture
 from jaxseg.nn.convolution import ConvBlock
+from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import scaled
 from jaxseg.nn.heads import Head, Score
 from jaxseg.nn.sequential import function_layer, sequential
@@ -86,7 +87,7 @@ class FCNGoogLeNet(SegmentationModel):
                 grid = grid.window(3, 2)
             else:
                 x = run([inception], x)
-        x = nn.Dropout(self.dropout, deterministic=not train)(x)
+        x = Dropout(self.dropout, deterministic=not train)(x)
         score = Score(
             self.num_classes,
             (1, 1),

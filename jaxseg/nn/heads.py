@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxseg.errors import InputError
 from jaxseg.nn.capture import capture
 from jaxseg.nn.convolution import ConvNorm
+from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import check_choice
 from jaxseg.nn.pyramid_pooling import Pyramid, PyramidConv
 from jaxseg.ops.upsampling import Upsampling
@@ -85,7 +86,7 @@ class ScoreHead(nn.Module):
         if self.concat_input:
             x = conv("conv_concat", jnp.concatenate([features, x], axis=-1))
         together = (1, 2) if self.dropout_mode == "channel" else ()
-        x = nn.Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
+        x = Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
         x = Score(
             self.num_classes,
             (1, 1),
