@@ -109,6 +109,7 @@ def _train(
     checkpoints = Checkpoints(
         folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
     )
+    stack.callback(checkpoints.close)
     latest = agree(checkpoints.latest() or 0)
     if latest > steps:
         raise InputError(
@@ -259,7 +260,6 @@ def _train(
             tell(skipped.summary())
         batches.close()
         progress.close()
-        checkpoints.close()
 
 
 def _in_two_lines(

@@ -300,6 +300,7 @@ def test_fewer_steps_than_the_run_has_taken(finished, words, refused):
     before = contents(workdir)
     refused(words(workdir, {"train.steps": taken - 1}), f"has taken {taken} steps", "fix: Raise")
     assert contents(workdir) == before
+    assert all(path.name.isdecimal() for path in (workdir / "checkpoints").iterdir())  # no lease
 
 
 def test_another_rate_may_begin_from_the_weights(finished, words, refused):
