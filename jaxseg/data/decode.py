@@ -183,12 +183,30 @@ def read_pair(
       InputError: as both, or the two differ in size, or in their EXIF orientation.
     """
     picture, stored = decode_image(photo), decode_mask(mask, colours=colours)
-    frame = Frame(picture.pixels.shape[:2], picture.orientation)
-    label = aligned_mask(frame, stored, exif, photo, mask)
-    label = to_classes(label, mask, num_classes, values)
+    label = laid_on(picture, stored, photo, mask, num_classes, values, exif=exif)
     if picture.pixels.shape[:2] != label.shape:
         raise size_mismatch(photo, picture.pixels, mask, label)
     return picture.pixels, label
+
+
+def laid_on(
+    picture: Picture,
+    mask: Picture,
+    photo_file: str | os.PathLike,
+    mask_file: str | os.PathLike,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+    *,
+    exif: str,
+) -> np.ndarray:
+    """The classes of a decoded mask as they lie on its upright photo; it may have another size.
+
+    Raises:
+      InputError: as `aligned_mask` and `to_classes`.
+    """
+    frame = Frame(picture.pixels.shape[:2], picture.orientation)
+    stored = aligned_mask(frame, mask, exif, photo_file, mask_file)
+    return to_classes(stored, mask_file, num_classes, values)
 
 
 def palette_of(path: str | os.PathLike) -> np.ndarray | None:

@@ -12,6 +12,7 @@ from jaxseg.data.palettes import Palettes
 from jaxseg.data.source import Source, mask_file
 from jaxseg.data.upright import Disagreement
 from jaxseg.errors import InputError
+from jaxseg.utils.spread import evenly_spread
 
 SAMPLE = 64  # examples that are looked at, evenly spread
 
@@ -87,7 +88,6 @@ def _look_at_palettes(source: Source, sample: int) -> list[str]:
 
 def _spread(count: int, sample: int) -> Iterator[int]:
     """The indices of a sample, evenly spread, then all others."""
-    chosen = np.linspace(0, count - 1, min(sample, count)).round().astype(int).tolist()
-    sampled = dict.fromkeys(chosen)
+    sampled = dict.fromkeys(evenly_spread(count, sample))
     yield from sampled
     yield from (index for index in range(count) if index not in sampled)

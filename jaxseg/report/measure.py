@@ -2,7 +2,6 @@
 
 import dataclasses
 import functools
-import json
 import pathlib
 import statistics
 import sys
@@ -16,6 +15,7 @@ import ml_collections
 import numpy as np
 
 from jaxseg import metrics
+from jaxseg.checkpoint.metrics_log import left_out, log_lines
 from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
@@ -148,18 +148,10 @@ def count_flops(model, variables, size: tuple[int, int]) -> float:
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
     """The entries of a `metrics.jsonl`; lines that are none, as a killed run may leave, are left
     out, and a line on stderr says so."""
-    entries, strange = [], 0
-    for line in path.read_bytes().splitlines() if path.is_file() else []:
-        try:
-            entry = json.loads(line)
-        except (ValueError, RecursionError):
-            entry = None
-        if isinstance(entry, dict) and isinstance(entry.get("step"), int):
-            entries.append(entry)
-        else:
-            strange += 1
-    if strange:
-        print(f"{path}: {strange} line(s) cut off or foreign, left out", file=sys.stderr)
+    found = [entry for _, entry in log_lines(path)]
+    entries = [entry for entry in found if entry is not None]
+    if len(found) > len(entries):
+        print(left_out(path, len(found) - len(entries)), file=sys.stderr)
     return entries
 
 

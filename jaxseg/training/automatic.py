@@ -10,6 +10,7 @@ import numpy as np
 from jaxseg.data import Source
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.errors import InputError
+from jaxseg.utils.spread import evenly_spread
 
 MASKS = 2000
 """Masks that are counted at most for class weights, evenly spread over the training images."""
@@ -64,16 +65,15 @@ def resolved(
 def count_classes(source: Source, masks: int = MASKS, threads: int = 4) -> Frequencies:
     """Counts the classes in up to `masks` masks, evenly spread; files that are bad are left out."""
     counts = Frequencies(source.info.num_classes)
-    indices = np.unique(np.linspace(0, len(source) - 1, min(masks, len(source))).round())
 
-    def count(index: float) -> np.ndarray | None:
+    def count(index: int) -> np.ndarray | None:
         try:
-            return np.bincount(source[int(index)].label.ravel(), minlength=256)
+            return np.bincount(source[index].label.ravel(), minlength=256)
         except InputError:  # the training names it, or skips it
             return None
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        for found in pool.map(count, indices):
+        for found in pool.map(count, evenly_spread(len(source), masks)):
             if found is not None:
                 counts.add_counts(found)
     return counts

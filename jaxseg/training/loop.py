@@ -41,6 +41,7 @@ from jaxseg.training.setup import Program
 from jaxseg.utils.atomic import atomic_file, write_atomic
 from jaxseg.utils.compiler_memory import give_back_compiler_memory
 from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_is_full
+from jaxseg.utils.spread import evenly_spread
 from jaxseg.visualization.panel import comparison
 
 
@@ -313,11 +314,8 @@ def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source
 def _picture(variables, evaluator: Evaluator, pictures: int):
     """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
     source = evaluator.source
-    count = min(pictures, len(source))
-    if not count:
-        return None
     rows = []
-    for index in np.linspace(0, len(source) - 1, count).round().astype(int):
-        example = source[int(index)]
+    for index in evenly_spread(len(source), pictures):
+        example = source[index]
         rows.append((example.image, example.label, evaluator.labels(variables, example)))
-    return comparison(rows, source.info)
+    return comparison(rows, source.info) if rows else None

@@ -1,7 +1,8 @@
 """Early stopping: evaluations without a better mean IoU are counted."""
 
-import json
 import pathlib
+
+from jaxseg.checkpoint.metrics_log import log_lines
 
 
 class Patience:
@@ -25,9 +26,9 @@ class Patience:
         self._limit = limit
         self._without = 0
         self.best: tuple[int, float] | None = None
-        for step, mean_iou in _evaluations(log) if limit is not None else ():
-            if step <= start:
-                self.add(step, mean_iou)
+        for _, entry in log_lines(log) if limit is not None else ():
+            if entry is not None and entry.get("kind") == "eval" and entry["step"] <= start:
+                self.add(entry["step"], float(entry["mean_iou"]))
 
     @property
     def ended(self) -> bool:
@@ -41,16 +42,3 @@ class Patience:
         else:
             self._without += 1
         return self.ended
-
-
-def _evaluations(log: pathlib.Path) -> list[tuple[int, float]]:
-    """(step, mean IoU) of each evaluation in a log, in order."""
-    found = []
-    for line in log.read_text(encoding="utf-8").splitlines() if log.is_file() else ():
-        try:
-            entry = json.loads(line)
-            if entry.get("kind") == "eval":
-                found.append((int(entry["step"]), float(entry["mean_iou"])))
-        except (ValueError, KeyError, TypeError, AttributeError):
-            continue  # cut off or foreign: the log leaves it out, too
-    return found

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import tqdm
 
+from jaxseg.checkpoint.metrics_log import left_out, log_lines
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.training.loggers import Logger
 from jaxseg.utils.atomic import atomic_file
@@ -47,7 +48,7 @@ class Progress:
         if enabled:
             strange = _forget_after(workdir.log, step)
             if strange:
-                self.say(f"{workdir.log}: {strange} line(s) cut off or foreign, left out")
+                self.say(left_out(workdir.log, strange))
             self._log = workdir.log.open("a")
             self._bar = tqdm.tqdm(
                 total=steps,
@@ -167,14 +168,11 @@ def _forget_after(log: pathlib.Path, step: int) -> int:
     if not log.exists():
         return 0
     kept, strange = [], 0
-    for line in log.read_bytes().splitlines(keepends=True):
-        try:
-            if not line.endswith(b"\n"):
-                raise ValueError("it is cut off")
-            if json.loads(line)["step"] <= step:
-                kept.append(line)
-        except (ValueError, KeyError, TypeError, RecursionError):
+    for line, entry in log_lines(log):
+        if entry is None or not line.endswith(b"\n"):
             strange += 1
+        elif entry["step"] <= step:
+            kept.append(line)
     with atomic_file(log) as file:
         file.write(b"".join(kept))
     return strange

@@ -7,13 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from jaxseg.data.decode import decode_image, decode_mask, read_size, to_classes
-from jaxseg.data.source import DataInfo, Example
-from jaxseg.data.upright import Frame, aligned_mask
+from jaxseg.data.datasets.columns import Columns
+from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
 
 
-class HfSource:
+class HfSource(Columns):
     """One split of a data set of `datasets`.
 
     Args:
@@ -28,6 +27,9 @@ class HfSource:
     Raises:
       InputError: `datasets` is not installed, or there is no such data set, split or column.
     """
+
+    exif = "each"
+    remedy = "Leave the example out of the data set."
 
     def __init__(
         self,
@@ -46,39 +48,19 @@ class HfSource:
             self.notes = (
                 f"the newest revision is used; config.data.hf_revision={revision} keeps it",
             )
-        self._arguments = (name, split, cache, revision, image_key, mask_key, info, values)
-        self._name, self._split, self.info, self._values = name, split, info, values
-        self._keys = image_key, mask_key
-        self._data = _open(name, split, cache, revision, self._keys)
+        keys = image_key, mask_key
+        super().__init__(
+            (name, split, cache, revision, image_key, mask_key, info, values),
+            _open(name, split, cache, revision, keys),
+            name,
+            split,
+            keys,
+            info,
+            values,
+        )
 
-    def __reduce__(self):  # a worker process opens the files anew
-        return type(self), self._arguments
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> Example:
-        name, record = self.name(index), self._data[index]
-        files = [f"{name}, {key}" for key in self._keys]
-        image, mask = (_bytes(record[k], f) for k, f in zip(self._keys, files, strict=True))
-        pixels, orientation = decode_image(files[0], image)
-        frame = Frame(pixels.shape[:2], orientation)
-        stored = aligned_mask(frame, decode_mask(files[1], mask), "each", *files)
-        label = to_classes(stored, files[1], self.info.num_classes, self._values)
-        if pixels.shape[:2] != label.shape:
-            raise InputError(
-                f"The image of {name} has the shape {pixels.shape[:2]}, its mask {label.shape}.",
-                "Leave the example out of the data set.",
-            )
-        return Example(pixels, label, name)
-
-    def name(self, index: int) -> str:
-        return f"{self._name} {self._split} {index}"
-
-    def size(self, index: int) -> tuple[int, int]:
-        key = self._keys[0]
-        file = f"{self.name(index)}, {key}"
-        return read_size(file, _bytes(self._data[index][key], file))
+    def content(self, record: Any, key: str, file: str) -> bytes:
+        return _bytes(record[key], file)
 
 
 def _datasets() -> Any:

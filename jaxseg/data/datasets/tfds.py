@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
-from jaxseg.data.decode import decode_image, decode_mask, read_size, to_classes
-from jaxseg.data.source import DataInfo, Example
-from jaxseg.data.upright import Frame, aligned_mask
+from jaxseg.data.datasets.columns import Columns
+from jaxseg.data.decode import read_size
+from jaxseg.data.source import DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 
@@ -45,7 +45,7 @@ KNOWN = {
 }
 
 
-class TfdsSource:
+class TfdsSource(Columns):
     """One split of a data set of tensorflow-datasets, downloaded and prepared where it is not yet.
 
     Args:
@@ -60,6 +60,9 @@ class TfdsSource:
       InputError: tensorflow-datasets is not installed, or has no such data set, split or feature.
     """
 
+    exif = "both"  # TensorFlow, which the data sets are made for, turns neither
+    remedy = "Leave the example out, or prepare the data set anew."
+
     def __init__(
         self,
         name: str,
@@ -70,35 +73,19 @@ class TfdsSource:
         info: DataInfo,
         values: Mapping[int, int] | None = None,
     ):
-        self._arguments = (name, split, data_dir, image_key, mask_key, info, values)
-        self._name, self._split, self.info, self._values = name, split, info, values
-        self._keys = image_key, mask_key
-        self._data = _open(name, split, data_dir, self._keys)
+        keys = image_key, mask_key
+        super().__init__(
+            (name, split, data_dir, image_key, mask_key, info, values),
+            _open(name, split, data_dir, keys),
+            name,
+            split,
+            keys,
+            info,
+            values,
+        )
 
-    def __reduce__(self):  # a worker process opens the files anew
-        return type(self), self._arguments
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def __getitem__(self, index: int) -> Example:
-        record, name = self._data[index], self.name(index)
-        image, mask = (record[key] for key in self._keys)
-        files = [f"{name}, {key}" for key in self._keys]
-        pixels, orientation = decode_image(files[0], image)
-        # TensorFlow, which the data sets are made for, turns neither
-        frame = Frame(pixels.shape[:2], orientation)
-        stored = aligned_mask(frame, decode_mask(files[1], mask), "both", *files)
-        label = to_classes(stored, files[1], self.info.num_classes, self._values)
-        if pixels.shape[:2] != label.shape:
-            raise InputError(
-                f"The image of {name} has the shape {pixels.shape[:2]}, its mask {label.shape}.",
-                "Leave the example out, or prepare the data set anew.",
-            )
-        return Example(pixels, label, name)
-
-    def name(self, index: int) -> str:
-        return f"{self._name} {self._split} {index}"
+    def content(self, record: Any, key: str, file: str) -> bytes:
+        return record[key]
 
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.name(index), self._data[index][self._keys[0]])

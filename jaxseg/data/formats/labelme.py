@@ -20,6 +20,7 @@ from jaxseg.data.formats.shapes import (
     Region,
     Shape,
     check_inside,
+    laid_at,
     points_of,
     problem_of,
     read_json,
@@ -72,12 +73,7 @@ class Patch:
 
     def mask(self, height: int, width: int) -> np.ndarray:
         patch = read_stored(self.where, self.png) > 0
-        filled = np.zeros((height, width), bool)
-        part = patch[max(-self.top, 0) :, max(-self.left, 0) :]
-        top, left = max(self.top, 0), max(self.left, 0)
-        part = part[: max(height - top, 0), : max(width - left, 0)]
-        filled[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return filled
+        return laid_at(patch, self.left, self.top, height, width)
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:

@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxseg.data.formats.shapes import laid_at
 from jaxseg.errors import InputError
 
 _REMEDY = "Export the annotations again, or take the shape out."
@@ -23,13 +24,7 @@ class Runs(NamedTuple):
     def mask(self, height: int, width: int) -> np.ndarray:
         if (height, width) == (self.height, self.width) and not (self.left or self.top):
             return self._window()
-        filled = np.zeros((height, width), bool)
-        top, left = max(self.top, 0), max(self.left, 0)
-        part = self._window()[top - self.top :, left - self.left :][
-            : max(height - top, 0), : max(width - left, 0)
-        ]
-        filled[top : top + part.shape[0], left : left + part.shape[1]] = part
-        return filled
+        return laid_at(self._window(), self.left, self.top, height, width)
 
     def _window(self) -> np.ndarray:
         inside = np.arange(len(self.counts)) % 2 == 1

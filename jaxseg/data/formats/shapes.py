@@ -25,6 +25,20 @@ class Region(Protocol):
         ...
 
 
+def laid_at(part: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
+    """A mask, bool [h, w], laid at (left, top) of an image; what lies outside is cut off.
+
+    >>> laid_at(np.ones((2, 2), bool), -1, 1, 2, 3).astype(int).tolist()
+    [[0, 0, 0], [1, 0, 0]]
+    """
+    filled = np.zeros((height, width), bool)
+    part = part[max(-top, 0) :, max(-left, 0) :]
+    top, left = max(top, 0), max(left, 0)
+    part = part[: max(height - top, 0), : max(width - left, 0)]
+    filled[top : top + part.shape[0], left : left + part.shape[1]] = part
+    return filled
+
+
 class Shape(NamedTuple):
     """A labelled part of an image."""
 

@@ -1,0 +1,25 @@
+"""A run's metrics.jsonl, line by line."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+
+def log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
+    """Each line with its end, and its entry; None of a line that a kill cut off or others wrote.
+
+    A log that does not exist has no lines.
+    """
+    for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        is_ours = isinstance(entry, dict) and isinstance(entry.get("step"), int)
+        yield line, entry if is_ours else None
+
+
+def left_out(path: pathlib.Path, lines: int) -> str:
+    """What is said of lines that have no entry."""
+    return f"{path}: {lines} line(s) cut off or foreign, left out"

@@ -1,0 +1,74 @@
+"""Examples of which photo and mask are stored as bytes, in two columns of a library's own table."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from jaxseg.data.decode import decode_image, decode_mask, laid_on, read_size
+from jaxseg.data.source import DataInfo, Example
+from jaxseg.errors import InputError
+
+
+class Columns:
+    """A source over records that a library gives; their bytes are decoded as files are.
+
+    Args:
+      arguments: of the constructor, with which a worker process opens the files anew.
+      records: by their number; `content` takes the bytes out of one.
+      name, split: for the names of examples.
+      keys: of the image and the mask.
+      info: the classes.
+      values: as in `read_mask`.
+    """
+
+    exif: str
+    """As `config.data.exif`: how a mask lies on a photo that carries an orientation."""
+    remedy: str
+    """What to do where a photo and its mask differ in size."""
+
+    def __init__(
+        self,
+        arguments: tuple,
+        records: Any,
+        name: str,
+        split: str,
+        keys: tuple[str, str],
+        info: DataInfo,
+        values: Mapping[int, int] | None,
+    ):
+        self._arguments, self._data = arguments, records
+        self._name, self._split, self._keys = name, split, keys
+        self.info, self._values = info, values
+
+    @abstractmethod
+    def content(self, record: Any, key: str, file: str) -> bytes:
+        """The bytes in a column of a record; `file` is what messages call it."""
+
+    def __reduce__(self):
+        return type(self), self._arguments
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def __getitem__(self, index: int) -> Example:
+        name, record = self.name(index), self._data[index]
+        photo, mask = (f"{name}, {key}" for key in self._keys)
+        picture = decode_image(photo, self.content(record, self._keys[0], photo))
+        stored = decode_mask(mask, self.content(record, self._keys[1], mask))
+        classes = self.info.num_classes
+        label = laid_on(picture, stored, photo, mask, classes, self._values, exif=self.exif)
+        if picture.pixels.shape[:2] != label.shape:
+            raise InputError(
+                f"The image of {name} has the shape {picture.pixels.shape[:2]}, its mask "
+                f"{label.shape}.",
+                self.remedy,
+            )
+        return Example(picture.pixels, label, name)
+
+    def name(self, index: int) -> str:
+        return f"{self._name} {self._split} {index}"
+
+    def size(self, index: int) -> tuple[int, int]:
+        key = self._keys[0]
+        file = f"{self.name(index)}, {key}"
+        return read_size(file, self.content(self._data[index], key, file))
