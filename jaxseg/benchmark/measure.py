@@ -12,7 +12,6 @@ import jax.monitoring
 from jaxseg.utils.usage import peak_process_memory
 
 _COMPILED = "/jax/core/compile/backend_compile_duration"
-_MEMORY = ("temporary", "temp"), ("argument", "argument"), ("output", "output")
 
 
 def milliseconds(run: Callable[[], Any], repeats: int) -> list[float]:
@@ -51,19 +50,6 @@ def compilations() -> Iterator[list[float]]:
         yield seconds
     finally:
         jax.monitoring.unregister_event_duration_listener(listen)
-
-
-def program_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
-    """Bytes of a compiled program on one device: of its temporaries, arguments and results.
-
-    What it writes its results over (a donated state) counts as an argument alone.
-    """
-    found = compiled.memory_analysis()
-    if found is None:  # not every platform has it
-        return {}
-    bytes_of = {ours: int(getattr(found, f"{theirs}_size_in_bytes")) for ours, theirs in _MEMORY}
-    bytes_of["output"] -= int(found.alias_size_in_bytes)
-    return bytes_of
 
 
 def peak_memory() -> dict[str, int]:

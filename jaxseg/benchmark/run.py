@@ -8,12 +8,10 @@ from typing import Any
 import jax
 import ml_collections
 
-from jaxseg.benchmark.flops import count_flops
 from jaxseg.benchmark.measure import (
     compilations,
     milliseconds,
     peak_memory,
-    program_memory,
     spread,
 )
 from jaxseg.benchmark.peaks import peak_flops
@@ -23,8 +21,9 @@ from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import gather
 from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.ops.flops import count_flops
 from jaxseg.training.setup import Program
-from jaxseg.utils.usage import processor_seconds, usable_processors
+from jaxseg.utils.usage import processor_seconds, program_memory, usable_processors
 
 _WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
 

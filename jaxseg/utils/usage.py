@@ -1,12 +1,16 @@
-"""Memory and processor time that this process has used."""
+"""Memory and processor time that this process has used, and that a program needs."""
 
 import os
 import sys
+
+import jax
 
 try:
     import resource
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
+
+_MEMORY = ("temporary", "temp"), ("argument", "argument"), ("output", "output")
 
 
 def peak_process_memory() -> int | None:
@@ -30,3 +34,16 @@ def usable_processors() -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def program_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
+    """Bytes of a compiled program on one device: of its temporaries, arguments and results.
+
+    What it writes its results over (a donated state) counts as an argument alone.
+    """
+    found = compiled.memory_analysis()
+    if found is None:  # not every platform has it
+        return {}
+    bytes_of = {ours: int(getattr(found, f"{theirs}_size_in_bytes")) for ours, theirs in _MEMORY}
+    bytes_of["output"] -= int(found.alias_size_in_bytes)
+    return bytes_of

@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from jaxseg.ops import implementation
+from jaxseg.ops.dispatch import implementation
 
 _LOOPS = ("scan", "while")  # what leaves one turn of them enters the next
 
