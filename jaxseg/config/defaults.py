@@ -232,5 +232,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.log = ml_collections.ConfigDict()
     c.log.every_steps = 20  # a line in metrics.jsonl and a point in the loggers this often
     c.log.pictures = 4  # evaluation images in the picture at each evaluation
+    # "N..M": steps whose trace goes to the workdir's profile/, for XProf or TensorBoard; None: none
+    c.log.profile = placeholder(str)
     c.log.wandb = placeholder(str)  # project at Weights & Biases (extra "wandb"); None: not there
     return c.lock()

@@ -28,6 +28,17 @@ def _are_bins(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and len(set(value)) == len(value)
 
 
+def first_and_last(text: str) -> tuple[int, int] | None:
+    """The two steps of "N..M"; None of another text.
+
+    >>> first_and_last("10..14"), first_and_last("14..10")
+    ((10, 14), None)
+    """
+    found = re.fullmatch(r"(\d+)\.\.(\d+)", text)
+    steps = (int(found[1]), int(found[2])) if found else (0, 0)
+    return steps if 1 <= steps[0] <= steps[1] else None
+
+
 def _are_boundaries(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and list(value) == sorted(set(value))
 
@@ -217,4 +228,8 @@ CHECKS: dict[str, _Check] = {
     "checkpoint.keep_best": _NOT_NEGATIVE,
     "log.every_steps": _POSITIVE,
     "log.pictures": _NOT_NEGATIVE,
+    "log.profile": (
+        lambda v: first_and_last(v) is not None,
+        "the first and the last step, such as 10..14",
+    ),
 }

@@ -127,6 +127,23 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict) -> list[Logger]:
+    """The loggers that a run's `config.log` asks for, and TensorBoard.
+
+    Args:
+      workdir: of the run.
+      step: steps taken so far.
+      config: of the run.
+
+    Raises:
+      InputError: one of them cannot start.
+    """
+    loggers: list[Logger] = []
+    if config.log.wandb is not None:
+        loggers.append(WeightsAndBiases(workdir, step, config.log.wandb, config))
+    return [*loggers, TensorBoard(workdir, step)]
+
+
 def check_loggers(log: ml_collections.ConfigDict) -> None:
     """Checks that the packages that a run's `config.log` asks for are installed.
 

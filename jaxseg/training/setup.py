@@ -44,6 +44,7 @@ class Program:
       like: the state's shapes, a `TrainState` of `jax.ShapeDtypeStruct`s.
       placed: where the state's arrays are, a sharding for each.
       step: (state, images, labels) -> (state, metrics), jitted; it takes the state's memory.
+      compiled: the step for one shape of a batch; None before `compile`.
       pad_to: multiples that batches of whole images are padded to; None where they are of one size.
 
     Raises:
@@ -93,6 +94,21 @@ class Program:
             out_shardings=(self.placed, replicated(self.mesh)),
             donate_argnums=0,
         )
+        self.compiled: jax.stages.Compiled | None = None
+        self._compiled_for: tuple[int, ...] | None = None
+
+    def compile(self, images: jax.Array, labels: jax.Array) -> None:
+        """Compiles the step for batches of this shape, so that what it takes is known."""
+        self.compiled = self.step.lower(self.like, images, labels).compile()
+        self._compiled_for = images.shape
+
+    def take_step(
+        self, state: TrainState, images: jax.Array, labels: jax.Array
+    ) -> tuple[TrainState, dict[str, jax.Array]]:
+        """`step`, by the program of `compile` where it has the batch's shape."""
+        if self.compiled is not None and images.shape == self._compiled_for:
+            return self.compiled(state, images, labels)
+        return self.step(state, images, labels)
 
     def _create(self) -> TrainState:
         seed = self.config.seed

@@ -446,14 +446,14 @@ def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
                 state, numbers = step(state, *batch)
                 return state, Watched(numbers)
 
-            self.step = watched
+            self.take_step = watched
 
     class WatchedMonitor(LossMonitor):
         def stop_if_not_finite(self, state):
             reads.append("state")
             super().stop_if_not_finite(state)
 
-    monkeypatch.setattr("jaxseg.training.loop.Program", Watching)
+    monkeypatch.setattr("jaxseg.training.begin.Program", Watching)
     monkeypatch.setattr("jaxseg.training.loop.LossMonitor", WatchedMonitor)
     advance = Progress.advance
 

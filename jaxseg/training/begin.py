@@ -1,0 +1,187 @@
+"""The start of a run: everything is opened and checked, then the state is new or restored."""
+
+import contextlib
+import pathlib
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+
+from jaxseg.checkpoint.lock import WorkdirLock
+from jaxseg.checkpoint.manager import Checkpoints, abstract
+from jaxseg.checkpoint.steps import whole_steps
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.config import save_config, validate
+from jaxseg.config.files import absolute_paths
+from jaxseg.data import (
+    Source,
+    check_position,
+    check_same_classes,
+    first_look,
+    open_data,
+    position,
+    save_classes,
+)
+from jaxseg.distributed.devices import devices_in_words
+from jaxseg.distributed.multihost import agree, wait_for_others
+from jaxseg.errors import InputError
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.pretrained.init import starting_variables
+from jaxseg.training.environment import record
+from jaxseg.training.loggers import check_loggers
+from jaxseg.training.setup import Program
+from jaxseg.training.step import TrainState
+from jaxseg.utils.atomic import write_atomic
+
+
+class Run(NamedTuple):
+    """A run that has begun, or goes on.
+
+    Attributes:
+      config: with numbers for what depends on the data.
+      folder: its workdir.
+      program: network, devices, step.
+      evaluator: of its evaluation images.
+      checkpoints: where it saves.
+      state: after `start` steps.
+      start: steps taken so far.
+      position: of the data at `start`, saved with each checkpoint.
+      notes: lines that tell the user how it begins.
+    """
+
+    config: ml_collections.ConfigDict
+    folder: Workdir
+    program: Program
+    evaluator: Evaluator
+    checkpoints: Checkpoints
+    state: TrainState
+    start: int
+    position: dict[str, Any]
+    notes: list[str]
+
+
+def begin(
+    config: ml_collections.ConfigDict, workdir: str | pathlib.Path, stack: contextlib.ExitStack
+) -> Run:
+    """Opens a run; nothing is written before all that can be checked is right.
+
+    Args:
+      config: of the run.
+      workdir: where its files are or go.
+      stack: holds the workdir's lock and the checkpoints until the run ends.
+
+    Raises:
+      InputError: something about the config, the data or the workdir is wrong.
+    """
+    # ---- config, data, network
+    validate(config)
+    config = absolute_paths(config)
+    check_loggers(config.log)
+    folder = Workdir(workdir, config.checkpoint.folder)
+    source = open_data(config.data, "train", config.seed)
+    eval_source = open_data(config.data, "eval", config.seed)
+    hints = first_look(source)
+    begun = bool(whole_steps(folder.checkpoints))
+    if begun:
+        check_same_classes(source.info, folder.classes)
+    program = Program(config, source)
+    config = program.config
+    evaluator = Evaluator.of_run(program.model, eval_source, config)
+
+    # ---- the state, new or from the newest checkpoint
+    evaluator.check(program.like.variables)
+    pretrained, report = None, ""  # the start of a new run, checked before anything is written
+    if config.init.pretrained and not begun:
+        pretrained, report = starting_variables(
+            program.model, config.init, config.seed, program.size
+        )
+    is_main = jax.process_index() == 0
+    if is_main:
+        folder.open(config)
+        stack.enter_context(WorkdirLock(folder.path))
+    wait_for_others("the workdir is open")
+    folder.check_shared()
+    checkpoints = Checkpoints(
+        folder.checkpoints, config.checkpoint.keep_last, config.checkpoint.keep_best, clean=True
+    )
+    stack.callback(checkpoints.close)
+    start, state, back = _restored(program, checkpoints, folder)
+    data_position = position(
+        source, step=start, seed=config.seed, batch_size=config.train.batch_size
+    )
+    if state is not None:
+        restored, saved = state
+        check_position(saved, data_position)
+    elif pretrained is not None:
+        restored = program.state_from(pretrained)
+    else:
+        restored = program.initial_state()
+    if is_main:
+        _describe(folder, config, source)
+        record(folder.environment, start)
+        if pretrained is not None and not start:
+            write_atomic(folder.pretrained, report + "\n")
+    wait_for_others("the config is written")
+    if not folder.config.is_file():  # a machine with a disk of its own: `evaluate` looks there
+        _describe(folder, config, source)
+
+    # ---- what to tell
+    notes = [_headline(config, restored, source, eval_source)]
+    if jax.config.jax_compilation_cache_dir:
+        notes.append(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
+    if checkpoints.removed:
+        notes.append(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
+    notes += back
+    if start:
+        notes.append(f"going on from step {start} of {config.train.steps}")
+    elif pretrained is not None:
+        notes.append(report)
+    notes += program.notes + hints
+    if program.pad_to:
+        shapes = program.shapes()
+        notes.append(f"batches of at most {shapes} shape(s), each of which is compiled once")
+    return Run(
+        config, folder, program, evaluator, checkpoints, restored, start, data_position, notes
+    )
+
+
+def _restored(
+    program: Program, checkpoints: Checkpoints, folder: Workdir
+) -> tuple[int, tuple[TrainState, dict] | None, list[str]]:
+    """The step of the newest whole checkpoint, its state and position, and lines on damaged ones;
+    0 and None where there is none."""
+    steps = program.config.train.steps
+    latest = agree(checkpoints.latest() or 0)
+    if latest > steps:
+        raise InputError(
+            f"The run in {folder.path} has taken {latest} steps, more than config.train.steps = "
+            f"{steps}.",
+            f"Raise train.steps, score it with `python -m jaxseg evaluate --workdir {folder.path}`,"
+            " or give another --workdir.",
+        )
+    back: list[str] = []
+    newest = None
+    if latest:
+        like = abstract(program.like, program.placed)
+        newest = checkpoints.restore_newest(like, steps, back.append)
+    if newest is None:
+        return 0, None, back
+    start, state, saved = newest
+    return start, (state, saved), back
+
+
+def _headline(
+    config: ml_collections.ConfigDict, state: TrainState, source: Source, eval_source: Source
+) -> str:
+    parameters = sum(a.size for a in jax.tree.leaves(state.params))
+    return (
+        f"{config.model.name}: {parameters:,} parameters, {len(source)} training and "
+        f"{len(eval_source)} evaluation images, {devices_in_words()}"
+    )
+
+
+def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source) -> None:
+    """Writes the config and the classes, by which others know the run."""
+    folder.path.mkdir(parents=True, exist_ok=True)
+    save_config(config, folder.config)
+    save_classes(source.info, folder.classes)

@@ -1,0 +1,50 @@
+"""A full disk or memory during training, in two lines: what is kept, and what would fit."""
+
+import ml_collections
+
+from jaxseg.checkpoint.steps import whole_steps
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.distributed.devices import device_count
+from jaxseg.errors import InputError
+from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_is_full
+
+
+def in_two_lines(
+    error: Exception, config: ml_collections.ConfigDict, folder: Workdir
+) -> InputError | None:
+    """What is said of an error that comes from a full disk or memory; None of another."""
+    if isinstance(error, InputError):
+        return None
+    if disk_is_full(error):
+        saved = whole_steps(folder.checkpoints)
+        kept = f"the checkpoint of step {saved[-1]} is whole" if saved else "no step was saved yet"
+        return full_disk(folder.path, kept)
+    if memory_is_full(error):
+        return full_memory(
+            error,
+            f"A step on {config.train.batch_size} images, {config.train.accumulate} part(s) "
+            "after each other,",
+            _smaller(config),
+        )
+    return None
+
+
+def _smaller(config: ml_collections.ConfigDict) -> str:
+    """What takes less memory than `config`."""
+    parts, batch = config.train.accumulate, config.train.batch_size
+    devices = device_count()
+    ways = []
+    more = [n for n in range(2 * parts, batch + 1) if batch % n == 0 and batch // n % devices == 0]
+    if more:
+        ways.append(f"config.train.accumulate={more[0]} (a batch in that many parts)")
+    if batch // parts > devices:
+        ways.append(f"config.train.batch_size={max(devices, batch // 2 // devices * devices)}")
+    crop = config.augment.crop
+    if crop is not None:
+        half = tuple(max(32, n // 2 // 32 * 32) for n in crop)
+        ways.append(f"config.augment.crop={half} (a quarter of the memory)")
+    else:
+        ways.append("config.augment.crop, smaller than the images")
+    if not config.model.get("remat", False):
+        ways.append("config.model.remat=True (a third more time)")
+    return f"Set {', or '.join(ways)}."
