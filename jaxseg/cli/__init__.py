@@ -18,10 +18,12 @@ from jaxseg.errors import InputError, Stopped, nearest
 # command: (module with main(argv), one line of help)
 COMMANDS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
+    "sweep": ("jaxseg.cli.sweep", "train a config with several values of some fields"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "models": ("jaxseg.cli.models", "list the published networks that can be had by name"),
     "predict": ("jaxseg.cli.predict", "label photographs with a trained network"),
     "serve": ("jaxseg.cli.serve", "label photographs on a local web page, or over HTTP"),
+    "average": ("jaxseg.cli.average", "average the weights of checkpoints or of runs"),
     "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
     "export": ("jaxseg.cli.export", "make a trained network a program that runs without jaxseg"),
     "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),

@@ -1,0 +1,195 @@
+"""`python -m jaxseg sweep`: a config with several values of some fields, run after run."""
+
+import itertools
+import json
+import pathlib
+import random
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from jaxseg.cli.config_options import read_stages, split_overrides
+from jaxseg.cli.json_output import add_json, json_output
+from jaxseg.cli.parser import Parser
+from jaxseg.errors import InputError
+from jaxseg.utils.atomic import write_atomic
+
+_EXAMPLES = (
+    "python -m jaxseg sweep --config quickstart --set optim.lr=0.01,0.03,0.1 --out runs/rates",
+    "python -m jaxseg sweep --config configs/camvid_pspnet.py --set optim.lr=1e-3,3e-3 "
+    "--set 'augment.scale=(0.5, 2.0);(0.75, 1.5)' --random 3 --out runs/sweep",
+)
+_REPORTED = 12  # runs that a report page can set side by side
+
+
+def main(argv: Sequence[str]) -> int | None:
+    """Parses the options, trains, prints the table."""
+    parser = Parser(
+        "sweep",
+        "Trains a config with every combination of some fields' values, run after run, and sets\n"
+        "them side by side. Started again with the same --out, it goes on.",
+        _EXAMPLES,
+    )
+    parser.add_argument("--config", required=True, metavar="PATH[:ARG]", help="as of train")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="a field of all runs")
+    parser.add_argument(
+        "--set",
+        action="append",
+        required=True,
+        dest="sets",
+        metavar="FIELD=V1,V2,...",
+        help="a field and its values, split by `,`, or by `;` where there is one",
+    )
+    parser.add_argument(
+        "--random",
+        type=int,
+        metavar="N",
+        help="only N of the combinations, drawn at random (the same each time)",
+    )
+    parser.add_argument(
+        "--out", type=pathlib.Path, required=True, metavar="DIR", help="holds a workdir a run"
+    )
+    add_json(parser)
+    options, overrides = split_overrides(argv)
+    args = parser.parse_args(options)
+    fields = [_values(text) for text in args.sets]
+    names = [field for field, _ in fields]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise InputError(f"--set {twice} is given twice.", "Give all its values in one --set.")
+    combinations = list(itertools.product(*(values for _, values in fields)))
+    if args.random is not None:
+        if not 1 <= args.random <= len(combinations):
+            raise InputError(
+                f"--random is {args.random}, but there are {len(combinations)} combinations.",
+                f"Give 1 to {len(combinations)}, or leave it out.",
+            )
+        combinations = random.Random(0).sample(combinations, args.random)
+    runs = [list(zip(names, values, strict=True)) for values in combinations]
+    for run in runs:  # all are checked before the first one begins
+        if len(read_stages(args.config, [*overrides, *run])) > 1:
+            raise InputError(
+                f"{args.config} is a training in stages.", "Sweep over one of its stages."
+            )
+    _check_same_sweep(args.out, args.config, overrides, fields)
+
+    with json_output(args.json) as put:
+        results: list[dict[str, Any]] = []
+        for number, run in enumerate(runs, 1):
+            workdir = args.out / _folder(number, run)
+            print(f"\nrun {number} of {len(runs)}: {_in_words(run)}", flush=True)
+            code = _train(args.config, overrides, run, workdir)
+            if code not in (0, 2):  # asked to stop, or killed: the sweep is, too
+                return code
+            scores = workdir / "scores.json"
+            found = json.loads(scores.read_text()) if code == 0 and scores.is_file() else {}
+            results.append({"workdir": str(workdir), "fields": dict(run),
+                            "mean_iou": found.get("mean_iou"),
+                            "pixel_accuracy": found.get("pixel_accuracy")})  # fmt: skip
+        results.sort(key=lambda r: -1.0 if r["mean_iou"] is None else r["mean_iou"], reverse=True)
+        write_atomic(args.out / "sweep.json", json.dumps(results, indent=1) + "\n")
+        put(results)
+        print(f"\n{_table(results)}")
+        page = _report([r["workdir"] for r in results if r["mean_iou"] is not None], args.out)
+        print(f"results: {args.out / 'sweep.json'}" + (f"\npage: {page}" if page else ""))
+    return None if any(r["mean_iou"] is not None for r in results) else 2
+
+
+def _values(text: str) -> tuple[str, list[str]]:
+    """A field and its values, as the command line has them."""
+    field, equals, values = text.partition("=")
+    field = field.removeprefix("config.")
+    found = [v.strip() for v in values.split(";" if ";" in values else ",")]
+    if not equals or not all(found):
+        raise InputError(
+            f"--set {text!r} is not FIELD=V1,V2,...",
+            "Give a field and its values, such as --set optim.lr=0.01,0.03.",
+        )
+    if len(set(found)) < len(found):
+        raise InputError(f"--set {text!r} has a value twice.", "Give each value once.")
+    return field, found
+
+
+def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: Any) -> None:
+    """Raises InputError where `out` holds another sweep; writes what it is of where it is new."""
+    about = json.loads(json.dumps({"config": config, "config_fields": overrides, "set": fields}))
+    path = out / "about.json"
+    if path.is_file():
+        if json.loads(path.read_text()) != about:
+            raise InputError(
+                f"{out} holds another sweep.", f"Give another --out, or the options in {path}."
+            )
+        return
+    if out.is_dir() and any(out.iterdir()):
+        raise InputError(f"{out} is not empty, and holds no sweep.", "Give another --out.")
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(path, json.dumps(about, indent=1) + "\n")
+
+
+def _folder(number: int, run: Sequence[tuple[str, str]]) -> str:
+    fields = ",".join(f"{field}={value}" for field, value in run)
+    return f"{number:02}_" + re.sub(r"[^\w.=,+-]+", "_", fields)[:100]
+
+
+def _in_words(run: Sequence[tuple[str, str]]) -> str:
+    return ", ".join(f"{field} = {value}" for field, value in run)
+
+
+def _train(
+    config: str,
+    overrides: Sequence[tuple[str, str | None]],
+    run: Sequence[tuple[str, str]],
+    workdir: pathlib.Path,
+) -> int:
+    """The exit code of a training in a process of its own, whose memory ends with it.
+
+    What asks the sweep to stop asks the training, which saves first.
+    """
+    fields = [f"--config.{f}" + ("" if v is None else f"={v}") for f, v in [*overrides, *run]]
+    command = [sys.executable, "-m", "jaxseg", "train", "--config", config, "--workdir"]
+    process = subprocess.Popen([*command, str(workdir), *fields])
+    handlers = {
+        signal.SIGINT: lambda *_: None,  # a terminal sends it to both
+        signal.SIGTERM: lambda *_: process.terminate(),
+    }
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    try:
+        return process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _table(results: Sequence[dict[str, Any]]) -> str:
+    """The runs, best first."""
+    rows = [["", "mean IoU", "accuracy", *results[0]["fields"]]]
+    for number, result in enumerate(results):
+        numbers = [
+            "failed" if result[key] is None else f"{result[key]:.4f}"
+            for key in ("mean_iou", "pixel_accuracy")
+        ]
+        best = "best" if not number and result["mean_iou"] is not None else ""
+        rows.append([best, *numbers, *result["fields"].values()])
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in rows
+    )
+
+
+def _report(workdirs: Sequence[str], out: pathlib.Path) -> pathlib.Path | None:
+    """The page of the best runs; None where none is finished, or they are not comparable."""
+    if not workdirs:
+        return None
+    from jaxseg.report.page import write_report
+
+    page = out / "report.html"
+    try:
+        write_report([pathlib.Path(w) for w in workdirs[:_REPORTED]], page)
+    except InputError as error:  # fields of the data or of eval were swept over
+        print(f"no page: {error.problem}")
+        return None
+    return page

@@ -1,0 +1,117 @@
+"""The average of several trained networks' weights: of a run's last checkpoints, or of runs.
+
+Averaging checkpoints is Izmailov et al.'s stochastic weight averaging (2018); averaging runs that
+began with the same weights, Wortsman et al.'s model soup (2022). Either often scores above each of
+its parts.
+"""
+
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from jaxseg.checkpoint.steps import whole_steps
+from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.errors import InputError
+from jaxseg.pretrained.folder import changed_fields, save_exported
+from jaxseg.pretrained.trained import Trained, open_trained
+
+Source = tuple[str | os.PathLike, str | int]
+"""What `open_trained` takes: a name or path, and the step of a workdir."""
+
+
+def last_checkpoints(workdir: str | os.PathLike, count: int) -> list[Source]:
+    """The newest `count` checkpoints of a run.
+
+    Raises:
+      InputError: the workdir holds fewer.
+    """
+    run = Workdir.existing(workdir)
+    steps = whole_steps(run.checkpoints)
+    if len(steps) < count:
+        raise InputError(
+            f"{run.path} has {len(steps)} checkpoint(s), of step {', '.join(map(str, steps))}, "
+            f"not {count}.",
+            "Average fewer, or train with config.checkpoint.keep_last set to the number.",
+        )
+    return [(run.path, step) for step in steps[-count:]]
+
+
+def average(sources: Sequence[Source]) -> Trained:
+    """The mean of all weights and of batch norm's running statistics.
+
+    Args:
+      sources: two or more trained networks of one kind and the same classes.
+
+    Returns:
+      The first network with the averaged variables, float32; its card tells what they are of.
+
+    Raises:
+      InputError: one of them cannot be opened, or they are different networks.
+    """
+    first, total = None, None
+    for path, step in sources:
+        trained = open_trained(path, step)
+        values = jax.tree.map(lambda a: np.asarray(a, np.float64), dict(trained.variables))
+        if first is None or total is None:
+            first, total = trained, values
+            continue
+        _check_same(first, trained)
+        total = jax.tree.map(np.add, total, values)
+    if first is None or len(sources) < 2:
+        raise InputError(
+            "An average needs two networks or more.", "Give more workdirs, or --last 2 or more."
+        )
+    mean = jax.tree.map(lambda a: np.asarray(a / len(sources), np.float32), total)
+    what = ", ".join(_name(*source) for source in sources)
+    card = first.card | {"step": None, "metrics": None, "source": f"the average of {what}"}
+    return dataclasses.replace(first, variables=mean, card=card)
+
+
+def save_average(sources: Sequence[Source], folder: str | os.PathLike) -> Trained:
+    """Writes `average` as a folder that every command takes by --weights.
+
+    Args:
+      sources: as of `average`.
+      folder: where to; it must not exist, or be empty.
+
+    Raises:
+      InputError: as `average`, or there is something at `folder`.
+    """
+    mean = average(sources)
+    card = mean.card
+    carried = {k: card[k] for k in ("data_set", "licence") if card.get(k) is not None}
+    save_exported(
+        folder,
+        card["network"],
+        mean.model,
+        mean.variables,
+        info=mean.info,
+        eval=mean.eval,
+        source={"file": card["source"], **carried},
+    )
+    return mean
+
+
+def _check_same(first: Trained, other: Trained) -> None:
+    def of(trained: Trained) -> dict:
+        name = trained.card["network"]
+        fields = {k: v for k, v in changed_fields(name, trained.model).items() if k != "dtype"}
+        return {"name": name} | fields | {"classes": trained.info.class_names}
+
+    here, there = of(first), of(other)
+    for field in sorted({*here, *there}):
+        if here.get(field) != there.get(field):
+            raise InputError(
+                f"{first.card['path']} and {other.card['path']} are different networks: {field} is "
+                f"{here.get(field)!r} of one and {there.get(field)!r} of the other.",
+                "Average networks that differ in their weights alone.",
+            )
+
+
+def _name(path: str | os.PathLike, step: str | int) -> str:
+    name = pathlib.Path(path).name  # no folders of this machine
+    return f"{name} (step {step})" if isinstance(step, int) else name

@@ -1,0 +1,91 @@
+import json
+import pathlib
+import subprocess
+
+import pytest
+
+from jaxseg.cli import run
+
+WORDS = ["sweep", "--config", "quickstart", "--config.train.steps=60"]
+
+
+class Trainings:
+    """In place of processes that train: each writes the score that is next, or fails."""
+
+    def __init__(self, scores):
+        self.commands: list[list[str]] = []
+        self._scores = list(scores)
+
+    def __call__(self, command):
+        self.commands.append(command)
+        self._score = self._scores.pop(0)
+        return self
+
+    def wait(self):
+        if not isinstance(self._score, float):
+            return self._score
+        workdir = pathlib.Path(self.commands[-1][self.commands[-1].index("--workdir") + 1])
+        workdir.mkdir(parents=True, exist_ok=True)
+        text = json.dumps({"mean_iou": self._score, "pixel_accuracy": 0.5})
+        (workdir / "scores.json").write_text(text)
+        return 0
+
+
+def test_every_combination_once_and_the_best_is_marked(tmp_path, monkeypatch, capsys):
+    trained = Trainings([0.3, 0.6, 2, 0.4])
+    monkeypatch.setattr(subprocess, "Popen", trained)
+    sets = ["--set", "optim.lr=0.1,0.2", "--set", "augment.scale=(0.5, 2.0);(1.0, 1.0)"]
+    out = tmp_path / "sweep"
+    assert run([*WORDS, *sets, "--out", str(out)]) == 0
+    given = [[w for w in c if w.startswith("--config.")] for c in trained.commands]
+    assert given == [
+        ["--config.train.steps=60", f"--config.optim.lr={lr}", f"--config.augment.scale={scale}"]
+        for lr in (0.1, 0.2)
+        for scale in ("(0.5, 2.0)", "(1.0, 1.0)")
+    ]
+    assert len({c[c.index("--workdir") + 1] for c in trained.commands}) == 4
+    results = json.loads((out / "sweep.json").read_text())
+    assert [r["mean_iou"] for r in results] == [0.6, 0.4, 0.3, None]
+    assert results[0]["fields"] == {"optim.lr": "0.1", "augment.scale": "(1.0, 1.0)"}
+    said = capsys.readouterr().out
+    assert "run 4 of 4: optim.lr = 0.2, augment.scale = (1.0, 1.0)" in said
+    (best,) = [line for line in said.splitlines() if line.startswith("best")]
+    assert best.split()[1] == "0.6000" and "failed" in said
+
+
+def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch):
+    out = tmp_path / "sweep"
+    words = [*WORDS, "--set", "optim.lr=0.1,0.2,0.3", "--out", str(out)]
+    first = Trainings([0.3, 75])
+    monkeypatch.setattr(subprocess, "Popen", first)
+    assert run(words) == 75 and len(first.commands) == 2
+    again = Trainings([0.3, 0.4, 0.5])
+    monkeypatch.setattr(subprocess, "Popen", again)
+    assert run(words) == 0
+    assert again.commands[:2] == first.commands  # in the same workdirs, where `train` goes on
+
+
+@pytest.mark.parametrize(
+    ("more", "part"),
+    [
+        (["--set", "optim.lr"], "is not FIELD=V1,V2"),
+        (["--set", "optim.lr=0.1,0.1"], "a value twice"),
+        (["--set", "optim.lr=1,2", "--set", "optim.lr=3"], "optim.lr is given twice"),
+        (["--set", "optim.speed=1,2"], "speed"),
+        (["--set", "optim.lr=0.1,-1"], "optim.lr"),
+        (["--set", "optim.lr=0.1,0.2", "--random", "3"], "there are 2 combinations"),
+    ],
+)
+def test_refusals(tmp_path, monkeypatch, capsys, more, part):
+    monkeypatch.setattr(subprocess, "Popen", Trainings([]))
+    out = tmp_path / "sweep"
+    assert run([*WORDS, *more, "--out", str(out)]) == 2
+    problem, remedy = capsys.readouterr().err.splitlines()
+    assert part in problem and remedy.startswith("fix: ") and not out.exists()
+
+
+def test_another_sweep_in_the_folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(subprocess, "Popen", Trainings([0.3, 0.4]))
+    assert run([*WORDS, "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path)]) == 0
+    assert run([*WORDS, "--set", "optim.lr=0.1,0.3", "--out", str(tmp_path)]) == 2
+    assert "holds another sweep" in capsys.readouterr().err
