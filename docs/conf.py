@@ -58,6 +58,50 @@ class Commands(SphinxDirective):
         return sections
 
 
+class Networks(SphinxDirective):
+    """A table of the published networks for each data set, from the registry itself."""
+
+    def run(self):
+        by_data: dict[str, list] = {}
+        for row in jaxseg.list_pretrained():
+            key = row.data if row.kind == "network" else "ImageNet (backbones to start from)"
+            by_data.setdefault(key, []).append(row)
+        sections = []
+        for data, rows in by_data.items():
+            section = nodes.section(ids=[nodes.make_id(f"networks-{data}")])
+            section += nodes.title(text=data)
+            heads = ["name", "mean IoU", "parameters", "from", "licence"]
+            section += _table(heads, [_cells(row) for row in rows])
+            sections.append(section)
+        return sections
+
+
+def _cells(row) -> list[nodes.Node]:
+    here = nodes.Text("in the package")
+    file = nodes.reference("", row.source, refuri=row.url) if row.url else here
+    return [
+        nodes.literal(text=min([row.name, *row.aliases], key=len)),
+        nodes.Text("" if row.mean_iou is None else f"{100 * row.mean_iou:.2f}"),
+        nodes.Text("" if row.parameters is None else f"{row.parameters / 1e6:.1f} M"),
+        file,
+        nodes.Text(row.licence or "not known"),
+    ]
+
+
+def _table(heads: list[str], rows: list[list[nodes.Node]]) -> nodes.table:
+    group = nodes.tgroup(cols=len(heads))
+    group += [nodes.colspec(colwidth=1) for _ in heads]
+    head, body = nodes.thead(), nodes.tbody()
+    for part, lines in ((head, [[nodes.Text(h) for h in heads]]), (body, rows)):
+        for line in lines:
+            row = nodes.row()
+            for cell in line:
+                row += nodes.entry("", nodes.paragraph("", "", cell))
+            part += row
+    group += [head, body]
+    return nodes.table("", group)
+
+
 def _help(command: str) -> str:
     out = io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.suppress(SystemExit):
@@ -67,3 +111,4 @@ def _help(command: str) -> str:
 
 def setup(app):
     app.add_directive("commands", Commands)
+    app.add_directive("networks", Networks)

@@ -24,6 +24,8 @@ _FREE = (
     "data.cache",
     "data.root",
     "train.steps",
+    "train.max_minutes",
+    "train.patience",
     "train.fsdp",
 )
 
@@ -181,6 +183,8 @@ def _no_run(path: pathlib.Path) -> InputError:
 
 def _same(field: str, saved: object, now: object) -> bool:
     """Whether two values of a field mean the same; paths do that lead to one place."""
+    if field == "train.batch_size" and now == 0:  # as the machine allowed when the run began
+        return True
     if field in PATHS and isinstance(saved, str) and isinstance(now, str):
         return absolute_path(saved) == absolute_path(now)
     return saved == now

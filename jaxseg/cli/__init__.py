@@ -18,6 +18,7 @@ from jaxseg.errors import InputError, Stopped, nearest
 # command: (module with main(argv), one line of help)
 COMMANDS = {
     "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
+    "find-rate": ("jaxseg.cli.find_rate", "suggest a learning rate by a short range test"),
     "sweep": ("jaxseg.cli.sweep", "train a config with several values of some fields"),
     "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
     "models": ("jaxseg.cli.models", "list the published networks that can be had by name"),

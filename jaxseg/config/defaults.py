@@ -139,7 +139,12 @@ def default_config() -> ml_collections.ConfigDict:
     c.train.epochs = placeholder(float)
     # stop after so many evaluations without a better mean IoU; needs eval.every_steps; None: never
     c.train.patience = placeholder(int)
-    c.train.batch_size = 8  # images a step, over all devices and processes
+    # a new run takes as many steps, up to train.steps, as it can within so many minutes, and its
+    # schedules end with them; each start of a run ends, scored, when they are over; None: no limit
+    c.train.max_minutes = placeholder(float)
+    # images a step, over all devices and processes; 0: the largest power of two for each device
+    # whose step fits its memory
+    c.train.batch_size = 8
     # a step works through its batch in so many parts, one after the other: less memory; batch norm
     # sees a part at a time. Each has batch_size / accumulate images
     c.train.accumulate = 1

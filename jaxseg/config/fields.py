@@ -155,6 +155,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"({config.train.batch_size}) is no multiple of.",
             "Give equal parts: train.batch_size / train.accumulate images each.",
         )
+    if not config.train.batch_size and config.train.accumulate > 1:
+        raise InputError(
+            f"Config field train.batch_size is 0, and train.accumulate {config.train.accumulate}.",
+            "Leave train.accumulate at 1, or give the number of images.",
+        )
     if config.optim.schedule == "step" and not config.optim.boundaries:
         raise InputError(
             "Config field optim.boundaries is empty, so the schedule 'step' has no step.",

@@ -2,6 +2,8 @@
 
 import jax
 
+from jaxseg.utils.usage import available_memory
+
 
 def device_count() -> int:
     """Devices of all processes."""
@@ -16,6 +18,17 @@ def local_device_count() -> int:
 def on_cpu() -> bool:
     """Whether the devices are CPUs."""
     return jax.default_backend() == "cpu"
+
+
+def device_memory() -> int | None:
+    """Bytes that a program may take of each device; for a CPU, what the system has free.
+
+    None where neither tells.
+    """
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in statistics:
+        return int(statistics["bytes_limit"])
+    return available_memory() if on_cpu() else None
 
 
 def devices_in_words() -> str:

@@ -38,7 +38,7 @@ def resolved(
       InputError: the warm-up is longer than the run.
     """
     config = config.copy_and_resolve_references()
-    if config.train.epochs is not None:
+    if config.train.epochs is not None and config.train.batch_size:
         steps = max(1, math.ceil(config.train.epochs * len(source) / config.train.batch_size))
         if config.optim.warmup_steps >= steps:
             raise InputError(

@@ -2,6 +2,7 @@
 
 import contextlib
 import pathlib
+import time
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ from jaxseg.checkpoint.lock import WorkdirLock
 from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.config import save_config, validate
+from jaxseg.config import load_config, save_config, validate
 from jaxseg.config.files import absolute_paths
 from jaxseg.data import (
     Source,
@@ -27,10 +28,13 @@ from jaxseg.distributed.multihost import agree, wait_for_others
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.pretrained.init import starting_variables
+from jaxseg.training.automatic import resolved
+from jaxseg.training.batch_size import largest_batch
 from jaxseg.training.environment import record
 from jaxseg.training.loggers import check_loggers
 from jaxseg.training.setup import Program
 from jaxseg.training.step import TrainState
+from jaxseg.training.time_limit import steps_in_time
 from jaxseg.utils.atomic import write_atomic
 
 
@@ -47,6 +51,7 @@ class Run(NamedTuple):
       start: steps taken so far.
       position: of the data at `start`, saved with each checkpoint.
       notes: lines that tell the user how it begins.
+      time_begun: by `time.monotonic()`.
     """
 
     config: ml_collections.ConfigDict
@@ -58,6 +63,7 @@ class Run(NamedTuple):
     start: int
     position: dict[str, Any]
     notes: list[str]
+    time_begun: float
 
 
 def begin(
@@ -73,6 +79,7 @@ def begin(
     Raises:
       InputError: something about the config, the data or the workdir is wrong.
     """
+    time_begun = time.monotonic()
     # ---- config, data, network
     validate(config)
     config = absolute_paths(config)
@@ -84,6 +91,8 @@ def begin(
     begun = bool(whole_steps(folder.checkpoints))
     if begun:
         check_same_classes(source.info, folder.classes)
+    notes: list[str] = []
+    config = _settled(config, source, eval_source, folder if begun else None, time_begun, notes)
     program = Program(config, source)
     config = program.config
     evaluator = Evaluator.of_run(program.model, eval_source, config)
@@ -126,7 +135,7 @@ def begin(
         _describe(folder, config, source)
 
     # ---- what to tell
-    notes = [_headline(config, restored, source, eval_source)]
+    notes.insert(0, _headline(config, restored, source, eval_source))
     if jax.config.jax_compilation_cache_dir:
         notes.append(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
     if checkpoints.removed:
@@ -141,8 +150,46 @@ def begin(
         shapes = program.shapes()
         notes.append(f"batches of at most {shapes} shape(s), each of which is compiled once")
     return Run(
-        config, folder, program, evaluator, checkpoints, restored, start, data_position, notes
+        config,
+        folder,
+        program,
+        evaluator,
+        checkpoints,
+        restored,
+        start,
+        data_position,
+        notes,
+        time_begun,
     )
+
+
+def _settled(
+    config: ml_collections.ConfigDict,
+    source: Source,
+    eval_source: Source,
+    begun: Workdir | None,
+    time_begun: float,
+    notes: list[str],
+) -> ml_collections.ConfigDict:
+    """The config with numbers for what depends on the machine; a run that goes on has its own."""
+    if config.train.batch_size and config.train.max_minutes is None:
+        return config
+    config = config.copy_and_resolve_references()
+    before = load_config(begun.config).train if begun is not None else None
+    if not config.train.batch_size:
+        found = before.batch_size if before else agree(largest_batch(config, source, say=print))
+        notes.append(f"train.batch_size: {found}, as the device's memory allows")
+        config.train.batch_size = found
+    if config.train.max_minutes is not None:
+        config = resolved(config, source, notes.append)
+        if before is None:
+            config.train.steps = steps_in_time(config, source, eval_source, time_begun)
+        elif before.max_minutes == config.train.max_minutes:
+            config.train.steps = min(config.train.steps, before.steps)
+        notes.append(
+            f"train.max_minutes = {config.train.max_minutes:g}: {config.train.steps:,} steps"
+        )
+    return config
 
 
 def _restored(

@@ -24,6 +24,7 @@ from jaxseg.training.preemption import StopRequest
 from jaxseg.training.profile import Profile
 from jaxseg.training.progress import Progress
 from jaxseg.training.summary import summary
+from jaxseg.training.time_limit import TimeLimit
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.compiler_memory import give_back_compiler_memory
 from jaxseg.utils.spread import evenly_spread
@@ -82,6 +83,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
     stack.callback(lambda: skipped.problems and tell(skipped.summary()))
     profile = Profile(config.log.profile if is_main else None, folder.path / "profile", tell)
     stack.callback(profile.close)
+    limit = TimeLimit(config.train.max_minutes, run.time_begun, config.log.every_steps)
     patience = Patience(config.train.patience, folder.log, start)
 
     def save(step: int, state, scores: dict | None = None) -> None:
@@ -89,10 +91,10 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
         run.checkpoints.save(step, state, run.position | {"step": step}, scores, steps)
 
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
-    scores = None
+    scores, over = None, False
     with failing_together(), StopRequest() as request:
         for step in range(start + 1, steps + 1):
-            if patience.ended:
+            if patience.ended or over:
                 break
             waiting = time.perf_counter()
             images, labels = next(batches)
@@ -115,7 +117,9 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 progress.training(step, loss, float(program.schedule(step - 1)), norm)
             waiting = time.perf_counter()
             scores = None
-            if step == steps or (config.eval.every_steps and step % config.eval.every_steps == 0):
+            over = limit.passed(step)
+            ends = over or step == steps
+            if ends or (config.eval.every_steps and step % config.eval.every_steps == 0):
                 monitor.stop_if_not_finite(state)
                 variables = gather(program.mesh, state.variables)
                 try:
@@ -124,13 +128,14 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                     if jax.process_count() == 1:  # the others may not have met it
                         save(step, state)
                     raise
+                limit.evaluated(time.perf_counter() - waiting)
                 progress.evaluation(step, scores)
                 patience.add(step, scores["mean_iou"])
-                if is_main and step < steps:
+                if is_main and not ends:
                     picture = _picture(variables, evaluator, config.log.pictures)
                     if picture is not None:
                         progress.picture(step, np.asarray(picture))
-            stopped = step < steps and request.made(step)
+            stopped = not ends and request.made(step)
             if scores or stopped or step % save_every == 0:
                 monitor.stop_if_not_finite(state)
                 save(step, state, scores)
@@ -147,6 +152,8 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 f"no better mean IoU in {config.train.patience} evaluations since step "
                 f"{patience.best[0]} ({patience.best[1]:.4f}): the run ends here"
             )
+        if over and int(state.step) < steps:
+            progress.say(f"train.max_minutes is over at step {int(state.step)}: the run ends here")
         variables = gather(program.mesh, state.variables)
         scores = (scores or evaluator.scores(variables)) | {"step": int(state.step)}
         run.checkpoints.wait()

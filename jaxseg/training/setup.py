@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import ml_collections
+import optax
 
 from jaxseg.data import Augment, Batch, Skipped, Source, batch_shapes, train_batches
 from jaxseg.distributed.devices import on_cpu
@@ -20,6 +21,7 @@ from jaxseg.distributed.mesh import (
     to_every_device,
     with_whole_parameters,
 )
+from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.ops.dispatch import shared_out
 from jaxseg.training.automatic import resolved
@@ -33,6 +35,7 @@ class Program:
     Args:
       config: of the run, validated.
       source: its training split.
+      schedule: of the learning rate, in place of that of the config.
 
     Attributes:
       config: of the run, with numbers for what depends on the data (`automatic.resolved`).
@@ -51,9 +54,19 @@ class Program:
       InputError: the network, the optimiser or the devices do not go together with the config.
     """
 
-    def __init__(self, config: ml_collections.ConfigDict, source: Source):
+    def __init__(
+        self,
+        config: ml_collections.ConfigDict,
+        source: Source,
+        schedule: optax.Schedule | None = None,
+    ):
         self.notes: list[str] = []
         config = resolved(config, source, self.notes.append)
+        if not config.train.batch_size:
+            raise InputError(
+                "Config field train.batch_size is 0, and only training finds the number itself.",
+                "Give the number of images.",
+            )
         self.source, self.config = source, config
         self.model = model_from_config(config.model, source.info.num_classes)
         self._augment = Augment(
@@ -67,7 +80,7 @@ class Program:
             "train.batch_size" + (" / train.accumulate" if accumulate > 1 else ""),
             config.train.fsdp,
         )
-        self.schedule = make_schedule(config.optim, config.train.steps)
+        self.schedule = schedule or make_schedule(config.optim, config.train.steps)
         self._optimizer = make_optimizer(config.optim, config.train.steps, self.schedule)
         self._averaged = config.optim.ema is not None
         self.size = config.augment.crop or config.augment.resize or source.size(0)

@@ -17,6 +17,7 @@ from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.checkpoint.workdir import Workdir, stage_folders
 from jaxseg.config import load_config, validate
 from jaxseg.data import open_data
+from jaxseg.distributed.devices import device_count
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.models import model_from_config
@@ -76,7 +77,7 @@ def train_stages(
         heading = f"stage {i + 1} of {len(stages)}: {name}"
         found = _finished(folders[i], configs[i]) if begun[i] else None
         if found is not None:
-            folders[i].open(configs[i])  # it has to be the same run
+            folders[i].open(_with_numbers(configs[i]))  # it has to be the same run
             if configs[i].log.pictures and not folders[i].picture.is_file():
                 train(configs[i], folders[i].path)  # killed before its picture: takes no step
         elif any(begun[i + 1 :]):
@@ -143,6 +144,9 @@ def _started_from(
 def _network(config: ml_collections.ConfigDict) -> nn.Module:
     """The network of a run, once all that `train` needs has been found to be there."""
     validate(config)
+    if not config.train.batch_size:  # a number is found when the stage begins
+        config = config.copy_and_resolve_references()
+        config.train.batch_size = device_count()
     program = Program(config, open_data(config.data, "train", config.seed))
     evaluation = open_data(config.data, "eval", config.seed)
     Evaluator.of_run(program.model, evaluation, config).check(program.like.variables)
@@ -173,15 +177,26 @@ def _check_start(
         )
 
 
+def _with_numbers(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
+    """The config as a run that has begun wrote it down, but for what depends on the machine."""
+    return resolved(config, open_data(config.data, "train", config.seed), lambda line: None)
+
+
 def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None:
-    """The scores of a run that has taken all its steps; None of another."""
+    """The scores of a run that has come to its end; None of another."""
     try:
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    if config.train.epochs is not None:
-        config = resolved(config, open_data(config.data, "train", config.seed), lambda line: None)
-    steps = config.train.steps
-    if scores.get("step") != steps or steps not in whole_steps(folder.checkpoints):
-        return None
-    return scores
+    steps = whole_steps(folder.checkpoints)
+    if not steps or scores.get("step") != steps[-1]:
+        return None  # it went on after it was scored
+    ran = load_config(folder.config).train
+    if config.train.max_minutes is not None:
+        wanted = ran.steps
+    elif config.train.epochs is not None:
+        wanted = _with_numbers(config).train.steps
+    else:
+        wanted = config.train.steps
+    ended_early = config.train.patience is not None or config.train.max_minutes is not None
+    return scores if steps[-1] == wanted or (ended_early and ran.steps == wanted) else None

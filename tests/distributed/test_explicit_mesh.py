@@ -96,9 +96,15 @@ NETWORKS = {
 }
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("devices", [2, 8])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    ("name", "devices"),
+    [
+        pytest.param(name, devices, marks=pytest.mark.slow if one else pytest.mark.nightly)
+        for devices in (2, 8)
+        for name in NETWORKS
+        for one in [devices == (2 if "fcn" in name else 8)]
+    ],
+)
 def test_a_network_and_its_gradient(name, devices):
     model = jaxseg.create_model(name, 3, **NETWORKS[name])
     images = RNG.standard_normal((8, 32, 32, 3)).astype(np.float32)

@@ -1,0 +1,108 @@
+"""A run that ends in time: `config.train.max_minutes`."""
+
+import math
+import time
+
+import jax
+import ml_collections
+
+from jaxseg.data import Source
+from jaxseg.distributed.mesh import gather
+from jaxseg.distributed.multihost import agree
+from jaxseg.errors import InputError
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.training.setup import Program
+
+_TRIED_SECONDS = 10.0  # of steps, to know how long one takes
+_SHARE = 0.93  # of the time that is planned for: a machine is not always equally fast
+
+
+def steps_in_time(
+    config: ml_collections.ConfigDict, source: Source, eval_source: Source, begun: float
+) -> int:
+    """How many steps a run can take within `train.max_minutes`, at most `train.steps`.
+
+    A few steps are taken and a few images labelled to know how long they take; the weights that
+    this makes are thrown away.
+
+    Args:
+      config: of a run, with numbers for what depends on the data.
+      source: its training split.
+      eval_source: its evaluation split.
+      begun: `time.monotonic()` when the run began; all since then counts.
+
+    Raises:
+      InputError: not one step fits, or the warm-up is longer than what fits.
+    """
+    minutes, limit = config.train.max_minutes, config.train.max_minutes * 60
+    program = Program(config, source)
+    started = time.monotonic()
+    batches = program.batches()
+    try:
+        state = program.initial_state()
+        images, labels = next(batches)
+        program.compile(images, labels)
+        state, metrics = jax.block_until_ready(program.take_step(state, images, labels))
+        compiled = time.monotonic() - started  # the run compiles its own steps once more
+        first, taken = time.monotonic(), 0
+        while taken < 3 or (time.monotonic() - first < _TRIED_SECONDS and taken < 50):
+            state, metrics = program.take_step(state, *next(batches))
+            jax.block_until_ready(metrics)
+            taken += 1
+        a_step = (time.monotonic() - first) / taken
+    finally:
+        batches.close()
+    an_evaluation = _evaluation_seconds(program, eval_source, config, state)
+    left = limit * _SHARE - (time.monotonic() - begun) - compiled
+    every = config.eval.every_steps
+    planned = left - an_evaluation  # the one at the end
+    steps = int(planned / (a_step + (an_evaluation / every if every else 0.0)))
+    steps = agree(min(steps, config.train.steps))
+    if steps <= config.optim.warmup_steps:
+        raise InputError(
+            f"Within train.max_minutes = {minutes:g} there is time for {max(steps, 0)} steps: a "
+            f"step takes {a_step:.3g} s, compiling {compiled:.0f} s, an evaluation "
+            f"{an_evaluation:.0f} s, and the warm-up is {config.optim.warmup_steps} steps.",
+            "Raise train.max_minutes, lower optim.warmup_steps, evaluate less often or make the "
+            "images or the network smaller.",
+        )
+    return steps
+
+
+def _evaluation_seconds(
+    program: Program, source: Source, config: ml_collections.ConfigDict, state
+) -> float:
+    """About how long the evaluation images take to score, without compiling."""
+    evaluator = Evaluator.of_run(program.model, source, config)
+    variables = gather(program.mesh, state.variables)
+    evaluator.labels(variables, source[0])
+    begun = time.monotonic()
+    few = min(len(source), 3)
+    for index in range(few):
+        evaluator.labels(variables, source[index])
+    return (time.monotonic() - begun) / few * len(source)
+
+
+class TimeLimit:
+    """Whether a run has to end now to be scored within `train.max_minutes`.
+
+    Args:
+      minutes: of this start of the run; None: no limit.
+      begun: `time.monotonic()` when it began.
+      every: steps after which the processes agree on it.
+    """
+
+    def __init__(self, minutes: float | None, begun: float, every: int):
+        self._end = math.inf if minutes is None else begun + minutes * 60
+        self._every = every
+        self._evaluation = 0.0
+
+    def evaluated(self, seconds: float) -> None:
+        """An evaluation took so long; the last one will, too."""
+        self._evaluation = seconds
+
+    def passed(self, step: int) -> bool:
+        """To be asked after every step, by all processes."""
+        if math.isinf(self._end) or (jax.process_count() > 1 and step % self._every):
+            return False
+        return bool(agree(int(time.monotonic() + self._evaluation >= self._end)))
