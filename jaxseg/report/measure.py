@@ -22,6 +22,7 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.inference.protocols import describe, seen_size
 from jaxseg.inference.whole_image import image_labels
+from jaxseg.ops.flops import count_flops
 
 _TIMED = 3  # batches
 
@@ -57,7 +58,7 @@ class Measured:
     image_pixels: np.ndarray
     log: list[dict[str, Any]]
     parameters: int
-    flops: float
+    flops: int
     input_size: tuple[int, int]
     batch_size: int
     images_per_second: float
@@ -124,25 +125,16 @@ def measure(name: str, run: TrainedRun) -> Measured:
         image_pixels=image_pixels,
         log=read_log(run.log),
         parameters=sum(a.size for a in jax.tree.leaves(run.variables["params"])),
-        flops=count_flops(run.model, run.variables, size),
+        flops=count_flops(
+            functools.partial(run.model.apply, method="heads"),
+            run.variables,
+            jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
+        ),
         input_size=size,
         batch_size=batch_size,
         images_per_second=_speed(run, size, run.source.size(0) if whole else size, batch_size),
         _predictions=predictions,
     )
-
-
-def count_flops(model, variables, size: tuple[int, int]) -> float:
-    """Floating point operations of the coarse scores of one image, as XLA counts its program's.
-
-    Args:
-      model: the network.
-      variables: its parameters and statistics.
-      size: (height, width) of the image.
-    """
-    heads = jax.jit(functools.partial(model.apply, method="heads"))
-    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
-    return float(heads.lower(variables, image).cost_analysis()["flops"])
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:

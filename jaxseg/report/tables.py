@@ -72,10 +72,10 @@ def _score_notes(runs: Sequence[Measured]) -> str:
     notes += [
         f"Protocol: {protocols}. One confusion matrix over all images, at the labels' full size. A "
         f"class that neither truth nor prediction contains is {absent}.",
-        "GFLOPs: the network's, for one image or window of the input size (width×height), as XLA "
-        "counts its program; a multiplication and an addition are two. images/s: measured when "
-        f"this page was made, in batches of {batches} through network, upsampling and argmax on "
-        "one device; reading files does not count.",
+        "GFLOPs: of the network's products for one image or window of the input size "
+        "(width×height); a multiplication and an addition are two. images/s: measured when this "
+        f"page was made, in batches of {batches} through network, upsampling and argmax on one "
+        "device; reading files does not count.",
     ]
     return "".join(f'<p class="note">{note}</p>' for note in notes)
 

@@ -8,9 +8,7 @@ import json
 import re
 import shutil
 
-import flax.linen as nn
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,7 +21,7 @@ from jaxseg.report import page
 from jaxseg.report.charts import Series, line_chart
 from jaxseg.report.gallery import choose_images, gallery
 from jaxseg.report.matrix import confusion_chart
-from jaxseg.report.measure import count_flops, measure, read_log
+from jaxseg.report.measure import measure, read_log
 from jaxseg.report.runs import check_same_images, open_runs
 from jaxseg.report.tables import class_bars, config_tables, score_table
 
@@ -64,20 +62,6 @@ def test_the_numbers_are_those_of_training(measured, finished, restored, tiny):
     assert measured.confusion.sum() == measured.image_pixels.sum()
     assert [e["step"] for e in measured.log if e["kind"] == "eval"] == [20, 40]
     assert 0 < measured.images_per_second < np.inf and measured.batch_size == 8
-
-
-def test_flops_of_one_convolution():
-    class OneConvolution(nn.Module):
-        @nn.compact
-        def heads(self, images):
-            return nn.Conv(7, (3, 5), padding="VALID", use_bias=False)(images)
-
-        def __call__(self, images):
-            return self.heads(images)
-
-    model = OneConvolution()
-    variables = {"params": {"Conv_0": {"kernel": jnp.ones([3, 5, 3, 7])}}}
-    assert count_flops(model, variables, (20, 30)) == 2 * 3 * 5 * 3 * 7 * 18 * 26
 
 
 def test_a_log_may_be_cut_off(tmp_path):

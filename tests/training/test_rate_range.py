@@ -30,7 +30,8 @@ def descent(monkeypatch):
             return Batches()
 
         def step(self, state):
-            state, loss = state * (1 - self._schedule(self._step)), state**2 / 2
+            noise = 0.05 * (-1) ** self._step
+            state, loss = state * (1 - self._schedule(self._step)) + noise, state**2 / 2
             self._step += 1
             return state, {"loss": loss + 0.1}
 
