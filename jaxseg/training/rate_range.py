@@ -104,4 +104,4 @@ def _suggested(found: RateRange) -> float | None:
     lowest = int(np.argmin(found.smoothed))
     if lowest == 0:
         return None
-    return float(f"{found.rates[lowest] / 10:.1g}")
+    return float(f"{found.rates[lowest] / 10:.2g}")
