@@ -32,7 +32,7 @@ def rate_plot(
     image = Image.new("RGB", _SIZE, PAPER)
     draw = ImageDraw.Draw(image)
     low, high = (math.log10(rates[i]) for i in (0, -1))
-    bottom = min(smoothed)
+    bottom = min(float(np.percentile(losses, 5)), *smoothed)
     top = max(float(np.percentile(losses, 90)), bottom * 1.05)
     bottom -= 0.05 * (top - bottom)
 
