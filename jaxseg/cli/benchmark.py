@@ -1,9 +1,15 @@
-"""`python -m jaxseg benchmark`: how fast this machine trains, evaluates, reads or compiles."""
+"""`python -m jaxseg benchmark`: how fast this machine trains, evaluates, reads or compiles; or, by
+--compile-for, what the compilers of other machines say."""
 
+import argparse
+import pathlib
+import re
 from collections.abc import Sequence
 
+import ml_collections
+
 from jaxseg.cli.config_options import read_config, split_overrides
-from jaxseg.cli.json_output import add_json, json_output
+from jaxseg.cli.json_output import Put, add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -12,6 +18,8 @@ _EXAMPLES = (
     "python -m jaxseg benchmark --config configs/quickstart.py --what eval --json eval.json",
     "python -m jaxseg benchmark --weights pspnet_r50_cityscapes --what eval",
     "python -m jaxseg benchmark --config configs/camvid_pspnet.py --config.model.dtype=bfloat16",
+    "python -m jaxseg benchmark --config configs/pspnet_ade20k.py --compile-for tpu:v5e:2x2",
+    "python -m jaxseg benchmark --weights pspnet_r50_ade20k --compile-for cuda:h200 --size 473x473",
 )
 
 
@@ -32,12 +40,30 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--what",
         default="train",
-        metavar="train|eval|loader|compile",
-        help="a train step, an evaluation, the training data, or compiling (default: train)",
+        metavar="train|eval|loader|compile|forward",
+        help="a train step, an evaluation, the training data, or compiling (default: train); with "
+        "--compile-for the step of train, eval or forward",
     )
     parser.add_argument(
         "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
     )
+    other = parser.add_argument_group("other machines", "asked of their compilers, without them")
+    other.add_argument(
+        "--compile-for",
+        metavar="TARGET",
+        help="compile the step for tpu:v5e:2x2, cuda:h200, cuda:h100:8 ..., and count in it: time, "
+        "bytes, memory, kernels, collectives; needs the extra tpu-compiler or cuda-compiler",
+    )
+    other.add_argument(
+        "--size", type=_size, metavar="HEIGHTxWIDTH", help="of images, where the config tells none"
+    )
+    other.add_argument(
+        "--top", type=int, default=12, metavar="N", help="dearest instructions shown (default: 12)"
+    )
+    other.add_argument(
+        "--by", choices=("time", "bytes"), default="time", help="dear in what (default: time)"
+    )
+    other.add_argument("--dump", type=pathlib.Path, metavar="FILE", help="keep the compiler's text")
     add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
@@ -51,11 +77,37 @@ def main(argv: Sequence[str]) -> None:
     config = read_config(args.config, overrides)
 
     with json_output(args.json) as put:
+        if args.compile_for is not None:
+            return _compile_for(args, config, put)
         from jaxseg.benchmark import benchmark, benchmark_table
 
         result = benchmark(config, args.what, repeats=args.repeats)
         put(result)
         print(benchmark_table(result))
+
+
+def _compile_for(args: argparse.Namespace, config: ml_collections.ConfigDict, put: Put) -> None:
+    from jaxseg.benchmark.compile_for import compile_for, compile_for_table
+
+    result = compile_for(
+        config,
+        args.compile_for,
+        args.what,
+        size=args.size,
+        top=args.top,
+        by=args.by,
+        dump=args.dump,
+    )
+    put(result)
+    print(compile_for_table(result))
+
+
+def _size(text: str) -> tuple[int, int]:
+    """(height, width) of HEIGHTxWIDTH."""
+    found = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    if found is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH, such as 500x500")
+    return int(found[1]), int(found[2])
 
 
 def _of_network(name: str) -> list[tuple[str, str | None]]:

@@ -1,7 +1,7 @@
 """Devices: one mesh, batches split over all of it, large arrays of the state over a part of it."""
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +13,12 @@ from jaxseg.errors import InputError
 _SMALLEST = 2**16  # elements: gathering a smaller array costs more than a copy of it
 
 
-def make_mesh(batch_size: int, what: str = "train.batch_size", fsdp: int = 1) -> Mesh:
+def make_mesh(
+    batch_size: int,
+    what: str = "train.batch_size",
+    fsdp: int = 1,
+    devices: Sequence[jax.Device] | None = None,
+) -> Mesh:
     """All devices of all processes in a grid of axes "data" and "fsdp".
 
     Args:
@@ -21,29 +26,29 @@ def make_mesh(batch_size: int, what: str = "train.batch_size", fsdp: int = 1) ->
       what: its name in messages.
       fsdp: devices that share one copy of the parameters and of the optimiser's state, after fully
         sharded data parallelism; neighbours, so that they are in one host where that is possible.
+      devices: those of a topology that a program is compiled for; None: the ones there are.
 
     Raises:
       InputError: the devices cannot share the batch evenly, or do not fall into such groups.
     """
-    devices = jax.device_count()
-    if devices % fsdp:
-        fitting = [n for n in range(1, devices + 1) if devices % n == 0]
+    count = jax.device_count() if devices is None else len(devices)
+    if count % fsdp:
+        fitting = [n for n in range(1, count + 1) if count % n == 0]
         raise InputError(
-            f"Config field train.fsdp is {fsdp}, but {devices} devices do not fall into groups of "
+            f"Config field train.fsdp is {fsdp}, but {count} devices do not fall into groups of "
             f"{fsdp}.",
-            f"Give a divisor of {devices}: {', '.join(map(str, fitting))}.",
+            f"Give a divisor of {count}: {', '.join(map(str, fitting))}.",
         )
-    if batch_size % devices:
-        fitting = sorted(
-            {max(devices, batch_size // devices * devices), -(-batch_size // devices) * devices}
-        )
+    if batch_size % count:
+        fitting = sorted({max(count, batch_size // count * count), -(-batch_size // count) * count})
         raise InputError(
-            f"{what} is {batch_size}, which {devices} devices cannot share evenly.",
-            f"Give a multiple of {devices}, such as {' or '.join(map(str, fitting))}.",
+            f"{what} is {batch_size}, which {count} devices cannot share evenly.",
+            f"Give a multiple of {count}, such as {' or '.join(map(str, fitting))}.",
         )
     # One order of the devices whatever the grid, or arrays of two meshes would not go together.
-    line = jax.make_mesh((devices,), ("data",), axis_types=(jax.sharding.AxisType.Auto,)).devices
-    return Mesh(line.reshape(devices // fsdp, fsdp), ("data", "fsdp"))
+    auto = (jax.sharding.AxisType.Auto,)
+    line = jax.make_mesh((count,), ("data",), axis_types=auto, devices=devices).devices
+    return Mesh(line.reshape(count // fsdp, fsdp), ("data", "fsdp"))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -39,9 +39,11 @@ class Evaluator:
       config: a run's `config.eval`.
       batch_size: images at a time, over all processes, where `config.batch_size` is None.
       threads, prefetch: as in `eval_batches`.
+      devices: those of a topology that `count` is compiled for; None: the ones there are.
 
     Attributes:
       source: the data set.
+      mesh: the devices.
       count: (variables, images, labels, total, layout) -> total with the counts of a batch, jitted.
 
     Raises:
@@ -57,6 +59,7 @@ class Evaluator:
         batch_size: int = 4,
         threads: int = 2,
         prefetch: int = 4,
+        devices: Sequence[jax.Device] | None = None,
     ):
         self.source = source
         self._model = model
@@ -67,7 +70,7 @@ class Evaluator:
         )
         self._batch_size = config.batch_size or batch_size
         self._threads, self._prefetch = threads, prefetch
-        self._mesh = make_mesh(self._batch_size, "eval.batch_size")
+        self.mesh = make_mesh(self._batch_size, "eval.batch_size", devices=devices)
         self._layouts = Layouts(model)
         ignore = source.info.ignore_label
 
@@ -78,15 +81,15 @@ class Evaluator:
         def label(variables, images, size, layout):
             return metrics.predict_labels(*padded_logits(model, variables, images, size, layout))
 
-        whole, split = replicated(self._mesh), split_batch(self._mesh)
+        whole, split = replicated(self.mesh), split_batch(self.mesh)
         self._label = jax.jit(
-            shared_out(label, self._mesh.size),
+            shared_out(label, self.mesh.size),
             static_argnums=2,
             in_shardings=(whole, split, split),
             out_shardings=split,
         )
         self.count = jax.jit(
-            shared_out(count, self._mesh.size),
+            shared_out(count, self.mesh.size),
             in_shardings=(whole, split, split, whole, split),
             out_shardings=whole,
             donate_argnums=3,
@@ -94,7 +97,11 @@ class Evaluator:
 
     @classmethod
     def of_run(
-        cls, model: nn.Module, source: Source, config: ml_collections.ConfigDict
+        cls,
+        model: nn.Module,
+        source: Source,
+        config: ml_collections.ConfigDict,
+        devices: Sequence[jax.Device] | None = None,
     ) -> "Evaluator":
         """The evaluator of a run, by its whole config."""
         return cls(
@@ -104,6 +111,7 @@ class Evaluator:
             batch_size=config.train.batch_size // config.train.accumulate,
             threads=config.data.threads,
             prefetch=config.data.prefetch,
+            devices=devices,
         )
 
     def check(self, variables) -> None:
@@ -183,7 +191,7 @@ class Evaluator:
     def _count_on_devices(self, variables) -> np.ndarray:
         counts = Counts(self.source.info.num_classes)
         for batch in self._batches():
-            images, labels = to_devices(self._mesh, batch.image, batch.label)
+            images, labels = to_devices(self.mesh, batch.image, batch.label)
             layout = self._layout(variables, batch)
             counts.add(
                 functools.partial(self._count_batch, variables, images, labels, layout),
@@ -210,7 +218,7 @@ class Evaluator:
 
     def _labels_of(self, variables, batch: Batch) -> np.ndarray:
         """Predictions for this process's part of a batch of whole images: uint8 [b, H, W]."""
-        (images,) = to_devices(self._mesh, batch.image)
+        (images,) = to_devices(self.mesh, batch.image)
         size, layout = batch.label.shape[1:3], self._layout(variables, batch)
         labels = self._label(variables, images, size, layout)
         shards = sorted(labels.addressable_shards, key=lambda s: s.index[0].start or 0)
@@ -223,7 +231,7 @@ class Evaluator:
         canvas = batch.image.shape[1:3]
         sizes = [self.source.size(i) if i >= 0 else canvas for i in batch.indices.tolist()]
         layout = self._layouts(variables, canvas, sizes)
-        return type(layout)(*to_devices(self._mesh, *layout))
+        return type(layout)(*to_devices(self.mesh, *layout))
 
     def _protocol(self) -> str:
         """In words; for whole images of several sizes with the number of compilations they took."""

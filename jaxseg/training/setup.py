@@ -36,6 +36,7 @@ class Program:
       config: of the run, validated.
       source: its training split.
       schedule: of the learning rate, in place of that of the config.
+      devices: those of a topology that `step` is compiled for; None: the ones there are.
 
     Attributes:
       config: of the run, with numbers for what depends on the data (`automatic.resolved`).
@@ -59,6 +60,7 @@ class Program:
         config: ml_collections.ConfigDict,
         source: Source,
         schedule: optax.Schedule | None = None,
+        devices: Sequence[jax.Device] | None = None,
     ):
         self.notes: list[str] = []
         config = resolved(config, source, self.notes.append)
@@ -79,6 +81,7 @@ class Program:
             config.train.batch_size // accumulate,
             "train.batch_size" + (" / train.accumulate" if accumulate > 1 else ""),
             config.train.fsdp,
+            devices,
         )
         self.schedule = schedule or make_schedule(config.optim, config.train.steps)
         self._optimizer = make_optimizer(config.optim, config.train.steps, self.schedule)

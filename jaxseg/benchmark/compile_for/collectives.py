@@ -1,0 +1,59 @@
+"""What devices send each other: collectives by kind and type, with bytes."""
+
+from typing import NamedTuple
+
+from jaxseg.benchmark.compile_for.hlo import Instruction, Module
+
+KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
+
+
+class Collective(NamedTuple):
+    """One collective of a program.
+
+    Attributes:
+      kind: one of `KINDS`.
+      dtype: of its arrays; several are joined by "+".
+      size: bytes of its result on one device.
+      instruction: the first line that it stands in.
+    """
+
+    kind: str
+    dtype: str
+    size: float
+    instruction: Instruction
+
+
+def collectives(module: Module) -> list[Collective]:
+    """The collectives of a program, each once.
+
+    A TPU's compiler runs one beside other work, and repeats it in each fusion that it runs beside:
+    such lines have one `channel_id`. Its reduce-scatter is an all-reduce in a computation of that
+    name.
+    """
+    found: dict[str, Collective] = {}
+    for computation in module.computations.values():
+        for instruction in computation.instructions:
+            op = instruction.op.removesuffix("-start")
+            if op not in KINDS:
+                continue
+            if op == "all-reduce" and computation.name.startswith("all-reduce-scatter"):
+                op = "reduce-scatter"
+            arrays = instruction.arrays
+            if instruction.op.endswith("-start") and len(arrays) % 2 == 0 and op != "all-reduce":
+                arrays = arrays[len(arrays) // 2 :]  # operands stand before results
+            dtype = "+".join(sorted({a.dtype for a in arrays}))
+            size = sum(a.size for a in arrays)
+            channel = instruction.attribute(r"channel_id=(\d+)") or instruction.name
+            if channel not in found or op == "reduce-scatter":
+                found[channel] = Collective(op, dtype, size, instruction)
+    return list(found.values())
+
+
+def by_kind(found: list[Collective]) -> dict[str, dict[str, float]]:
+    """Their numbers and bytes, by kind and type: {"all-gather f32": {"count": 9, "bytes": 5e8}}."""
+    sums: dict[str, dict[str, float]] = {}
+    for collective in found:
+        entry = sums.setdefault(f"{collective.kind} {collective.dtype}", {"count": 0, "bytes": 0})
+        entry["count"] += 1
+        entry["bytes"] += collective.size
+    return dict(sorted(sums.items()))

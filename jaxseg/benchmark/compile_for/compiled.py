@@ -1,0 +1,132 @@
+"""Compiles a program of a run for devices that are not there, and tells what it is made of."""
+
+import contextlib
+import pathlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import jax
+import ml_collections
+
+from jaxseg.benchmark.compile_for.analysis import analyse
+from jaxseg.benchmark.compile_for.described import Size, described
+from jaxseg.benchmark.compile_for.memory import memory_of, out_of_memory
+from jaxseg.benchmark.compile_for.programs import STEPS, Step
+from jaxseg.benchmark.compile_for.roofline import roofline, rooflines
+from jaxseg.benchmark.compile_for.topology import Topology, open_topology
+from jaxseg.benchmark.flops import count_flops
+from jaxseg.config import validate
+from jaxseg.errors import InputError, nearest
+from jaxseg.utils.atomic import write_atomic
+
+
+def compile_for(
+    config: ml_collections.ConfigDict,
+    target: str,
+    what: str = "train",
+    *,
+    size: Size | None = None,
+    top: int = 12,
+    by: str = "time",
+    dump: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """Compiles the very program that a run would use, and counts in what the compiler made.
+
+    No device is needed, no data and no parameters: shapes are all that is used. It takes a minute
+    or some, and 2 to 4 GB.
+
+    Args:
+      config: of a run.
+      target: such as "tpu:v5e:2x2", "cuda:h200", "cuda:h200:4".
+      what: "train", "eval" (a batch labelled and counted) or "forward" (images to coarse logits).
+      size: (height, width) of whole images, where the config gives none.
+      top: how many of the dearest instructions are listed.
+      by: what these are dear in, "time" or "bytes".
+      dump: a file for the compiler's text.
+
+    Returns:
+      Numbers by name, as JSON takes them; the names say the units. They are of one device.
+
+    Raises:
+      InputError: the config, the target or `what` is wrong, or a compiler is not installed.
+    """
+    if what not in STEPS:
+        raise InputError(f"There is no program '{what}' to compile.", nearest(what, STEPS))
+    validate(config)
+    topology = open_topology(target)
+    step = STEPS[what](config, described(config, size), topology.devices)
+    about = {
+        "what": what,
+        "network": config.model.name,
+        "width": config.model.width,
+        "dtype": config.model.dtype,
+        "target": target,
+        "devices": len(topology.devices),
+        "batch_size": step.batch_size,
+        "image_size": list(step.size),
+        "jax": jax.__version__,
+    }
+    return about | compiled_step(topology, step, config.model.dtype, top, by, dump)
+
+
+def compiled_step(
+    topology: Topology,
+    step: Step,
+    dtype: str,
+    top: int = 12,
+    by: str = "time",
+    dump: pathlib.Path | None = None,
+) -> dict[str, Any]:
+    """What a step is made of, once compiled for a topology: the numbers of `compile_for`."""
+    devices = len(topology.devices)
+    with _uncached():
+        begun = time.perf_counter()
+        lowered = step.function.lower(*step.arguments)
+        traced = time.perf_counter()
+        try:
+            compiled = lowered.compile(compiler_options=topology.options or None)
+        except Exception as error:
+            needed = out_of_memory(error)
+            if needed is None:
+                raise
+            return {"fits": False, "memory_bytes": {"chip": topology.chip.memory, "needed": needed}}
+        seconds = time.perf_counter() - traced
+        text = compiled.as_text()
+        flops = count_flops(step.function, *step.arguments) / devices
+    if dump is not None:
+        write_atomic(dump, text)
+    counts, dearest = analyse(text, topology.chip, dtype, top, by)
+    memory = memory_of(compiled, topology.chip)
+    per_device = step.batch_size / devices
+    result = {
+        "flops": flops,
+        **counts,
+        "memory_bytes": memory,
+        "fits": memory["total"] <= memory["usable"],
+        "roofline": roofline(topology.chip, dtype, flops, counts["bytes"]),
+        "rooflines": rooflines(dtype, flops, counts["bytes"]),
+        "trace_seconds": traced - begun,
+        "compile_seconds": seconds,
+        "dearest": dearest,
+    }
+    if counts.get("milliseconds"):
+        result["images_per_second"] = step.batch_size / counts["milliseconds"] * 1000
+        peak = topology.chip.flops(dtype) or topology.chip.float32
+        result["share_of_peak"] = flops / (counts["milliseconds"] / 1000) / peak
+    else:
+        bound = result["roofline"]
+        least = max(bound["flops_milliseconds"], bound["bytes_milliseconds"])
+        result["images_per_second_at_most"] = per_device * devices / least * 1000
+    return result
+
+
+@contextlib.contextmanager
+def _uncached() -> Iterator[None]:
+    """Without the cache of compiled programs, which cannot keep those of other devices."""
+    used = jax.config.jax_enable_compilation_cache
+    jax.config.update("jax_enable_compilation_cache", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", used)

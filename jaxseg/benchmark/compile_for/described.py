@@ -1,0 +1,92 @@
+"""A data set by its shapes alone: what compiling needs to know of one that is not there."""
+
+from typing import NoReturn
+
+import ml_collections
+
+from jaxseg.data import DataInfo, Example, open_data
+from jaxseg.data.colours import distinct_colours
+from jaxseg.errors import InputError
+
+Size = tuple[int, int]
+_PUBLISHED = {  # classes of the data sets that are the same for everyone
+    "scenes": 5,
+    "voc2012": 21,
+    "ade20k": 150,
+    "cityscapes": 19,
+    "camvid": 11,
+    "pascal_context59": 59,
+    "pascal_context60": 60,
+}
+
+
+class Described:
+    """A source of images of one size, with a number of classes; it has no image.
+
+    Args:
+      classes: how many.
+      size: (height, width) of its images.
+    """
+
+    def __init__(self, classes: int, size: Size):
+        names = tuple(f"class {i}" for i in range(classes))
+        self.info = DataInfo("shapes alone", names, tuple(distinct_colours(classes)))
+        self._size = size
+
+    def __len__(self) -> int:
+        return 1
+
+    def size(self, index: int) -> Size:
+        """(height, width) of each image."""
+        return self._size
+
+    def name(self, index: int) -> str:
+        """The name of each image."""
+        return "shape"
+
+    def __getitem__(self, index: int) -> Example:
+        return self._none()
+
+    def _none(self) -> NoReturn:
+        raise InputError(
+            "The data set is described by its shapes alone, and has no image.",
+            "Give a config whose fields need no look at the data.",
+        )
+
+
+def described(config: ml_collections.ConfigDict, size: Size | None = None) -> Described:
+    """The data set of a run's config, by its number of classes and the size of its images.
+
+    Args:
+      config: of a run.
+      size: of whole images, where the config gives none.
+
+    Raises:
+      InputError: the classes or the size are told neither by the config nor by the data set.
+    """
+    return Described(_classes(config), size or _image_size(config))
+
+
+def _classes(config: ml_collections.ConfigDict) -> int:
+    classes = config.model.num_classes or _PUBLISHED.get(config.data.name)
+    if classes is not None:
+        return classes
+    try:
+        return open_data(config.data, "train", config.seed).info.num_classes
+    except InputError as error:
+        raise InputError(
+            f"How many classes there are is not known: {error.problem}",
+            "Add --config.model.num_classes=N.",
+        ) from None
+
+
+def _image_size(config: ml_collections.ConfigDict) -> Size:
+    for size in (config.augment.crop, config.augment.resize, config.eval.input_size):
+        if size is not None:
+            return tuple(size)
+    if config.data.name == "scenes":
+        return tuple(config.data.scenes_size)
+    raise InputError(
+        "The size of the images is not known: the config trains on whole ones.",
+        "Add --size HEIGHTxWIDTH, such as --size 500x500, or set config.augment.crop.",
+    )

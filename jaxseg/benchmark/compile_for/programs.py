@@ -1,0 +1,88 @@
+"""The programs of a run, lowered for devices that are not there. Nothing but shapes is made."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+
+from jaxseg.benchmark.compile_for.described import Described
+from jaxseg.distributed.mesh import replicated, split_batch
+from jaxseg.evaluation.evaluator import Evaluator
+from jaxseg.inference.padding import padded_logits
+from jaxseg.training.setup import Program
+
+
+class Step(NamedTuple):
+    """A jitted function and what it is lowered with.
+
+    Attributes:
+      function: jitted, with shardings of the topology's devices.
+      arguments: trees of `jax.ShapeDtypeStruct`s.
+      batch_size: images that it takes, over all devices.
+      size: (height, width) of an image.
+    """
+
+    function: Any
+    arguments: tuple[Any, ...]
+    batch_size: int
+    size: tuple[int, int]
+
+
+def train(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
+    """The train step of a run: state, images, labels."""
+    program = Program(config, data, devices=devices)
+    batch = config.train.batch_size
+    images, labels = _batch(batch, program.size)
+    return Step(program.step, (program.like, images, labels), batch, program.size)
+
+
+def evaluation(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
+    """The step that labels a batch of whole images and counts its confusion matrix."""
+    evaluator, variables, batch, seen, size = _evaluator(config, data, devices)
+    images, _ = _batch(batch, seen)
+    _, labels = _batch(batch, size)
+    classes = data.info.num_classes
+    total = jax.ShapeDtypeStruct((classes, classes), jnp.int32)
+    return Step(evaluator.count, (variables, images, labels, total, None), batch, seen)
+
+
+def forward(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
+    """The network alone: uint8 images to coarse logits."""
+    evaluator, variables, batch, seen, _ = _evaluator(config, data, devices)
+    model = Program(config, data, devices=devices).model
+
+    def forward(variables, images):
+        return padded_logits(model, variables, images, seen, None)[0]
+
+    whole, split = replicated(evaluator.mesh), split_batch(evaluator.mesh)
+    function = jax.jit(forward, in_shardings=(whole, split), out_shardings=split)
+    images, _ = _batch(batch, seen)
+    return Step(function, (variables, images), batch, seen)
+
+
+STEPS: dict[str, Callable[[ml_collections.ConfigDict, Described, Sequence], Step]] = {
+    "train": train,
+    "eval": evaluation,
+    "forward": forward,
+}
+"""The programs by their names on the command line."""
+
+
+def _batch(number: int, size: tuple[int, int]):
+    images = jax.ShapeDtypeStruct((number, *size, 3), jnp.uint8)
+    return images, jax.ShapeDtypeStruct((number, *size), jnp.uint8)
+
+
+def _evaluator(config: ml_collections.ConfigDict, data: Described, devices: Sequence):
+    """The evaluator, the variables' shapes, its batch, and the sizes of images and labels."""
+    program = Program(config, data, devices=devices)
+    evaluator = Evaluator.of_run(program.model, data, config, devices)
+    batch = config.eval.batch_size or config.train.batch_size // config.train.accumulate
+    size = tuple(data.size(0))
+    if config.eval.protocol != "whole":
+        seen = size = tuple(config.eval.crop)
+    else:
+        seen = tuple(config.eval.input_size or size)
+    return evaluator, program.like.variables, batch, seen, size

@@ -1,0 +1,29 @@
+"""What a device needs at least: operations at its peak, bytes at its bandwidth."""
+
+from jaxseg.benchmark.peaks import ROOFLINES, Chip, chip
+
+
+def roofline(chip: Chip, dtype: str, flops: float, moved: float) -> dict[str, float | str]:
+    """The lower bounds of one device's time.
+
+    Args:
+      chip: the device.
+      dtype: of the products.
+      flops: operations of one device.
+      moved: bytes of one device.
+
+    >>> roofline(chip("v5e"), "bfloat16", 197e9, 819e6)
+    {'flops_milliseconds': 1.0, 'bytes_milliseconds': 1.0, 'bound': 'flops'}
+    """
+    by_flops = flops / (chip.flops(dtype) or chip.float32) * 1000
+    by_bytes = moved / chip.bandwidth * 1000
+    return {
+        "flops_milliseconds": by_flops,
+        "bytes_milliseconds": by_bytes,
+        "bound": "flops" if by_flops >= by_bytes else "bytes",
+    }
+
+
+def rooflines(dtype: str, flops: float, moved: float) -> dict[str, dict[str, float | str]]:
+    """`roofline` on each device of `ROOFLINES`, as if its compiler moved the same bytes."""
+    return {name: roofline(chip(name), dtype, flops, moved) for name in ROOFLINES}

@@ -1,0 +1,149 @@
+"""How many bytes an instruction moves between a device's main memory and its processor."""
+
+from collections.abc import Sequence
+
+from jaxseg.benchmark.compile_for.hlo import Array, Computation, Instruction, Module
+
+NOTHING = frozenset(
+    "parameter constant tuple get-tuple-element bitcast after-all partition-id replica-id "
+    "opt-barrier while conditional call async-start async-update async-done copy-done slice-done "
+    "all-reduce-done all-gather-done collective-permute-done send-done recv-done "
+    "add-dependency domain".split()
+)
+"""Operations that move nothing: names for what is there, and ends of what was counted before."""
+
+_NAMES_ALONE = ("AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound", "Sharding")
+_LOOKS_INTO = (
+    "dynamic-slice",
+    "slice",
+    "gather",
+)  # they read of their first operand what they give
+_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_ASYNC = ("AsyncCollectiveStart", "AsyncCollectiveDone")
+_THROUGH = ("bitcast", "get-tuple-element", "tuple", "reshape")
+
+
+def bytes_moved(module: Module, computation: Computation, instruction: Instruction) -> float:
+    """Bytes that one run of an instruction reads from HBM and writes to it.
+
+    Arrays in a TPU's fast memory are none, and a TPU's tiles count in full. Everything else is
+    counted by what the operation needs: a slice reads what it gives, an update in place touches
+    what it changes, a scatter reads and writes as many cells as it has updates (as XLA's own
+    analysis has it), a fusion its parameters and results by the same rules. The workspaces of cuDNN
+    and cuBLAS do not count. Each array counts once an instruction, as if caches were perfect.
+    """
+    op, out = instruction.op, instruction.arrays
+    if op in NOTHING or instruction.target in _NAMES_ALONE:
+        return 0
+    operands = [computation.by_name.get(name) for name in instruction.operands]
+    given = [i for i in operands if i is not None]
+    if op == "copy-start":  # (destination, source, context)
+        return _both_ways(out[0], out[1]) if len(out) > 1 else instruction.stored
+    if op == "slice-start":  # ((source), destination, context); its own destination is all it reads
+        whole = given[0].arrays if given else ()
+        return _both_ways(*(out[len(whole)], *whole)) if len(out) > len(whole) else 0
+    if op in ("dynamic-slice", "slice", "gather"):
+        return _read_as(given[0], instruction) + instruction.stored + _stored(given[1:])
+    if op == "dynamic-update-slice" and len(given) > 1:
+        return given[1].stored + min(given[1].size, given[0].stored)
+    if op == "scatter":
+        return _scattered(given, instruction)
+    if inside := module.called(instruction):
+        return _fused(module, inside, given, instruction)
+    if op in ("broadcast", "iota"):
+        return instruction.stored
+    if op == "custom-call" and instruction.target.startswith("__cu"):
+        kept = out[:-1] if len(out) > 1 and out[-1].dtype in ("s8", "u8") else out
+        return _stored(given) + sum(a.stored for a in kept)
+    return _stored(_distinct(given)) + instruction.stored
+
+
+def _distinct(instructions: Sequence[Instruction]) -> list[Instruction]:
+    return list({i.name: i for i in instructions}.values())
+
+
+def _stored(instructions: Sequence[Instruction]) -> float:
+    return sum(i.stored for i in instructions)
+
+
+def _both_ways(destination: Array, source: Array) -> float:
+    """A copy of as much as the destination holds: out of the source's memory, into its own."""
+    return destination.stored + (0 if source.is_fast else min(source.stored, destination.size))
+
+
+def _read_as(source: Instruction, result: Instruction) -> float:
+    """What is read of a source to give a result that is a part of it."""
+    return min(source.stored, result.size)
+
+
+def _scattered(given: Sequence[Instruction], scatter: Instruction) -> float:
+    """The updates, as many cells read and written, and the indices."""
+    count = len(scatter.arrays)
+    indices, updates = given[count : count + 1], given[count + 1 :]
+    cells = sum(a.size for i in updates for a in i.arrays)
+    return _stored(indices) + _stored(updates) + 2 * min(cells, scatter.stored)
+
+
+def _fused(
+    module: Module, inside: Computation, given: Sequence[Instruction], fusion: Instruction
+) -> float:
+    total = 0.0
+    seen = set()
+    for number, operand in enumerate(given):
+        parameter = inside.parameters.get(number)
+        if operand.name not in seen and parameter is not None:
+            total += _read(module, inside, parameter, operand.stored)
+        seen.add(operand.name)
+    results = [inside.root]
+    if inside.root.op == "tuple":
+        results = [inside.by_name[name] for name in inside.root.operands]
+    if len(results) != len(fusion.arrays):
+        return total + fusion.stored
+    for result, array in zip(results, fusion.arrays, strict=True):
+        total += _written(module, inside, result, array)
+    return total
+
+
+def _read(module: Module, inside: Computation, parameter: Instruction, whole: float) -> float:
+    """What a fusion reads of one parameter: all of it, unless every user looks at a part."""
+    total = 0.0
+    users = inside.users(parameter.name)
+    for user in users:
+        first = user.operands[0] == parameter.name
+        if user.op in _LOOKS_INTO and first:
+            total += user.size
+        elif user.op in ("dynamic-update-slice", "scatter") and first:
+            total += 0  # changed in place: what is written counts
+        elif (
+            user.op in _COLLECTIVES or user.target in _ASYNC or user.is_root and user.op == "tuple"
+        ):
+            total += 0  # on its way over the network, or handed on as it is
+        elif user.op == "bitcast":
+            total += _read(module, inside, user, whole)
+        elif user.op == "fusion" and (
+            called := module.computations.get(user.called("calls") or "")
+        ):
+            deeper = called.parameters.get(user.operands.index(parameter.name))
+            total += whole if deeper is None else _read(module, called, deeper, whole)
+        else:
+            return whole
+    return min(total, whole)
+
+
+def _written(module: Module, inside: Computation, result: Instruction, array: Array) -> float:
+    """What a fusion writes of one result."""
+    while result.op in ("bitcast", "copy") and result.operands[0] in inside.by_name:
+        behind = inside.by_name[result.operands[0]]
+        if behind.op not in ("bitcast", "dynamic-update-slice", "scatter"):
+            break
+        result = behind
+    if result.op == "parameter" or result.op in _COLLECTIVES or result.target in _ASYNC:
+        return 0
+    if result.op == "dynamic-update-slice":
+        return min(inside.by_name[result.operands[1]].size, array.stored)
+    if result.op == "scatter":
+        updates = [inside.by_name[n] for n in result.operands[len(result.arrays) + 1 :]]
+        return 2 * min(sum(u.size for u in updates), array.stored)
+    if called := module.called(result):
+        return _written(module, called, called.root, array)
+    return array.stored
