@@ -4,8 +4,8 @@ import re
 
 import jax
 
-from jaxseg.benchmark.measure import program_memory
 from jaxseg.benchmark.peaks import Chip
+from jaxseg.utils.usage import program_memory
 
 # What a program can have of a device's memory: a TPU's system keeps a quarter of a GiB; of a GPU's
 # JAX takes three quarters, unless XLA_PYTHON_CLIENT_MEM_FRACTION says another share.
