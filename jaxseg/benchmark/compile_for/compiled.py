@@ -15,9 +15,9 @@ from jaxseg.benchmark.compile_for.memory import memory_of, out_of_memory
 from jaxseg.benchmark.compile_for.programs import STEPS, Step
 from jaxseg.benchmark.compile_for.roofline import roofline, rooflines
 from jaxseg.benchmark.compile_for.topology import Topology, open_topology
-from jaxseg.benchmark.flops import count_flops
 from jaxseg.config import validate
 from jaxseg.errors import InputError, nearest
+from jaxseg.ops.flops import count_flops
 from jaxseg.utils.atomic import write_atomic
 
 
