@@ -10,7 +10,11 @@
 #     launch/tpu_vm_pod.sh my-pod us-central2-b log      # of the first host, as it grows
 #     launch/tpu_vm_pod.sh my-pod us-central2-b stop     # saves; the same start goes on
 #
-# `install` copies the last commit of this checkout to every host and installs it with jax[tpu].
+# `install` copies the last commit of this checkout to every host and installs it with jax[tpu], in
+# an environment of Python 3.12 that uv makes: images of TPU VMs may have an older Python.
+# A host that does not find its TPU fails (JAX_PLATFORMS=tpu); it would train on its CPU otherwise.
+# $JAX_COMPILATION_CACHE_DIR, such as gs://BUCKET/compiled, is passed on: hosts then read what one
+# of them has compiled.
 # The words after `start` are those of `python -m jaxseg train`. --dry-run as the first word prints
 # the commands and starts nothing.
 set -euo pipefail
@@ -45,7 +49,9 @@ case $verb in
     run git archive --format=tar.gz --output="$archive" HEAD
     run gcloud compute tpus tpu-vm scp "$archive" "$pod:" --zone="$zone" --worker=all
     on all "mkdir -p jaxseg && tar -xzf jaxseg.tar.gz -C jaxseg && cd jaxseg && \
-      python3 -m venv venv && venv/bin/pip install --quiet -e '.[tpu]'"
+      python3 -m pip install --quiet --user uv && \
+      python3 -m uv venv --quiet --allow-existing --python 3.12 venv && \
+      python3 -m uv pip install --quiet --python venv/bin/python -e '.[tpu]'"
     ;;
   start)
     if (($# == 0)); then
@@ -53,8 +59,12 @@ case $verb in
       exit 2
     fi
     words=$(printf '%q ' "$@")
+    settings="JAX_PLATFORMS=tpu"
+    if [[ -n ${JAX_COMPILATION_CACHE_DIR:-} ]]; then
+      settings+=" JAX_COMPILATION_CACHE_DIR=$(printf '%q' "$JAX_COMPILATION_CACHE_DIR")"
+    fi
     # It outlives the connection. The process's number is kept for `stop`.
-    on all "cd jaxseg && { nohup venv/bin/python -m jaxseg train --distributed $words \
+    on all "cd jaxseg && { $settings nohup venv/bin/python -m jaxseg train --distributed $words \
       >run.log 2>&1 </dev/null & echo \$! >run.pid; }"
     ;;
   log) on 0 "tail -n 100 -F jaxseg/run.log" ;;

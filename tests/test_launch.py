@@ -1,13 +1,18 @@
 """The scripts in launch/: what they would run, and what they do with what it answers."""
 
+import math
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 
 import pytest
+import yaml
+
+from jaxseg.cli.config_options import read_stages, split_overrides
 
 SCRIPTS = ["gpu_box.sh", "slurm.sbatch", "tpu_vm_pod.sh"]
 WORDS = [
@@ -120,10 +125,14 @@ def test_pod(launch, program, repository, tmp_path):
             'bash -c "${last#--command=}"')  # fmt: skip
     python = tmp_path / "jaxseg" / "venv" / "bin" / "python"
     python.parent.mkdir(parents=True)
-    python.write_text('#!/usr/bin/env bash\nprintf "%s\\n" "$@" > words.txt\nexec sleep 60\n')
+    python.write_text(
+        '#!/usr/bin/env bash\necho "$JAX_PLATFORMS $JAX_COMPILATION_CACHE_DIR" > settings.txt\n'
+        'printf "%s\\n" "$@" > words.txt\nexec sleep 60\n'
+    )
     python.chmod(0o755)
 
-    ran = launch("tpu_vm_pod.sh", "pod", "zone", "start", *WORDS)
+    cache = {"JAX_COMPILATION_CACHE_DIR": "gs://bucket/two words"}
+    ran = launch("tpu_vm_pod.sh", "pod", "zone", "start", *WORDS, **cache)
     assert (ran.returncode, ran.stderr) == (0, "")
     number = int((tmp_path / "jaxseg" / "run.pid").read_text())
     os.kill(number, 0)  # it runs
@@ -134,6 +143,8 @@ def test_pod(launch, program, repository, tmp_path):
         subprocess.run(["sleep", "0.05"], check=True)
     else:
         pytest.fail("it was not stopped")
+    settings = (tmp_path / "jaxseg" / "settings.txt").read_text()
+    assert settings == "tpu gs://bucket/two words\n"  # a host without its TPU fails
     words = (tmp_path / "jaxseg" / "words.txt").read_text().splitlines()
     assert words == ["-m", "jaxseg", "train", "--distributed", *WORDS]
     told = (tmp_path / "gcloud.txt").read_text().splitlines()
@@ -147,7 +158,45 @@ def test_pod_install(launch):
     commands = [shlex.split(line) for line in ran.stdout.splitlines()]
     assert [command[0] for command in commands] == ["git", "gcloud", "gcloud"]
     assert "--worker=all" in commands[1] and "--worker=all" in commands[2]
-    assert "pip install --quiet -e '.[tpu]'" in commands[2][-1]
+    assert "uv venv --quiet --allow-existing --python 3.12 venv" in commands[2][-1]
+    assert "pip install --quiet --python venv/bin/python -e '.[tpu]'" in commands[2][-1]
+
+
+def test_gke_manifest(repository):
+    """Its words are a command that `train` takes; hosts, chips and names fit each other."""
+    path = repository / "launch" / "gke_tpu.yaml"
+    service, job = yaml.safe_load_all(path.read_text(encoding="utf-8"))
+    spec = job["spec"]
+    pod = spec["template"]["spec"]
+    (container,) = pod["containers"]
+    topology = pod["nodeSelector"]["cloud.google.com/gke-tpu-topology"]
+    chips = math.prod(map(int, topology.split("x")))
+    limit = container["resources"]["limits"]["google.com/tpu"]
+    assert spec["completions"] == spec["parallelism"] == chips // limit
+    assert spec["completionMode"] == "Indexed" and pod["subdomain"] == service["metadata"]["name"]
+    assert service["spec"]["selector"].items() <= spec["template"]["metadata"]["labels"].items()
+    environment = {e["name"]: e["value"] for e in container["env"]}
+    assert environment["JAX_PLATFORMS"] == "tpu"
+    command, *words = container["args"]
+    options, overrides = split_overrides(words)
+    assert command == "train" and "--distributed" in options and "--workdir" in options
+    config = options[options.index("--config") + 1]
+    ((_, read),) = read_stages(str(repository / config), overrides)
+    assert read.checkpoint.folder.startswith("gs://")
+
+
+def test_container_file(repository):
+    """What it copies is there, and what it installs is an extra."""
+    text = (repository / "launch" / "Dockerfile").read_text(encoding="utf-8")
+    lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
+    known = {"FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "STOPSIGNAL", "ENTRYPOINT", "CMD"}
+    assert {words[0] for words in lines} == known
+    for words in lines:
+        if words[0] == "COPY":
+            assert all((repository / source).exists() for source in words[1:-1]), words
+    with open(repository / "pyproject.toml", "rb") as file:
+        extras = tomllib.load(file)["project"]["optional-dependencies"]
+    assert '".[${EXTRA},gcs]"' in text and {"cuda", "tpu", "gcs"} <= set(extras)
 
 
 def test_local(launch):

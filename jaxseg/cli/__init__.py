@@ -32,6 +32,7 @@ COMMANDS = {
     "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),
     "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),
     "benchmark": ("jaxseg.cli.benchmark", "measure how fast this machine trains and evaluates"),
+    "doctor": ("jaxseg.cli.doctor", "check whether this machine is ready for a run"),
     "report": ("jaxseg.cli.report", "set finished runs side by side on one page"),
 }
 

@@ -1,0 +1,250 @@
+"""A check of a machine before a run: what is missing or wrong on it, and what to do."""
+
+import glob
+import importlib.metadata
+import os
+import pathlib
+import platform
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from jaxseg.data import open_data
+from jaxseg.distributed.devices import device_memory, devices_in_words
+from jaxseg.errors import InputError
+from jaxseg.utils.usage import available_memory, usable_processors
+
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+_ROOM = 5 * 2**30  # bytes that a run's checkpoints may want
+_SIDE = 1024  # of the matrices that are multiplied
+
+
+class Finding(NamedTuple):
+    """What one check found.
+
+    Attributes:
+      name: of the check.
+      state: "ok"; "warning", a run works; or "wrong", it does not.
+      text: what was found.
+      remedy: what to do; "" where nothing is.
+    """
+
+    name: str
+    state: str
+    text: str
+    remedy: str = ""
+
+
+def examine(
+    workdir: pathlib.Path, data: ml_collections.ConfigDict | None = None
+) -> Iterator[Finding]:
+    """Runs the checks, one after the other; each takes a second or so.
+
+    Args:
+      workdir: where a run would write.
+      data: a run's config, whose data set is opened; None: none is.
+    """
+    yield _versions()
+    devices = _devices()
+    yield devices
+    if devices.state != "wrong":
+        yield from _guarded("product", _product)
+        yield from _guarded("sum over devices", _sum_over_devices)
+    yield _memory()
+    yield from _guarded("workdir", lambda: _writable(workdir))
+    yield _compiled_programs()
+    if data is not None:
+        yield from _guarded("data", lambda: _data(data))
+
+
+def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
+    """What a check that may fail in any way finds."""
+    try:
+        yield check()
+    except InputError as error:
+        yield Finding(name, "wrong", error.problem, error.remedy)
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        yield Finding(
+            name, "wrong", f"{type(error).__name__}: {first}", "Is another program on the device?"
+        )
+
+
+def _versions() -> Finding:
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    text = f"Python {platform.python_version()}, " + ", ".join(f"{n} {v}" for n, v in found.items())
+    if found["jax"].split(".")[:2] != found["jaxlib"].split(".")[:2]:
+        return Finding("versions", "wrong", text, "Install jax and jaxlib of one version.")
+    return Finding("versions", "ok", text)
+
+
+def _devices() -> Finding:
+    wanted = os.environ.get("JAX_PLATFORMS", "")
+    try:
+        words = devices_in_words()
+    except Exception as error:
+        first = str(error).strip().partition("\n")[0]
+        return Finding(
+            "devices",
+            "wrong",
+            f"JAX_PLATFORMS is {wanted!r}, and JAX finds no such device ({first})",
+            f"{_extra(wanted)}, or unset JAX_PLATFORMS.",
+        )
+    if jax.process_count() > 1:
+        words += f" of {jax.process_count()} processes"
+    unused = "" if jax.devices()[0].platform != "cpu" else _hardware()
+    if unused:
+        return Finding(
+            "devices",
+            "wrong" if not wanted else "warning",
+            f"{words}, though this machine has a {unused}",
+            f"{_extra('tpu' if unused == 'TPU' else 'cuda')}; JAX_PLATFORMS="
+            f"{'tpu' if unused == 'TPU' else 'cuda'} makes a run fail that does not find it.",
+        )
+    return Finding("devices", "ok", ", ".join([words, *_driver()]))
+
+
+def _extra(platform_name: str) -> str:
+    extra = "tpu" if "tpu" in platform_name else "cuda"
+    return f"pip install 'jaxseg[{extra}]'"
+
+
+def _hardware() -> str:
+    """ "GPU" or "TPU" where the system has one, whatever JAX sees."""
+    if glob.glob("/dev/accel*") or os.environ.get("TPU_WORKER_ID"):
+        return "TPU"
+    if glob.glob("/dev/nvidia[0-9]*"):
+        return "GPU"
+    return ""
+
+
+def _driver() -> list[str]:
+    """NVIDIA's driver, where there is one."""
+    program = shutil.which("nvidia-smi")
+    if program is None or jax.devices()[0].platform not in ("gpu", "cuda"):
+        return []
+    asked = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=20)
+    version = done.stdout.strip().partition("\n")[0]
+    return [f"driver {version}"] if done.returncode == 0 and version else []
+
+
+def _product() -> Finding:
+    """Two matrices multiplied, against NumPy."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((2, _SIDE, _SIDE)).astype(np.float32)
+    multiply = jax.jit(jnp.matmul)
+    got = np.asarray(multiply(a, b))
+    want = a.astype(np.float64) @ b.astype(np.float64)
+    error = float(np.abs(got - want).max() / np.abs(want).max())
+    turns = 10
+    left, right = jax.device_put(a), jax.device_put(b)
+    begun = time.perf_counter()
+    for _ in range(turns):
+        out = multiply(left, right)
+    out.block_until_ready()
+    rate = 2 * _SIDE**3 * turns / (time.perf_counter() - begun)
+    text = f"{_SIDE}×{_SIDE} in float32: {rate / 1e9:,.0f} GFLOP/s, error {error:.0e}"
+    if not error < 3e-2:
+        return Finding("product", "wrong", text, "The device computes wrongly: try another one.")
+    if error > 1e-4:  # a TPU multiplies in bfloat16, a GPU in TF32
+        return Finding(
+            "product",
+            "ok",
+            text + ": the device rounds products, as TPUs and GPUs do",
+            "config.model.matmul_precision='highest' makes them whole, and slower.",
+        )
+    return Finding("product", "ok", text)
+
+
+def _sum_over_devices() -> Finding:
+    """Every device adds its number; all have to get the same sum."""
+    devices = jax.devices()
+    mesh = jax.make_mesh((len(devices),), ("d",), (jax.sharding.AxisType.Auto,), devices=devices)
+    split = NamedSharding(mesh, PartitionSpec("d"))
+    numbers = jax.make_array_from_callback(
+        (len(devices),), split, lambda index: np.arange(len(devices))[index]
+    )
+    total = jax.jit(jnp.sum, out_shardings=NamedSharding(mesh, PartitionSpec()))(numbers)
+    got, want = int(total.addressable_data(0)), len(devices) * (len(devices) - 1) // 2
+    if got != want:
+        return Finding(
+            "sum over devices", "wrong", f"{got} instead of {want}", "Check how they are connected."
+        )
+    return Finding("sum over devices", "ok", f"{len(devices)} device(s) agree")
+
+
+def _memory() -> Finding:
+    host, device = available_memory(), device_memory()
+    parts = [] if host is None else [f"{host / 2**30:.1f} GiB free on the host"]
+    if device is not None and jax.devices()[0].platform != "cpu":
+        parts.append(f"{device / 2**30:.1f} GiB on each device")
+    parts.append(f"{usable_processors()} processors")
+    if host is not None and host < 2 * 2**30:
+        return Finding("memory", "warning", ", ".join(parts), "Stop other programs.")
+    return Finding("memory", "ok", ", ".join(parts))
+
+
+def _writable(workdir: pathlib.Path) -> Finding:
+    above = next(p for p in [workdir.absolute(), *workdir.absolute().parents] if p.is_dir())
+    try:
+        with tempfile.TemporaryFile(dir=above) as file:
+            file.write(b"0" * 2**20)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        return Finding(
+            "workdir",
+            "wrong",
+            f"{above} cannot be written: {error.strerror}",
+            "Give a --workdir that you may write to.",
+        )
+    free = shutil.disk_usage(above).free
+    text = f"{above} can be written, {free / 2**30:.1f} GiB free"
+    if free < _ROOM:
+        return Finding("workdir", "warning", text, "Checkpoints may fill it: make room.")
+    return Finding("workdir", "ok", text)
+
+
+def _compiled_programs() -> Finding:
+    folder = jax.config.jax_compilation_cache_dir
+    if folder is None:
+        return Finding(
+            "compiled programs",
+            "warning",
+            "are not kept: each start compiles anew",
+            "Set JAX_COMPILATION_CACHE_DIR to a folder that can be written, or to gs://BUCKET/PATH "
+            "for all hosts.",
+        )
+    return Finding("compiled programs", "ok", f"are kept in {folder}")
+
+
+def _data(config: ml_collections.ConfigDict) -> Finding:
+    counts = []
+    begun = time.perf_counter()
+    for split in ("train", "eval"):
+        source = open_data(config.data, split, config.seed)
+        if not len(source):
+            raise InputError(
+                f"The {split} split of {config.data.name} has no image.", "Look at its lists."
+            )
+        source[0]
+        counts.append(f"{len(source):,} images to {'train on' if split == 'train' else 'score'}")
+    seconds = time.perf_counter() - begun
+    return Finding("data", "ok", f"{config.data.name}: {', '.join(counts)} ({seconds:.1f} s)")
+
+
+def in_words(finding: Finding) -> str:
+    """A line, and a second one where there is something to do."""
+    sign = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   "}[finding.state]
+    line = f"{sign} {finding.name}: {finding.text}"
+    return f"{line}\n          {finding.remedy}" if finding.remedy else line
