@@ -50,15 +50,15 @@ CHIPS = (
     Chip("v4", "TPU v4", 275 * _T, 275 * _T, 1228 * _G, 32 * _GIB, 1.05e9, _TPU + "v4"),
     Chip("v5e", "TPU v5 lite", 197 * _T, 197 * _T, 819 * _G, 16 * _GIB, 1.5e9, _TPU + "v5e"),
     Chip("v5p", "TPU v5", 459 * _T, 459 * _T, 2765 * _G, 95 * _GIB, 1.75e9, _TPU + "v5p"),
-    Chip("v6e", "TPU v6 lite", 918 * _T, 918 * _T, 1640 * _G, 32 * _GIB, 1.75e9, _TPU + "v6e"),
-    # A100 80GB SXM
-    Chip("a100", "A100", 312 * _T, 156 * _T, 2039 * _G, 80 * _G, 0, _NVIDIA + "a100/"),
+    Chip("v6e", "TPU v6 lite", 918 * _T, 918 * _T, 1638 * _G, 32 * _GIB, 1.75e9, _TPU + "v6e"),
+    # Memory of the next four as CUDA tells it. A100 80GB SXM
+    Chip("a100", "A100", 312 * _T, 156 * _T, 2039 * _G, 85.1 * _G, 0, _NVIDIA + "a100/"),
     Chip("h100-pcie", "H100 PCIe", 756.5 * _T, 378 * _T, 2000 * _G, 80 * _G, 0, _NVIDIA + "h100/"),
     # H100 SXM
-    Chip("h100", "H100", 989.4 * _T, 494.7 * _T, 3350 * _G, 80 * _G, 0, _NVIDIA + "h100/"),
-    Chip("h200", "H200", 989.4 * _T, 494.7 * _T, 4800 * _G, 141 * _G, 0, _NVIDIA + "h200/"),
+    Chip("h100", "H100", 989.4 * _T, 494.7 * _T, 3350 * _G, 84.9 * _G, 0, _NVIDIA + "h100/"),
+    Chip("h200", "H200", 989.4 * _T, 494.7 * _T, 4800 * _G, 151.4 * _G, 0, _NVIDIA + "h200/"),
     # an eighth of HGX B200
-    Chip("b200", "B200", 2250 * _T, 1125 * _T, 8000 * _G, 180 * _G, 0, _NVIDIA + "hgx/"),
+    Chip("b200", "B200", 2250 * _T, 1125 * _T, 8000 * _G, 191.5 * _G, 0, _NVIDIA + "hgx/"),
     Chip("l40s", "L40S", 362.05 * _T, 183 * _T, 864 * _G, 48 * _G, 0, _NVIDIA + "l40s/"),
     Chip("l4", "L4", 121 * _T, 60 * _T, 300 * _G, 24 * _G, 0, _NVIDIA + "l4/"),
 )

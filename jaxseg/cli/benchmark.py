@@ -63,6 +63,14 @@ def main(argv: Sequence[str]) -> None:
     other.add_argument(
         "--by", choices=("time", "bytes"), default="time", help="dear in what (default: time)"
     )
+    other.add_argument(
+        "--find-batch", action="store_true", help="find the largest batch that fits the memory"
+    )
+    other.add_argument(
+        "--beside",
+        metavar="plain",
+        help="compile the same step in plain Flax and Optax, too, and compare",
+    )
     other.add_argument("--dump", type=pathlib.Path, metavar="FILE", help="keep the compiler's text")
     add_json(parser)
     options, overrides = split_overrides(argv)
@@ -87,8 +95,17 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _compile_for(args: argparse.Namespace, config: ml_collections.ConfigDict, put: Put) -> None:
-    from jaxseg.benchmark.compile_for import compile_for, compile_for_table
+    from jaxseg.benchmark.compile_for import (
+        compile_for,
+        compile_for_table,
+        find_batch,
+        find_batch_line,
+    )
 
+    if args.find_batch:
+        found = find_batch(config, args.compile_for, args.what, size=args.size)
+        put(found)
+        return print(find_batch_line(found))
     result = compile_for(
         config,
         args.compile_for,
@@ -97,6 +114,7 @@ def _compile_for(args: argparse.Namespace, config: ml_collections.ConfigDict, pu
         top=args.top,
         by=args.by,
         dump=args.dump,
+        beside=args.beside,
     )
     put(result)
     print(compile_for_table(result))

@@ -54,18 +54,36 @@ def largest_batch(
             say(f"a step of {images * devices} images takes {known[images] / 2**30:.2f} GiB")
         return known[images]
 
-    if takes(1) > limit:
+    most = max(len(source) // (8 * devices), 1)
+    fits = largest_that_fits(takes, limit, most)
+    if not fits:
         raise InputError(
             f"A step on one image a device takes {takes(1) / 2**30:.2f} GiB, and a device has "
             f"{memory / 2**30:.2f} GiB.",
             "Set a smaller config.augment.crop, config.model.remat=True or "
             "config.model.dtype=bfloat16.",
         )
-    most = 1
-    while 2 * most * devices * 8 <= len(source):
-        most *= 2
-    if most == 1 or takes(2) > limit:
-        return devices
+    return fits * devices
+
+
+def largest_that_fits(takes: Callable[[int], float], limit: float, most: int) -> int:
+    """The largest power of two, up to `most`, of which `takes` is no more than `limit`; 0: none.
+
+    Where `takes` grows by about as much for each image, few values are asked for: of 1 and 2, and
+    those near the limit.
+
+    Args:
+      takes: the memory of so many images; it should remember what it was asked.
+      limit: the memory there is.
+      most: images that are of use.
+
+    >>> largest_that_fits(lambda images: 10 + 3 * images, limit=60, most=100)
+    16
+    """
+    if takes(1) > limit:
+        return 0
+    if most < 2 or takes(2) > limit:
+        return 1
     each = max(takes(2) - takes(1), 1)  # a step's memory is a constant and so much for each image
     fits = 2
     while 2 * fits <= most and takes(2) + (2 * fits - 2) * each <= limit:
@@ -74,7 +92,7 @@ def largest_batch(
         fits //= 2
     while 2 * fits <= most and takes(2 * fits) <= limit:
         fits *= 2
-    return fits * devices
+    return fits
 
 
 def _step_bytes(config: ml_collections.ConfigDict, source: Source, batch_size: int) -> int:

@@ -1,6 +1,7 @@
 """The counts in the text of a compiled program: bytes, cycles, launches, collectives."""
 
 import collections
+import re
 from typing import Any
 
 from jaxseg.benchmark.compile_for.collectives import by_kind, collectives
@@ -8,6 +9,7 @@ from jaxseg.benchmark.compile_for.hlo import BYTES, Module, parse
 from jaxseg.benchmark.compile_for.kernels import kind, launches
 from jaxseg.benchmark.compile_for.operations import operations, window
 from jaxseg.benchmark.compile_for.origin import Origins
+from jaxseg.benchmark.compile_for.recompute import recomputed
 from jaxseg.benchmark.compile_for.traffic import NOTHING, bytes_moved
 from jaxseg.benchmark.compile_for.walk import Run, walk
 from jaxseg.benchmark.peaks import Chip
@@ -75,28 +77,40 @@ def analyse(
     counts["kernels"] = kernels
     counts["loops_of_unknown_length"] = sum(not run.counted for run in runs)
     counts["watched"] = watched(module)
-    counts["convolutions"] = convolutions(module)
-    counts["collectives"] = by_kind(collectives(module))
     origins = Origins(module)
+    counts["convolutions"] = convolutions(module, origins)
+    counts["recomputed"] = recomputed(module, runs)
+    counts["collectives"] = by_kind(collectives(module))
     costs.sort(key=lambda c: c.moved if by == "bytes" else c.milliseconds, reverse=True)
     return counts, [_row(cost, time, origins) for cost in costs[:top]]
 
 
 def watched(module: Module) -> dict[str, dict[str, float]]:
-    """Operations that are slow on an accelerator: how many, and the elements of the largest."""
+    """Operations that are slow on an accelerator: how many, and the elements of the largest.
+
+    Of `reverse` also the longest axis that is turned round: kernels are turned for a convolution's
+    gradient, which is nothing; an image is much.
+    """
     found: dict[str, dict[str, float]] = {}
     for instruction in module.instructions():
-        if instruction.op in _WATCHED:
-            entry = found.setdefault(instruction.op, {"count": 0, "largest": 0})
-            entry["count"] += 1
-            elements = max((a.size / BYTES[a.dtype] for a in instruction.arrays), default=0)
-            entry["largest"] = max(entry["largest"], elements)
+        if instruction.op not in _WATCHED:
+            continue
+        entry = found.setdefault(instruction.op, {"count": 0, "largest": 0})
+        entry["count"] += 1
+        elements = max((a.size / BYTES[a.dtype] for a in instruction.arrays), default=0)
+        entry["largest"] = max(entry["largest"], elements)
+        if instruction.op == "reverse":
+            axes = re.findall(r"\d+", instruction.attribute(r"dimensions=\{([\d,]*)\}") or "")
+            turned = [instruction.arrays[0].dims[int(axis)] for axis in axes]
+            entry["longest"] = max([entry.get("longest", 0), *turned])
     return dict(sorted(found.items()))
 
 
-def convolutions(module: Module) -> dict[str, Any]:
-    """Convolutions and products by the types they multiply, and the widest forward window."""
+def convolutions(module: Module, origins: Origins) -> dict[str, Any]:
+    """Convolutions and products: by the types they multiply, those of float32 also by their lines,
+    and the widest window of one that is no gradient."""
     types: collections.Counter[str] = collections.Counter()
+    lines: collections.Counter[str] = collections.Counter()
     widest = 0
     for computation in module.computations.values():
         for i in computation.instructions:
@@ -106,9 +120,15 @@ def convolutions(module: Module) -> dict[str, Any]:
             given = [computation.by_name[n] for n in i.operands if n in computation.by_name]
             pair = "×".join(g.arrays[0].dtype for g in given[:2] if g.arrays)
             types[f"{name} {pair}"] += 1
+            if "f32" in pair:
+                lines[str(origins(i) or "?")] += 1
             if name == "convolution":
                 widest = max((widest, *window(i)))
-    return {"types": dict(types.most_common()), "widest_window": widest}
+    return {
+        "types": dict(types.most_common()),
+        "float32_lines": dict(lines.most_common()),
+        "widest_window": widest,
+    }
 
 
 def _row(cost: Cost, time: float, origins: Origins) -> dict[str, Any]:

@@ -12,9 +12,10 @@ import ml_collections
 from jaxseg.benchmark.compile_for.analysis import analyse
 from jaxseg.benchmark.compile_for.described import Size, described
 from jaxseg.benchmark.compile_for.memory import memory_of, out_of_memory
-from jaxseg.benchmark.compile_for.programs import STEPS, Step
+from jaxseg.benchmark.compile_for.programs import STEPS, Step, plain_form
 from jaxseg.benchmark.compile_for.roofline import roofline, rooflines
 from jaxseg.benchmark.compile_for.topology import Topology, open_topology
+from jaxseg.benchmark.plain import plain_network
 from jaxseg.config import validate
 from jaxseg.errors import InputError, nearest
 from jaxseg.ops.flops import count_flops
@@ -30,6 +31,7 @@ def compile_for(
     top: int = 12,
     by: str = "time",
     dump: pathlib.Path | None = None,
+    beside: str | None = None,
 ) -> dict[str, Any]:
     """Compiles the very program that a run would use, and counts in what the compiler made.
 
@@ -44,18 +46,24 @@ def compile_for(
       top: how many of the dearest instructions are listed.
       by: what these are dear in, "time" or "bytes".
       dump: a file for the compiler's text.
+      beside: "plain" to compile the same step of the same network in plain Flax and Optax, too;
+        its numbers are the result's "beside".
 
     Returns:
-      Numbers by name, as JSON takes them; the names say the units. They are of one device.
+      Numbers by name, as JSON takes them; the names say the units. They are of one device. Where
+      the compiler finds that the program does not fit, there are those of memory alone.
 
     Raises:
       InputError: the config, the target or `what` is wrong, or a compiler is not installed.
     """
-    if what not in STEPS:
-        raise InputError(f"There is no program '{what}' to compile.", nearest(what, STEPS))
+    check_what(what)
+    if beside not in (None, "plain"):
+        raise InputError(f"There is nothing '{beside}' to compare with.", "Give 'plain'.")
     validate(config)
     topology = open_topology(target)
-    step = STEPS[what](config, described(config, size), topology.devices)
+    data = described(config, size)
+    plain = None if beside is None else plain_network(config.model, data.info.num_classes)
+    step = STEPS[what](config, data, topology.devices)
     about = {
         "what": what,
         "network": config.model.name,
@@ -67,7 +75,17 @@ def compile_for(
         "image_size": list(step.size),
         "jax": jax.__version__,
     }
-    return about | compiled_step(topology, step, config.model.dtype, top, by, dump)
+    result = about | compiled_step(topology, step, config.model.dtype, top, by, dump)
+    if plain is not None:
+        plainly = plain_form(plain, what, step, topology.devices)
+        result["beside"] = compiled_step(topology, plainly, config.model.dtype, top, by)
+    return result
+
+
+def check_what(what: str) -> None:
+    """Raises InputError unless there is such a program."""
+    if what not in STEPS:
+        raise InputError(f"There is no program '{what}' to compile.", nearest(what, STEPS))
 
 
 def compiled_step(

@@ -6,15 +6,12 @@ import ml_collections
 
 from jaxseg.data import DataInfo, Example, open_data
 from jaxseg.data.colours import distinct_colours
+from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.errors import InputError
 
 Size = tuple[int, int]
 _PUBLISHED = {  # classes of the data sets that are the same for everyone
-    "scenes": 5,
-    "voc2012": 21,
-    "ade20k": 150,
-    "cityscapes": 19,
-    "camvid": 11,
+    **{i.INFO.name: i.INFO.num_classes for i in (ade20k, camvid, cityscapes, voc2012)},
     "pascal_context59": 59,
     "pascal_context60": 60,
 }

@@ -5,6 +5,9 @@ import re
 
 from jaxseg.benchmark.compile_for.hlo import Computation, Instruction, Module
 
+# of the text, or of the JSON of a custom call
+_CONTRACTED = r'lhs_contracting_dim(?:ension)?s"?[:=][\[{]([\d,"]*)'
+
 
 def operations(module: Module, computation: Computation, instruction: Instruction) -> float:
     """Multiplications and additions of an instruction, and of what it fuses.
@@ -18,9 +21,7 @@ def operations(module: Module, computation: Computation, instruction: Instructio
     if instruction.op == "convolution" or instruction.target.startswith("__cudnn$conv"):
         return _convolution(given, instruction)
     if instruction.op == "dot" or "matmul" in instruction.target or "gemm" in instruction.target:
-        contracted = instruction.attribute(
-            r'lhs_contracting_dimensions"?[:=]\[?\{?([\d,"]*)'
-        )  # of the text, or of the JSON of a custom call
+        contracted = instruction.attribute(_CONTRACTED)
         axes = [int(axis) for axis in re.findall(r"\d+", contracted or "")]
         if not given or not axes:
             return 0

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
 
 from jaxseg.benchmark.compile_for.described import Described
-from jaxseg.distributed.mesh import replicated, split_batch
+from jaxseg.benchmark.plain import plain_step
+from jaxseg.distributed.mesh import make_mesh, replicated, split_batch
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.inference.padding import padded_logits
 from jaxseg.training.setup import Program
@@ -40,7 +42,7 @@ def train(config: ml_collections.ConfigDict, data: Described, devices: Sequence)
 
 def evaluation(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
     """The step that labels a batch of whole images and counts its confusion matrix."""
-    evaluator, variables, batch, seen, size = _evaluator(config, data, devices)
+    _, evaluator, variables, batch, seen, size = _evaluator(config, data, devices)
     images, _ = _batch(batch, seen)
     _, labels = _batch(batch, size)
     classes = data.info.num_classes
@@ -50,8 +52,7 @@ def evaluation(config: ml_collections.ConfigDict, data: Described, devices: Sequ
 
 def forward(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
     """The network alone: uint8 images to coarse logits."""
-    evaluator, variables, batch, seen, _ = _evaluator(config, data, devices)
-    model = Program(config, data, devices=devices).model
+    model, evaluator, variables, batch, seen, _ = _evaluator(config, data, devices)
 
     def forward(variables, images):
         return padded_logits(model, variables, images, seen, None)[0]
@@ -70,13 +71,21 @@ STEPS: dict[str, Callable[[ml_collections.ConfigDict, Described, Sequence], Step
 """The programs by their names on the command line."""
 
 
+def plain_form(model: nn.Module, what: str, step: Step, devices: Sequence) -> Step:
+    """The same step of the same network in plain Flax and Optax."""
+    images, labels = _batch(step.batch_size, step.size)
+    mesh = make_mesh(step.batch_size, devices=devices)
+    function, arguments = plain_step(model, what, mesh, images, labels)
+    return Step(function, arguments, step.batch_size, step.size)
+
+
 def _batch(number: int, size: tuple[int, int]):
     images = jax.ShapeDtypeStruct((number, *size, 3), jnp.uint8)
     return images, jax.ShapeDtypeStruct((number, *size), jnp.uint8)
 
 
 def _evaluator(config: ml_collections.ConfigDict, data: Described, devices: Sequence):
-    """The evaluator, the variables' shapes, its batch, and the sizes of images and labels."""
+    """Network, evaluator, the variables' shapes, its batch, the sizes of images and labels."""
     program = Program(config, data, devices=devices)
     evaluator = Evaluator.of_run(program.model, data, config, devices)
     batch = config.eval.batch_size or config.train.batch_size // config.train.accumulate
@@ -85,4 +94,4 @@ def _evaluator(config: ml_collections.ConfigDict, data: Described, devices: Sequ
         seen = size = tuple(config.eval.crop)
     else:
         seen = tuple(config.eval.input_size or size)
-    return evaluator, program.like.variables, batch, seen, size
+    return program.model, evaluator, program.like.variables, batch, seen, size

@@ -1,0 +1,127 @@
+"""What the compilers of TPU and GPU make of narrow networks: nothing that is slow there.
+
+Each compiler is an extra in an environment of its own (docs/guides/compile_for.md); without it
+these tests are skipped. An assertion that today's programs do not meet is marked as such.
+"""
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+TPU = pytest.mark.skipif(
+    importlib.util.find_spec("libtpu") is None, reason="needs the extra tpu-compiler"
+)
+CUDA = pytest.mark.skipif(
+    importlib.util.find_spec("jax_cuda12_plugin") is None, reason="needs the extra cuda-compiler"
+)
+NARROW = {
+    "fcn8s": {"model.name": "fcn8s_vgg16", "model.width": 0.1, "augment.crop": (129, 129)},
+    "pspnet": {"model.name": "pspnet_resnet50", "model.width": 0.1, "augment.crop": (121, 121)},
+}
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory):
+    """`compiled(target, network, fields)`: the numbers of its train step, compiled once."""
+    folder, known = tmp_path_factory.mktemp("compiled"), {}
+
+    def make(target, network, **fields):
+        fields = NARROW[network] | {"model.dtype": "bfloat16", "train.batch_size": 2} | fields
+        words = [f"--config.{name}={value}" for name, value in fields.items()]
+        words += ["--compile-for", target]
+        if tuple(words) not in known:
+            file = folder / f"{len(known)}.json"
+            environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
+            done = subprocess.run(
+                [sys.executable, "-m", "jaxseg", "benchmark", "--json", str(file), *words],
+                env=environment | {"JAX_PLATFORMS": "cpu"},
+                capture_output=True,
+                text=True,
+                timeout=1200,
+            )
+            assert done.returncode == 0, done.stderr
+            known[tuple(words)] = json.loads(file.read_text())
+        return known[tuple(words)]
+
+    return make
+
+
+def today(reason):
+    """An assertion that waits for its mend."""
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+NETWORKS = pytest.mark.parametrize("network", sorted(NARROW))
+
+
+@CUDA
+@NETWORKS
+@today("gradients of kernels become forward convolutions with windows as large as the image")
+def test_no_window_of_a_convolution_is_wider_than_a_kernel(compiled, network):
+    assert 0 < compiled("cuda:h200", network)["convolutions"]["widest_window"] <= 16
+
+
+@CUDA
+@NETWORKS
+@today("the gradient of max pooling becomes a scatter")
+def test_no_scatter_on_a_gpu(compiled, network):
+    assert "scatter" not in compiled("cuda:h200", network)["watched"]
+
+
+@TPU
+def test_no_scatter_on_a_tpu(compiled):
+    assert "scatter" not in compiled("tpu:v5e:2x2", "fcn8s", **TWO)["watched"]
+
+
+@CUDA
+def test_no_image_is_turned_round_on_a_gpu(compiled):
+    turned = compiled("cuda:h200", "pspnet")["watched"].get("reverse", {})
+    assert turned.get("longest", 0) <= 16 and turned.get("largest", 0) <= 10e6
+
+
+TWO = {"train.fsdp": 2, "train.batch_size": 4}
+
+
+@TPU
+@today("conv1_1's gradient turns its gradient map round")
+def test_no_image_is_turned_round_on_a_tpu(compiled):
+    assert compiled("tpu:v5e:2x2", "fcn8s", **TWO)["watched"]["reverse"]["longest"] <= 16
+
+
+@CUDA
+@NETWORKS
+def test_float32_is_multiplied_by_the_loss_alone(compiled, network):
+    """The strips that the loss upsamples; everything else is bfloat16."""
+    lines = compiled("cuda:h200", network)["convolutions"]["float32_lines"]
+    assert {line.partition(":")[0] for line in lines} <= {"jaxseg/ops/upsampling.py"}
+
+
+@TPU
+def test_collectives_of_two_and_two_devices(compiled):
+    """Parameters are gathered once, gradients are summed in bfloat16, batch norm is not there."""
+    found = compiled("tpu:v5e:2x2", "fcn8s", **TWO)["collectives"]
+    assert set(found) <= {"all-gather f32", "all-reduce bf16", "all-reduce f32"}
+    assert found["all-gather f32"] == {"count": 2, "bytes": 4 * (7 * 7 * 51 * 410 + 410 * 410)}
+
+
+@TPU
+@today("parameters are gathered in float32")
+def test_parameters_are_gathered_in_the_dtype_of_the_computation(compiled):
+    found = compiled("tpu:v5e:2x2", "fcn8s", **TWO)["collectives"]
+    assert "all-gather f32" not in found and "all-gather bf16" in found
+
+
+@pytest.mark.parametrize(
+    "target", [pytest.param("cuda:h200", marks=CUDA), pytest.param("tpu:v5e", marks=TPU)]
+)
+def test_what_is_recomputed_is_recomputed_after_the_loss(compiled, target):
+    """The twelve convolutions of VGG16 whose activations are kept by no other layer."""
+    fields = {"model.remat": True, "train.batch_size": 2}
+    again = compiled(target, "fcn8s", **fields)["recomputed"]
+    assert again["convolutions"] >= 10 and again["early"] == 0
