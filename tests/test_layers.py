@@ -23,7 +23,8 @@ LAYERS = (
     ("data", "models"),
     ("losses", "metrics", "nn"),
     ("ops",),
-    ("distributed", "utils"),
+    ("distributed",),
+    ("utils",),
     ("errors",),
 )
 HEIGHT = {room: len(LAYERS) - i for i, rooms in enumerate(LAYERS) for room in rooms}
