@@ -23,7 +23,12 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.ops.flops import count_flops
 from jaxseg.training.setup import Program
-from jaxseg.utils.usage import processor_seconds, program_memory, usable_processors
+from jaxseg.utils.usage import (
+    processor_seconds,
+    program_memory,
+    reading_threads,
+    usable_processors,
+)
 
 _WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
 
@@ -199,7 +204,7 @@ def _loader(config: ml_collections.ConfigDict, source: Source, repeats: int) -> 
     seconds = time.perf_counter() - begun
     batches.close()  # workers have ended after it, and their time counts
     return {
-        "threads": config.data.threads,
+        "threads": reading_threads(config.data.threads),
         "workers": config.data.workers,
         "images": repeats * batch_size,
         "first_batch_seconds": first,

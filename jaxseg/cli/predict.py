@@ -1,6 +1,7 @@
 """`python -m jaxseg predict`: photographs in, label maps out."""
 
 import dataclasses
+import functools
 import pathlib
 import sys
 import urllib.parse
@@ -45,8 +46,8 @@ def main(argv: Sequence[str]) -> None:
         "photographs",
         nargs="*",
         metavar="PHOTO",
-        help="file, folder (with its subfolders), pattern in quotes, https address, or - for a "
-        "photograph on standard input",
+        help="file, folder (with its subfolders), pattern in quotes, https address, video, or - "
+        "for an image on standard input",
     )
     add_network(parser)
     parser.add_argument(
@@ -98,11 +99,13 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     from jaxseg.inference.batch import MAX_PIXELS, predict_images
     from jaxseg.inference.image_files import STDIN, ImageFile, find_images
     from jaxseg.inference.prediction_folder import DESCRIPTION, UNUSED
+    from jaxseg.inference.video import is_video, label_video
 
     # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
     refused: list[InputError] = []
-    paths = [word for word in wanted if word != "-" and not _is_address(word)]
+    films = [word for word in wanted if is_video(word)]
+    paths = [w for w in wanted if w not in films and w != "-" and not _is_address(w)]
     files = find_images(paths, args.out, [DESCRIPTION], refused.append)
     for address in filter(_is_address, wanted):
         try:
@@ -119,6 +122,10 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     network = _changed(open_network(args), fields, UNUSED)
     if args.weights is not None:
         print(f"network: {_named(args.weights)}, {_classes(network.classes)}")
+
+    def progress(items, total, unit="photo"):
+        return tqdm.tqdm(items, total=total, unit=unit, disable=None)
+
     done = predict_images(
         network,
         files,
@@ -127,27 +134,41 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         probabilities=args.probabilities,
         overwrite=args.overwrite,
         max_pixels=args.max_pixels or MAX_PIXELS,
-        progress=lambda items, total: tqdm.tqdm(items, total=total, unit="photo", disable=None),
+        progress=progress,
         say=lambda line: tqdm.tqdm.write(line, file=sys.stdout),
     )
     there = f", {done.kept} there already" if done.kept else ""
     noun = "photograph" if done.written == 1 else "photographs"
-    print(f"{args.out}: {done.written} {noun} labelled{there}")
+    if files or not films:
+        print(f"{args.out}: {done.written} {noun} labelled{there}")
     bad = [*refused, *done.bad]
+    frames = 0
+    for film in films:
+        path = args.out / f"{pathlib.Path(film).stem}.overlay.mp4"
+        try:
+            count = label_video(network, film, path, functools.partial(progress, unit="frame"))
+        except InputError as error:
+            bad.append(error)
+            print(error.problem)
+            continue
+        frames += count
+        print(f"{path}: {count} frames")
     put(
         {
             "folder": args.out,
             "written": done.written,
             "kept": done.kept,
+            "frames": frames,
             "problems": [{"problem": error.problem, "fix": error.remedy} for error in bad],
         }
     )
     if len(bad) == 1:
         raise bad[0]
     if bad:
+        given = len(files) + len(films) + len(refused)
         raise InputError(
-            f"{len(bad)} of {len(files) + len(refused)} photographs have no prediction, as listed "
-            f"above; the first: {bad[0].problem}",
+            f"{len(bad)} of {given} photographs have no prediction, as listed above; the first: "
+            f"{bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
 

@@ -110,7 +110,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.on_error = "raise"  # a training file that is bad: "raise" ends the run, "skip" does not
     c.data.skip_limit = 10  # how many bad files a run survives; each process counts its own
     c.data.cache = False  # keep decoded images in memory (3 + 1 bytes a pixel)
-    c.data.threads = 2  # threads that decode and augment, in each process that does
+    # threads that decode and augment, in each process that does; None: one for each processor that
+    # the process may use, at least 2 and at most 16
+    c.data.threads = placeholder(int)
     c.data.workers = 0  # worker processes; 0: the threads run in this process
     c.data.prefetch = 4  # batches prepared ahead
 

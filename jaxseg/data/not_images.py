@@ -5,7 +5,7 @@ from pathlib import Path
 
 from PIL import UnidentifiedImageError
 
-_VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
+VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _WHOLE = "Replace the file with a whole one, or take it out."
 _DOWNLOAD = "Open the link in a browser and download the image itself."
 _KINDS = (  # first bytes, in small letters: what it is, and what helps
@@ -37,7 +37,7 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
         return "it is a folder", "Give the path of a file in it."
     suffix = Path(path).suffix.lower()
     start = (data if data is not None else _start(path))[:512].lstrip()
-    if suffix in _VIDEOS or start[4:12] in (b"ftypisom", b"ftypmp42", b"ftypqt  "):
+    if suffix in VIDEOS or start[4:12] in (b"ftypisom", b"ftypmp42", b"ftypqt  "):
         return "it is a video", "Cut it into images first: ffmpeg -i VIDEO frames/%05d.png"
     if suffix in (".heic", ".heif") or start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "it is an HEIC photo", "Save it as JPEG or PNG."

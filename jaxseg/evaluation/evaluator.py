@@ -23,6 +23,7 @@ from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol, seen_size
 from jaxseg.ops.dispatch import shared_out
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.usage import reading_threads
 
 
 class Evaluator:
@@ -109,7 +110,7 @@ class Evaluator:
             source,
             config.eval,
             batch_size=config.train.batch_size // config.train.accumulate,
-            threads=config.data.threads,
+            threads=reading_threads(config.data.threads),
             prefetch=config.data.prefetch,
             devices=devices,
         )

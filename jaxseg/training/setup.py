@@ -27,6 +27,7 @@ from jaxseg.ops.dispatch import shared_out
 from jaxseg.training.automatic import resolved
 from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
+from jaxseg.utils.usage import reading_threads
 
 
 class Program:
@@ -173,7 +174,7 @@ class Program:
             start_step=start,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            threads=config.data.threads,
+            threads=reading_threads(config.data.threads),
             workers=config.data.workers,
             prefetch=config.data.prefetch,
         )

@@ -39,6 +39,11 @@ def processor_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
+def reading_threads(wanted: int | None) -> int:
+    """`config.data.threads`, or where that is None one for each processor, from 2 to 16."""
+    return min(max(usable_processors(), 2), 16) if wanted is None else wanted
+
+
 def usable_processors() -> int:
     """How many processors this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # Linux
