@@ -80,6 +80,11 @@ def main(argv: Sequence[str]) -> None:
             "What is measured is named by --config or by --weights, one of them.",
             "Give --config with a config file, or --weights with the name of a network.",
         )
+    if args.weights is not None and args.compile_for is not None and args.size is None:
+        raise InputError(
+            "How large the images are is told neither by --weights nor by --size.",
+            "Add --size HEIGHTxWIDTH, such as --size 473x473.",
+        )
     if args.weights is not None:
         overrides = [*_of_network(args.weights), *overrides]
     config = read_config(args.config, overrides)

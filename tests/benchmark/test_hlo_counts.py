@@ -225,8 +225,12 @@ def test_a_collective_beside_several_fusions_counts_once():
     first = ["%p = f32[4]{0} parameter(0)", f"ROOT %a = f32[8]{{0}} {gather}"]
     second = ["%p = f32[4]{0} parameter(0)", f"ROOT %b = f32[8]{{0}} {gather}"]
     scattered = ["%p = f32[4]{0} parameter(0)", "ROOT %q = f32[2]{0} all-reduce(%p), channel_id=8"]
+    entry[1:1] = ["%y = f32[8]{0} fusion(%x), kind=kCustom, calls=%f"]
+    entry[1:1] = ["%w = f32[8]{0} fusion(%x), kind=kCustom, calls=%g"]
     text = program(entry, ("f", first), ("g", second), ("all-reduce-scatter.1", scattered))
-    assert by_kind(collectives(parse(text))) == {
+    found = collectives(parse(text))
+    assert sorted(c.moved for c in found) == [0, 0, 0, 16 + 32]
+    assert by_kind(found) == {
         "all-gather f32": {"count": 2, "bytes": 64},
         "all-reduce bf16+f32": {"count": 1, "bytes": 28},
         "reduce-scatter f32": {"count": 1, "bytes": 8},

@@ -59,11 +59,11 @@ def analyse(
       by: what the dearest are dear in, "time" or "bytes".
     """
     module = parse(text)
-    runs = list(walk(module))
+    runs, sent = list(walk(module)), collectives(module)
     costs = [Cost(module, run, chip, dtype) for run in runs if run.instruction.op not in NOTHING]
     time = sum(cost.milliseconds for cost in costs)
     counts: dict[str, Any] = {
-        "bytes": sum(cost.moved for cost in costs),
+        "bytes": sum(cost.moved for cost in costs) + sum(c.moved for c in sent),
         "flops_compiled": sum(cost.flops for cost in costs),
     }
     if chip.is_tpu:
@@ -80,7 +80,7 @@ def analyse(
     origins = Origins(module)
     counts["convolutions"] = convolutions(module, origins)
     counts["recomputed"] = recomputed(module, runs)
-    counts["collectives"] = by_kind(collectives(module))
+    counts["collectives"] = by_kind(sent)
     costs.sort(key=lambda c: c.moved if by == "bytes" else c.milliseconds, reverse=True)
     return counts, [_row(cost, time, origins) for cost in costs[:top]]
 

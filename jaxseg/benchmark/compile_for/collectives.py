@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from jaxseg.benchmark.compile_for.hlo import Instruction, Module
+from jaxseg.benchmark.compile_for.hlo import Computation, Instruction, Module
 
 KINDS = ("all-gather", "all-reduce", "all-to-all", "collective-permute", "reduce-scatter")
 
@@ -14,13 +14,14 @@ class Collective(NamedTuple):
       kind: one of `KINDS`.
       dtype: of its arrays; several are joined by "+".
       size: bytes of its result on one device.
-      instruction: the first line that it stands in.
+      moved: bytes that it reads from HBM and writes to it, where it stands inside of a fusion; 0
+        for one that stands by itself, which counts as every instruction does.
     """
 
     kind: str
     dtype: str
     size: float
-    instruction: Instruction
+    moved: float
 
 
 def collectives(module: Module) -> list[Collective]:
@@ -31,6 +32,7 @@ def collectives(module: Module) -> list[Collective]:
     name.
     """
     found: dict[str, Collective] = {}
+    fused = {inside.name for i in module.instructions() if (inside := module.called(i))}
     for computation in module.computations.values():
         for instruction in computation.instructions:
             op = instruction.op.removesuffix("-start")
@@ -45,8 +47,14 @@ def collectives(module: Module) -> list[Collective]:
             size = sum(a.size for a in arrays)
             channel = instruction.attribute(r"channel_id=(\d+)") or instruction.name
             if channel not in found or op == "reduce-scatter":
-                found[channel] = Collective(op, dtype, size, instruction)
+                moved = _moved(computation, instruction) if computation.name in fused else 0
+                found[channel] = Collective(op, dtype, size, moved)
     return list(found.values())
+
+
+def _moved(computation: Computation, instruction: Instruction) -> float:
+    given = [computation.by_name[n] for n in instruction.operands if n in computation.by_name]
+    return instruction.stored + sum(i.stored for i in given)
 
 
 def by_kind(found: list[Collective]) -> dict[str, dict[str, float]]:

@@ -116,7 +116,6 @@ def compiled_step(
         write_atomic(dump, text)
     counts, dearest = analyse(text, topology.chip, dtype, top, by)
     memory = memory_of(compiled, topology.chip)
-    per_device = step.batch_size / devices
     result = {
         "flops": flops,
         **counts,
@@ -135,7 +134,7 @@ def compiled_step(
     else:
         bound = result["roofline"]
         least = max(bound["flops_milliseconds"], bound["bytes_milliseconds"])
-        result["images_per_second_at_most"] = per_device * devices / least * 1000
+        result["images_per_second_at_most"] = step.batch_size / least * 1000
     return result
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from jaxseg.benchmark.compile_for.collectives import KINDS
 from jaxseg.benchmark.compile_for.hlo import Array, Computation, Instruction, Module
 
 NOTHING = frozenset(
@@ -13,14 +14,8 @@ NOTHING = frozenset(
 """Operations that move nothing: names for what is there, and ends of what was counted before."""
 
 _NAMES_ALONE = ("AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound", "Sharding")
-_LOOKS_INTO = (
-    "dynamic-slice",
-    "slice",
-    "gather",
-)  # they read of their first operand what they give
-_COLLECTIVES = ("all-gather", "all-reduce", "reduce-scatter", "all-to-all", "collective-permute")
+_LOOKS_INTO = ("dynamic-slice", "slice", "gather")  # read of their first operand what they give
 _ASYNC = ("AsyncCollectiveStart", "AsyncCollectiveDone")
-_THROUGH = ("bitcast", "get-tuple-element", "tuple", "reshape")
 
 
 def bytes_moved(module: Module, computation: Computation, instruction: Instruction) -> float:
@@ -42,7 +37,7 @@ def bytes_moved(module: Module, computation: Computation, instruction: Instructi
     if op == "slice-start":  # ((source), destination, context); its own destination is all it reads
         whole = given[0].arrays if given else ()
         return _both_ways(*(out[len(whole)], *whole)) if len(out) > len(whole) else 0
-    if op in ("dynamic-slice", "slice", "gather"):
+    if op in _LOOKS_INTO:
         return _read_as(given[0], instruction) + instruction.stored + _stored(given[1:])
     if op == "dynamic-update-slice" and len(given) > 1:
         return given[1].stored + min(given[1].size, given[0].stored)
@@ -114,15 +109,13 @@ def _read(module: Module, inside: Computation, parameter: Instruction, whole: fl
             total += user.size
         elif user.op in ("dynamic-update-slice", "scatter") and first:
             total += 0  # changed in place: what is written counts
-        elif (
-            user.op in _COLLECTIVES or user.target in _ASYNC or user.is_root and user.op == "tuple"
-        ):
-            total += 0  # on its way over the network, or handed on as it is
+        elif user.op in KINDS or user.target in _ASYNC:
+            total += 0  # on its way over the network: `collectives` has it
+        elif user.is_root and user.op == "tuple":
+            total += 0  # handed on as it is
         elif user.op == "bitcast":
             total += _read(module, inside, user, whole)
-        elif user.op == "fusion" and (
-            called := module.computations.get(user.called("calls") or "")
-        ):
+        elif called := module.called(user):
             deeper = called.parameters.get(user.operands.index(parameter.name))
             total += whole if deeper is None else _read(module, called, deeper, whole)
         else:
@@ -137,7 +130,7 @@ def _written(module: Module, inside: Computation, result: Instruction, array: Ar
         if behind.op not in ("bitcast", "dynamic-update-slice", "scatter"):
             break
         result = behind
-    if result.op == "parameter" or result.op in _COLLECTIVES or result.target in _ASYNC:
+    if result.op == "parameter" or result.op in KINDS or result.target in _ASYNC:
         return 0
     if result.op == "dynamic-update-slice":
         return min(inside.by_name[result.operands[1]].size, array.stored)
