@@ -132,8 +132,7 @@ def compiled_step(
         peak = topology.chip.flops(dtype) or topology.chip.float32
         result["share_of_peak"] = flops / (counts["milliseconds"] / 1000) / peak
     else:
-        bound = result["roofline"]
-        least = max(bound["flops_milliseconds"], bound["bytes_milliseconds"])
+        least = counts["milliseconds_at_least"]
         result["images_per_second_at_most"] = step.batch_size / least * 1000
     return result
 
