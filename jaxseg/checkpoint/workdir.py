@@ -27,6 +27,7 @@ _FREE = (
     "train.max_minutes",
     "train.patience",
     "train.fsdp",
+    "train.space",
 )
 
 

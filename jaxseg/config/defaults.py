@@ -150,6 +150,8 @@ def default_config() -> ml_collections.ConfigDict:
     # a step works through its batch in so many parts, one after the other: less memory; batch norm
     # sees a part at a time. Each has batch_size / accumulate images
     c.train.accumulate = 1
+    # devices that share the rows of an image, for images too large for one; 1: each has whole ones
+    c.train.space = 1
     c.train.fsdp = 1  # devices that share a copy of parameters and optimiser state; 1: each has one
 
     c.loss = ml_collections.ConfigDict()

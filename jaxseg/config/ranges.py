@@ -178,6 +178,7 @@ CHECKS: dict[str, _Check] = {
     "train.epochs": _POSITIVE,
     "train.patience": _POSITIVE,
     "train.fsdp": _POSITIVE,
+    "train.space": _POSITIVE,
     "train.accumulate": _POSITIVE,
     "loss.smoothing": (lambda v: 0 <= v < 1, "a share of 0 or more, below 1"),
     "loss.gamma": _NOT_NEGATIVE,

@@ -1,4 +1,4 @@
-"""Devices: one mesh, batches split over all of it, large arrays of the state over a part of it."""
+"""Devices: one mesh, batches split over it, large arrays of the state or rows over a part of it."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -18,8 +18,9 @@ def make_mesh(
     what: str = "train.batch_size",
     fsdp: int = 1,
     devices: Sequence[jax.Device] | None = None,
+    space: int = 1,
 ) -> Mesh:
-    """All devices of all processes in a grid of axes "data" and "fsdp".
+    """All devices of all processes in a grid of axes "data", "fsdp" and "space".
 
     Args:
       batch_size: images that the devices share.
@@ -27,28 +28,43 @@ def make_mesh(
       fsdp: devices that share one copy of the parameters and of the optimiser's state, after fully
         sharded data parallelism; neighbours, so that they are in one host where that is possible.
       devices: those of a topology that a program is compiled for; None: the ones there are.
+      space: devices that share the rows of an image, for images too large for one; neighbours, too,
+        and all in one process.
 
     Raises:
       InputError: the devices cannot share the batch evenly, or do not fall into such groups.
     """
     count = jax.device_count() if devices is None else len(devices)
-    if count % fsdp:
-        fitting = [n for n in range(1, count + 1) if count % n == 0]
+    together = count if devices is not None else jax.local_device_count()
+    if together % space:
         raise InputError(
-            f"Config field train.fsdp is {fsdp}, but {count} devices do not fall into groups of "
-            f"{fsdp}.",
-            f"Give a divisor of {count}: {', '.join(map(str, fitting))}.",
+            f"Config field train.space is {space}, but a process has {together} devices, which do "
+            f"not fall into groups of {space}.",
+            f"Give a divisor of {together}: {_divisors(together)}.",
         )
-    if batch_size % count:
-        fitting = sorted({max(count, batch_size // count * count), -(-batch_size // count) * count})
+    if count // space % fsdp:
         raise InputError(
-            f"{what} is {batch_size}, which {count} devices cannot share evenly.",
-            f"Give a multiple of {count}, such as {' or '.join(map(str, fitting))}.",
+            f"Config field train.fsdp is {fsdp}, but {count // space} devices"
+            f"{f' (of {count}, {space} for each image)' if space > 1 else ''} do not fall into "
+            f"groups of {fsdp}.",
+            f"Give a divisor of {count // space}: {_divisors(count // space)}.",
+        )
+    sharing = count // space
+    if batch_size % sharing:
+        below, above = batch_size // sharing * sharing, -(-batch_size // sharing) * sharing
+        fitting = sorted({max(sharing, below), above})
+        raise InputError(
+            f"{what} is {batch_size}, which {sharing} devices cannot share evenly.",
+            f"Give a multiple of {sharing}, such as {' or '.join(map(str, fitting))}.",
         )
     # One order of the devices whatever the grid, or arrays of two meshes would not go together.
     auto = (jax.sharding.AxisType.Auto,)
     line = jax.make_mesh((count,), ("data",), axis_types=auto, devices=devices).devices
-    return Mesh(line.reshape(count // fsdp, fsdp), ("data", "fsdp"))
+    return Mesh(line.reshape(-1, fsdp, space), ("data", "fsdp", "space"))
+
+
+def _divisors(count: int) -> str:
+    return ", ".join(str(n) for n in range(1, count + 1) if count % n == 0)
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
@@ -57,8 +73,24 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Axis 0 split over all devices."""
-    return NamedSharding(mesh, PartitionSpec(mesh.axis_names))
+    """Axis 0 split over all devices, but those that share an image have it whole."""
+    return NamedSharding(mesh, PartitionSpec(_batch_axes(mesh)))
+
+
+def _batch_axes(mesh: Mesh) -> tuple[str, ...]:
+    return tuple(name for name in mesh.axis_names if name != "space")
+
+
+def split_rows(mesh: Mesh, *batch: jax.Array) -> tuple[jax.Array, ...]:
+    """Inside a jitted function: batches [N, H, ...] whose rows are split over the axis "space".
+
+    XLA splits what is computed of them alike: a convolution fetches the rows beside its own from
+    its neighbours. The number of rows need not divide evenly.
+    """
+    if mesh.shape.get("space", 1) == 1:
+        return batch
+    sharding = NamedSharding(mesh, PartitionSpec(_batch_axes(mesh), "space"))
+    return tuple(jax.lax.with_sharding_constraint(a, sharding) for a in batch)
 
 
 def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
@@ -92,15 +124,16 @@ def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
 
 def with_whole_parameters(train_step: Callable, mesh: Mesh) -> Callable:
     """A train step for a state that is split: it gathers the parameters, computes as if nothing
-    were split, and keeps its own part of the result.
+    were split, and keeps its own part of the result. Images are split along their rows.
 
     Left to itself, XLA might split the convolutions along channels instead, and move activations.
     """
-    if mesh.shape["fsdp"] == 1:
+    if mesh.shape["fsdp"] == mesh.shape.get("space", 1) == 1:
         return train_step
 
     @functools.wraps(train_step)
     def step(state, images, labels):
+        images, labels = split_rows(mesh, images, labels)
         params = jax.lax.with_sharding_constraint(state.params, replicated(mesh))
         return train_step(state.replace(params=params), images, labels)
 

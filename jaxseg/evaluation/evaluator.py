@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxseg import metrics
 from jaxseg.data import Batch, Example, Source, batch_shapes, eval_batches
-from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, to_devices
+from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, split_rows, to_devices
 from jaxseg.errors import InputError
 from jaxseg.evaluation.counts import Counts, over_processes
 from jaxseg.evaluation.trained_run import open_run
@@ -41,6 +41,7 @@ class Evaluator:
       batch_size: images at a time, over all processes, where `config.batch_size` is None.
       threads, prefetch: as in `eval_batches`.
       devices: those of a topology that `count` is compiled for; None: the ones there are.
+      space: devices that share the rows of an image.
 
     Attributes:
       source: the data set.
@@ -61,6 +62,7 @@ class Evaluator:
         threads: int = 2,
         prefetch: int = 4,
         devices: Sequence[jax.Device] | None = None,
+        space: int = 1,
     ):
         self.source = source
         self._model = model
@@ -71,15 +73,18 @@ class Evaluator:
         )
         self._batch_size = config.batch_size or batch_size
         self._threads, self._prefetch = threads, prefetch
-        self.mesh = make_mesh(self._batch_size, "eval.batch_size", devices=devices)
+        self.mesh = make_mesh(self._batch_size, "eval.batch_size", devices=devices, space=space)
         self._layouts = Layouts(model)
+        mesh = self.mesh
         ignore = source.info.ignore_label
 
         def count(variables, images, labels, total, layout):
+            images, labels = split_rows(mesh, images, labels)
             logits, upsampling = padded_logits(model, variables, images, labels.shape[1:3], layout)
             return total + metrics.coarse_confusion(logits, labels, upsampling, ignore_label=ignore)
 
         def label(variables, images, size, layout):
+            (images,) = split_rows(mesh, images)
             return metrics.predict_labels(*padded_logits(model, variables, images, size, layout))
 
         whole, split = replicated(self.mesh), split_batch(self.mesh)
@@ -113,6 +118,7 @@ class Evaluator:
             threads=reading_threads(config.data.threads),
             prefetch=config.data.prefetch,
             devices=devices,
+            space=config.train.space,
         )
 
     def check(self, variables) -> None:
@@ -222,7 +228,9 @@ class Evaluator:
         (images,) = to_devices(self.mesh, batch.image)
         size, layout = batch.label.shape[1:3], self._layout(variables, batch)
         labels = self._label(variables, images, size, layout)
-        shards = sorted(labels.addressable_shards, key=lambda s: s.index[0].start or 0)
+        # of devices that share an image each has all of its labels
+        first = [shard for shard in labels.addressable_shards if shard.replica_id == 0]
+        shards = sorted(first, key=lambda s: s.index[0].start or 0)
         return np.concatenate([np.asarray(shard.data) for shard in shards])
 
     def _layout(self, variables, batch: Batch):

@@ -37,7 +37,7 @@ def largest_batch(
     Raises:
       InputError: a step on one image a device does not fit, or the platform does not tell.
     """
-    devices = device_count()
+    devices = device_count() // config.train.space
     memory = device_memory() if memory is None else memory
     if memory is None:
         raise InputError(

@@ -32,7 +32,7 @@ def in_two_lines(
 def _smaller(config: ml_collections.ConfigDict) -> str:
     """What takes less memory than `config`."""
     parts, batch = config.train.accumulate, config.train.batch_size
-    devices = device_count()
+    devices = max(1, device_count() // config.train.space)
     ways = []
     more = [n for n in range(2 * parts, batch + 1) if batch % n == 0 and batch // n % devices == 0]
     if more:

@@ -83,6 +83,7 @@ class Program:
             "train.batch_size" + (" / train.accumulate" if accumulate > 1 else ""),
             config.train.fsdp,
             devices,
+            config.train.space,
         )
         self.schedule = schedule or make_schedule(config.optim, config.train.steps)
         self._optimizer = make_optimizer(config.optim, config.train.steps, self.schedule)

@@ -77,7 +77,7 @@ def test_set_field_converts(name, value, kept):
             "train.zzzzzz",
             1,
             "Choose one of train.accumulate, train.batch_size, train.epochs, train.fsdp, "
-            "train.max_minutes, train.patience, train.steps.",
+            "train.max_minutes, train.patience, train.space, train.steps.",
         ),
         ("optim", 1, "group of fields"),
         ("train.steps.x", 1, "'train.steps'"),

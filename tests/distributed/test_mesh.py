@@ -18,7 +18,7 @@ from jaxseg.training.step import create_state
 @pytest.mark.parametrize("batch_size", [8, 16])
 def test_mesh_of_all_devices(batch_size):
     mesh = make_mesh(batch_size)
-    assert dict(mesh.shape) == {"data": 8, "fsdp": 1} and jax.device_count() == 8
+    assert dict(mesh.shape) == {"data": 8, "fsdp": 1, "space": 1} and jax.device_count() == 8
 
 
 @pytest.mark.parametrize(
@@ -35,7 +35,7 @@ def test_batch_that_cannot_be_shared(batch_size, fitting):
 def test_grid(fsdp):
     """Its devices are in the order of the line, so that arrays of two meshes go together."""
     mesh = make_mesh(8, fsdp=fsdp)
-    assert dict(mesh.shape) == {"data": 8 // fsdp, "fsdp": fsdp}
+    assert dict(mesh.shape) == {"data": 8 // fsdp, "fsdp": fsdp, "space": 1}
     assert [d.id for d in mesh.devices.ravel()] == [d.id for d in make_mesh(8).devices.ravel()]
 
 
