@@ -52,12 +52,12 @@ def main(argv: Sequence[str]) -> None:
         count = min(args.count, len(source))
         examples = [source[i] for i in range(count)]
     else:
-        mean = model_from_config(config.model, source.info.num_classes).preprocessing.mean
+        model = model_from_config(config.model, source.info.num_classes, config.data)
         batches = train_batches(
             source,
             seed=config.seed,
             batch_size=1,
-            augment=Augment(**config.augment, fill=tuple(round(v) for v in mean)),
+            augment=Augment(**config.augment, fill=model.preprocessing.fill),
             sampling=config.data.sampling,
         )
         examples = [

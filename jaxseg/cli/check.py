@@ -21,7 +21,8 @@ def main(argv: Sequence[str]) -> int:
         "Reads every file of a data set and lists all that is wrong: missing and unpaired files,\n"
         "files that cannot be decoded, masks of another size, with colours or with values that\n"
         "are no class, masks without a label, classes that never occur, photos in two splits.\n"
-        "Exit code 2 if anything is. Also counts the classes and gives class weights to paste.",
+        "Exit code 2 if anything is. Also counts the classes and gives class weights to paste,\n"
+        "and the mean and std of each channel.",
         _EXAMPLES,
     )
     add_data_options(parser)
@@ -74,6 +75,12 @@ def _text(report) -> str:
                 ("ENet", counts.enet()),
             )
         ] + [""]
+    if report.channels is not None:
+        numbers = report.as_dict()["channels"]
+        lines += [
+            "channels of the training images; to normalise by them in place of the weights' own:"
+        ]
+        lines += [f"  --config.data.{k}='{_tuple(numbers[k])}'" for k in ("mean", "std")] + [""]
     for title, found in (("note", report.notes), ("problem", report.problems)):
         for kind in dict.fromkeys(p.kind for p in found):
             same = [p for p in found if p.kind == kind]

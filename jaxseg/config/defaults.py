@@ -51,6 +51,14 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.name = "scenes"
     c.data.root = placeholder(str)  # folder of the data set, where it needs one
     c.data.sbd_root = placeholder(str)  # voc2012: SBD's folder "dataset"; None: beside root
+    # channels of the images: 3 (RGB), 1 (grey), or as many bands as the files have
+    c.data.channels = 3
+    # bits of each: 8, 16 (integers of 16 bits), or 32 (floats, and all else as it is stored)
+    c.data.bits = 8
+    # mean and std of each channel, as `python -m jaxseg check` prints them; None: of 8 and 16 bits
+    # those that the weights expect of photographs
+    c.data.mean = placeholder(tuple)
+    c.data.std = placeholder(tuple)
     # your own masks: class "indices" and 255 (ignore), "zero_is_void" (0 ignored, classes from 1),
     # "binary" (0, 255)
     c.data.mask_values = "indices"
@@ -109,7 +117,7 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.pad_to = placeholder(int)  # whole images: pad batches to multiples of this; None: never
     c.data.on_error = "raise"  # a training file that is bad: "raise" ends the run, "skip" does not
     c.data.skip_limit = 10  # how many bad files a run survives; each process counts its own
-    c.data.cache = False  # keep decoded images in memory (3 + 1 bytes a pixel)
+    c.data.cache = False  # keep decoded images in memory (of photographs 3 + 1 bytes a pixel)
     # threads that decode and augment, in each process that does; None: one for each processor that
     # the process may use, at least 2 and at most 16
     c.data.threads = placeholder(int)

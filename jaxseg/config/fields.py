@@ -172,6 +172,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
             "Set eval.every_steps, or leave train.patience at None.",
         )
     _check_needs(flat)
+    _check_images(flat)
     _check_loss(flat)
     if config.eval.fit is not None and (config.eval.input_size or config.eval.pad_to):
         raise InputError(
@@ -196,6 +197,29 @@ def _check_needs(flat: dict[str, Any]) -> None:
                 f"Config field {name} is {flat[name]!r}, which changes nothing while {other} is "
                 f"{flat[other]!r}.",
                 f"Set {other} to {value!r}, or leave {name} at its default.",
+            )
+
+
+def _check_images(flat: dict[str, Any]) -> None:
+    """Raises InputError where mean, std or colours do not go with the channels of the images."""
+    channels, given = flat["data.channels"], [n for n in ("mean", "std") if flat[f"data.{n}"]]
+    for name in given:
+        count = len(flat[f"data.{name}"])
+        if count != channels or len(given) == 1:
+            raise InputError(
+                f"Config field data.{name} has {count} numbers"
+                + (f" for {channels} channels." if len(given) == 2 else ", and its partner none."),
+                "Give data.mean and data.std, each with a number for each of data.channels: "
+                "`python -m jaxseg check` prints them.",
+            )
+    if channels == 3:
+        return
+    for name in ("saturation", "hue", "grayscale"):
+        if flat[f"augment.{name}"]:
+            raise InputError(
+                f"Config field augment.{name} is {flat[f'augment.{name}']}, but images of "
+                f"{channels} channels have no such colours.",
+                "Leave it at 0; brightness, contrast, blur and noise take any image.",
             )
 
 

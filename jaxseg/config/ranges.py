@@ -24,6 +24,10 @@ def _is_folder(value: str) -> bool:
     return bool(re.fullmatch(r"[/~].*|gs://[a-z0-9][a-z0-9._-]+/[^*?\[\]#]*[^*?\[\]#/]/?", value))
 
 
+def _are_numbers(value: tuple) -> bool:
+    return len(value) > 0 and all(map(_is_number, value))
+
+
 def _are_bins(value: tuple) -> bool:
     return all(type(v) is int and v > 0 for v in value) and len(set(value)) == len(value)
 
@@ -148,6 +152,13 @@ CHECKS: dict[str, _Check] = {
     "model.remat": (
         lambda v: isinstance(v, bool) or v in POLICIES,
         "true or a policy: " + _POLICIES,
+    ),
+    "data.channels": _POSITIVE,
+    "data.bits": (lambda v: v in (8, 16, 32), "8, 16 or 32"),
+    "data.mean": (_are_numbers, "a number for each channel, as `python -m jaxseg check` prints"),
+    "data.std": (
+        lambda v: _are_numbers(v) and min(v) > 0,
+        "a number above 0 for each channel, as `python -m jaxseg check` prints",
     ),
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,

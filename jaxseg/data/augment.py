@@ -7,7 +7,7 @@ from PIL import Image
 
 from jaxseg.data.colour import ColourJitter
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.data.warp import BACKENDS, opencv, window
+from jaxseg.data.warp import BACKENDS, on_image, opencv, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
@@ -45,7 +45,7 @@ class Augment:
       padding: where a smaller image lies in the crop: at a "random" place, or in the "centre".
       backend: of the interpolation: "pillow", or "opencv", which is faster and needs the extra of
         that name. Their results differ by a few levels of colour.
-      fill: the colour (r, g, b) outside the image, 0..255.
+      fill: the colour outside the image, a number for each channel: (r, g, b), 0..255.
       ignore_label: the label outside the image.
       max_class_share: a crop is drawn again, up to nine times, while one class has more than this
         share of its labelled pixels (mmsegmentation's `cat_max_ratio`); 1: never.
@@ -69,7 +69,7 @@ class Augment:
     resize: tuple[int, int] | None = None
     padding: str = "random"
     backend: str = "pillow"
-    fill: tuple[int, ...] = (124, 116, 104)  # the mean colour of ImageNet
+    fill: tuple[float, ...] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
     max_class_share: float = 1.0
     brightness: float = 0.0
@@ -117,7 +117,7 @@ class Augment:
         """The example, augmented.
 
         Args:
-          example: image uint8 [H, W, 3], label uint8 [H, W].
+          example: image uint8 [H, W, 3], or another `ImageKind`; label uint8 [H, W].
           rng: seven numbers are drawn from it, whatever they decide; then those of further crops
             and of the colours, where these are asked for.
 
@@ -181,9 +181,10 @@ class Augment:
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """`image`, uint8 [H, W, 3], resized to (height, width): uint8 [height, width, 3]. None: as is.
+    """`image`, [H, W, C], resized to (height, width): [height, width, C]. None: as it is.
 
-    Bilinear with pixel centres at half integers; shrinking averages (antialiased).
+    Bilinear with pixel centres at half integers; shrinking averages (antialiased). Pixels are
+    uint8, uint16 or float32, and stay so.
 
     Raises:
       InputError: `size` is not two positive integers.
@@ -195,7 +196,10 @@ def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
         check_size("The size", size)
     if size is None or image.shape[:2] == tuple(size):
         return image
-    return np.array(Image.fromarray(image).resize((size[1], size[0]), Image.Resampling.BILINEAR))
+    width_height = size[1], size[0]
+    return np.array(
+        on_image(image, lambda one, _: one.resize(width_height, Image.Resampling.BILINEAR))
+    )
 
 
 def check_size(what: str, size: tuple[int, int]):

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from jaxseg.data.augment import resize_image
-from jaxseg.data.source import Example, Source
+from jaxseg.data.source import Example, Source, kind_of
 from jaxseg.errors import InputError
 
 _FAR = 1_000_000_007  # positions between an example that is skipped and the one in its place
@@ -19,7 +19,7 @@ class Batch(NamedTuple):
 
     Attributes:
       step: the batch's number, from 0; of training the steps taken before it.
-      image: uint8 [b, h, w, 3], RGB.
+      image: uint8 [b, h, w, 3], RGB; of other kinds of images their own dtype and channels.
       label: uint8 [b, H, W], of the same size unless images were resized.
       names: of the b examples; "" for filling.
       indices: evaluation: int64 [b], positions in the source, -1 for filling; empty in
@@ -69,7 +69,7 @@ class TrainBatches:
         part: slice,
         start_step: int,
         pad_to: int | None,
-        fill: tuple[int, ...],
+        fill: tuple[float, ...],
         skip: bool,
     ):
         self._source, self._order, self._examples = source, order, examples
@@ -93,7 +93,8 @@ class TrainBatches:
             images = np.stack([e.image for e in examples])
             labels = np.stack([e.label for e in examples])
         else:
-            images = np.empty((len(examples), *size, 3), np.uint8)
+            like = examples[0].image
+            images = np.empty((len(examples), *size, like.shape[2]), like.dtype)
             images[:] = self._fill
             labels = np.full((len(examples), *size), self._source.info.ignore_label, np.uint8)
             for slot, (image, label, _) in enumerate(examples):
@@ -169,7 +170,9 @@ class EvalBatches:
 
     def __getitem__(self, index: int) -> Batch:
         size, indices = self._batches[index]
-        images = np.zeros((len(indices), *(self._input_size or size), 3), np.uint8)
+        kind = kind_of(self._source)
+        shape = len(indices), *(self._input_size or size), kind.channels
+        images = np.zeros(shape, kind.dtype)
         labels = np.full((len(indices), *size), self._source.info.ignore_label, np.uint8)
         for slot, position in enumerate(indices):
             if position >= 0:

@@ -13,6 +13,7 @@ from jaxseg.data import upright
 from jaxseg.data.decode import decode_image, decode_mask, palette_of, size_mismatch, to_classes
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.moments import Moments
 from jaxseg.data.palettes import Palettes
 from jaxseg.data.prepared import located
 from jaxseg.data.registry import (
@@ -36,6 +37,7 @@ class Report:
     problems: list[Problem] = field(default_factory=list)
     notes: list[Problem] = field(default_factory=list)  # oddities that may be meant
     splits: dict[str, Frequencies] = field(default_factory=dict)  # the training split first
+    channels: Moments | None = None  # of the training split's images
 
     def as_dict(self) -> dict[str, Any]:
         """The report as JSON has it."""
@@ -44,6 +46,8 @@ class Report:
             "data_set": self.info.name,
             "problems": [asdict(p) for p in self.problems],
             "notes": [asdict(p) for p in self.notes],
+            "channels": self.channels
+            and {"mean": _digits(self.channels.mean), "std": _digits(self.channels.std)},
             "splits": {
                 split: {
                     "images": counts.images,
@@ -129,6 +133,7 @@ class _Finding:
     file: str
     problems: list[Problem]
     digest: bytes | None = None  # of the photo's pixels
+    channels: Moments | None = None  # of the photo
     label_counts: np.ndarray | None = None  # int [256]: how often the mask holds each class
     stored: frozenset[int] = frozenset()  # the values in the mask's file
     mask: str = ""  # that file
@@ -155,6 +160,9 @@ def _check_split(
         if finding.label_counts is not None:
             counts.add_counts(finding.label_counts)
             stored |= finding.stored
+        if is_training and finding.channels is not None:
+            before = report.channels
+            report.channels = before.plus(finding.channels) if before else finding.channels
         palettes.add(finding.mask, sorted(finding.stored), finding.palette)
         _same_photo(report, seen, split.name, finding)
     if not len(split.source) and not split.problems:
@@ -192,7 +200,7 @@ def _examine(source: Source, index: int) -> _Finding:
         image, label, _ = source[index]
     except InputError as error:
         return _Finding(name, name, [Problem("example", name, error.problem, error.remedy)])
-    finding = _Finding(name, name, [], _digest(image))
+    finding = _Finding(name, name, [], _digest(image), Moments.of(image))
     _count(finding, label)
     return finding
 
@@ -202,7 +210,8 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
     finding = _Finding(pair.name, str(pair.photo), [])
     photo = label = None
     try:
-        photo = decode_image(pair.photo)
+        photo = decode_image(pair.photo, kind=source.kind)
+        finding.channels = Moments.of(photo.pixels)
         finding.digest = _digest(upright.stored(*photo))  # so that a copy without EXIF is found
     except InputError as error:
         _add(finding, "photo", pair.photo, error)
@@ -230,6 +239,11 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
     if label is not None:
         _count(finding, label, str(pair.mask))
     return finding
+
+
+def _digits(numbers: np.ndarray) -> list[float]:
+    """To five digits, which is more than a network notices."""
+    return [float(f"{number:.5g}") for number in numbers]
 
 
 def _add(finding: _Finding, kind: str, file, error: InputError) -> None:

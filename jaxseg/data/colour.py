@@ -56,7 +56,11 @@ class ColourJitter:
         return any(vars(self).values())
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image`, uint8 [H, W, 3], in other colours; five numbers are drawn from `rng`."""
+        """`image`, [H, W, C], in other colours; five numbers are drawn from `rng`.
+
+        Of images that have no three channels only brightness and contrast change, the contrast as
+        the distance from each channel's own mean.
+        """
         brightness, contrast, saturation = (
             rng.uniform(max(0.0, 1 - amount), 1 + amount)
             for amount in (self.brightness, self.contrast, self.saturation)
@@ -64,6 +68,10 @@ class ColourJitter:
         turn = rng.uniform(-self.hue, self.hue)
         if rng.random() < self.grayscale:
             saturation = 0.0
+        if image.shape[2] != 3:
+            mean = image.mean((0, 1), dtype=np.float32)
+            factors = np.eye(image.shape[2]) * contrast * brightness
+            return _affine(image, factors, (1 - contrast) * brightness * mean)
         grey = brightness * float(_GREY @ image.mean((0, 1), dtype=np.float32))
         colours = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
         if turn:
@@ -78,9 +86,11 @@ def _hue_turn(turn: float) -> np.ndarray:
     return np.linalg.solve(_YIQ, rotation @ _YIQ)
 
 
-def _affine(image: np.ndarray, matrix: np.ndarray, offset: float) -> np.ndarray:
-    """`matrix @ colour + offset` of every pixel, rounded and clipped to 0..255."""
-    values = image.reshape(-1, 3).astype(np.float32) @ matrix.T.astype(np.float32)
+def _affine(image: np.ndarray, matrix: np.ndarray, offset: float | np.ndarray) -> np.ndarray:
+    """`matrix @ colour + offset` of every pixel; integers are rounded and clipped."""
+    values = image.reshape(-1, len(matrix)).astype(np.float32) @ matrix.T.astype(np.float32)
+    if image.dtype == np.float32:
+        return (values + np.float32(offset)).reshape(image.shape)
     values += np.float32(offset + 0.5)  # the conversion below cuts the fraction off
-    np.clip(values, 0, 255, out=values)
-    return values.astype(np.uint8).reshape(image.shape)
+    np.clip(values, 0, np.iinfo(image.dtype).max, out=values)
+    return values.astype(image.dtype).reshape(image.shape)

@@ -13,8 +13,9 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.data.source import DataInfo, Example, Source, mask_file
+from jaxseg.data.source import DataInfo, Example, Source, kind_of, mask_file
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import ImageKind
 
 Box = tuple[int, int, int, int]  # top, left, bottom, right, the last two exclusive
 _MOST_REPEATS = 10
@@ -80,6 +81,10 @@ class Crops:
     def size(self, index: int) -> tuple[int, int]:
         top, left, bottom, right = self._crops[index].box
         return bottom - top, right - left
+
+    @property
+    def kind(self) -> ImageKind:
+        return kind_of(self._source)
 
     def mask_file(self, index: int) -> Path | None:
         """The file of the mask that it is cut out of; None where there is none."""

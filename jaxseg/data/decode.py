@@ -4,6 +4,7 @@ Both are upright: turned as their EXIF orientation says (`jaxseg.data.upright`).
 be decoded to its last pixel is an error that names it.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -15,6 +16,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.bands import as_kind, is_array, of_image, read_deep, read_deep_frame
 from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
 from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
 from jaxseg.data.matlab import read_mat_labels
@@ -22,6 +24,7 @@ from jaxseg.data.not_images import what_it_is
 from jaxseg.data.source import IGNORE
 from jaxseg.data.upright import Frame, Picture, aligned_mask, orientation_of, turned
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
 _SMOOTH = 16  # so many values that are no class come from mixing those of neighbours
@@ -38,7 +41,9 @@ _BROKEN = (  # errors of PIL for files that are no images, or not whole ones
 )
 
 
-def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
+def read_image(
+    path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
+) -> np.ndarray:
     """The photo in `path`, upright: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK photos are converted; an alpha channel is dropped.
@@ -46,23 +51,44 @@ def read_image(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray
     Args:
       path: the file.
       data: its bytes, where they were read already; then `path` only serves in messages.
+      kind: other images than photographs; their pixels are [H, W, channels] of its dtype, by the
+        rules of `jaxseg.data.bands`.
 
     Raises:
-      InputError: the file cannot be decoded to its end, or has more than 8 bits a channel.
+      InputError: the file cannot be decoded to its end, or has more than 8 bits a channel, or is
+        not of the `kind`.
     """
-    return decode_image(path, data).pixels
+    return decode_image(path, data, kind).pixels
 
 
-def decode_image(path: str | os.PathLike, data: bytes | None = None) -> Picture:
+def decode_image(
+    path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
+) -> Picture:
     """`read_image`, and the orientation that it was turned by."""
+    if kind != RGB or is_array(path):
+        return _decode_kind(path, data, kind)
     with _decoded(path, data) as (image, orientation):
         if image.mode in _DEEP:
             raise InputError(
                 f"Photo {path} has more than 8 bits a channel (mode {image.mode}).",
-                "Convert it to 8 bits: only you know which range of its values matters.",
+                "Convert it to 8 bits: only you know which range of its values matters; or take it "
+                "as it is: config.data.bits=16, and config.data.channels=1 if it is grey.",
             )
         shown = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))
+        return Picture(_upright(pixels, image, orientation), orientation)
+
+
+def _decode_kind(path: str | os.PathLike, data: bytes | None, kind: ImageKind) -> Picture:
+    """An image that is no photograph."""
+    if data is None and isinstance(path, EmbeddedPhoto):
+        data = path.read_bytes()
+    found = read_deep(path, data)
+    if found is not None:
+        pixels = as_kind(found.pixels, found.alpha, kind, path)
+        return Picture(np.ascontiguousarray(turned(pixels, found.orientation)), found.orientation)
+    with _decoded(path, data) as (image, orientation):
+        pixels = as_kind(*of_image(image), kind, path)
         return Picture(_upright(pixels, image, orientation), orientation)
 
 
@@ -170,6 +196,7 @@ def read_pair(
     values: Mapping[int, int] | None = None,
     exif: str = "error",
     colours: Colours | None = None,
+    kind: ImageKind = RGB,
 ) -> tuple[np.ndarray, np.ndarray]:
     """A photo as `read_image` gives it, and the classes of its mask as they lie on it.
 
@@ -178,11 +205,12 @@ def read_pair(
       num_classes, values: as in `read_mask`.
       exif: `config.data.exif`, see `jaxseg.data.upright.aligned_mask`.
       colours: of masks in colours; None: they are refused.
+      kind: of the photo.
 
     Raises:
       InputError: as both, or the two differ in size, or in their EXIF orientation.
     """
-    picture, stored = decode_image(photo), decode_mask(mask, colours=colours)
+    picture, stored = decode_image(photo, kind=kind), decode_mask(mask, colours=colours)
     label = laid_on(picture, stored, photo, mask, num_classes, values, exif=exif)
     if picture.pixels.shape[:2] != label.shape:
         raise size_mismatch(photo, picture.pixels, mask, label)
@@ -240,6 +268,23 @@ def read_size(path: str | os.PathLike, data: bytes | None = None) -> tuple[int, 
 
 def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
     """`read_size`, and the orientation."""
+    found = None
+    if is_array(path):
+        found = read_deep_frame(path, data)
+    else:
+        try:
+            return _pillow_frame(path, data)
+        except InputError:
+            with contextlib.suppress(InputError):
+                found = read_deep_frame(path, data)  # a TIFF of several bands
+            if found is None:
+                raise
+    assert found is not None
+    height, width, orientation = found
+    return Frame((width, height) if orientation >= 5 else (height, width), orientation)
+
+
+def _pillow_frame(path: str | os.PathLike, data: bytes | None) -> Frame:
     with _decoded(path, data, header_only=True) as (image, orientation):
         turns = orientation >= 5 and image.format != "TIFF"  # PIL turns a TIFF by itself
         size = (image.width, image.height) if turns else (image.height, image.width)

@@ -16,9 +16,10 @@ from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
 from jaxseg.errors import InputError
 from jaxseg.utils.files import is_hidden, text_of
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
-PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp")
+PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 
 class Pair(NamedTuple):
@@ -50,6 +51,7 @@ class Listing:
     exif: str = "error"  # see `jaxseg.data.upright.aligned_mask`
     colours: Colours | None = None  # of masks in colours; None: they are refused
     notes: Sequence[str] = ()  # choices that were made for the user, in short
+    kind: ImageKind = RGB  # of the photos
 
 
 class Pairs:
@@ -76,7 +78,7 @@ class Pairs:
         self.info = listing.info
         self.pairs, self.values = tuple(listing.pairs), listing.values
         self.exif, self.colours = listing.exif, listing.colours
-        self.notes = tuple(listing.notes)
+        self.notes, self.kind = tuple(listing.notes), listing.kind
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -84,7 +86,8 @@ class Pairs:
     def __getitem__(self, index: int) -> Example:
         name, photo, mask = self.pairs[index]
         count = self.info.num_classes
-        image, label = read_pair(photo, mask, count, self.values, self.exif, self.colours)
+        how = self.values, self.exif, self.colours, self.kind
+        image, label = read_pair(photo, mask, count, *how)
         return Example(image, label, name)
 
     def name(self, index: int) -> str:

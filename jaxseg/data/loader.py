@@ -32,7 +32,7 @@ def train_batches(
     augment: Callable[[Example, np.random.Generator], Example],
     sampling: str = "shuffle",
     pad_to: int | None = None,
-    fill: tuple[int, ...] = (0, 0, 0),
+    fill: tuple[float, ...] = (0, 0, 0),
     skipped: Skipped | None = None,
     start_step: int = 0,
     process_index: int = 0,
@@ -59,7 +59,7 @@ def train_batches(
       pad_to: images of several sizes share a batch: they stand in its upper left corner, and its
         height and width are the least multiples of this that hold them. The rest is `fill` and
         ignored. `batch_shapes` tells how many shapes there can be.
-      fill: (r, g, b), 0..255.
+      fill: a number for each channel: (r, g, b), 0..255.
       skipped: receives the examples whose files are bad, and ends the run where they are too many;
         the example a billion positions later takes the place. None: the first ends the run.
       start_step: number of the first batch.

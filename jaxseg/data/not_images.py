@@ -17,7 +17,7 @@ _KINDS = (  # first bytes, in small letters: what it is, and what helps
     (b"%pdf", "it is a PDF", "Save its pages as PNG."),
     (b"pk\3\4", "it is a zip archive", "Unpack it, and give the folder."),
     (b"\x1f\x8b", "it is compressed by gzip", "Unpack it first."),
-    (b"\x93numpy", "it is a NumPy array", "Save it as PNG, 8 bits a channel."),
+    (b"\x93numpy", "it is a NumPy array", "Let its name end in .npy."),
 )
 
 
@@ -46,6 +46,11 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
             return what, remedy
     if not start:
         return "it is empty", _WHOLE
+    if isinstance(error, UnidentifiedImageError) and start.startswith((b"II", b"MM")):
+        return (
+            "it is a TIFF that is no photograph",
+            "Set config.data.channels and config.data.bits to what its bands are.",
+        )
     if isinstance(error, UnidentifiedImageError):  # whose text has the name of a Python object
         return "it is no image of a format that is read", _WHOLE
     return (str(error) or type(error).__name__).rstrip("."), _WHOLE

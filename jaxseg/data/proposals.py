@@ -15,6 +15,7 @@ import tqdm
 from jaxseg.data.augment import resize_image
 from jaxseg.data.crops import Box
 from jaxseg.data.disk_cache import cached, digest
+from jaxseg.data.shown import shown
 from jaxseg.data.source import Source
 from jaxseg.data.warp import opencv
 from jaxseg.errors import InputError
@@ -53,7 +54,7 @@ def propose_for_all(source: Source) -> dict[str, list[Box]]:
     """
 
     def of_example(index: int) -> tuple[str, list[Box]]:
-        return source.name(index), propose(source[index].image)
+        return source.name(index), propose(shown(source[index].image))
 
     with ThreadPoolExecutor(_THREADS) as pool:
         results = pool.map(of_example, range(len(source)))

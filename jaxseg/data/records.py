@@ -20,6 +20,7 @@ from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import turned
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.image_kind import RGB, ImageKind
 from jaxseg.utils.paths import given_path
 
 INDEX = "records.json"
@@ -80,14 +81,14 @@ def write_records(
 
 
 class Records:
-    """A split that `write_records` wrote.
+    """A split that `write_records` wrote; `kind` is that of its photos.
 
     Raises:
       InputError: the folder has no such split, or its file is not whole.
     """
 
-    def __init__(self, folder: str | Path, split: str):
-        self._folder, self._split = given_path(folder), split
+    def __init__(self, folder: str | Path, split: str, kind: ImageKind = RGB):
+        self._folder, self._split, self.kind = given_path(folder), split, kind
         index = _read_index(self._folder)
         if split not in index["splits"]:
             raise InputError(
@@ -108,14 +109,14 @@ class Records:
             raise self._damaged(f"it holds {found} of {len(self._entries)} records")
 
     def __reduce__(self):  # a worker process opens the file anew
-        return type(self), (self._folder, self._split)
+        return type(self), (self._folder, self._split, self.kind)
 
     def __len__(self) -> int:
         return len(self._entries)
 
     def __getitem__(self, index: int) -> Example:
         name, (photo, mask) = self.name(index), self._record(index)
-        picture = decode_image(f"{self._path}, {name}", photo)
+        picture = decode_image(f"{self._path}, {name}{self._suffix(photo)}", photo, self.kind)
         image = picture.pixels
         label = read_mask(f"{self._path}, mask of {name}", self.info.num_classes, data=mask)
         if not self._upright:
@@ -132,6 +133,11 @@ class Records:
         if self._upright:
             return height, width
         return read_size(self.name(index), self._record(index)[0])
+
+    @staticmethod
+    def _suffix(photo: bytes) -> str:
+        """Arrays are known by their names."""
+        return ".npy" if photo.startswith(b"\x93NUMPY") else ""
 
     def _record(self, index: int) -> tuple[bytes, bytes]:
         try:

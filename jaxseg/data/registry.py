@@ -24,6 +24,7 @@ from jaxseg.data.scenes import Scenes
 from jaxseg.data.source import IGNORE, Cached, DataInfo, Source
 from jaxseg.data.voc_folder import LAYOUT, voc_listing, voc_palette
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.image_kind import RGB, ImageKind
 from jaxseg.utils.paths import given_path
 
 
@@ -49,7 +50,14 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     given_path(f"{name}.txt")  # the name of a list or of a folder
     config = prepared.located(config, PUBLISHED_NAMES)
     source: Source
+    kind = image_kind(config)
     if config.name == "scenes":
+        if kind != RGB:
+            raise InputError(
+                f"config.data.channels is {kind.channels} and bits {kind.bits}, but generated "
+                "scenes are photographs.",
+                "Leave them at 3 and 8, or name a data set of yours.",
+            )
         if split == "train":
             source = Scenes(seed, config.scenes_train, config.scenes_size)
         else:
@@ -65,6 +73,11 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     if config.crops is not None and split == "train":
         source = _crops(config, source, seed)
     return Cached(source) if config.cache else source
+
+
+def image_kind(config: ml_collections.ConfigDict) -> ImageKind:
+    """The kind of images that `config` (a run's `config.data`) describes."""
+    return ImageKind(config.channels, config.bits)
 
 
 def is_prepared(config: ml_collections.ConfigDict) -> bool:
@@ -96,7 +109,7 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
             folder.layout,
         )
     found = folder.files(config, given_path(config.root), split)
-    return dataclasses.replace(found, exif=config.exif)
+    return dataclasses.replace(found, exif=config.exif, kind=image_kind(config))
 
 
 class _Folder(NamedTuple):
@@ -178,7 +191,7 @@ def _crops(config, source: Source, seed: int) -> Source:
 
 def _prepared(config, split: str) -> Source:
     """The records that `prepare_data` made of a data set."""
-    source = Records(config.root, split)
+    source = Records(config.root, split, image_kind(config))
     own = config.name in _FOLDERS and config.name not in PUBLISHED_NAMES
     if own or source.info.name == config.name:
         return source
@@ -215,6 +228,7 @@ def _tfds(config, split: str) -> Source:
         config.mask_key or known.mask_key,
         known.info,
         known.values,
+        image_kind(config),
     )
 
 
@@ -236,6 +250,7 @@ def _hf(config, split: str) -> Source:
         config.mask_key or "label",
         info,
         mask_values(config.mask_values, info, config.ignore_label),
+        image_kind(config),
     )
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 
-from jaxseg.data.source import DataInfo, Example, Source
+from jaxseg.data.source import DataInfo, Example, Source, kind_of
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import ImageKind
 
 
 def numbered_as(source: Source, info: DataInfo) -> Source:
@@ -62,6 +63,10 @@ class Relabeled:
     def __getitem__(self, index: int) -> Example:
         example = self._source[index]
         return example._replace(label=self._table[example.label])
+
+    @property
+    def kind(self) -> ImageKind:
+        return kind_of(self._source)
 
     def name(self, index: int) -> str:
         return self._source.name(index)

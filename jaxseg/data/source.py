@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 IGNORE = 255  # the label of pixels that neither train nor score, as in PASCAL VOC
 
@@ -16,7 +17,7 @@ IGNORE = 255  # the label of pixels that neither train nor score, as in PASCAL V
 class Example(NamedTuple):
     """One picture and its labels."""
 
-    image: np.ndarray  # uint8 [H, W, 3], RGB
+    image: np.ndarray  # uint8 [H, W, 3], RGB; or [H, W, channels] of the source's `ImageKind`
     label: np.ndarray  # uint8 [H, W], a class index in 0..C-1 or 255 (ignore)
     name: str  # in messages and reports
 
@@ -125,6 +126,10 @@ class Cached:
         return self._source.size(index)
 
     @property
+    def kind(self) -> ImageKind:
+        return kind_of(self._source)
+
+    @property
     def notes(self) -> Sequence[str]:
         """Choices that were made for the user."""
         return getattr(self._source, "notes", ())
@@ -132,6 +137,11 @@ class Cached:
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None where it has none of its own."""
         return mask_file(self._source, index)
+
+
+def kind_of(source: Source) -> ImageKind:
+    """The kind of a source's images: photographs, where it has no attribute `kind`."""
+    return getattr(source, "kind", RGB)
 
 
 def mask_file(source: Source, index: int) -> Path | None:

@@ -2,6 +2,7 @@
 
 import functools
 import math
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
@@ -30,13 +31,13 @@ def window(
     the size of the picture and no angle, nothing is interpolated: pixels are copied.
 
     Args:
-      pixels: uint8 [H, W, 3], or [H, W] for labels.
+      pixels: uint8, uint16 or float32 [H, W, C], or uint8 [H, W] for labels.
       canvas: (height, width) that the picture is resized to; it does not average over the pixels
         that it skips.
       start: (row, column) of the canvas where the window begins; it may lie outside.
       size: (height, width) of the window.
-      fill: the colour (r, g, b) or the label outside the canvas, and in the corners of it that a
-        rotation uncovers.
+      fill: the colour (a number a channel) or the label outside the canvas, and in the corners that
+        a rotation uncovers.
       angle: degrees by which the picture turns anticlockwise about the centre of the canvas.
       blurred: whether to blur by the 5×5 binomial kernel, which sees `fill` in those corners and
         the mirror image beyond the edge of the canvas.
@@ -45,7 +46,7 @@ def window(
         of 1/32 pixel, and the half pixel along the edge of a rotated picture mixes with `fill`.
 
     Returns:
-      uint8 [*size, 3] or [*size], contiguous.
+      [*size, C] or [*size] of the dtype of `pixels`, contiguous.
     """
     if mirrored:  # the canvas changes places left and right, and the window with it
         start = start[0], canvas[1] - start[1] - size[1]
@@ -60,7 +61,9 @@ def window(
     ]
     part = _warp(pixels, canvas, read, angle, mirrored, fill, backend)
     if blurred:
+        shape = part.shape
         part = blur(part) if backend == "pillow" else opencv().GaussianBlur(part, (5, 5), 0)
+        part = part.reshape(shape)  # OpenCV drops the axis of a single channel
     rows, columns = (
         slice(first - begun, last - begun)
         for (first, last), (begun, _) in zip(seen, read, strict=True)
@@ -68,7 +71,7 @@ def window(
     part = part[rows, columns]
     if part.shape[:2] == tuple(size):
         return part.copy()
-    out = np.empty((*size, *pixels.shape[2:]), np.uint8)
+    out = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
     out[0] = fill
     out[1:] = out[0]  # whole rows: sixty times as fast as pixel by pixel
     (top, bottom), (left, right) = (
@@ -79,7 +82,7 @@ def window(
 
 
 def blur(pixels: np.ndarray) -> np.ndarray:
-    """`pixels`, uint8 [H, W, 3], blurred by (1, 4, 6, 4, 1) / 16 along both axes: uint8 [H, W, 3].
+    """`pixels`, [H, W, C], blurred by (1, 4, 6, 4, 1) / 16 along both axes, in their own dtype.
 
     The picture is mirrored at its edge pixels, and the result rounded once, half up. It is what
     OpenCV's Gaussian blur of size 5 with a sigma of its own choice computes.
@@ -88,14 +91,18 @@ def blur(pixels: np.ndarray) -> np.ndarray:
     array([7, 7, 7], dtype=uint8)
     """
     margins = [(_REACH, _REACH), (_REACH, _REACH), (0, 0)]
-    total = np.pad(pixels, margins, "reflect").astype(np.uint16)  # the sum of 256 bytes fits
+    # integers of twice the bits hold the sum of 256
+    wide = {"uint8": np.uint16, "uint16": np.uint32}.get(pixels.dtype.name, np.float32)
+    total = np.pad(pixels, margins, "reflect").astype(wide)
     for _ in range(2 * _REACH):  # each adds up neighbours: (1, 1) four times is (1, 4, 6, 4, 1)
         total = total[1:] + total[:-1]
     for _ in range(2 * _REACH):
         total = total[:, 1:] + total[:, :-1]
+    if wide is np.float32:
+        return total / np.float32(256)
     total += 128
     total >>= 8
-    return total.astype(np.uint8)
+    return total.astype(pixels.dtype)
 
 
 @functools.cache
@@ -138,20 +145,59 @@ def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str
         cv2 = opencv()
         # OpenCV counts from the centre of the first pixel
         matrix = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
-        return cv2.warpAffine(
-            pixels,
-            matrix,
-            size,
-            flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR),
-            borderMode=cv2.BORDER_CONSTANT if angle else cv2.BORDER_REPLICATE,
-            borderValue=fill,
-        )
-    return np.asarray(
-        Image.fromarray(pixels).transform(
+
+        def warp(pixels, fill):
+            return cv2.warpAffine(
+                pixels,
+                matrix,
+                size,
+                flags=cv2.WARP_INVERSE_MAP | (cv2.INTER_NEAREST if labels else cv2.INTER_LINEAR),
+                borderMode=cv2.BORDER_CONSTANT if angle else cv2.BORDER_REPLICATE,
+                borderValue=fill,
+            )
+
+        if labels or pixels.shape[2] == 3:
+            return warp(pixels, fill)
+        return _by_channel(pixels, warp, fill)
+
+    def transform(image, fill):
+        return image.transform(
             size,
             Image.Transform.AFFINE,
             (a, b, c, d, e, f),
             Image.Resampling.NEAREST if labels else Image.Resampling.BILINEAR,
             fillcolor=fill,
         )
-    )
+
+    return on_image(pixels, transform, fill)
+
+
+def on_image(pixels: np.ndarray, change: Callable, fill=None) -> np.ndarray:
+    """`change(image, fill)` of Pillow's on `pixels`: labels and photographs as one image, others a
+    channel at a time; those of more than 8 bits in floats, which are rounded again.
+
+    Args:
+      pixels: uint8, uint16 or float32 [H, W, C], or uint8 [H, W].
+      change: from an image to an image.
+      fill: a number for each channel, or of labels one; None: `change` asks for none.
+    """
+    if pixels.ndim == 2 or (pixels.dtype == np.uint8 and pixels.shape[2] == 3):
+        return np.asarray(change(Image.fromarray(pixels), fill))
+    if pixels.dtype == np.uint8:
+        return _by_channel(
+            pixels, lambda c, fill: np.asarray(change(Image.fromarray(c), fill)), fill
+        )
+
+    def changed(channel, fill):
+        result = np.asarray(change(Image.fromarray(channel.astype(np.float32)), fill))
+        return result if pixels.dtype == np.float32 else np.rint(result).astype(pixels.dtype)
+
+    return _by_channel(pixels, changed, fill)
+
+
+def _by_channel(pixels: np.ndarray, change: Callable, fill) -> np.ndarray:
+    """`change(channel, fill)` of each channel, [H, W], stacked again."""
+    channels = [np.ascontiguousarray(pixels[..., i]) for i in range(pixels.shape[2])]
+    fills = [None] * len(channels) if fill is None else fill
+    changed = [change(channel, f) for channel, f in zip(channels, fills, strict=True)]
+    return np.stack(changed, axis=2)

@@ -128,7 +128,8 @@ class Evaluator:
         size, field = seen_size(config, self.source.size(0)) or self.source.size(0), "input_size"
         if not whole:
             size, field = config.crop, "crop"
-        images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+        channels = self._model.preprocessing.channels
+        images = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
         try:
             jax.eval_shape(functools.partial(self._model.apply, method="heads"), variables, images)
         except InputError as error:

@@ -18,6 +18,7 @@ from jaxseg.data.relabeled import numbered_as
 from jaxseg.distributed.devices import device_count
 from jaxseg.distributed.mesh import make_mesh, to_every_device
 from jaxseg.models import model_from_config
+from jaxseg.models.base import IMAGE_FIELDS
 from jaxseg.pretrained.folder import changed_fields
 from jaxseg.pretrained.run import check_classes, is_run, read_run
 from jaxseg.pretrained.trained import open_trained
@@ -78,7 +79,7 @@ def open_run(
     return TrainedRun(
         config,
         source,
-        model_from_config(config.model, source.info.num_classes),
+        model_from_config(config.model, source.info.num_classes, config.data),
         to_every_device(make_mesh(device_count()), variables),
         file.step or 0,
         folder.log,
@@ -94,7 +95,7 @@ def _open_other(
     config = default_config()
     config.model.name = trained.card["network"]
     for field, value in changed_fields(config.model.name, trained.model).items():
-        config.model[field] = value
+        config["data" if field in IMAGE_FIELDS else "model"][field] = value
     config.eval = trained.eval.copy_and_resolve_references()
     if row is not None:
         score_otherwise(config, {f"eval.{field}": v for field, v in row.protocol.items()})

@@ -33,10 +33,11 @@ def export_program(
 ) -> dict[str, Any]:
     """Writes a network, its variables and its preprocessing as one program, and beside it a text.
 
-    The program takes uint8 RGB photographs [N, H, W, 3], of any N (ONNX: 1), and gives `logits`,
-    float32 [N, H, W, C], or `labels`, uint8 [N, H, W]. Without `size`, H and W may be any multiples
-    of 32 from 64 on that the network can take. It is that network on whole photographs: what the
-    run's evaluation does besides (resize, windows) is left to the caller, and told in the text.
+    The program takes uint8 RGB photographs [N, H, W, 3], of any N (ONNX: 1), or images of the
+    dtype and the channels that the network was trained on, and gives `logits`, float32
+    [N, H, W, C], or `labels`, uint8 [N, H, W]. Without `size`, H and W may be any multiples of 32
+    from 64 on that the network can take. It is that network on whole photographs: what the run's
+    evaluation does besides (resize, windows) is left to the caller, and told in the text.
 
     - "stablehlo": what `jax.export` serialises, for CPU, CUDA and TPU in one file. It runs by
       `jax.export.deserialize(bytearray(data)).call(photographs)`, with JAX alone.
@@ -82,7 +83,7 @@ def export_program(
 
 
 def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
-    """What is exported, as a function: uint8 [N, H, W, 3] to logits or labels."""
+    """What is exported, as a function: images [N, H, W, channels] to logits or labels."""
 
     def run(photographs):
         images = normalize(photographs, network.model.preprocessing)
@@ -95,8 +96,14 @@ def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
 def check_size(network: Network, size: tuple[int, int] | None) -> None:
     """Raises InputError where the network cannot take photographs of that size."""
     if size is not None:
-        photographs = jax.ShapeDtypeStruct((1, *size, 3), jnp.uint8)
+        photographs = _images(network, (1, *size))
         jax.eval_shape(program(network, "logits"), photographs)
+
+
+def _images(network: Network, size: tuple) -> jax.ShapeDtypeStruct:
+    """The images that a network takes: `size` is (N, H, W), whose parts may be symbols."""
+    expected = network.model.preprocessing
+    return jax.ShapeDtypeStruct((*size, expected.channels), jnp.dtype(expected.dtype))
 
 
 def _stablehlo(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
@@ -104,11 +111,11 @@ def _stablehlo(network: Network, output: str, size: tuple[int, int] | None) -> b
         # the smallest map of an H of 32 * h + more has h rows: no size that JAX must know is a
         # difference, whose sign it could not tell
         more = _MULTIPLE * _more(network)
-        shape = jax_export.symbolic_shape(f"n, {_MULTIPLE}*h + {more}, {_MULTIPLE}*w + {more}, 3")
+        shape = jax_export.symbolic_shape(f"n, {_MULTIPLE}*h + {more}, {_MULTIPLE}*w + {more}")
     else:
-        shape = jax_export.symbolic_shape(f"n, {size[0]}, {size[1]}, 3")
+        shape = jax_export.symbolic_shape(f"n, {size[0]}, {size[1]}")
     exported = jax_export.export(jax.jit(program(network, output)), platforms=PLATFORMS)(
-        jax.ShapeDtypeStruct(shape, jnp.uint8)
+        _images(network, shape)
     )
     return bytes(exported.serialize())
 
@@ -128,7 +135,7 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
             "Install jax2onnx and onnxruntime in an environment of their own: they need other "
             "versions of jaxseg's dependencies: docs/guides/export.md.",
         ) from None
-    photograph = jax.ShapeDtypeStruct((1, *(size or ()), 3), jnp.uint8)
+    photograph = _images(network, (1, *(size or ())))
     try:
         # onnxruntime refuses jax2onnx's pooling over windows of four axes
         with implementation("reference", max_pool="cpu"):
@@ -145,14 +152,18 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
 
 
 def _about(network: Network, format: str, output: str, size: tuple[int, int] | None) -> dict:
-    more = _MULTIPLE * _more(network)
+    more, expected = _MULTIPLE * _more(network), network.model.preprocessing
     height, width = size or (f"{_MULTIPLE}*h + {more}", f"{_MULTIPLE}*w + {more}")
     count = "n" if format == "stablehlo" else 1
     dtype, scores = ("float32", [network.info.num_classes]) if output == "logits" else ("uint8", [])
     about = {
         "format": format,
         **network.origin,
-        "input": {"dtype": "uint8", "shape": [count, height, width, 3], "channels": "RGB"},
+        "input": {
+            "dtype": expected.dtype,
+            "shape": [count, height, width, expected.channels],
+            "channels": expected.described()["channels"],
+        },
         "output": {"what": output, "dtype": dtype, "shape": [count, height, width, *scores]},
         "class_names": list(network.info.class_names),
         "palette": [list(colour) for colour in network.info.palette],

@@ -19,6 +19,7 @@ from jaxseg.inference.image_files import ImageFile
 from jaxseg.inference.network import Network
 from jaxseg.inference.prediction_folder import PredictionFolder
 from jaxseg.utils.exhausted import full_memory, memory_is_full
+from jaxseg.utils.image_kind import ImageKind
 from jaxseg.utils.paths import given_path
 
 MAX_PIXELS = 2**23  # of an image that a network sees whole
@@ -79,7 +80,7 @@ def predict_images(
     todo = [file for file in files if overwrite or not folder.has(file.name)]
     limit = _limit(network.eval, probabilities, max_pixels)
     bad = []
-    for file, read in progress(_read_ahead(todo, limit), len(todo)):
+    for file, read in progress(_read_ahead(todo, limit, network.model.kind), len(todo)):
         try:
             image, ask = read(), inference.named(file.name)
             likely = ask.probabilities(network.variables, image) if probabilities else None
@@ -153,19 +154,19 @@ def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) 
 
 
 def _read_ahead(
-    files: Iterable[ImageFile], limit: _Limit
+    files: Iterable[ImageFile], limit: _Limit, kind: ImageKind
 ) -> Iterator[tuple[ImageFile, Callable[[], np.ndarray]]]:
     """Each file, with a function that returns its pixels or raises why there are none."""
     with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
         waiting: collections.deque = collections.deque()
         for file in files:
-            waiting.append((file, pool.submit(_read, file, limit).result))
+            waiting.append((file, pool.submit(_read, file, limit, kind).result))
             if len(waiting) > _AHEAD:
                 yield waiting.popleft()
         yield from waiting
 
 
-def _read(file: ImageFile, limit: _Limit) -> np.ndarray:
+def _read(file: ImageFile, limit: _Limit, kind: ImageKind) -> np.ndarray:
     height, width = read_size(file.path, file.data)
     if limit.pixels is not None and height * width > limit.pixels:
         raise InputError(
@@ -173,7 +174,7 @@ def _read(file: ImageFile, limit: _Limit) -> np.ndarray:
             f"where no more than {limit.pixels:,} are taken.",
             limit.remedy,
         )
-    return read_image(file.path, file.data)
+    return read_image(file.path, file.data, kind)
 
 
 def _named(error: Exception, file: ImageFile) -> InputError:

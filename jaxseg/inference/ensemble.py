@@ -6,6 +6,7 @@ import numpy as np
 from scipy.special import softmax
 
 from jaxseg.data.augment import resize_image
+from jaxseg.data.shown import shown
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.inference import Inference, InferenceWithLogits
@@ -105,4 +106,4 @@ class WithCRF:
                 f"classes it takes {most:,} at most.",
                 "Scale the image down, or leave config.eval.crf unset.",
             )
-        return mean_field(resize_image(image, size), likely, self._crf)
+        return mean_field(resize_image(shown(image), size), likely, self._crf)

@@ -15,6 +15,7 @@ from jaxseg.data.augment import resize_image
 from jaxseg.data.batches import round_up
 from jaxseg.data.crops import Box, cut, enlarged
 from jaxseg.data.proposals import propose
+from jaxseg.data.shown import shown
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.padding import Size
 from jaxseg.models import normalize
@@ -80,7 +81,7 @@ class InstanceWise:
 
     def windows(self, image: np.ndarray) -> list[Box]:
         """The windows of an image, uint8 [H, W, 3]; they may leave it."""
-        boxes = (enlarged(box) for box in self._find(image))
+        boxes = (enlarged(box) for box in self._find(shown(image)))
         large = (b for b in boxes if min(b[2] - b[0], b[3] - b[1]) >= self._min_side)
         return list(itertools.islice(large, self._count)) or [(0, 0, *image.shape[:2])]
 
@@ -123,7 +124,7 @@ class InstanceWise:
         """The logits of all windows, [b, *window, C] a batch; the last is filled up with black."""
         batches = []
         for first in range(0, len(boxes), _BATCH):
-            pixels = np.zeros((_BATCH, *self._window, 3), np.uint8)
+            pixels = np.zeros((_BATCH, *self._window, image.shape[2]), image.dtype)
             for slot, box in enumerate(boxes[first : first + _BATCH]):
                 pixels[slot] = resize_image(cut(image, box, 0), self._window)
             batches.append(_logits(self._model, variables, pixels))

@@ -47,14 +47,14 @@ class Network(Trained):
         """The class of each pixel, uint8 [H, W], as the run's evaluation sees the image.
 
         Args:
-          image: uint8 [H, W, 3] RGB, or the path of an image file; its EXIF orientation is
-            respected.
+          image: uint8 [H, W, 3] RGB (of a network for other images, those of its `model.kind`), or
+            the path of an image file; its EXIF orientation is respected.
 
         Raises:
           InputError: the file holds no image, or the network cannot take one of its size.
         """
         if isinstance(image, str | os.PathLike):
-            image = read_image(given_path(image))
+            image = read_image(given_path(image), kind=self.model.kind)
         return self._inference.labels(self.variables, np.asarray(as_pixels(image)))
 
     @classmethod

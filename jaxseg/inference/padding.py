@@ -164,7 +164,8 @@ def _maps(model: nn.Module, variables: Any, size: Size) -> tuple[dict[tuple, Siz
         heads, captured = model.apply(variables, images, method="heads", mutable=["features"])
         return heads[0], captured["features"]
 
-    images = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    channels = model.preprocessing.channels
+    images = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
     head, captured = jax.eval_shape(run, variables, images)
     return {path: x.shape[1:3] for path, x in flatten_dict(captured).items()}, head.upsampling
 

@@ -188,7 +188,7 @@ class WholeImage:
         canvas = round_up(own, self._pad_to)
         if self._pad_to is None or size not in (None, own):
             return np.asarray(function(self._model, variables, inputs[None], size or own))[0]
-        inputs = np.zeros((1, *canvas, 3), np.uint8)
+        inputs = np.zeros((1, *canvas, image.shape[2]), image.dtype)
         inputs[0, : own[0], : own[1]] = image
         layout = self._layouts(variables, canvas, [own])
         result = function(self._model, variables, inputs, canvas, layout)

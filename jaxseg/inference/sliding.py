@@ -172,14 +172,15 @@ class Sliding:
           For each (scale, row, column) of a window a batch of logits, and its place in it.
         """
         fill = np.asarray(self._model.preprocessing.mean, np.float32)
-        batch = np.zeros((self._batch_size, *self._crop, 3), np.float32)
+        rounded = self._caffe and self._model.preprocessing.dtype != "float32"
+        batch = np.zeros((self._batch_size, *self._crop, len(fill)), np.float32)
         keys: list[tuple[int, int, int]] = []
         done = [0] * len(plans)
         for first in range(0, height, rows):
             for number, plan in enumerate(plans):
                 stop = plan.rows.touched(first, min(first + rows, height)).stop
                 for i in range(done[number], stop):
-                    windows = cut_windows(image, plan.rows, plan.columns, i, fill, self._caffe)
+                    windows = cut_windows(image, plan.rows, plan.columns, i, fill, rounded)
                     for j, window in enumerate(windows):
                         batch[len(keys)] = window
                         keys.append((number, i, j))
@@ -199,7 +200,8 @@ class Sliding:
     def _upsampling(self, variables: Any) -> tuple[np.ndarray, np.ndarray]:
         """The matrices from a window's logits to its pixels."""
         if self._up is None:
-            images = jax.ShapeDtypeStruct((1, *self._crop, 3), jnp.float32)
+            channels = self._model.preprocessing.channels
+            images = jax.ShapeDtypeStruct((1, *self._crop, channels), jnp.float32)
             run = functools.partial(self._model.apply, method="heads")
             head = jax.eval_shape(run, variables, images)[0]
             rows, columns = head.upsampling.matrices()
@@ -217,7 +219,7 @@ class _Plan(NamedTuple):
 
 
 def _window_logits(model: nn.Module, flip: bool, variables, windows: jax.Array) -> jax.Array:
-    """Coarse logits [N, 1 or 2, h, w, C] of windows [N, H, W, 3], RGB in 0..255; then mirrored."""
+    """Coarse logits [N, 1 or 2, h, w, C] of windows [N, H, W, channels]; then mirrored."""
     mean, std = (jnp.asarray(v) for v in (model.preprocessing.mean, model.preprocessing.std))
     images = (windows - mean) / std
     if flip:

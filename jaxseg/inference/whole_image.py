@@ -15,6 +15,7 @@ from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
 from jaxseg.ops.checks import as_pixels
+from jaxseg.utils.image_kind import RGB
 from jaxseg.utils.paths import given_path
 
 
@@ -60,8 +61,8 @@ def predict(
     Args:
       model: the network.
       variables: its parameters and statistics.
-      image: uint8 [H, W, 3] RGB, or the path of a file that holds an image; its EXIF
-        orientation is respected.
+      image: uint8 [H, W, 3] RGB (of a network for other images, those of its `model.kind`), or
+        the path of a file that holds an image; its EXIF orientation is respected.
       probabilities: whether to give each class's probability as well.
 
     Returns:
@@ -79,10 +80,10 @@ def predict(
     (40, 60)
     """
     if isinstance(image, str | os.PathLike):
-        image = read_image(given_path(image))
+        image = read_image(given_path(image), kind=getattr(model, "kind", RGB))
     image = as_pixels(image)
     if image.ndim != 3:
-        raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, 3].")
+        raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, channels].")
     if probabilities:
         likely = np.asarray(
             image_probabilities(model, variables, jnp.asarray(image)[None], image.shape[:2])

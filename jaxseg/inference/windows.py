@@ -144,13 +144,13 @@ def bilinear(n: int, m: int, *, antialias: bool) -> Sampling:
 def cut_windows(
     image: np.ndarray, rows: Axis, columns: Axis, window_row: int, fill: np.ndarray, rounded: bool
 ) -> Iterator[np.ndarray]:
-    """The windows of one row of windows, from left to right: each [height, width, 3] float32.
+    """The windows of one row of windows, from left to right: each [height, width, C] float32.
 
     Args:
-      image: uint8 [H, W, 3].
+      image: [H, W, C].
       rows, columns: its axes at one scale.
       window_row: which row of windows.
-      fill: [3], the colour of the padding.
+      fill: [C], the colour of the padding.
       rounded: whether scaled pixels are whole numbers, as Caffe's are.
     """
     start = rows.starts[window_row] - rows.offset

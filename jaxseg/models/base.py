@@ -8,19 +8,34 @@ import jax
 import jax.numpy as jnp
 
 from jaxseg.errors import InputError
-from jaxseg.models.preprocessing import Preprocessing, chosen
+from jaxseg.models.preprocessing import Preprocessing, chosen, fitted
 from jaxseg.nn.heads import Head
 from jaxseg.ops.checks import as_array
+from jaxseg.utils.image_kind import ImageKind
+
+IMAGE_FIELDS = ("channels", "bits", "mean", "std")
+"""The fields that every network has on its images; a config has them in its group `data`."""
 
 
-class SegmentationModel(nn.Module):
+class SegmentationModel(nn.Module, kw_only=True):
     """A network from images to logits. A subclass has `network` and, as fields, what it is made of.
 
     `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised by
     `preprocessing`, and gives logits [N, H, W, num_classes] float32 at the image's resolution.
     `apply(variables, images, method="heads")` gives the coarse logits instead, from which losses
     and metrics are computed without the large ones.
+
+    Args:
+      channels: of the images: 3 as published, 1 for grey, or any number of bands.
+      bits: of a pixel's channel: 8, 16 (uint16) or 32 (float32).
+      mean, std: of each channel over the data, in the units of its pixels, where they take the
+        place of the published ones; floats need them. See `preprocessing.fitted`.
     """
+
+    channels: int = 3
+    bits: int = 8
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
 
     if TYPE_CHECKING:  # Flax's own says that it may be a pair, which depends on `mutable`
 
@@ -31,8 +46,18 @@ class SegmentationModel(nn.Module):
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """The normalisation that the weights expect: the field `normalization`, or `published`."""
+        """The normalisation of its images: `of_photographs`, or what suits other ones."""
+        return fitted(self.of_photographs, self.kind, self.mean, self.std)
+
+    @property
+    def of_photographs(self) -> Preprocessing:
+        """What the weights expect of photographs: the field `normalization`, or `published`."""
         return chosen(getattr(self, "normalization", None), self.published)
+
+    @property
+    def kind(self) -> ImageKind:
+        """The images that it takes, before they are normalised."""
+        return ImageKind(self.channels, self.bits)
 
     def __call__(self, images: jax.Array, *, train: bool = False) -> jax.Array:
         """Logits at the image's resolution, [N, H, W, num_classes] float32."""
@@ -47,7 +72,7 @@ class SegmentationModel(nn.Module):
           InputError: no batch of normalised RGB images, or a size that the network cannot take.
         """
         images = as_array(images)
-        check_images(images)
+        check_images(images, self.channels)
         self.check_size(images.shape[1], images.shape[2])
         heads = self.network(images, train)
         return heads if train else heads[:1]
@@ -60,12 +85,13 @@ class SegmentationModel(nn.Module):
         """Raises InputError where the network cannot take images of this size."""
 
 
-def check_images(images: jax.Array) -> None:
-    """Raises InputError where `images` is not a batch of normalised RGB images."""
-    if images.ndim != 4 or images.shape[-1] != 3 or 0 in images.shape:
+def check_images(images: jax.Array, channels: int = 3) -> None:
+    """Raises InputError where `images` is not a batch of normalised images of so many channels."""
+    if images.ndim != 4 or images.shape[-1] != channels or 0 in images.shape:
+        what = "RGB images" if channels == 3 else f"images of {channels} channels"
         raise InputError(
             f"The network got an array of shape {tuple(images.shape)}.",
-            "Give a batch of RGB images: [N, H, W, 3].",
+            f"Give a batch of {what}: [N, H, W, {channels}].",
         )
     if not jnp.issubdtype(images.dtype, jnp.floating):
         raise InputError(

@@ -9,14 +9,38 @@ from jax.typing import ArrayLike
 from jaxseg.errors import InputError
 from jaxseg.nn.fields import check_choice
 from jaxseg.ops.checks import as_pixels
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """An input normalisation `(rgb - mean) / std`, in units of 0..255, channels in RGB order."""
+    """An input normalisation `(image - mean) / std`, a mean and a std for each channel.
 
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    Attributes:
+      mean, std: in the units of the pixels: 0..255 of photographs, whose channels are RGB.
+      dtype: of the pixels: "uint8", "uint16" or "float32".
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...] = (1.0, 1.0, 1.0)
+    dtype: str = "uint8"
+
+    @property
+    def channels(self) -> int:
+        """How many there are."""
+        return len(self.mean)
+
+    @property
+    def fill(self) -> tuple[float, ...]:
+        """The mean as pixels have it: whole numbers of whole numbers."""
+        return self.mean if self.dtype == "float32" else tuple(round(v) for v in self.mean)
+
+    def described(self) -> dict:
+        """As a network's folder keeps it, for JSON."""
+        numbers = {"mean": self.mean, "std": self.std}
+        if (self.channels, self.dtype) == (RGB.channels, RGB.dtype):
+            return {"channels": "RGB", **numbers}
+        return {"channels": self.channels, "dtype": self.dtype, **numbers}
 
 
 CAFFE_VGG = Preprocessing(mean=(122.67891434, 116.66876762, 104.00698793))
@@ -50,28 +74,87 @@ def chosen(normalization: str | None, published: Preprocessing) -> Preprocessing
     return published if normalization is None else NORMALIZATIONS[normalization]
 
 
+def fitted(
+    photographs: Preprocessing,
+    kind: ImageKind,
+    mean: tuple[float, ...] | None = None,
+    std: tuple[float, ...] | None = None,
+) -> Preprocessing:
+    """The normalisation of other images than photographs, to the range that weights expect.
+
+    A mean and std of the data bring each channel to the mean and std that photographs have after
+    `photographs`: about 0 and 1, or about 0 and 58 of weights whose images are not divided. Without
+    them a channel counts as one of a photograph whose range is that of its integers.
+
+    Args:
+      photographs: what the weights expect of photographs.
+      kind: of the images.
+      mean, std: of each channel over the data, in the units of the pixels; both or none.
+
+    Raises:
+      InputError: not one for each channel, only one of the two, or none for floats.
+
+    >>> fitted(IMAGENET, ImageKind(1, 8)).mean
+    (114.495,)
+    >>> fitted(CAFFE_VGG, ImageKind(2, 16), (300.0, 900.0), (57.63, 115.26)).std
+    (1.0, 2.0)
+    """
+    if (mean is None) != (std is None):
+        raise InputError(
+            f"Of mean and std only {'std' if mean is None else 'mean'} is given.",
+            "Give both, as `python -m jaxseg check` prints them, or none.",
+        )
+    if mean is not None and std is not None:
+        for name, values in (("mean", mean), ("std", std)):
+            if len(values) != kind.channels:
+                raise InputError(
+                    f"{name} has {len(values)} numbers for {kind.channels} channels.",
+                    "Give one for each channel, as `python -m jaxseg check` prints them.",
+                )
+        natural = sum(IMAGENET.std) / 3
+        unit = sum(photographs.std) / 3 / natural
+        scaled = tuple(float(f"{v * unit:.7g}") for v in std)
+        return Preprocessing(tuple(map(float, mean)), scaled, kind.dtype)
+    if kind == RGB:
+        return photographs
+    if kind.top is None:
+        raise InputError(
+            "Images of floats need a mean and a std for each channel, for they have no range.",
+            "Set config.data.mean and std: `python -m jaxseg check` prints both.",
+        )
+    unit = kind.top / 255
+    mean, std = (tuple(v * unit for v in values) for values in (photographs.mean, photographs.std))
+    if kind.channels != 3:
+        mean, std = ((sum(values) / 3,) * kind.channels for values in (mean, std))
+    return Preprocessing(mean, std, kind.dtype)
+
+
 def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
     """Makes a network's input from photographs.
 
     Args:
-      rgb: [..., 3] uint8, channels in RGB order.
+      rgb: [..., 3] uint8, channels in RGB order; of a network for other images, what
+        `preprocessing` says: its `dtype`, and as many channels as its `mean` has.
       preprocessing: the network's own, `model.preprocessing`.
 
     Returns:
-      [..., 3] float32.
+      As many channels, float32.
 
     Raises:
-      InputError: an array that is not uint8 (it may be normalised already) or has no three
-        channels.
+      InputError: an array of another dtype (it may be normalised already) or number of channels.
 
     >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
     [-122, -116, -104]
     """
-    rgb = as_pixels(rgb)
-    if rgb.dtype != jnp.uint8 or rgb.ndim < 1 or rgb.shape[-1] != 3:
+    rgb, dtype, channels = as_pixels(rgb), preprocessing.dtype, preprocessing.channels
+    if rgb.dtype != jnp.dtype(dtype) or rgb.ndim < 1 or rgb.shape[-1] != channels:
+        photographs = (channels, dtype) == (RGB.channels, RGB.dtype)
         raise InputError(
             f"normalize got {rgb.dtype} of shape {tuple(rgb.shape)}.",
-            "Give uint8 RGB photographs, [..., 3], not yet normalised.",
+            "Give uint8 RGB photographs, [..., 3], not yet normalised."
+            if photographs
+            else f"Give {dtype} images of {channels} channels, [..., {channels}], not yet "
+            "normalised: the network was made for those.",
         )
     mean, std = jnp.asarray(preprocessing.mean), jnp.asarray(preprocessing.std)
     return (jnp.asarray(rgb).astype(jnp.float32) - mean) / std

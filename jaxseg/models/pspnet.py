@@ -76,8 +76,8 @@ class PSPNet(SegmentationModel):
     dtype: Any = jnp.float32
 
     @property
-    def preprocessing(self) -> Preprocessing:
-        """The normalisation that the weights expect: by default semseg's, or Caffe's for "1x1"."""
+    def of_photographs(self) -> Preprocessing:
+        """What the weights expect of photographs: by default semseg's, or Caffe's for "1x1"."""
         published = CAFFE_PSPNET if self.stride_on == "1x1" else IMAGENET
         return chosen(self.normalization, published)
 

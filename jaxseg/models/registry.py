@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import ml_collections
 
 from jaxseg.errors import InputError, nearest
-from jaxseg.models.base import SegmentationModel
+from jaxseg.models.base import IMAGE_FIELDS, SegmentationModel
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.fcn_alexnet import FCNAlexNet
@@ -17,6 +17,7 @@ from jaxseg.models.fcn_googlenet import FCNGoogLeNet
 from jaxseg.models.fcn_resnet import FCNResNet
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.nn.fields import field_names
+from jaxseg.utils.image_kind import DTYPES
 
 _MODELS: dict[str, functools.partial] = {
     "fcn32s_vgg16": functools.partial(FCNVGG16, stride=32),
@@ -73,6 +74,11 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
         raise InputError(
             f"num_classes is {num_classes}.", "Give at least 2; background is a class."
         )
+    if fields.get("bits", 8) not in DTYPES or fields.get("channels", 1) < 1:
+        raise InputError(
+            f"channels is {fields.get('channels', 3)} and bits {fields.get('bits', 8)}.",
+            "Give 1 channel or more, of 8, 16 or 32 bits.",
+        )
     if "dtype" in fields:
         fields["dtype"] = jnp.dtype(fields["dtype"])
     return _MODELS[name](num_classes=num_classes, **fields)
@@ -80,7 +86,9 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
 
 @functools.cache
 def network_fields() -> dict[str, tuple[type, ...]]:
-    """The fields of all networks that a config may set, with the types of their values.
+    """The fields of all networks that a config's `model` may set, with the types of their values.
+
+    Number of classes and kind of images are the data's.
 
     >>> network_fields()["padding"], network_fields()["remat"]
     ((<class 'int'>,), (<class 'bool'>, <class 'str'>))
@@ -92,7 +100,7 @@ def network_fields() -> dict[str, tuple[type, ...]]:
             kinds = typing.get_args(hints[field]) if _is_union(hints[field]) else (hints[field],)
             kinds = tuple(typing.get_origin(k) or k for k in kinds if k is not types.NoneType)
             found[field] = (str,) if kinds == (typing.Any,) else kinds  # a dtype by its name
-    return {field: kinds for field, kinds in found.items() if field != "num_classes"}
+    return {f: kinds for f, kinds in found.items() if f not in ("num_classes", *IMAGE_FIELDS)}
 
 
 def _is_union(hint) -> bool:
@@ -118,12 +126,17 @@ def check_fields(name: str, fields: Iterable[str]) -> None:
             raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
 
 
-def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> SegmentationModel:
+def model_from_config(
+    config: ml_collections.ConfigDict,
+    num_classes: int,
+    data: ml_collections.ConfigDict | None = None,
+) -> SegmentationModel:
     """The network that a run's `config.model` describes.
 
     Args:
       config: fields of `create_model`; those that are None are left as published.
       num_classes: how many classes the data set has.
+      data: the run's `config.data`, for the kind of its images; None: photographs.
 
     Raises:
       InputError: as `create_model`, or `config.num_classes` is below the data set's.
@@ -135,4 +148,6 @@ def model_from_config(config: ml_collections.ConfigDict, num_classes: int) -> Se
             f"but the data set has {num_classes} classes.",
             "Leave it unset to take the data set's.",
         )
+    if data is not None:
+        fields |= {name: data[name] for name in IMAGE_FIELDS}
     return create_model(config.name, num_classes, **fields)

@@ -9,6 +9,7 @@ import numpy as np
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.nn.fields import check_choice
+from jaxseg.pretrained.channels import is_first, spread, told
 from jaxseg.pretrained.converters.registry import SOURCES
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.report import ImportReport
@@ -34,12 +35,14 @@ def fill(
         family.check(file, model)
 
     key = jax.random.key(0) if rng is None else rng
-    image = jax.ShapeDtypeStruct((1, *(image_size or _IMAGE), 3), jnp.float32)
+    channels = model.preprocessing.channels
+    image = jax.ShapeDtypeStruct((1, *(image_size or _IMAGE), channels), jnp.float32)
     shapes = jax.eval_shape(model.init, key, image)
     leaves, tree = jax.tree_util.tree_flatten_with_path(shapes)
     targets = {"/".join(k.key for k in path): leaf for path, leaf in leaves}
 
     filled, used, kept, reset = {}, {}, {}, set()
+    adapted: list[str] = []
     for name, target in targets.items():
         take = family.take(file, model, name)
         if isinstance(take, Keep):
@@ -48,7 +51,7 @@ def fill(
             kept[name] = "the scores are reset"
             reset.update(take.names)
         else:
-            filled[name] = _fill(take, name, target.shape, file)
+            filled[name] = _fill(take, name, target.shape, file, adapted)
             used[name] = take.names
     filled |= _initial(model, key, image, list(kept))
 
@@ -58,7 +61,7 @@ def fill(
         for n in file.tensors
         if n not in taken
     }
-    notes = (*file.notes, *family.notes)
+    notes = (*file.notes, *family.notes, *adapted)
     report = ImportReport(str(file.path), family.title, used, kept, unused, notes, family.licence)
     return jax.tree_util.tree_unflatten(tree, [filled[n] for n in targets]), report
 
@@ -131,8 +134,10 @@ def _is_score(name: str) -> bool:
     return name.split("/")[-2].startswith(("score", "upscore"))
 
 
-def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> jax.Array:
-    """The value of the parameter `name`, checked."""
+def _fill(
+    take: Take, name: str, shape: tuple[int, ...], file: TensorFile, adapted: list[str]
+) -> jax.Array:
+    """The value of the parameter `name`, checked; `adapted` receives what was made to fit."""
     for tensor in take.names:
         if tensor not in file.tensors:
             raise InputError(
@@ -151,6 +156,9 @@ def _fill(take: Take, name: str, shape: tuple[int, ...], file: TensorFile) -> ja
         value = take.convert(*arrays)
     except (ValueError, IndexError):  # numpy's, for axes that are not there
         raise misfit from None
+    if is_first(value, shape):
+        value = spread(value, shape[2])
+        adapted.append(told(name, shape[2]))
     if value.shape != shape:
         raise misfit
     value = _copied(value)

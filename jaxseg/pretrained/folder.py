@@ -108,7 +108,7 @@ def save_exported(
         "model": name,
         "num_classes": model.num_classes,
         "fields": changed_fields(name, model),
-        "images": {"channels": "RGB", **dataclasses.asdict(model.preprocessing)},
+        "images": model.preprocessing.described(),
         "class_names": None if class_names is None else list(class_names),
         "palette": None if info is None else [list(map(int, colour)) for colour in info.palette],
         "data": None if info is None else info.name,
@@ -299,7 +299,7 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     try:
         network = create_model(about["model"], about["num_classes"], **fields)
-        images = {"channels": "RGB", **dataclasses.asdict(network.preprocessing)}
+        images = network.preprocessing.described()
         asked = _read_eval(about.get("eval", {}))
     except InputError as error:
         raise InputError(f"{path}: {error.problem}", error.remedy) from None

@@ -48,7 +48,7 @@ def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
     config = load_config(run.config)
     found, variables = _restored(run.checkpoints, step if run.path == path else path.name)
     tensors = flatten_dict(variables, sep="/")
-    model = model_from_config(config.model, _classes(tensors))
+    model = model_from_config(config.model, _classes(tensors), config.data)
     _check_fits(tensors, model, config, f"The checkpoint of step {found} in {run.checkpoints}")
     return JaxsegFile(
         path=path,
@@ -176,7 +176,7 @@ def _check_fits(
       what: the checkpoint, as a message begins.
     """
     size = config.eval.input_size or config.augment.crop or config.augment.resize or (224, 224)
-    image = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, *size, config.data.channels), jnp.float32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), image)
     wanted = {name: a.shape for name, a in flatten_dict(shapes, sep="/").items()}
     kept = {name: a.shape for name, a in tensors.items()}

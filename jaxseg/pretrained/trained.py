@@ -147,5 +147,5 @@ def _card(
         "metrics": None,
         "source": None,
         "licence": None,
-        "preprocessing": {k: list(v) for k, v in dataclasses.asdict(model.preprocessing).items()},
+        "preprocessing": {k: list(getattr(model.preprocessing, k)) for k in ("mean", "std")},
     }

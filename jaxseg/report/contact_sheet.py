@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.shown import shown
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.report.document import data_url, document
 from jaxseg.visualization.palette import IGNORED, has_background, palette_image
@@ -42,7 +43,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
     """The page: each example's image, its labels over it in colours, and its classes.
 
     Args:
-      examples: image uint8 [H, W, 3], label uint8 [H, W]; their sizes may differ.
+      examples: image as `shown` takes it, label uint8 [H, W]; their sizes may differ.
       info: the classes.
       title: one line.
 
@@ -54,8 +55,9 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
     for image, label, name in examples:
         counts = np.bincount(label.ravel(), minlength=256)
         total += counts
+        photo = data_url(Image.fromarray(shown(image)), "JPEG")
         figures.append(
-            f'<figure><div class="both"><img src="{data_url(Image.fromarray(image), "JPEG")}" '
+            f'<figure><div class="both"><img src="{photo}" '
             f'alt="{html.escape(name)}" width="{label.shape[1]}" height="{label.shape[0]}">'
             f'<img src="{_cover(label, info)}" alt=""></div>'
             f"<figcaption>{html.escape(name)} <span>{label.shape[1]}×{label.shape[0]}: "

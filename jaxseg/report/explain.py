@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from jaxseg.data import DataInfo, Example, resize_image
+from jaxseg.data.shown import shown
 from jaxseg.errors import InputError, nearest
 from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.inference.protocols import seen_size
@@ -90,7 +91,7 @@ def _page(run: TrainedRun, index: int, class_name: str | None):
         )
     example = run.source[index]
     *rows, layers = activations(run, example, _class(run, example, class_name))
-    stretched = [(caption, _stretch(maps, example.image.shape)) for caption, maps in layers]
+    stretched = [(caption, _stretch(maps, example.image.shape[:2])) for caption, maps in layers]
     rows += _wrapped(stretched)
     return sheet(rows, _HEIGHT, lambda width: legend(run.source.info, width, errors=False))
 
@@ -110,7 +111,7 @@ def activations(
       last the layers as heat maps, each of its own size. Pictures are uint8 [H, W, 3].
     """
     first = [
-        ("photo", example.image),
+        ("photo", shown(example.image)),
         ("truth", colorize(example.label, run.source.info)),
         ("prediction", _prediction(run, run.variables, example)),
         (f"where {run.source.info.class_names[chosen]} is", heat(example.label == chosen)),
@@ -121,7 +122,8 @@ def activations(
 def _side_by_side(runs: dict[str, TrainedRun], index: int):
     first, *others = runs.values()
     example = first.source[index]
-    tiles = [("photo", example.image), ("truth", colorize(example.label, first.source.info))]
+    truth = colorize(example.label, first.source.info)
+    tiles = [("photo", shown(example.image)), ("truth", truth)]
     for other in others:
         if not np.array_equal(other.source[index].image, example.image):
             raise InputError(

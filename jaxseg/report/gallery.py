@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.shown import shown
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.report.document import data_url
 from jaxseg.report.measure import Measured
@@ -146,7 +147,7 @@ def _contents(labels: np.ndarray, info: DataInfo) -> str:
 
 
 def _photo(image: np.ndarray) -> str:
-    return data_url(_limited(Image.fromarray(image), Image.Resampling.LANCZOS), "JPEG", 85)
+    return data_url(_limited(Image.fromarray(shown(image)), Image.Resampling.LANCZOS), "JPEG", 85)
 
 
 def _flat(image: Image.Image) -> str:

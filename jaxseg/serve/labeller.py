@@ -17,6 +17,7 @@ from jaxseg.inference.padding import Layout, Layouts, Size, padded_heads
 from jaxseg.inference.protocols import on_devices, seen_size
 from jaxseg.models import normalize
 from jaxseg.ops.strips import make_strips
+from jaxseg.utils.image_kind import RGB
 
 MOST_SIDE = 4096  # pixels of the longer side
 _LEAST_SIDE = 64
@@ -55,6 +56,11 @@ class Labeller:
         compiled: Callable[[], None] = lambda: None,
     ):
         self._network, self._model = network, network.model
+        if self._model.kind != RGB:
+            raise InputError(
+                f"The network takes images of {self._model.kind}, and a page shows photographs.",
+                "Label its images by `python -m jaxseg predict`.",
+            )
         self._most_batch, self._most_programs = most_batch, most_programs
         self._compiled = compiled
         config = network.eval

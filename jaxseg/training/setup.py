@@ -71,10 +71,10 @@ class Program:
                 "Give the number of images.",
             )
         self.source, self.config = source, config
-        self.model = model_from_config(config.model, source.info.num_classes)
+        self.model = model_from_config(config.model, source.info.num_classes, config.data)
         self._augment = Augment(
             **config.augment,
-            fill=tuple(round(v) for v in self.model.preprocessing.mean),
+            fill=self.model.preprocessing.fill,
             ignore_label=source.info.ignore_label,
         )
         accumulate = config.train.accumulate

@@ -157,7 +157,7 @@ def _check_start(
     before: str, config: ml_collections.ConfigDict, name: str, network: nn.Module
 ) -> None:
     """Raises InputError unless `network` can start from the one of `config`."""
-    earlier = model_from_config(config.model, network.num_classes)
+    earlier = model_from_config(config.model, network.num_classes, config.data)
     fit = suggest(
         JaxsegFile(
             path=pathlib.Path(before),

@@ -64,7 +64,7 @@ def create_state(
       image_size: (height, width) of an image the network can take; parameters do not depend on it.
       averaged: whether it keeps a moving average of the parameters.
     """
-    images = jnp.zeros((1, *image_size, 3), jnp.float32)
+    images = jnp.zeros((1, *image_size, model.preprocessing.channels), jnp.float32)
     return state_at_start(model.init(jax.random.key(seed), images), optimizer, averaged)
 
 

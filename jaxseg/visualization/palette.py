@@ -3,6 +3,7 @@
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.shown import shown
 from jaxseg.data.source import DataInfo
 
 IGNORED = (235, 235, 235)  # the colour of pixels that are not labelled
@@ -34,10 +35,11 @@ def overlay(image: np.ndarray, labels: np.ndarray, info: DataInfo) -> np.ndarray
     """A photo in its classes' colours, half of each; the background is the photo alone.
 
     Args:
-      image: uint8 [H, W, 3].
+      image: uint8 [H, W, 3], or one that is `shown` so.
       labels: uint8 [H, W].
       info: the classes.
     """
+    image = shown(image)
     mixed = (image.astype(np.uint16) + colorize(labels, info)) // 2
     kept = (labels == 0) & has_background(info)
     return np.where(kept[..., None], image, mixed).astype(np.uint8)

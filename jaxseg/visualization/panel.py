@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image, ImageDraw
 
+from jaxseg.data.shown import shown
 from jaxseg.data.source import DataInfo
 from jaxseg.visualization.fonts import drawable
 from jaxseg.visualization.palette import IGNORED, colorize
@@ -19,7 +20,7 @@ def comparison(
     """A table of pictures: a row for each image; columns photo, truth, prediction and error.
 
     Args:
-      rows: (image uint8 [H, W, 3], label uint8 [H, W], prediction uint8 [H, W]) triples.
+      rows: (image as `shown` takes it, label uint8 [H, W], prediction uint8 [H, W]) triples.
       info: the classes, for colours and the legend.
       height: pixels that each image's height is scaled to.
 
@@ -39,6 +40,7 @@ def comparison(
 
 
 def _tiles(image, label, prediction, info):
+    image = shown(image)
     grey = np.asarray(Image.fromarray(image).convert("L"))[..., None] // 2 + 110
     error = np.broadcast_to(grey, image.shape).astype(np.uint8).copy()
     error[prediction != label] = _WRONG

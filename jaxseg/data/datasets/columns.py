@@ -7,6 +7,7 @@ from typing import Any
 from jaxseg.data.decode import decode_image, decode_mask, laid_on, read_size
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 class Columns:
@@ -19,6 +20,7 @@ class Columns:
       keys: of the image and the mask.
       info: the classes.
       values: as in `read_mask`.
+      kind: of the photos.
     """
 
     exif: str
@@ -35,10 +37,11 @@ class Columns:
         keys: tuple[str, str],
         info: DataInfo,
         values: Mapping[int, int] | None,
+        kind: ImageKind = RGB,
     ):
         self._arguments, self._data = arguments, records
         self._name, self._split, self._keys = name, split, keys
-        self.info, self._values = info, values
+        self.info, self._values, self.kind = info, values, kind
 
     @abstractmethod
     def content(self, record: Any, key: str, file: str) -> bytes:
@@ -53,7 +56,7 @@ class Columns:
     def __getitem__(self, index: int) -> Example:
         name, record = self.name(index), self._data[index]
         photo, mask = (f"{name}, {key}" for key in self._keys)
-        picture = decode_image(photo, self.content(record, self._keys[0], photo))
+        picture = decode_image(photo, self.content(record, self._keys[0], photo), self.kind)
         stored = decode_mask(mask, self.content(record, self._keys[1], mask))
         classes = self.info.num_classes
         label = laid_on(picture, stored, photo, mask, classes, self._values, exif=self.exif)

@@ -10,6 +10,7 @@ from typing import Any
 from jaxseg.data.datasets.columns import Columns
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 class HfSource(Columns):
@@ -23,6 +24,7 @@ class HfSource(Columns):
       image_key, mask_key: names of the columns.
       info: the classes.
       values: as in `read_mask`.
+      kind: of the photos.
 
     Raises:
       InputError: `datasets` is not installed, or there is no such data set, split or column.
@@ -41,6 +43,7 @@ class HfSource(Columns):
         mask_key: str,
         info: DataInfo,
         values: Mapping[int, int] | None = None,
+        kind: ImageKind = RGB,
     ):
         self.notes: tuple[str, ...] = ()
         if revision is None and not Path(name).is_dir():
@@ -50,13 +53,14 @@ class HfSource(Columns):
             )
         keys = image_key, mask_key
         super().__init__(
-            (name, split, cache, revision, image_key, mask_key, info, values),
+            (name, split, cache, revision, image_key, mask_key, info, values, kind),
             _open(name, split, cache, revision, keys),
             name,
             split,
             keys,
             info,
             values,
+            kind,
         )
 
     def content(self, record: Any, key: str, file: str) -> bytes:

@@ -14,6 +14,7 @@ from jaxseg.data.decode import read_size
 from jaxseg.data.source import DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 class Known(NamedTuple):
@@ -55,6 +56,7 @@ class TfdsSource(Columns):
       image_key, mask_key: names of the features.
       info: the classes.
       values: as in `read_mask`.
+      kind: of the photos.
 
     Raises:
       InputError: tensorflow-datasets is not installed, or has no such data set, split or feature.
@@ -72,16 +74,18 @@ class TfdsSource(Columns):
         mask_key: str,
         info: DataInfo,
         values: Mapping[int, int] | None = None,
+        kind: ImageKind = RGB,
     ):
         keys = image_key, mask_key
         super().__init__(
-            (name, split, data_dir, image_key, mask_key, info, values),
+            (name, split, data_dir, image_key, mask_key, info, values, kind),
             _open(name, split, data_dir, keys),
             name,
             split,
             keys,
             info,
             values,
+            kind,
         )
 
     def content(self, record: Any, key: str, file: str) -> bytes:

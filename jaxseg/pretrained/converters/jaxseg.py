@@ -5,17 +5,18 @@ from typing import Any, cast
 import flax.linen as nn
 import numpy as np
 
+from jaxseg.models.base import IMAGE_FIELDS
 from jaxseg.models.preprocessing import NORMALIZATIONS
 from jaxseg.nn.fields import field_names
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
-from jaxseg.pretrained.folder import JaxsegFile
+from jaxseg.pretrained.folder import JaxsegFile, changed_fields
 from jaxseg.pretrained.tensor_file import TensorFile
 
 # Fields that may differ: how a network is trained and computed, not what its parameters mean; and
 # the stride, for a finer FCN starts from a coarser one (Long et al. 2015, section 4.2).
 _FREE = {
     *("aux_weight", "bn_momentum", "decoder_init", "dropout", "dropout_mode", "dtype", "remat"),
-    *("num_classes", "normalization", "stride"),
+    *("num_classes", "normalization", "stride", *IMAGE_FIELDS),
 }
 
 
@@ -26,9 +27,11 @@ def _fits(file: TensorFile) -> list[Fit]:
         for field in field_names(type(file.model))
         if field not in _FREE
     }
-    expected = file.model.preprocessing
+    expected = file.model.of_photographs
     normalization = next(n for n, known in NORMALIZATIONS.items() if known == expected)
-    return [Fit(file.name, fields, normalization, file.model.num_classes)]
+    changed = changed_fields(file.name, file.model)
+    images = {field: changed[field] for field in IMAGE_FIELDS if field in changed}
+    return [Fit(file.name, fields, normalization, file.model.num_classes, images)]
 
 
 def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:

@@ -50,12 +50,16 @@ class Fit:
         mean will do that is less than one grey level away.
       num_classes: how many the file's own score layer has; None where the network's score is not in
         the file, so that any number will do.
+      images: of a network of other images than photographs, the fields that say which. They may
+        differ; but only weights of three channels can start a network of another number
+        (`jaxseg.pretrained.channels`).
     """
 
     model: str
     fields: Mapping[str, Any]
     normalization: str
     num_classes: int | None = None
+    images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def create(self, num_classes: int | None = None, **fields: Any) -> SegmentationModel:
         """Makes the network; `fields` are set beside its own."""
@@ -67,11 +71,11 @@ class Fit:
         plain = create_model(self.model, 2)
         fields = {k: v for k, v in self.fields.items() if getattr(plain, k) != v}
         if (
-            create_model(self.model, 2, **fields).preprocessing
+            create_model(self.model, 2, **fields).of_photographs
             != NORMALIZATIONS[self.normalization]
         ):
             fields["normalization"] = self.normalization
-        return fields
+        return fields | dict(self.images)
 
     def call(self, num_classes: int | None = None, unlike: nn.Module | None = None) -> str:
         """The call that makes the network, as one would write it; with the fields that `unlike` has
@@ -93,12 +97,14 @@ class Fit:
             for field, value in self.fields.items()
             if getattr(model, field) != value
         ]
+        if self.images.get("channels", 3) not in (3, model.channels):
+            found.append(f"channels is {model.channels}")
         if not self._normalized_alike(model):
-            found.append(f"its images are normalised by {model.preprocessing}")
+            found.append(f"its images are normalised by {model.of_photographs}")
         return found
 
     def _normalized_alike(self, model: nn.Module) -> bool:
-        ours, theirs = model.preprocessing, NORMALIZATIONS[self.normalization]
+        ours, theirs = model.of_photographs, NORMALIZATIONS[self.normalization]
         apart = max(abs(a - b) for a, b in zip(ours.mean, theirs.mean, strict=True))
         return ours.std == theirs.std and apart < (1 if self.num_classes is None else 1e-6)
 

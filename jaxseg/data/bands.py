@@ -1,0 +1,291 @@
+"""Images of other kinds than photographs: grey, deeper than 8 bits, or of any number of bands.
+
+`.npy` files are read by NumPy, TIFFs and deep PNGs by tifffile and imagecodecs (extra "images"),
+all else by Pillow. Values are never guessed at: a file that is not of the kind that is asked for is
+an error that says what it is.
+"""
+
+import io
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from jaxseg.data.image_file import check_regular, check_size
+from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import DTYPES, ImageKind
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
+_TWO_KINDS = ("MINISBLACK", "RGB")  # of TIFFs: numbers as they are
+_WHOLE = "Replace the file with a whole one, or take it out."
+
+
+class Stored(NamedTuple):
+    """The pixels of a file, [H, W] or [H, W, C], as it stores them.
+
+    Attributes:
+      pixels: of any dtype.
+      orientation: by EXIF, 1..8.
+      alpha: whether the last channel is one.
+    """
+
+    pixels: np.ndarray
+    orientation: int = 1
+    alpha: bool = False
+
+
+def is_array(path: str | os.PathLike) -> bool:
+    """Whether a file is NumPy's, by its name."""
+    return Path(path).suffix.lower() == ".npy"
+
+
+def read_deep(path: str | os.PathLike, data: bytes | None) -> Stored | None:
+    """What other libraries than Pillow have to read: `.npy`, TIFF, PNG in colours of 16 bits.
+
+    Returns:
+      None where Pillow reads it as it is stored.
+
+    Raises:
+      InputError: the file is damaged, of a depth that is not read, or needs the extra "images".
+    """
+    if is_array(path):
+        return Stored(_array(path, data))
+    start = _start(path, data)
+    if start.startswith(_TIFF):
+        return _tiff(path, data)
+    if start.startswith(b"\x89PNG") and len(start) > 25 and start[24] == 16 and start[25] != 0:
+        pixels = _decoded_png(path, data)
+        return Stored(pixels, alpha=pixels.ndim == 3 and pixels.shape[2] in (2, 4))
+    return None
+
+
+def of_image(image: Image.Image) -> tuple[np.ndarray, bool]:
+    """The pixels of an image of Pillow's, and whether their last channel is alpha."""
+    if "transparency" in image.info:
+        image = image.convert("RGBA")
+    if image.mode == "I":  # 16 bits of older files, or 32
+        pixels = np.asarray(image)
+        fits = 0 <= pixels.min() and pixels.max() < 2**16
+        return (pixels.astype(np.uint16) if fits else pixels), False
+    if image.mode in _MODES:
+        image = image.convert(_MODES[image.mode])
+    return np.asarray(image), image.mode in ("LA", "RGBA", "La", "RGBa", "PA")
+
+
+def as_kind(
+    pixels: np.ndarray, alpha: bool, kind: ImageKind, path: str | os.PathLike
+) -> np.ndarray:
+    """Stored pixels as images of a kind: [H, W, channels] of its dtype.
+
+    Fewer bits are scaled to more, by the range of both; grey is repeated for three channels, and an
+    alpha channel is dropped where it is one too many. Floats take the numbers of any file.
+
+    Raises:
+      InputError: another number of channels, more bits, or numbers that are not finite.
+    """
+    if pixels.ndim not in (2, 3) or 0 in pixels.shape:
+        raise InputError(
+            f"{path} holds an array of shape {pixels.shape}.",
+            "Give [height, width] or [height, width, channels].",
+        )
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if alpha and pixels.shape[2] != kind.channels:
+        pixels = pixels[..., :-1]
+    if pixels.shape[2] == 1 and kind.channels == 3:
+        pixels = np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] != kind.channels:
+        found = pixels.shape[2]
+        swapped = pixels.shape[0] == kind.channels
+        raise InputError(
+            f"{path} has {found} channel{'s' * (found != 1)}, where {kind.channels} are expected.",
+            "It looks as if the channels came first: save it as [height, width, channels]."
+            if swapped
+            else "Give every file all its bands, or set config.data.channels to their number; a "
+            "trained network takes as many as in its training.",
+        )
+    return np.ascontiguousarray(_of_depth(pixels, kind, path))
+
+
+def _of_depth(pixels: np.ndarray, kind: ImageKind, path) -> np.ndarray:
+    """The pixels in the dtype of `kind`."""
+    if pixels.dtype == bool:
+        pixels = pixels.astype(np.uint8) * np.uint8(255)
+    if kind.bits == 32:
+        if not any(np.issubdtype(pixels.dtype, t) for t in (np.integer, np.floating)):
+            raise InputError(
+                f"{path} holds values of type {pixels.dtype}.", "Save integers or floats."
+            )
+        with np.errstate(over="ignore"):
+            pixels = pixels.astype(np.float32, copy=False)
+        wrong = pixels.size - np.count_nonzero(np.isfinite(pixels))
+        if wrong:
+            raise InputError(
+                f"{path} has {wrong:,} values that are no finite numbers (NaN or infinity).",
+                "Write a number in their place, such as the mean, and label those pixels 255 "
+                "(ignore).",
+            )
+        return pixels
+    bits = {"uint8": 8, "uint16": 16}.get(pixels.dtype.name)
+    if bits is None or bits > kind.bits:
+        need = 16 if bits == 16 else 32
+        what = f"{bits} bits a channel" if bits else f"values of type {pixels.dtype}"
+        raise InputError(
+            f"{path} has {what}, where {kind.bits} bits are expected.",
+            f"Set config.data.bits={need}, or convert the files; a trained network takes what it "
+            "was trained on.",
+        )
+    if bits < kind.bits:
+        return pixels.astype(DTYPES[kind.bits]) * np.uint16(257)
+    return pixels
+
+
+def read_deep_frame(path: str | os.PathLike, data: bytes | None) -> tuple[int, int, int] | None:
+    """(height, width, orientation) of a `.npy` file, or a TIFF that Pillow cannot open, as stored.
+
+    Returns:
+      None of other files, or without the extra "images".
+    """
+    if is_array(path):
+        shape = _array(path, data, header_only=True).shape
+        if len(shape) not in (2, 3):
+            raise InputError(f"{path} holds an array of shape {shape}.", "Give [H, W, channels].")
+        return shape[0], shape[1], 1
+    if not _start(path, data).startswith(_TIFF) or _tifffile() is None:
+        return None
+    with _opened_tiff(path, data) as tiff:
+        page = tiff.pages[0]
+        return page.imagelength, page.imagewidth, _orientation(page)
+
+
+def _array(path, data: bytes | None, header_only: bool = False) -> np.ndarray:
+    try:
+        if data is not None:
+            return np.load(io.BytesIO(data), allow_pickle=False)
+        check_regular(path)
+        pixels = np.load(path, mmap_mode="r", allow_pickle=False)
+        if header_only:
+            return pixels
+        if pixels.ndim >= 2:
+            check_size(path, pixels.shape[1], pixels.shape[0])
+        return np.array(pixels)
+    except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise InputError(f"{path} cannot be read as an array ({reason}).", _WHOLE) from None
+
+
+def _tiff(path, data: bytes | None) -> Stored | None:
+    """A TIFF whose numbers are to be taken as they are; None of one in Pillow's other modes."""
+    if _tifffile() is None:
+        _check_pillow(path, data)
+        return None
+    with _opened_tiff(path, data) as tiff:
+        page = tiff.pages[0]
+        _check_depth(path, page.bitspersample)
+        if page.photometric.name not in _TWO_KINDS or page.bitspersample == 1:
+            return None
+        check_size(path, page.imagewidth, page.imagelength)
+        series = tiff.series[0]
+        pixels, axes = series.asarray(), series.axes
+        if pixels.shape[axes.index("Y")] != page.imagelength:
+            raise ValueError("its pages differ in size")
+        rest = [i for i, axis in enumerate(axes) if axis not in "YX"]
+        pixels = np.moveaxis(pixels, (axes.index("Y"), axes.index("X")), (0, 1))
+        if sum(pixels.shape[i] > 1 for i in range(2, pixels.ndim)) > 1:
+            raise ValueError(f"it has the axes {axes}")
+        pixels = pixels.reshape(*pixels.shape[:2], -1) if rest else pixels
+        alpha = any(str(kind.name).endswith("ALPHA") for kind in page.extrasamples)
+        return Stored(pixels, _orientation(page), alpha)
+
+
+def _check_pillow(path, data: bytes | None) -> None:
+    """Raises InputError where Pillow does not read a TIFF's numbers as they are."""
+    needs = InputError(
+        f"{path} is a TIFF of several bands or more than 8 bits, which needs tifffile.",
+        "pip install 'jaxseg[images]'",
+    )
+    try:
+        with Image.open(path if data is None else io.BytesIO(data), formats=["TIFF"]) as image:
+            bits = image.tag_v2.get(258, (1,))  # type: ignore[attr-defined]
+    except (OSError, SyntaxError, ValueError, KeyError, Image.DecompressionBombError):
+        raise needs from None
+    for depth in bits:
+        _check_depth(path, depth)
+    if max(bits) > 8 and len(bits) > 1:
+        raise needs
+
+
+def _check_depth(path, bits: int) -> None:
+    if bits not in (1, 2, 4, 8, 16, 32, 64):
+        raise InputError(
+            f"{path} has {bits} bits a channel.",
+            "Save it with 16 bits, such as by `gdal_translate -co NBITS=16`; the numbers stay.",
+        )
+
+
+def _orientation(page: Any) -> int:
+    tag = page.tags.get(274)
+    value = int(tag.value) if tag is not None else 1
+    return value if 1 <= value <= 8 else 1
+
+
+@contextmanager
+def _opened_tiff(path, data: bytes | None) -> Iterator[Any]:
+    """A TIFF of tifffile's, whose errors are InputErrors."""
+    try:
+        if data is None:
+            check_regular(path)
+        content = os.fspath(path) if data is None else io.BytesIO(data)
+        with _tifffile().TiffFile(content) as file:
+            if not len(file.pages):
+                raise ValueError("it has no image")
+            yield file
+    except InputError:
+        raise
+    except Exception as error:  # whatever a damaged file makes of it
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        remedy = "pip install 'jaxseg[images]'" if "imagecodecs" in reason else _WHOLE
+        raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error
+
+
+def _tifffile() -> Any:
+    """The module, which logs what it finds odd; None where it is not installed."""
+    try:
+        import tifffile
+    except ImportError:
+        return None
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    return tifffile
+
+
+def _decoded_png(path, data: bytes | None) -> np.ndarray:
+    try:
+        import imagecodecs
+    except ImportError as error:
+        raise InputError(
+            f"{path} is a PNG in colours of 16 bits, which needs imagecodecs ({error}).",
+            "pip install 'jaxseg[images]'",
+        ) from None
+    data = Path(path).read_bytes() if data is None else data
+    width, height = (int.from_bytes(data[at : at + 4], "big") for at in (16, 20))
+    check_size(path, width, height)
+    try:
+        return imagecodecs.png_decode(data)
+    except Exception as error:  # of the library's own kinds
+        raise InputError(f"{path} cannot be decoded ({error}).", _WHOLE) from error
+
+
+def _start(path, data: bytes | None) -> bytes:
+    if data is not None:
+        return data[:32]
+    check_regular(path)
+    try:
+        with open(path, "rb") as file:
+            return file.read(32)
+    except (OSError, ValueError):  # Pillow's path says why
+        return b""
