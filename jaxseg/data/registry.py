@@ -13,10 +13,10 @@ from jaxseg.data.colours import distinct_colours
 from jaxseg.data.crops import Crops
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
 from jaxseg.data.datasets.hf import HfSource
-from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource
+from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource, without_ignored
 from jaxseg.data.decode import identity
 from jaxseg.data.find_crops import find_crops
-from jaxseg.data.formats import coco, cvat, labelme, labelstudio, yolo
+from jaxseg.data.formats import coco, cvat, labelme, labelstudio, supervisely, yolo
 from jaxseg.data.formats.listing import annotated
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.records import INDEX, Records
@@ -220,6 +220,8 @@ def _tfds(config, split: str) -> Source:
         info = DataInfo(name, tuple(names), voc_palette(len(names)))
         values = mask_values(config.mask_values, info, config.ignore_label)
         known = Known(info, "image", "segmentation_mask", values)
+    else:
+        known = without_ignored(known, config.ignore_label)
     return TfdsSource(
         name,
         split,
@@ -278,6 +280,9 @@ _FOLDERS = {
     "labelstudio": _Folder(
         "The data set", _SET_IT + labelstudio.LAYOUT, annotated(labelstudio.read)
     ),
+    "supervisely": _Folder(
+        "The data set", _SET_IT + supervisely.LAYOUT, annotated(supervisely.read)
+    ),
     "yolo": _Folder("The data set", _SET_IT + yolo.LAYOUT, annotated(yolo.read)),
     "voc2012": _Folder("PASCAL VOC 2012", voc2012.LAYOUT, _voc2012),
     "ade20k": _Folder("ADE20K", ade20k.LAYOUT, _published(ade20k.ade20k)),
@@ -288,6 +293,6 @@ _FOLDERS = {
 }
 IN_FOLDERS = tuple(_FOLDERS)
 """The data sets that `list_data` lists."""
-_OWN = ("folder", "voc_folder", "coco", "labelme", "cvat", "labelstudio", "yolo")
+_OWN = ("folder", "voc_folder", "coco", "labelme", "cvat", "labelstudio", "supervisely", "yolo")
 PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in _OWN)
 """Those of them that are the same for everyone."""

@@ -10,9 +10,11 @@ from jaxseg.cli.config_options import read_config, read_stages
 from jaxseg.errors import InputError
 from jaxseg.models import list_models, model_from_config
 
+PETS = ("", ":full", ":pretrained")
 SPECS = [
     *(f"quickstart.py{v}" for v in ("", ":fcn16s", ":fcn32s", ":deconvnet", ":pspnet")),
     *(f"camvid_{n}.py{v}" for n in ("fcn8s", "deconvnet", "pspnet") for v in ("", ":full")),
+    *(f"pets_{n}.py{v}" for n in ("fcn8s", "deconvnet", "pspnet") for v in PETS),
     *(f"{n}.py{v}" for n in ("fcn32s", "fcn16s") for v in ("", ":mean", ":cvpr")),
     *(f"fcn8s.py{v}" for v in ("", ":mean", ":cvpr", ":staged", ":staged_mean", ":staged_cvpr")),
     *(f"fcn8s_atonce.py{v}" for v in ("", ":mean")),

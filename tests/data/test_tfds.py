@@ -11,6 +11,7 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from jaxseg.cli.config_options import read_config
 from jaxseg.config import default_config
 from jaxseg.data import Augment, archives, open_data, published, train_batches
 from jaxseg.errors import InputError
@@ -132,8 +133,12 @@ def test_pets_need_no_classes(tmp_path, monkeypatch):
 
     monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download_and_prepare)
     c = data(tmp_path, tmp_path, tfds_name="oxford_iiit_pet", classes=None, mask_key=None)
-    with pytest.raises(InputError, match="'oxford_iiit_pet' cannot be read: no network"):
+    with pytest.raises(
+        InputError, match=r"oxford_iiit_pet' is not in .*/oxford_iiit_pet/"
+    ) as error:
         open_data(c, "train")
+    assert "cannot be downloaded: no network." in error.value.problem
+    assert "bring that folder" in error.value.remedy
 
 
 def voc_archives(devkit, folder, monkeypatch):
@@ -186,3 +191,62 @@ def test_our_builder_takes_camvid(shared_data, tmp_path):
     assert len(open_data(config, "train")) == 367
     source = open_data(config, "eval")
     assert (len(source), source.info.num_classes, source[7].label.shape) == (101, 11, (360, 480))
+
+
+class OxfordIiitPet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Examples as tensorflow-datasets' own builder of that name stores them, which reads them."""
+
+    VERSION = tfds.core.Version("4.0.0")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self,
+            features=tfds.features.FeaturesDict(
+                {
+                    "image": tfds.features.Image(),
+                    "label": tfds.features.ClassLabel(num_classes=37),
+                    "species": tfds.features.ClassLabel(names=["Cat", "Dog"]),
+                    "file_name": tfds.features.Text(),
+                    "segmentation_mask": tfds.features.Image(
+                        shape=(None, None, 1), use_colormap=True
+                    ),
+                    "head_bbox": tfds.features.BBoxFeature(),
+                }
+            ),
+        )
+
+    def _split_generators(self, dl_manager):
+        return {"train": self._generate_examples(3), "test": self._generate_examples(2)}
+
+    def _generate_examples(self, count):
+        for i in range(count):
+            trimap = np.full((20, 30), 2, np.uint8)
+            trimap[4:16, 5:25] = 3
+            trimap[6:14, 7:23] = 1
+            photo = np.repeat(trimap[..., None] * 60, 3, axis=2)
+            yield (
+                f"{i}",
+                {
+                    "image": encoded(Image.fromarray(photo), "JPEG"),
+                    "label": i,
+                    "species": i % 2,
+                    "file_name": f"{i}.jpg",
+                    "segmentation_mask": encoded(Image.fromarray(trimap), "PNG"),
+                    "head_bbox": tfds.features.BBox(0.1, 0.1, 0.5, 0.5),
+                },
+            )
+
+
+def test_pets_have_their_border_as_a_class_or_ignored(tmp_path):
+    OxfordIiitPet(data_dir=tmp_path).download_and_prepare(file_format="array_record")
+    config = read_config("configs/pets_fcn8s.py", [("data.root", str(tmp_path))]).data
+    source = open_data(config, "train")
+    assert source.info.class_names == ("pet", "background", "border")
+    label = source[0].label
+    assert (label[10, 10], label[0, 0], label[5, 10]) == (0, 1, 2)
+    assert len(open_data(config, "eval")) == 2
+    config.ignore_label = 3
+    source = open_data(config, "train")
+    assert source.info.class_names == ("pet", "background")
+    label = source[0].label
+    assert (label[10, 10], label[0, 0], label[5, 10]) == (0, 1, 255)

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.data.datasets.columns import Columns
-from jaxseg.data.decode import read_size
-from jaxseg.data.source import DataInfo
+from jaxseg.data.decode import identity, read_size
+from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind
@@ -44,6 +44,31 @@ KNOWN = {
     "ade20k_segmentation": Known(ade20k.INFO, "image", "segmentation_mask", None),
     "camvid_segmentation": Known(camvid.INFO, "image", "segmentation_mask", None),
 }
+
+
+def without_ignored(known: Known, ignore_label: int | None) -> Known:
+    """The same, where masks' value `ignore_label` is ignored; a class that is left without a value
+    is none any more.
+
+    >>> without_ignored(KNOWN["oxford_iiit_pet"], 3).info.class_names
+    ('pet', 'background')
+    """
+    if ignore_label is None:
+        return known
+    info = known.info
+    values = identity(info.num_classes) if known.values is None else dict(known.values)
+    values[ignore_label] = IGNORE
+    kept = [i for i in range(info.num_classes) if i in values.values()]
+    if len(kept) < 2:
+        raise InputError(
+            f"config.data.ignore_label is {ignore_label}, which leaves {len(kept)} class of "
+            f"'{info.name}'.",
+            "Give the value of another class, or None.",
+        )
+    numbers = {old: new for new, old in enumerate(kept)} | {IGNORE: IGNORE}
+    names, colours = (tuple(of[i] for i in kept) for of in (info.class_names, info.palette))
+    fewer = DataInfo(info.name, names, colours, splits=info.splits)
+    return known._replace(info=fewer, values={k: numbers[v] for k, v in values.items()})
 
 
 class TfdsSource(Columns):
@@ -120,6 +145,8 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
                 f"'{name}' has no image feature '{key}'.",
                 f"Set config.data.image_key and mask_key; it has {', '.join(sorted(images))}.",
             )
+    if not builder.data_path.is_dir():
+        _download(name, builder)
     try:
         builder.download_and_prepare(file_format="array_record")
         return builder.as_data_source(
@@ -130,6 +157,20 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
             f"'{name}' cannot be read: {_first_line(error)}.",
             "Fix that cause. Data in another format than array_record has to be prepared anew; "
             "files that are downloaded by hand go into the folder `downloads/manual`.",
+        ) from error
+
+
+def _download(name: str, builder: Any) -> None:
+    """Makes a data set that is not there yet: it is downloaded, verified and converted."""
+    try:
+        builder.download_and_prepare(file_format="array_record")
+    except Exception as error:  # no network, no manual download, a full disk
+        raise InputError(
+            f"'{name}' is not in {builder.data_path}, and cannot be downloaded: "
+            f"{_first_line(error)}.",
+            "Run the command once where there is a network, or bring that folder from a machine "
+            "that has it; config.data.root is the folder that NAME/VERSION lies in. Files that are "
+            "downloaded by hand go into its folder `downloads/manual`.",
         ) from error
 
 
