@@ -26,6 +26,7 @@ _EXAMPLES = (
     "--overlay",
     "python -m jaxseg predict --weights networks/fcn8s street.jpg --out predictions "
     "--probabilities '--config.eval.input_size=(480, 640)'",
+    "python -m jaxseg predict --workdir runs/fields scene.tif --geotiff --out labels",
     "find photos -name '*.jpg' | python -m jaxseg predict --workdir runs/camvid --list - --out out",
     "cat street.jpg | python -m jaxseg predict --workdir runs/camvid - --out predictions",
 )
@@ -68,6 +69,18 @@ def main(argv: Sequence[str]) -> None:
         action="store_true",
         help="also NAME.npz: probabilities, float32 [height, width, classes]",
     )
+    parser.add_argument(
+        "--geotiff",
+        action="store_true",
+        help="label GeoTIFFs of any size window by window, into NAME.tif with the same transform "
+        "and reference system (extra geo)",
+    )
+    parser.add_argument(
+        "--window",
+        type=int,
+        metavar="N",
+        help="with --geotiff: rows and columns that are read at a time (default: 1024)",
+    )
     parser.add_argument("--overwrite", action="store_true", help="make again what is there already")
     parser.add_argument(
         "--max-pixels",
@@ -86,6 +99,13 @@ def main(argv: Sequence[str]) -> None:
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
+    if args.geotiff and (args.overlay or args.probabilities or args.max_pixels):
+        raise InputError(
+            "--geotiff writes labels alone.",
+            "Leave out --overlay, --probabilities and --max-pixels.",
+        )
+    if args.window is not None and not args.geotiff:
+        raise InputError("--window is of scenes.", "Give --geotiff with it, or leave it out.")
     wanted, fields = _wanted(args), scoring_values(overrides)
 
     with json_output(args.json) as put:
@@ -122,6 +142,9 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     network = _changed(open_network(args), fields, UNUSED)
     if args.weights is not None:
         print(f"network: {_named(args.weights)}, {_classes(network.classes)}")
+    if args.geotiff:
+        _label_scenes(args, network, files, put)
+        return
 
     def progress(items, total, unit="photo"):
         return tqdm.tqdm(items, total=total, unit=unit, disable=None)
@@ -171,6 +194,25 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
             f"{bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
+
+
+def _label_scenes(args, network, files, put: Put) -> None:
+    """Labels GeoTIFFs; the first that cannot be ends it."""
+    import tqdm
+
+    from jaxseg.inference.geotiff import WINDOW, label_scenes
+
+    written, kept = label_scenes(
+        network,
+        files,
+        args.out,
+        window=WINDOW if args.window is None else args.window,
+        overwrite=args.overwrite,
+        progress=lambda items, total: tqdm.tqdm(items, total=total, unit="window", disable=None),
+    )
+    there = f", {kept} there already" if kept else ""
+    print(f"{args.out}: {written} scene{'s' * (written != 1)} labelled{there}")
+    put({"folder": args.out, "written": written, "kept": kept, "problems": []})
 
 
 def _named(weights) -> str:

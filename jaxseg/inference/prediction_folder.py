@@ -75,12 +75,12 @@ class PredictionFolder:
             ),
             ".png": lambda file: palette_image(labels, self._info).save(file, "PNG"),
         }
-        self._describe()
+        self.describe()
         for suffix, content in contents.items():
             if suffix in self._suffixes:
                 self._put(f"{name}{suffix}", content)
 
-    def _describe(self) -> None:
+    def describe(self) -> None:
         """Writes the description of the predictions, before the first of them."""
         if self._described:
             return

@@ -1,0 +1,253 @@
+"""A scene of any size, labelled window by window: GeoTIFF in, GeoTIFF out.
+
+Only one window is in memory at a time, so that the size of a scene does not matter. A window sees a
+margin around the pixels that it decides: two neighbours agree on what lies between them.
+"""
+
+import os
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from jaxseg.data.bands import as_kind
+from jaxseg.data.source import IGNORE, DataInfo
+from jaxseg.errors import InputError
+from jaxseg.inference.image_files import ImageFile
+from jaxseg.inference.inference import Inference
+from jaxseg.inference.network import Network
+from jaxseg.inference.prediction_folder import PredictionFolder
+from jaxseg.inference.protocols import protocol
+from jaxseg.models.preprocessing import Preprocessing
+from jaxseg.utils.image_kind import ImageKind
+from jaxseg.utils.paths import given_path
+
+WINDOW = 1024
+"""Rows and columns that the network sees at a time, if nobody says otherwise."""
+_CACHE = 64  # MB of decoded blocks that GDAL keeps
+_RESIZES = ("input_size", "fit", "base_size")  # fields of `config.eval`
+
+
+class Window(NamedTuple):
+    """A part of a scene: what is read, and what of it is decided. Slices of rows and columns."""
+
+    read: tuple[slice, slice]
+    decided: tuple[slice, slice]
+
+
+def windows(size: tuple[int, int], window: int) -> Iterator[Window]:
+    """The windows of a scene, row by row; what they decide covers it once.
+
+    Args:
+      size: (height, width) of the scene.
+      window: rows and columns of each; a scene that is smaller has one of its own size. An eighth
+        of it on each side is margin, but for the edges of the scene.
+
+    >>> [(w.read[1].start, w.read[1].stop) for w in windows((64, 150), 64)]
+    [(0, 64), (40, 104), (86, 150), (86, 150)]
+    >>> [(w.decided[1].start, w.decided[1].stop) for w in windows((64, 150), 64)]
+    [(0, 48), (48, 96), (96, 144), (144, 150)]
+    """
+    for rows in _along(size[0], window):
+        for columns in _along(size[1], window):
+            yield Window((rows[0], columns[0]), (rows[1], columns[1]))
+
+
+def _along(size: int, window: int) -> Iterator[tuple[slice, slice]]:
+    if size <= window:
+        yield slice(0, size), slice(0, size)
+        return
+    margin = window // 8
+    for start in range(0, size, window - 2 * margin):
+        first = min(max(start - margin, 0), size - window)
+        yield slice(first, first + window), slice(start, min(start + window - 2 * margin, size))
+
+
+def label_scenes(
+    network: Network,
+    files: Sequence[ImageFile],
+    out: str | os.PathLike,
+    *,
+    window: int = WINDOW,
+    overwrite: bool = False,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> tuple[int, int]:
+    """Labels GeoTIFFs; `out`/NAME.tif has a scene's own size, place on Earth and system.
+
+    Args:
+      network: of `jaxseg.load`; it sees each window by its protocol.
+      files: of `find_images`.
+      out: the folder; as in `predict_images`, with NAME.tif in place of NAME.png.
+      window: rows and columns that are read at a time, 64 or more.
+      overwrite: whether to make again the files that are there.
+      progress: is given the windows of a scene and how many there are, and gives them on.
+
+    Returns:
+      How many scenes were labelled, and how many were there already.
+
+    Raises:
+      InputError: rasterio is not installed, a file is no GeoTIFF or of another kind than the
+        network takes, the protocol resizes images, or `out` cannot be written.
+    """
+    if window < 64:
+        raise InputError(f"The window is {window} pixels.", f"Give 64 or more, such as {WINDOW}.")
+    for field in _RESIZES:
+        if network.eval[field] is not None:
+            raise InputError(
+                f"config.eval.{field} is {network.eval[field]}: it resizes images, and a window "
+                "of a scene has to keep its pixels.",
+                f"Give --config.eval.{field}=None.",
+            )
+    folder = PredictionFolder(given_path(out), network, overlay=False, probabilities=False)
+    folder.check(overwrite)
+    inference = protocol(network.model, network.eval)
+    label = _labeller(inference, network.variables)
+    done = 0
+    for file in files:
+        target = given_path(out) / f"{file.name}.tif"
+        if target.is_file() and not overwrite:
+            continue
+        folder.describe()
+        label_scene(
+            file.path, target, label, network.info, network.model.preprocessing, window, progress
+        )
+        done += 1
+    return done, len(files) - done
+
+
+def _labeller(inference: Inference, variables: Any) -> Callable[[np.ndarray], np.ndarray]:
+    return lambda pixels: inference.labels(variables, pixels)
+
+
+def label_scene(
+    path: pathlib.Path,
+    target: pathlib.Path,
+    label: Callable[[np.ndarray], np.ndarray],
+    info: DataInfo,
+    images: Preprocessing,
+    window: int = WINDOW,
+    progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
+) -> None:
+    """Labels one GeoTIFF; the result appears whole or not at all.
+
+    Pixels without data in a band (by the file's mask, its value for none, or NaN) are 255 in the
+    result, and the mean colour for the network.
+
+    Args:
+      path: the scene.
+      target: the result: uint8 in blocks, compressed, with the classes' colours and names.
+      label: the class of each pixel of a window [H, W, C], uint8 [H, W].
+      info: the classes.
+      images: what `label` takes: how many channels, of which dtype, and the mean colour.
+      window: rows and columns that are read at a time.
+      progress: as in `label_scenes`.
+
+    Raises:
+      InputError: as `label_scenes`.
+    """
+    rasterio = _rasterio()
+    unfinished = target.with_name(f".{target.stem}.{os.getpid()}.unfinished.tif")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.Env(GDAL_CACHEMAX=_CACHE), _opened(rasterio, path) as scene:
+            size = scene.height, scene.width
+            bands = _bands(path, scene, images.channels)
+            todo = list(windows(size, window))
+            with rasterio.open(unfinished, "w", **_profile(scene)) as result:
+                if scene.gcps[0]:
+                    result.gcps = scene.gcps
+                colours = enumerate(info.palette)
+                result.write_colormap(1, {i: (*colour, 255) for i, colour in colours})
+                result.update_tags(**{f"class_{i}": n for i, n in enumerate(info.class_names)})
+                for part in progress(todo, len(todo)):
+                    _label_window(path, scene, bands, result, part, label, images)
+        unfinished.replace(target)
+    except (rasterio.errors.RasterioError, OSError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise InputError(
+            f"{path} cannot be labelled into {target} ({reason}).",
+            "Give a whole GeoTIFF, and an --out on a disk with room.",
+        ) from error
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+def _label_window(path, scene, bands, result, part: Window, label, images) -> None:
+    """Reads, labels and writes a part of a scene."""
+    where = _slices(part.read)
+    has_data = (scene.read_masks(bands, window=where) != 0).all(axis=0)
+    pixels = np.moveaxis(scene.read(bands, window=where), 0, 2)
+    if np.issubdtype(pixels.dtype, np.floating):
+        has_data &= np.isfinite(pixels).all(axis=2)
+    inside = tuple(
+        slice(d.start - r.start, d.stop - r.start)
+        for d, r in zip(part.decided, part.read, strict=True)
+    )
+    if has_data[inside].any():
+        if not has_data.all():
+            pixels[~has_data] = 0  # NaN is refused below
+        kind = ImageKind(images.channels, {"uint8": 8, "uint16": 16}.get(images.dtype, 32))
+        pixels = as_kind(pixels, False, kind, path)
+        pixels[~has_data] = images.fill
+        labels = np.where(has_data, label(pixels), IGNORE).astype(np.uint8)[inside]
+    else:
+        labels = np.full(has_data[inside].shape, IGNORE, np.uint8)
+    result.write(labels, 1, window=_slices(part.decided))
+
+
+def _slices(part: tuple[slice, slice]) -> Any:
+    return _rasterio().windows.Window.from_slices(*part)
+
+
+def _bands(path, scene, channels: int) -> list[int]:
+    """The bands of a scene that a network takes, counted from 1: all but one that is a mask."""
+    bands = [i + 1 for i, what in enumerate(scene.colorinterp) if what.name != "alpha"]
+    if len(bands) != channels:
+        raise InputError(
+            f"{path} has {len(bands)} bands, and the network takes {channels}.",
+            "Give scenes with the bands that it was trained on, in their order.",
+        )
+    return bands
+
+
+def _profile(scene) -> dict[str, Any]:
+    """What the result has of the scene, and how it lies in its file."""
+    return {
+        "driver": "GTiff",
+        "height": scene.height,
+        "width": scene.width,
+        "count": 1,
+        "dtype": "uint8",
+        "nodata": IGNORE,
+        "crs": scene.crs,
+        "transform": scene.transform,
+        "tiled": True,
+        "blockxsize": 256,
+        "blockysize": 256,
+        "compress": "deflate",
+        "bigtiff": "if_safer",
+    }
+
+
+def _opened(rasterio, path: pathlib.Path) -> Any:
+    if not path.is_file():
+        raise InputError(f"There is no file {path}.", "Correct the path.")
+    try:
+        return rasterio.open(path, driver="GTiff")
+    except rasterio.errors.RasterioIOError as error:
+        raise InputError(
+            f"{path} is no GeoTIFF that can be read ({str(error).rstrip('.')}).",
+            "Convert it: gdal_translate IN OUT.tif; photographs are labelled without --geotiff.",
+        ) from None
+
+
+def _rasterio() -> Any:
+    try:
+        import rasterio
+        import rasterio.windows
+    except ImportError as error:
+        raise InputError(
+            f"GeoTIFFs need rasterio ({error}).", "pip install 'jaxseg[geo]'"
+        ) from None
+    return rasterio
