@@ -42,7 +42,8 @@ def main(argv: Sequence[str]) -> None:
         config.unlock()
         config.data.train_split = args.split
 
-    from jaxseg.data import Augment, Example, open_data, train_batches
+    from jaxseg.data import Example, open_data, train_batches
+    from jaxseg.data.mixing import augmentation
     from jaxseg.models import model_from_config
     from jaxseg.report.contact_sheet import contact_sheet
     from jaxseg.report.document import write_page
@@ -57,7 +58,7 @@ def main(argv: Sequence[str]) -> None:
             source,
             seed=config.seed,
             batch_size=1,
-            augment=Augment(**config.augment, fill=model.preprocessing.fill),
+            augment=augmentation(config.augment, source, model.preprocessing.fill),
             sampling=config.data.sampling,
         )
         examples = [

@@ -44,7 +44,8 @@ def default_config() -> ml_collections.ConfigDict:
 
     c.data = ml_collections.ConfigDict()
     # "scenes" (generated); your own: "folder" (images/, masks/, classes.txt), "voc_folder" (VOC
-    # devkit layout), "coco", "labelme", "cvat", "labelstudio", "yolo" (as these tools export);
+    # devkit layout), "coco", "labelme", "cvat", "labelstudio", "supervisely", "yolo" (as these
+    # tools export);
     # "voc2012", "ade20k", "cityscapes", "camvid", "pascal_context59",
     # "pascal_context60" (others are background); "tfds" (any of tensorflow-datasets); "hf" (any of
     # the Hugging Face Hub, or saved by `datasets`; extra "hf")
@@ -62,7 +63,8 @@ def default_config() -> ml_collections.ConfigDict:
     # your own masks: class "indices" and 255 (ignore), "zero_is_void" (0 ignored, classes from 1),
     # "binary" (0, 255)
     c.data.mask_values = "indices"
-    # your own masks: another value, 0..255, that is ignored as 255 is; None: no other
+    # your own masks, and those of tfds: another value, 0..255, that is ignored as 255 is, such as
+    # 3, the border of oxford_iiit_pet; None: no other
     c.data.ignore_label = placeholder(int)
     # your own masks: the end of their names before the suffix, such as "_mask" of NAME_mask.png
     c.data.mask_suffix = ""
@@ -132,6 +134,17 @@ def default_config() -> ml_collections.ConfigDict:
     c.augment.rotation_probability = 0.5  # how often an image is rotated at all
     c.augment.blur = 0.0  # probability of a Gaussian blur of 5×5 pixels
     c.augment.flip = 0.0  # probability of mirroring left and right
+    # for images without an up, from above or through a microscope: the probabilities of a flip of
+    # top and bottom, and of a turn by 90, 180 or 270 degrees (with crop or resize)
+    c.augment.vertical_flip = 0.0
+    c.augment.quarter_turns = 0.0
+    c.augment.noise = 0.0  # largest std of Gaussian noise, as a share of the range of values
+    c.augment.erase = 0.0  # probability that a rectangle is erased, from image and label
+    # probability that classes of another image are laid over one, with their labels: half of the
+    # other's, drawn anew each time (ClassMix); or those named, from images that have them, such as
+    # rare ones (copy-paste)
+    c.augment.mix = 0.0
+    c.augment.mix_classes = ()
     # a crop is drawn again, up to nine times, while one class fills more than this share of it
     c.augment.max_class_share = 1.0
     # random colours: the largest change of the factor 1 of each, of the hue in turns, 0..0.5

@@ -1,4 +1,4 @@
-"""Random scale, rotation, blur, crop and flip, of image and label together, and colours."""
+"""Random scale, rotation, blur, crop, flips and turns, of image and label together, and colours."""
 
 from dataclasses import dataclass
 
@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.colour import ColourJitter
+from jaxseg.data.noise import erased, with_noise
 from jaxseg.data.source import IGNORE, Example
 from jaxseg.data.warp import BACKENDS, on_image, opencv, window
 from jaxseg.errors import InputError, nearest
@@ -47,6 +48,11 @@ class Augment:
         that name. Their results differ by a few levels of colour.
       fill: the colour outside the image, a number for each channel: (r, g, b), 0..255.
       ignore_label: the label outside the image.
+      vertical_flip: the probability of mirroring top and bottom, before all else.
+      quarter_turns: the probability of a turn by 90, 180 or 270 degrees, before all else; needs
+        `crop` or `resize`, for it exchanges height and width.
+      noise: the largest std of Gaussian noise, as a share of the range of values; see `with_noise`.
+      erase: the probability that a rectangle is erased; see `jaxseg.data.noise.erased`.
       max_class_share: a crop is drawn again, up to nine times, while one class has more than this
         share of its labelled pixels (mmsegmentation's `cat_max_ratio`); 1: never.
       brightness, contrast, saturation, hue, grayscale: of the random colours; see `ColourJitter`.
@@ -71,6 +77,10 @@ class Augment:
     backend: str = "pillow"
     fill: tuple[float, ...] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
+    vertical_flip: float = 0.0
+    quarter_turns: float = 0.0
+    noise: float = 0.0
+    erase: float = 0.0
     max_class_share: float = 1.0
     brightness: float = 0.0
     contrast: float = 0.0
@@ -93,10 +103,17 @@ class Augment:
                 f"augment.scale is {self.scale} without augment.crop.",
                 "Give a crop, or leave the scale at (1.0, 1.0): whole images keep their size.",
             )
-        for name in ("flip", "rotation_probability", "blur"):
+        if self.quarter_turns and self.crop is None and self.resize is None:
+            raise InputError(
+                f"augment.quarter_turns is {self.quarter_turns} without augment.crop.",
+                "Give a crop: a turn exchanges the height and the width of a whole image.",
+            )
+        shares = ("flip", "rotation_probability", "blur", "vertical_flip", "quarter_turns", "erase")
+        for name in (*shares, "noise"):
             if not 0 <= getattr(self, name) <= 1:
                 raise InputError(
-                    f"augment.{name} is {getattr(self, name)}.", "Give a probability in 0..1."
+                    f"augment.{name} is {getattr(self, name)}.",
+                    f"Give a {'probability' if name in shares else 'share of the range'} in 0..1.",
                 )
         if not 0 <= self.rotation <= 180:
             raise InputError(
@@ -118,13 +135,16 @@ class Augment:
 
         Args:
           example: image uint8 [H, W, 3], or another `ImageKind`; label uint8 [H, W].
-          rng: seven numbers are drawn from it, whatever they decide; then those of further crops
-            and of the colours, where these are asked for.
+          rng: seven numbers are drawn from it, whatever they decide; before them two for flips and
+            turns, after them those of further crops, colours, noise and erasing, where these are
+            asked for.
 
         Returns:
           An example whose height and width are `crop`, or without a crop those of `resize`, or the
           native ones.
         """
+        if self.vertical_flip or self.quarter_turns:
+            example = self._turned(example, rng)
         size = self.resize or example.label.shape
         mirrored = rng.random() < self.flip
         scale, y, x = rng.uniform(*self.scale), rng.random(), rng.random()
@@ -159,7 +179,23 @@ class Augment:
         image = cut(example.image, y, x, blurred=blurred, fill=tuple(self.fill))
         if colours := self._colours():
             image = colours(image, rng)
+        if self.noise:
+            image = with_noise(image, rng, self.noise)
+        if self.erase and rng.random() < self.erase:
+            image, label = erased(image, label, rng, self.fill, self.ignore_label)
         return Example(image, label, example.name)
+
+    def _turned(self, example: Example, rng: np.random.Generator) -> Example:
+        """The example upside down, or turned by a multiple of 90 degrees; pixels are copied."""
+        flipped, turn = rng.random() < self.vertical_flip, rng.random()
+        # a number below the probability is spread anew over the three turns
+        turns = 1 + int(3 * turn / self.quarter_turns) if turn < self.quarter_turns else 0
+
+        def change(pixels):
+            pixels = pixels[::-1] if flipped else pixels
+            return np.ascontiguousarray(np.rot90(pixels, turns))
+
+        return Example(change(example.image), change(example.label), example.name)
 
     def _colours(self) -> ColourJitter:
         return ColourJitter(

@@ -10,7 +10,8 @@ import jax
 import ml_collections
 import optax
 
-from jaxseg.data import Augment, Batch, Skipped, Source, batch_shapes, train_batches
+from jaxseg.data import Batch, Skipped, Source, batch_shapes, train_batches
+from jaxseg.data.mixing import augmentation
 from jaxseg.distributed.devices import on_cpu
 from jaxseg.distributed.mesh import (
     make_mesh,
@@ -72,11 +73,8 @@ class Program:
             )
         self.source, self.config = source, config
         self.model = model_from_config(config.model, source.info.num_classes, config.data)
-        self._augment = Augment(
-            **config.augment,
-            fill=self.model.preprocessing.fill,
-            ignore_label=source.info.ignore_label,
-        )
+        self._fill = self.model.preprocessing.fill
+        self._augment = augmentation(config.augment, source, self._fill)
         accumulate = config.train.accumulate
         self.mesh = make_mesh(
             config.train.batch_size // accumulate,
@@ -170,7 +168,7 @@ class Program:
             augment=self._augment,
             sampling=config.data.sampling,
             pad_to=self.pad_to,
-            fill=self._augment.fill,
+            fill=self._fill,
             skipped=skipped,
             start_step=start,
             process_index=jax.process_index(),
