@@ -144,6 +144,8 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         print(f"network: {_named(args.weights)}, {_classes(network.classes)}")
     if args.geotiff:
         _label_scenes(args, network, files, put)
+        if refused:
+            raise refused[0]
         return
 
     def progress(items, total, unit="photo"):

@@ -1,4 +1,4 @@
-"""`python -m jaxseg prepare`: a data set as records that are read at once."""
+"""`python -m jaxseg prepare`: a data set as records that are read at once, or as a plain folder."""
 
 import pathlib
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ _EXAMPLES = (
     "python -m jaxseg prepare voc2012",
     "python -m jaxseg prepare cityscapes --root cityscapes --data-dir data",
     "python -m jaxseg prepare folder --root photos --data-dir data",
+    "python -m jaxseg prepare coco --root photos --data-dir data --as folder",
 )
 
 
@@ -19,7 +20,8 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(
         "prepare",
         "Fetches and verifies a data set's archives (or takes its folder), checks every file and\n"
-        "writes one ArrayRecord file for each split. Run again, it goes on where it stopped.",
+        "writes one ArrayRecord file for each split, or with --as folder images, masks as palette\n"
+        "PNGs and classes.txt. Run again, it goes on where it stopped.",
         _EXAMPLES,
     )
     add_data_options(parser, first=True)
@@ -33,6 +35,10 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME", help="splits (default: the usual ones)"
     )
+    parser.add_argument(
+        "--as", dest="form", choices=("records", "folder"), default="records",
+        help="records, which are read fastest (default), or a plain folder of images and masks",
+    )  # fmt: skip
     add_json(parser)
     args, config = parse_data_options(parser, argv)
 
@@ -48,8 +54,11 @@ def main(argv: Sequence[str]) -> None:
             args.split,
             say=print,
             progress=lambda items: tqdm.tqdm(items, unit="image", disable=None),
+            form=args.form,
         )
-        put({"data": config.data.name, "root": folder})
-        print(f"--config.data.name={config.data.name} --config.data.root={folder}")
-        if config.data.name in PUBLISHED_NAMES:
+        plain = args.form == "folder" or config.data.name in ("tfds", "hf")
+        name = "folder" if plain else config.data.name
+        put({"data": name, "root": folder})
+        print(f"--config.data.name={name} --config.data.root={folder}")
+        if name in PUBLISHED_NAMES:
             print(f"--config.data.name={config.data.name} alone finds it on this machine, too.")

@@ -96,6 +96,10 @@ class Pairs:
     def size(self, index: int) -> tuple[int, int]:
         return read_size(self.pairs[index].photo)
 
+    def photo_bytes(self, index: int) -> bytes:
+        """The photo's file, as it is stored."""
+        return self.pairs[index].photo.read_bytes()
+
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None of one that is drawn."""
         mask = self.pairs[index].mask

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.datasets.columns import Columns
 from jaxseg.data.decode import decode_image, read_mask, read_size
-from jaxseg.data.inside import EmbeddedPhoto
 from jaxseg.data.listing import Pairs
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import turned
@@ -28,7 +28,7 @@ _HEAD = struct.Struct("<II")  # lengths of photo and mask
 
 
 def write_records(
-    source: Pairs,
+    source: Pairs | Columns,
     folder: Path,
     split: str,
     progress: Callable[[Iterable], Iterable] = lambda items: items,
@@ -57,7 +57,7 @@ def write_records(
             entries = []
             for i in progress(range(len(source))):
                 name, label = source.name(i), source[i].label
-                writer.write(_pack(source.pairs[i].photo, label))
+                writer.write(_pack(source.photo_bytes(i), label))
                 entries.append([name, *label.shape])
         finally:
             writer.close()
@@ -157,10 +157,10 @@ class Records:
         )
 
 
-def _pack(photo: Path | EmbeddedPhoto, label: np.ndarray) -> bytes:
+def _pack(content: bytes, label: np.ndarray) -> bytes:
     file = io.BytesIO()
     Image.fromarray(label).save(file, "PNG", compress_level=9)
-    content, mask = photo.read_bytes(), file.getvalue()
+    mask = file.getvalue()
     return _HEAD.pack(len(content), len(mask)) + content + mask
 
 

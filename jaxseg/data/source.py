@@ -130,6 +130,11 @@ class Cached:
         return kind_of(self._source)
 
     @property
+    def revision(self) -> str | None:
+        """Which of a repository's revisions it is; None of other sources."""
+        return getattr(self._source, "revision", None)
+
+    @property
     def notes(self) -> Sequence[str]:
         """Choices that were made for the user."""
         return getattr(self._source, "notes", ())

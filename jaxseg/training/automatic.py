@@ -2,11 +2,13 @@
 
 import concurrent.futures
 import math
+import pathlib
 from collections.abc import Callable
 
 import ml_collections
 import numpy as np
 
+from jaxseg.config import load_config
 from jaxseg.data import Source
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.errors import InputError
@@ -25,7 +27,8 @@ _RULES: dict[str, Callable[[Frequencies], tuple[float, ...]]] = {
 def resolved(
     config: ml_collections.ConfigDict, source: Source, say: Callable[[str], object] = print
 ) -> ml_collections.ConfigDict:
-    """The config with numbers in place of `train.epochs` and a rule for class weights.
+    """The config with numbers in place of `train.epochs` and a rule for class weights, and the
+    revision of a data set of the Hub.
 
     The result depends on the config and the data alone, so a run that goes on gets the same.
 
@@ -38,6 +41,8 @@ def resolved(
       InputError: the warm-up is longer than the run.
     """
     config = config.copy_and_resolve_references()
+    if config.data.hf_revision is None:
+        config.data.hf_revision = getattr(source, "revision", None)
     if config.train.epochs is not None and config.train.batch_size:
         steps = max(1, math.ceil(config.train.epochs * len(source) / config.train.batch_size))
         if config.optim.warmup_steps >= steps:
@@ -59,6 +64,26 @@ def resolved(
         )
         with config.loss.ignore_type():  # a word becomes a tuple
             config.loss.class_weights = weights
+    return config
+
+
+def with_revision_of(
+    config: ml_collections.ConfigDict, earlier: pathlib.Path
+) -> ml_collections.ConfigDict:
+    """The config of a run that goes on, with the revision of its data that it began with.
+
+    Args:
+      config: of the run.
+      earlier: the config.json in its workdir, which may not be there.
+    """
+    data = config.data
+    if data.name != "hf" or data.hf_revision is not None or not earlier.is_file():
+        return config
+    before = load_config(earlier).data
+    if (before.name, before.hf_name) != (data.name, data.hf_name):
+        return config
+    config = config.copy_and_resolve_references()
+    config.data.hf_revision = before.hf_revision
     return config
 
 

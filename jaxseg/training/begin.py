@@ -28,7 +28,7 @@ from jaxseg.distributed.multihost import agree, wait_for_others
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.pretrained.init import starting_variables
-from jaxseg.training.automatic import resolved
+from jaxseg.training.automatic import resolved, with_revision_of
 from jaxseg.training.batch_size import largest_batch
 from jaxseg.training.environment import record
 from jaxseg.training.loggers import check_loggers
@@ -85,6 +85,7 @@ def begin(
     config = absolute_paths(config)
     check_loggers(config.log)
     folder = Workdir(workdir, config.checkpoint.folder)
+    config = with_revision_of(config, folder.config)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
     hints = first_look(source)

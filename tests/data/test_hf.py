@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.config import default_config
-from jaxseg.data import open_data
+from jaxseg.cli import run
+from jaxseg.config import default_config, save_config
+from jaxseg.data import Cached, open_data
 from jaxseg.data.check import check_data
 from jaxseg.errors import InputError
+from jaxseg.training.automatic import resolved, with_revision_of
 
 datasets = pytest.importorskip("datasets", reason="pip install -e '.[hf]'")
 LABEL = np.uint8([[0, 1, 255, 2]] * 3)
@@ -75,3 +77,41 @@ def test_what_is_missing_is_named(folder, fields, text, monkeypatch):
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", no_network)
     with pytest.raises(InputError, match=text):
         open_data(config(folder[0], **fields), "eval")
+
+
+def test_a_run_keeps_the_revision_that_it_began_with(folder, tmp_path):
+    """What was the newest at the start is in config.json, and is read again."""
+    whole = default_config()
+    whole.data.update(config(folder[0], hf_name="owner/name").to_dict())
+
+    class Found:
+        info, revision = None, "abc123"
+
+    resolved_once = resolved(whole, Cached(Found()))
+    assert resolved_once.data.hf_revision == "abc123"
+    save_config(resolved_once, tmp_path / "config.json")
+    assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision == "abc123"
+    whole.data.hf_revision = "def456"  # one that is given wins
+    assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision == "def456"
+    whole.data.update({"hf_name": "owner/other", "hf_revision": None})
+    assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision is None
+    assert with_revision_of(whole, tmp_path / "none.json") is whole
+
+
+def test_prepare_makes_plain_folders_and_records_of_it(folder, tmp_path, capsys):
+    root, photos = folder
+    fields = {k: v for k, v in config(root).items() if v != default_config().data[k]}
+    words = [f"--config.data.{k}={v}" for k, v in fields.items() if k != "name"]
+    for form in ("folder", "records"):
+        command = ["prepare", "hf", *words, "--data-dir", str(tmp_path), "--as", form]
+        assert run(command) == 0, capsys.readouterr().err
+        name, where = capsys.readouterr().out.splitlines()[-1].split()
+        assert name == "--config.data.name=folder"
+        made = default_config().data
+        made.update({"name": "folder", "root": where.partition("=")[2], "eval_split": "validation"})
+        for split in ("train", "eval"):
+            source = open_data(made, split)
+            assert source.info.class_names == ("ground", "cat", "dog")
+            for i, photo in enumerate(photos):
+                np.testing.assert_array_equal(source[i].image, photo)
+                np.testing.assert_array_equal(source[i].label, LABEL)

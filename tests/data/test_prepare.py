@@ -14,12 +14,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from jaxseg.cli import run
 from jaxseg.config import default_config
 from jaxseg.data import Augment, VocFolder, open_data, published, train_batches
 from jaxseg.data.archives import Archive, fetch, unpack
 from jaxseg.data.check import check_data
+from jaxseg.data.plain_folder import write_folder
 from jaxseg.data.records import Records, write_records
 from jaxseg.errors import InputError
 
@@ -280,3 +282,45 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
     (tmp_path / "data/voc2012").rename(tmp_path / "moved")
     with pytest.raises(InputError, match="config.data.root is not set"):
         open_data(by_name, "train")
+
+
+def test_a_plain_folder_is_what_the_data_set_was(devkit, tmp_path, capsys):
+    """Photos byte for byte, but for those that are to be turned; masks with colours."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    devkit.photo("p1", np.random.default_rng(5).integers(0, 256, (1, 5, 3), np.uint8), exif=exif)
+    devkit.mask("p1", np.zeros((5, 1), np.uint8))
+    devkit.list("val", ["p1"])
+    words = ["prepare", "voc_folder", "--root", str(devkit.root), "--data-dir", str(tmp_path),
+             "--as", "folder"]  # fmt: skip
+    assert run(words) == 0, capsys.readouterr().err
+    name, root = capsys.readouterr().out.splitlines()[-1].split()
+    assert name == "--config.data.name=folder"
+    made, given = data(root.partition("=")[2], name="folder"), data(devkit.root)
+    for split in ("train", "eval"):
+        ours, theirs = open_data(made, split), open_data(given, split)
+        assert ours.info.class_names == theirs.info.class_names
+        assert ours.info.palette == theirs.info.palette
+        for i in range(len(theirs)):
+            np.testing.assert_array_equal(ours[i].image, theirs[i].image)
+            np.testing.assert_array_equal(ours[i].label, theirs[i].label)
+    folder = tmp_path / "voc_folder_folder"
+    photo = folder / "images/train/p0.jpg"
+    assert photo.read_bytes() == (devkit.root / "JPEGImages/p0.jpg").read_bytes()
+    assert (folder / "images/train/p1.png").is_file()
+    with Image.open(folder / "masks/train/p0.png") as mask:
+        assert mask.mode == "P"
+    assert run(words) == 0
+    assert "train: 5 examples are there already" in capsys.readouterr().out
+    assert not [p for p in folder.rglob("*") if "unfinished" in p.name]
+
+
+def test_half_of_a_plain_folder_is_made_anew(devkit, tmp_path):
+    folder = tmp_path / "made"
+    devkit.text("JPEGImages/p2.jpg", "nothing")
+    with pytest.raises(InputError, match="p2.jpg"):
+        write_folder(devkit.open(), folder, "train")
+    assert not list((folder / "images").iterdir()) and not list((folder / "masks").iterdir())
+    (folder / "classes.txt").write_text("others\n")
+    with pytest.raises(InputError, match="names other classes"):
+        write_folder(devkit.open(), folder, "train")

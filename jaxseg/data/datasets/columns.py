@@ -71,6 +71,11 @@ class Columns:
     def name(self, index: int) -> str:
         return f"{self._name} {self._split} {index}"
 
+    def photo_bytes(self, index: int) -> bytes:
+        """The photo, as it is stored."""
+        key = self._keys[0]
+        return self.content(self._data[index], key, f"{self.name(index)}, {key}")
+
     def size(self, index: int) -> tuple[int, int]:
         key = self._keys[0]
         file = f"{self.name(index)}, {key}"

@@ -46,11 +46,14 @@ class HfSource(Columns):
         kind: ImageKind = RGB,
     ):
         self.notes: tuple[str, ...] = ()
+        """Choices that were made for the user."""
         if revision is None and not Path(name).is_dir():
             revision = _newest(name)
             self.notes = (
-                f"the newest revision is used; config.data.hf_revision={revision} keeps it",
+                f"the newest revision is used, and a workdir keeps it: "
+                f"config.data.hf_revision={revision}",
             )
+        self.revision = revision
         keys = image_key, mask_key
         super().__init__(
             (name, split, cache, revision, image_key, mask_key, info, values, kind),

@@ -1,0 +1,174 @@
+"""Supervisely's JSON: a project of data sets, with a file for each photo.
+
+`meta.json` names the classes in their order. A bitmap is a PNG, compressed once more by zlib, laid
+at its origin; polygons have holes. Shapes later in a file lie above those before.
+"""
+
+import base64
+import binascii
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import ml_collections
+import numpy as np
+from PIL import Image
+
+from jaxseg.data.formats.polygons import Figure
+from jaxseg.data.formats.shapes import (
+    Annotated,
+    Annotations,
+    Region,
+    Shape,
+    check_inside,
+    laid_at,
+    points_of,
+    problem_of,
+    read_json,
+    reading,
+    size_of,
+)
+from jaxseg.data.image_file import MOST_PIXELS
+from jaxseg.data.listing import PHOTO_SUFFIXES, Problem
+from jaxseg.errors import InputError
+from jaxseg.utils.files import walk_files
+
+LAYOUT = (
+    "The folder must hold meta.json and data sets, each with photos in img/ and annotations in "
+    "ann/NAME.jpg.json, as Supervisely exports a project; one of a split's name is that split."
+)
+_EXPORT = "Export the project again from Supervisely, as JSON with images."
+_MOST_BYTES = 2**28  # of a bitmap once its zlib is undone
+
+
+class Outline(NamedTuple):
+    """A polygon with holes, as their outlines; what lies on an outline belongs to it."""
+
+    exterior: np.ndarray
+    holes: tuple[np.ndarray, ...]
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        filled = Figure("polygon", self.exterior).mask(height, width).copy()
+        for hole in self.holes:
+            filled &= ~Figure("polygon", hole).mask(height, width)
+        return filled
+
+
+@dataclass(frozen=True)
+class Bitmap:
+    """A small mask, laid at (left, top)."""
+
+    data: str
+    left: int
+    top: int
+    where: str
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        return laid_at(_bits(self.data, self.where), self.left, self.top, height, width)
+
+
+def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
+    """The images and shapes of the data set of the split's name, or of all where there is none.
+
+    Raises:
+      InputError: there is no meta.json, or no annotation.
+    """
+    meta = root / "meta.json"
+    if not meta.is_file():
+        raise InputError(f"There is no {meta}.", LAYOUT)
+    about = read_json(meta, _EXPORT)
+    with reading(str(meta), _EXPORT):
+        names = [str(entry["title"]) for entry in about["classes"]]
+    is_split = (root / split / "ann").is_dir()
+    folders = [root / split] if is_split else sorted(p.parent for p in root.rglob("ann"))
+    found = Annotations(names, is_split=is_split)
+    for folder in folders:
+        prefix = "" if is_split or len(folders) == 1 else f"{folder.relative_to(root).as_posix()}/"
+        _read_data_set(config, folder, prefix, found)
+    if not found.images and not found.problems:
+        raise InputError(f"There is no annotation in {root}.", LAYOUT)
+    return found
+
+
+def _read_data_set(config, folder: Path, prefix: str, found: Annotations) -> None:
+    photos = {p.name: p for p in walk_files(folder / "img") if _is_photo(p)}
+    for file in walk_files(folder / "ann"):
+        if file.suffix != ".json":
+            continue
+        photo = photos.pop(file.stem, None)
+        if photo is None:
+            text = f"There is no photo {folder / 'img' / file.stem}, which {file} annotates."
+            remedy = "Export the project with its images, or take the file out."
+            found.problems.append(Problem("no photo", str(file), text, remedy))
+            continue
+        try:
+            found.images.append(_image(prefix + photo.stem, photo, file, found.problems))
+        except InputError as error:
+            found.problems.append(problem_of("annotation", file, error))
+    for name, photo in sorted(photos.items()):
+        file = folder / "ann" / f"{name}.json"
+        if config.unannotated == "background":
+            found.images.append(Annotated(prefix + photo.stem, photo, file, None))
+        else:
+            text = f"{photo} has no annotations: there is no {file}."
+            remedy = "Label it or take it away; config.data.unannotated='background' takes it."
+            found.problems.append(Problem("unannotated", str(photo), text, remedy))
+
+
+def _is_photo(path: Path) -> bool:
+    return path.suffix.lower() in PHOTO_SUFFIXES
+
+
+def _image(name: str, photo: Path, file: Path, problems: list[Problem]) -> Annotated:
+    """The image of a file; what is wrong with single shapes goes to `problems`."""
+    data = read_json(file, _EXPORT)
+    with reading(str(file), _EXPORT):
+        size = size_of(data["size"]["width"], data["size"]["height"])
+        objects = list(data["objects"])
+    shapes = []
+    for number, entry in enumerate(objects, 1):
+        where = f"Object {number} of {file}"
+        try:
+            with reading(where, _EXPORT):
+                shapes.append(Shape(str(entry["classTitle"]), _region(entry, size, where)))
+        except InputError as error:
+            problems.append(problem_of("annotation", file, error))
+    return Annotated(name, photo, file, size, shapes)
+
+
+def _region(entry: Mapping[str, Any], size: tuple[int, int], where: str) -> Region:
+    kind = entry["geometryType"]
+    if kind == "bitmap":
+        left, top = entry["bitmap"]["origin"]
+        data = entry["bitmap"]["data"]
+        _bits(data, where)  # damaged ones are named before the training meets them
+        return Bitmap(data, int(left), int(top), where)
+    if kind not in ("polygon", "rectangle"):
+        raise InputError(
+            f"{where} is a '{kind}', which has no pixels of its own.",
+            "Draw it as a polygon or a bitmap, or take it out.",
+        )
+    exterior = points_of(entry["points"]["exterior"], where, 2 if kind == "rectangle" else 3)
+    check_inside(exterior, size, where)
+    if kind == "rectangle":
+        return Figure("rectangle", exterior)
+    holes = tuple(points_of(hole, where) for hole in entry["points"].get("interior", ()))
+    return Outline(exterior, holes)
+
+
+def _bits(data: str, where: str) -> np.ndarray:
+    """A bitmap's pixels, bool [h, w]: where its PNG is opaque, or without alpha is not black."""
+    try:
+        packed = zlib.decompressobj()
+        png = packed.decompress(base64.b64decode(data, validate=False), _MOST_BYTES)
+        with Image.open(BytesIO(png), formats=["PNG"]) as image:
+            if image.width * image.height > MOST_PIXELS:
+                raise ValueError("it is too large")
+            alpha = image.convert("RGBA").getchannel("A")
+            bits = alpha if alpha.getextrema() != (255, 255) else image.convert("L")
+            return np.asarray(bits) > 0
+    except (binascii.Error, zlib.error, OSError, SyntaxError, TypeError, ValueError) as error:
+        raise InputError(f"{where} has a damaged bitmap ({error}).", _EXPORT) from None
