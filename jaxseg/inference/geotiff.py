@@ -6,6 +6,7 @@ margin around the pixels that it decides: two neighbours agree on what lies betw
 
 import os
 import pathlib
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -150,7 +151,11 @@ def label_scene(
     unfinished = target.with_name(f".{target.stem}.{os.getpid()}.unfinished.tif")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with rasterio.Env(GDAL_CACHEMAX=_CACHE), _opened(rasterio, path) as scene:
+        with (
+            warnings.catch_warnings(action="ignore", category=_unplaced(rasterio)),
+            rasterio.Env(GDAL_CACHEMAX=_CACHE),
+            _opened(rasterio, path) as scene,
+        ):
             size = scene.height, scene.width
             bands = _bands(path, scene, images.channels)
             todo = list(windows(size, window))
@@ -177,6 +182,8 @@ def _label_window(path, scene, bands, result, part: Window, label, images) -> No
     """Reads, labels and writes a part of a scene."""
     where = _slices(part.read)
     has_data = (scene.read_masks(bands, window=where) != 0).all(axis=0)
+    for alpha in sorted({*scene.indexes} - {*bands}):  # GDAL sees a mask in some alone
+        has_data &= scene.read(alpha, window=where) != 0
     pixels = np.moveaxis(scene.read(bands, window=where), 0, 2)
     if np.issubdtype(pixels.dtype, np.floating):
         has_data &= np.isfinite(pixels).all(axis=2)
@@ -194,6 +201,11 @@ def _label_window(path, scene, bands, result, part: Window, label, images) -> No
     else:
         labels = np.full(has_data[inside].shape, IGNORE, np.uint8)
     result.write(labels, 1, window=_slices(part.decided))
+
+
+def _unplaced(rasterio) -> type[Warning]:
+    """The warning that a scene has no place on Earth: its labels have none, either."""
+    return rasterio.errors.NotGeoreferencedWarning
 
 
 def _slices(part: tuple[slice, slice]) -> Any:

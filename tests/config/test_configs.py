@@ -10,6 +10,7 @@ from jaxseg.cli.config_options import read_config, read_stages
 from jaxseg.errors import InputError
 from jaxseg.models import list_models, model_from_config
 
+SLOW = ("pets_fcn8s.py", "pets_deconvnet.py", "pets_pspnet.py")  # as those of CamVid
 PETS = ("", ":full", ":pretrained")
 SPECS = [
     *(f"quickstart.py{v}" for v in ("", ":fcn16s", ":fcn32s", ":deconvnet", ":pspnet")),
@@ -30,7 +31,8 @@ def test_none_is_forgotten(repository):
 
 
 @pytest.mark.parametrize(
-    "spec", [pytest.param(s, marks=pytest.mark.slow if ":" in s else ()) for s in SPECS]
+    "spec",
+    [pytest.param(s, marks=pytest.mark.slow if ":" in s or s in SLOW else ()) for s in SPECS],
 )
 def test_recipe(spec, repository):
     for _, config in read_stages(str(repository / "configs" / spec)):

@@ -158,6 +158,7 @@ def test_our_builder_holds_what_the_folder_holds(devkit, tmp_path, monkeypatch):
     config = default_config().data
     config.update({"name": "tfds", "tfds_name": "voc2012_segmentation", "root": str(tmp_path)})
     source = open_data(config, "train")
+    config.eval_split = "test"  # the recipe scores on 500 of it
     assert len(open_data(config, "eval")) == 2
     assert source.info.class_names[:2] == ("background", "aeroplane")
     folder = devkit.open()
@@ -244,6 +245,7 @@ def test_pets_have_their_border_as_a_class_or_ignored(tmp_path):
     assert source.info.class_names == ("pet", "background", "border")
     label = source[0].label
     assert (label[10, 10], label[0, 0], label[5, 10]) == (0, 1, 2)
+    config.eval_split = "test"  # the recipe scores on 500 of it
     assert len(open_data(config, "eval")) == 2
     config.ignore_label = 3
     source = open_data(config, "train")

@@ -94,7 +94,7 @@ def test_pixels_without_data_are_mean_for_the_network_and_255_in_the_result(tmp_
 
 def test_alpha_is_a_mask_and_no_band(tmp_path):
     pixels = np.full((3, 64, 64), 900, np.uint16)
-    pixels[2, :, :10] = 0
+    pixels[1, :, :10] = 0  # GDAL writes alpha behind the grey
     path = scene(tmp_path / "scene.tif", pixels, photometric="minisblack", alpha="yes")
     geotiff.label_scene(path, tmp_path / "out.tif", by_neighbours, INFO, BANDS)
     with rasterio.open(tmp_path / "out.tif") as result:
