@@ -128,7 +128,7 @@ def measure(name: str, run: TrainedRun) -> Measured:
         flops=count_flops(
             functools.partial(run.model.apply, method="heads"),
             run.variables,
-            jax.ShapeDtypeStruct((1, *size, 3), jnp.float32),
+            jax.ShapeDtypeStruct((1, *size, run.model.preprocessing.channels), jnp.float32),
         ),
         input_size=size,
         batch_size=batch_size,

@@ -100,7 +100,10 @@ def _step_bytes(config: ml_collections.ConfigDict, source: Source, batch_size: i
     config.train.batch_size = batch_size
     program = Program(config, source)
     height, width = program.size
-    images = jax.ShapeDtypeStruct((batch_size, height, width, 3), np.uint8)
+    expected = program.model.preprocessing
+    images = jax.ShapeDtypeStruct(
+        (batch_size, height, width, expected.channels), np.dtype(expected.dtype)
+    )
     labels = jax.ShapeDtypeStruct((batch_size, height, width), np.uint8)
     memory = program_memory(program.step.lower(program.like, images, labels).compile())
     if not memory:

@@ -66,7 +66,7 @@ def without_ignored(known: Known, ignore_label: int | None) -> Known:
             "Give the value of another class, or None.",
         )
     numbers = {old: new for new, old in enumerate(kept)} | {IGNORE: IGNORE}
-    names, colours = (tuple(of[i] for i in kept) for of in (info.class_names, info.palette))
+    names, colours = tuple(info.class_names[i] for i in kept), tuple(info.palette[i] for i in kept)
     fewer = DataInfo(info.name, names, colours, splits=info.splits)
     return known._replace(info=fewer, values={k: numbers[v] for k, v in values.items()})
 
