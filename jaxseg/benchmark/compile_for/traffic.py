@@ -38,9 +38,9 @@ def bytes_moved(module: Module, computation: Computation, instruction: Instructi
         whole = given[0].arrays if given else ()
         return _both_ways(*(out[len(whole)], *whole)) if len(out) > len(whole) else 0
     if op in _LOOKS_INTO:
-        return _read_as(given[0], instruction) + instruction.stored + _stored(given[1:])
+        return _part(instruction.size, given[0]) + instruction.stored + _stored(given[1:])
     if op == "dynamic-update-slice" and len(given) > 1:
-        return given[1].stored + min(given[1].size, given[0].stored)
+        return given[1].stored + _part(given[1].size, instruction)
     if op == "scatter":
         return _scattered(given, instruction)
     if inside := module.called(instruction):
@@ -63,12 +63,12 @@ def _stored(instructions: Sequence[Instruction]) -> float:
 
 def _both_ways(destination: Array, source: Array) -> float:
     """A copy of as much as the destination holds: out of the source's memory, into its own."""
-    return destination.stored + (0 if source.is_fast else min(source.stored, destination.size))
+    return destination.stored + _part(destination.size, source)
 
 
-def _read_as(source: Instruction, result: Instruction) -> float:
-    """What is read of a source to give a result that is a part of it."""
-    return min(source.stored, result.size)
+def _part(size: float, whole: Array | Instruction) -> float:
+    """What a part of that many bytes takes of a whole in HBM: as much filled up as all of it."""
+    return min(size / whole.size, 1) * whole.stored if whole.size else 0
 
 
 def _scattered(given: Sequence[Instruction], scatter: Instruction) -> float:
@@ -76,7 +76,7 @@ def _scattered(given: Sequence[Instruction], scatter: Instruction) -> float:
     count = len(scatter.arrays)
     indices, updates = given[count : count + 1], given[count + 1 :]
     cells = sum(a.size for i in updates for a in i.arrays)
-    return _stored(indices) + _stored(updates) + 2 * min(cells, scatter.stored)
+    return _stored(indices) + _stored(updates) + 2 * _part(cells, scatter)
 
 
 def _fused(
@@ -87,7 +87,7 @@ def _fused(
     for number, operand in enumerate(given):
         parameter = inside.parameters.get(number)
         if operand.name not in seen and parameter is not None:
-            total += _read(module, inside, parameter, operand.stored)
+            total += _read(module, inside, parameter, operand)
         seen.add(operand.name)
     results = [inside.root]
     if inside.root.op == "tuple":
@@ -99,14 +99,13 @@ def _fused(
     return total
 
 
-def _read(module: Module, inside: Computation, parameter: Instruction, whole: float) -> float:
+def _read(module: Module, inside: Computation, parameter: Instruction, whole: Instruction) -> float:
     """What a fusion reads of one parameter: all of it, unless every user looks at a part."""
     total = 0.0
-    users = inside.users(parameter.name)
-    for user in users:
+    for user in inside.users(parameter.name):
         first = user.operands[0] == parameter.name
         if user.op in _LOOKS_INTO and first:
-            total += user.size
+            total += _part(user.size, whole)
         elif user.op in ("dynamic-update-slice", "scatter") and first:
             total += 0  # changed in place: what is written counts
         elif user.op in KINDS or user.target in _ASYNC:
@@ -117,26 +116,36 @@ def _read(module: Module, inside: Computation, parameter: Instruction, whole: fl
             total += _read(module, inside, user, whole)
         elif called := module.called(user):
             deeper = called.parameters.get(user.operands.index(parameter.name))
-            total += whole if deeper is None else _read(module, called, deeper, whole)
+            if deeper is None:
+                return whole.stored
+            total += _read(module, called, deeper, whole)
+            if _through_bitcasts(called, called.root) is deeper:  # the fusion is another name of it
+                total += _read(module, inside, user, whole)
         else:
-            return whole
-    return min(total, whole)
+            return whole.stored
+    return min(total, whole.stored)
 
 
 def _written(module: Module, inside: Computation, result: Instruction, array: Array) -> float:
     """What a fusion writes of one result."""
-    while result.op in ("bitcast", "copy") and result.operands[0] in inside.by_name:
-        behind = inside.by_name[result.operands[0]]
-        if behind.op not in ("bitcast", "dynamic-update-slice", "scatter"):
-            break
-        result = behind
+    result = _through_bitcasts(inside, result)
+    if result.op == "copy":  # of an update in place, to another layout
+        behind = _through_bitcasts(inside, inside.by_name[result.operands[0]])
+        result = behind if behind.op in ("dynamic-update-slice", "scatter") else result
     if result.op == "parameter" or result.op in KINDS or result.target in _ASYNC:
         return 0
     if result.op == "dynamic-update-slice":
-        return min(inside.by_name[result.operands[1]].size, array.stored)
+        return _part(inside.by_name[result.operands[1]].size, array)
     if result.op == "scatter":
         updates = [inside.by_name[n] for n in result.operands[len(result.arrays) + 1 :]]
-        return 2 * min(sum(u.size for u in updates), array.stored)
+        return 2 * _part(sum(u.size for u in updates), array)
     if called := module.called(result):
         return _written(module, called, called.root, array)
     return array.stored
+
+
+def _through_bitcasts(inside: Computation, value: Instruction) -> Instruction:
+    """What a value is another name of."""
+    while value.op == "bitcast" and value.operands[0] in inside.by_name:
+        value = inside.by_name[value.operands[0]]
+    return value
