@@ -12,9 +12,9 @@ convolutions' biases twice, without decay), decay 5e-4. Stage 1: 20,000 steps, a
 from each of 9,000 and 18,000 on; stage 2: 40,000 steps, from 10,000, 20,000 and 30,000 on. Stage 2
 starts from stage 1's weights, with the full rate again.
 
-Expected: mean IoU 69.6 on VOC 2012's test server by 50 proposals a photograph, 70.5 with a CRF
+Expected: mean IoU 69.6 on VOC 2012's test server by 50 proposals an image, 70.5 with a CRF
 (72.5 together with FCN-8s), trained on trainval with SBD's labels. This recipe keeps VOC's val to
-score on: whole photographs resized to 224×224, which is less than proposals give.
+score on: whole images resized to 224×224, which is less than proposals give.
 
 The released network normalises by an average over 501 batches, made afterwards; here running
 statistics that keep 0.99 at each part come close to it.

@@ -8,11 +8,11 @@ or all of it, FCN-32s, FCN-16s, FCN-8s, each from the one before, by one command
     python -m jaxseg.main --config configs/fcn8s.py:staged --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=VGG_ILSVRC_16_layers.caffemodel --workdir runs/fcn8s
 
-Source: the solver of fcn8s-heavy-pascal: batch of one whole photograph, momentum 0.99, loss summed
+Source: the solver of fcn8s-heavy-pascal: batch of one whole image, momentum 0.99, loss summed
 over pixels, learning rate 1e-14 (biases twice, without decay), decay 5e-4, 100,000 steps, each
-photograph drawn from all 8,498 of SBD's training list, no augmentation.
+image drawn from all 8,498 of SBD's training list, no augmentation.
 
-Expected: mean IoU 65.5 on the 736 photographs of seg11valid (pixel accuracy 91.2), and 67.2 on VOC
+Expected: mean IoU 65.5 on the 736 images of seg11valid (pixel accuracy 91.2), and 67.2 on VOC
 2012's test server; 65.5 where others repeated it. The learning rate is made for its start: from
 random weights it learns nothing.
 

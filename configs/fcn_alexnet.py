@@ -4,19 +4,19 @@
       --config.init.pretrained=bvlc_reference_caffenet.caffemodel --workdir runs/fcn_alexnet
 
 Source: the solver of fcn-alexnet-pascal. It is not that of the other released networks: twenty
-photographs a step, one after the other, momentum 0.9, loss averaged over pixels, learning rate
+images a step, one after the other, momentum 0.9, loss averaged over pixels, learning rate
 1e-4, decay 5e-4, 100,000 steps. Only the scores' bias learns twice as fast and does not decay.
 
 Expected: mean IoU 48.0 on seg11valid.
 
-The authors average the means of twenty photographs, each in its own size; here one mean is over all
+The authors average the means of twenty images, each in its own size; here one mean is over all
 labelled pixels of the twenty, which are filled up to 500×500 with ignored labels.
 
 Data: as `fcn32s.py`. Hardware: one GPU of 4 GB.
 
 Variants:
   :cvpr   the paper's first solver: rate 1e-3, all biases at twice the rate; 39.8 on VOC 2011's own
-          training photographs, 48.0 with SBD's
+          training images, 48.0 with SBD's
   :smoke  narrow, on generated scenes, half a minute on two cores
 """
 

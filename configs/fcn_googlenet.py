@@ -6,7 +6,7 @@
 Source: section 4.3 of the CVPR paper: batch 20, momentum 0.9, learning rate 5e-5 (biases twice,
 without decay), decay 5e-4, 175 epochs.
 
-Expected: mean IoU 42.5 on VOC 2011's validation photographs, trained on VOC 2011's own; their
+Expected: mean IoU 42.5 on VOC 2011's validation images, trained on VOC 2011's own; their
 classifier was one of the authors' (68.5 % top-1), not bvlc_googlenet. With SBD, as here, more.
 
 Data: as `fcn32s.py`. Hardware: one GPU of 4 GB.

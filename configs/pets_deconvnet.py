@@ -30,7 +30,7 @@ def get_config(variant: str = "small"):
     c.augment.flip = 0.5
     c.augment.scale = (0.8, 1.25)
     c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.3
-    c.augment.resize = c.eval.input_size = (256, 256)  # photographs have many sizes
+    c.augment.resize = c.eval.input_size = (256, 256)  # images have many sizes
     c.augment.crop = (224, 224)
     c.optim.name = "adamw"
     c.optim.lr = 2e-3

@@ -28,7 +28,7 @@ def get_config(variant: str = "small"):
     c.augment.flip = 0.5
     c.augment.scale = (0.8, 1.25)
     c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.3
-    c.augment.resize = c.eval.input_size = (257, 257)  # photographs have many sizes
+    c.augment.resize = c.eval.input_size = (257, 257)  # images have many sizes
     c.augment.crop = (225, 225)
     c.optim.name = "adamw"
     c.optim.lr = 2e-3

@@ -11,14 +11,14 @@ Source: section 5 of the paper, and what the released networks say: 150,000 step
 that for new layers, decay 1e-4, auxiliary loss 0.4. The authors published no training code, and no
 ImageNet weights for this network; those of semseg are for the `:semseg` one.
 
-Expected: mean IoU 41.68, pixel accuracy 80.04 on the 2,000 validation photographs at a single
+Expected: mean IoU 41.68, pixel accuracy 80.04 on the 2,000 validation images at a single
 scale; 42.78 and 80.76 at six. By semseg 41.89 and 80.39, at six scales 42.84 and 81.06. Scores are
 made by sliding windows of 473×473, mirrored too, at the end of training; at six scales:
 
     python -m jaxseg evaluate --workdir W '--config.eval.scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75)'
 
 Hardware: four GPUs of 12 GB, or one of 48 GB (semseg: 14 hours on eight RTX 2080 Ti). The loss is
-at the photographs' full resolution, as in semseg; the paper's was mostly at an eighth of it.
+at the images' full resolution, as in semseg; the paper's was mostly at an eighth of it.
 
 Variants:
   :semseg  the authors' second release: 100 epochs, PyTorch's form of momentum, all parameters decay

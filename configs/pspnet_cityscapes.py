@@ -7,7 +7,7 @@
 
 Source: as `pspnet_ade20k.py`, for 90,000 steps on crops of 713×713, neither turned nor blurred.
 
-Expected: mean IoU 79.70, pixel accuracy 96.38 on the 500 validation photographs at a single scale,
+Expected: mean IoU 79.70, pixel accuracy 96.38 on the 500 validation images at a single scale,
 80.91 and 96.59 at six; 78.4 on the test server by the fine labels alone. By semseg 78.63 and 96.14,
 at six scales 79.29 and 96.38.
 

@@ -5,7 +5,7 @@
     python -m jaxseg.main --config configs/pspnet_voc2012.py:semseg \\
       --config.data.root=VOCdevkit/VOC2012 --config.init.pretrained=resnet101_v2.pth
 
-Source: as `pspnet_ade20k.py`, for 30,000 steps on the 10,582 photographs of train_aug.
+Source: as `pspnet_ade20k.py`, for 30,000 steps on the 10,582 images of train_aug.
 
 Expected: the paper's 82.6 mean IoU is of VOC 2012's test server at six scales (85.4 after COCO). On
 the 1,449 of val, semseg 79.07 and pixel accuracy 95.34 at a single scale, 79.63 and 95.50 at six.

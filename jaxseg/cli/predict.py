@@ -1,4 +1,4 @@
-"""`python -m jaxseg predict`: photographs in, label maps out."""
+"""`python -m jaxseg predict`: images in, label maps out."""
 
 import dataclasses
 import functools
@@ -31,20 +31,20 @@ _EXAMPLES = (
     "cat street.jpg | python -m jaxseg predict --workdir runs/camvid - --out predictions",
 )
 
-_MOST_BYTES = 2**27  # of a photograph from an address
+_MOST_BYTES = 2**27  # of an image from an address
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, predicts, prints how many photographs were labelled."""
+    """Parses the options, predicts, prints how many images were labelled."""
     parser = Parser(
         "predict",
-        "Labels photographs with a trained network, which sees them as in the run's evaluation.\n"
+        "Labels images with a trained network, which sees them as in the run's evaluation.\n"
         "Writes NAME.png (class indices, with a palette) for each, and classes.png, their\n"
         "legend. Run again, it goes on where it stopped. One bad file does not stop the rest.",
         _EXAMPLES,
     )
     parser.add_argument(
-        "photographs",
+        "images",
         nargs="*",
         metavar="PHOTO",
         help="file, folder (with its subfolders), pattern in quotes, https address, video, or - "
@@ -52,7 +52,7 @@ def main(argv: Sequence[str]) -> None:
     )
     add_network(parser)
     parser.add_argument(
-        "--list", metavar="FILE", help="text file with more photographs, one a line; - for stdin"
+        "--list", metavar="FILE", help="text file with more images, one a line; - for stdin"
     )
     parser.add_argument(
         "--out",
@@ -62,7 +62,7 @@ def main(argv: Sequence[str]) -> None:
         help="folder for the results (default: predictions, here)",
     )
     parser.add_argument(
-        "--overlay", action="store_true", help="also NAME.overlay.jpg: the photograph, coloured"
+        "--overlay", action="store_true", help="also NAME.overlay.jpg: the image, coloured"
     )
     parser.add_argument(
         "--probabilities",
@@ -86,7 +86,7 @@ def main(argv: Sequence[str]) -> None:
         "--max-pixels",
         type=int,
         metavar="N",
-        help="largest photograph that the network sees whole (default: 8388608)",
+        help="largest image that the network sees whole (default: 8388608)",
     )
     parser.add_argument(
         "--config.eval.FIELD", metavar="VALUE", help="another protocol than the run's evaluation"
@@ -113,7 +113,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -> None:
-    """Labels the photographs; `put` is given the counts and the problems."""
+    """Labels the images; `put` is given the counts and the problems."""
     import tqdm
 
     from jaxseg.inference.batch import MAX_PIXELS, predict_images
@@ -121,7 +121,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     from jaxseg.inference.prediction_folder import DESCRIPTION, UNUSED
     from jaxseg.inference.video import is_video, label_video
 
-    # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
+    # such as of large images (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
     refused: list[InputError] = []
     films = [word for word in wanted if is_video(word)]
@@ -163,7 +163,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         say=lambda line: tqdm.tqdm.write(line, file=sys.stdout),
     )
     there = f", {done.kept} there already" if done.kept else ""
-    noun = "photograph" if done.written == 1 else "photographs"
+    noun = "image" if done.written == 1 else "images"
     if files or not films:
         print(f"{args.out}: {done.written} {noun} labelled{there}")
     bad = [*refused, *done.bad]
@@ -192,7 +192,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     if bad:
         given = len(files) + len(films) + len(refused)
         raise InputError(
-            f"{len(bad)} of {given} photographs have no prediction, as listed above; the first: "
+            f"{len(bad)} of {given} images have no prediction, as listed above; the first: "
             f"{bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
         )
@@ -239,10 +239,10 @@ def _is_address(word: str) -> bool:
 
 
 def _fetched(address: str):
-    """The photograph at an address.
+    """The image at an address.
 
     Raises:
-      InputError: it cannot be fetched, or is larger than any photograph.
+      InputError: it cannot be fetched, or is larger than any image.
     """
     from jaxseg.inference.image_files import ImageFile
     from jaxseg.utils.download import read_url
@@ -253,23 +253,23 @@ def _fetched(address: str):
     except OSError as error:
         raise InputError(
             f"{address} cannot be fetched: {getattr(error, 'reason', None) or error}.",
-            "Save the photograph, and give the file.",
+            "Save the image, and give the file.",
         ) from None
-    return ImageFile(name or "photograph", pathlib.Path(name or "photograph"), data)
+    return ImageFile(name or "image", pathlib.Path(name or "image"), data)
 
 
 def _wanted(args) -> list[str]:
-    """The photographs that the command line and the list name."""
-    names = list(args.photographs)
+    """The images that the command line and the list name."""
+    names = list(args.images)
     if args.list == "-" and "-" in names:
         raise InputError(
-            "Standard input cannot be both a photograph and a list of them.", "Give one - only."
+            "Standard input cannot be both an image and a list of them.", "Give one - only."
         )
     if args.list is not None:
         names += _listed(args.list)
     if not names:
         raise InputError(
-            "No photograph is given.", "Give files, folders, patterns, - or a --list of them."
+            "No image is given.", "Give files, folders, patterns, - or a --list of them."
         )
     return names
 

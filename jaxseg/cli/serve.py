@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, opens the networks, serves until a signal."""
     parser = Parser(
         "serve",
-        "Serves a web page that labels the photographs you drop on it, by one network or by two\n"
+        "Serves a web page that labels the images you drop on it, by one network or by two\n"
         "side by side; and POST /predict for programs, described at /docs. Nothing leaves this\n"
         "machine, and nobody else reaches it unless --host says so.",
         _EXAMPLES,
@@ -85,7 +85,7 @@ def _serve(args, step: str | int) -> None:
     from jaxseg.serve.networks import short_names
     from jaxseg.serve.upload import Limits
 
-    # such as of large photographs (they are measured here) and of damaged EXIF (it is ignored)
+    # such as of large images (they are measured here) and of damaged EXIF (it is ignored)
     warnings.filterwarnings("ignore", module="PIL")
     with bound_socket(args.host, args.port) as listening:
         paths = [*args.names, *args.workdir] or [embedded_network("")]

@@ -102,7 +102,7 @@ def _next(workdir: pathlib.Path) -> str:
     lines += [f"picture: {folder.picture}"] * folder.picture.is_file()
     name = shlex.quote(str(workdir))
     lines += [
-        f"label photographs: python -m jaxseg predict --workdir {name} PHOTO --out predictions",
+        f"label images: python -m jaxseg predict --workdir {name} PHOTO --out predictions",
         f"one page on the run: python -m jaxseg report --workdir {name} --out report.html",
     ]
     return "\n".join(lines)

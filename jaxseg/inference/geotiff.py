@@ -250,7 +250,7 @@ def _opened(rasterio, path: pathlib.Path) -> Any:
     except rasterio.errors.RasterioIOError as error:
         raise InputError(
             f"{path} is no GeoTIFF that can be read ({str(error).rstrip('.')}).",
-            "Convert it: gdal_translate IN OUT.tif; photographs are labelled without --geotiff.",
+            "Convert it: gdal_translate IN OUT.tif; images are labelled without --geotiff.",
         ) from None
 
 

@@ -113,7 +113,7 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
         ]
         if not files:
             raise InputError(
-                f"The folder {path} holds no photograph.",
+                f"The folder {path} holds no image.",
                 f"Give one with files that end in {', '.join(PHOTO_SUFFIXES)}.",
             )
         return [(path, file) for file in files]

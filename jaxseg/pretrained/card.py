@@ -30,7 +30,7 @@ def model_card(file: JaxsegFile, repository: str) -> str:
     lines += [f"# {repository.rpartition('/')[2]}", ""]
     lines += [
         f"`{file.name}` of [jaxseg](https://pypi.org/project/jaxseg/), a network that gives each "
-        f"pixel of a photograph one of {file.model.num_classes} classes.",
+        f"pixel of an image one of {file.model.num_classes} classes.",
         "",
     ]
     rows = {

@@ -92,7 +92,7 @@ def _view(k: int, run: Measured, index: int, example: Example, info: DataInfo) -
     errors[wrong], errors[~known] = _WRONG, _UNKNOWN
     name, run_name = html.escape(example.name), html.escape(run.name)
     layers = (
-        ("photo", _photo(example.image), f"Photograph {name}"),
+        ("photo", _photo(example.image), f"Image {name}"),
         (
             "truth",
             _flat(palette_image(example.label, info)),

@@ -36,7 +36,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 _HEADERS = {
-    # nothing from elsewhere, and nothing of a photograph stays in a cache
+    # nothing from elsewhere, and nothing of an image stays in a cache
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",

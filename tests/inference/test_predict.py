@@ -100,7 +100,7 @@ def test_a_folder(finished, predict, tmp_path):
     pixels = {"a": photograph(photos / "a.png"), "sub/b": photograph(photos / "sub/b.PNG", 1)}
     pixels["c"] = np.rot90(photograph(photos / "c.png", 2, SIZE[::-1], exif=turned(6)), -1)
     words = [photos, "--overlay", "--probabilities"]
-    assert predict(*words)[:2] == (0, f"{out}: 3 photographs labelled\n")
+    assert predict(*words)[:2] == (0, f"{out}: 3 images labelled\n")
     made = contents(out)
     names = [f"{n}{s}" for n in pixels for s in (".png", ".overlay.jpg", ".npz")]
     assert made.keys() == {*names, "classes.json", "classes.png"}
@@ -125,15 +125,15 @@ def test_a_folder(finished, predict, tmp_path):
         np.testing.assert_allclose(mean, (photo / 2 + colours / 2).mean(axis=(0, 1)), atol=3)
 
     # what is whole is not made again, what is not is, and nothing else is left
-    assert predict(*words)[:2] == (0, f"{out}: 0 photographs labelled, 3 there already\n")
+    assert predict(*words)[:2] == (0, f"{out}: 0 images labelled, 3 there already\n")
     assert contents(out) == made
     whole = (out / "sub/b.png").read_bytes()
     (out / "sub/b.png").write_bytes(whole[:-5])
     (out / "c.npz").unlink()
-    assert "1 photograph labelled, 2 there" in predict(photos, "--overlay")[1]
+    assert "1 image labelled, 2 there" in predict(photos, "--overlay")[1]
     assert (out / "sub/b.png").read_bytes() == whole and not (out / "c.npz").exists()
-    assert "1 photograph labelled, 2 there" in predict(*words)[1]
-    assert "3 photographs labelled\n" in predict(photos, "--overwrite")[1]
+    assert "1 image labelled, 2 there" in predict(*words)[1]
+    assert "3 images labelled\n" in predict(photos, "--overwrite")[1]
     assert contents(out).keys() == made.keys()
 
 
@@ -187,7 +187,7 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
         photograph(photos / f"{name}.png")
     (photos / "b.jpg").write_text("no photograph")
     code, said, err = predict(photos)
-    assert (code, said.splitlines()[-1]) == (2, f"{out}: 2 photographs labelled")
+    assert (code, said.splitlines()[-1]) == (2, f"{out}: 2 images labelled")
     assert re.fullmatch(rf"error: {photos}/b.jpg cannot be decoded .*\nfix: Replace .*\n", err)
     assert contents(out).keys() == {"a.png", "e.png", "classes.json", "classes.png"}
 
@@ -202,7 +202,7 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     assert not {"b.png", "c.png", "d.png"} & contents(out).keys()
     (photos / "b.jpg").unlink()
     photograph(photos / "b.jpg")
-    assert "1 photograph labelled, 2 there already" in predict(photos)[1]
+    assert "1 image labelled, 2 there already" in predict(photos)[1]
 
 
 BAD = {
@@ -347,10 +347,10 @@ def test_words_that_name_photographs(here):
         ("a.jpg and .*copy/a.png would both be called a", ["a.jpg", "copy/a.png"]),
         ("copy/a.jpg and copy/a.png would both be called copy/a", ["."]),
         ("Nothing matches b/.*.webp", ["b/*.webp"]),
-        ("empty holds no photograph", ["empty"]),
+        ("empty holds no image", ["empty"]),
         ("b/c.png lies where the results", ["b/c.png", "--out", "b"]),
         ("classes.png has the name of a file that describes", ["copy/classes.png"]),
-        ("No photograph is given", []),
+        ("No image is given", []),
         ("one of them", ["a.jpg", "--weights", "b"]),
         ("--max-pixels is 0", ["a.jpg", "--max-pixels", "0"]),
         ("--step is 'first'", ["a.jpg", "--step", "first"]),
@@ -383,7 +383,7 @@ def test_standard_input(predict, tmp_path, monkeypatch):
     assert predict("-", tmp_path / "in/b.png")[0] == 0
     assert {"stdin.png", "b.png"} < contents(tmp_path / "out").keys()
     type_in(f"{tmp_path / 'in/a.png'}\n\n{tmp_path / 'in/b.png'}\n".encode())
-    assert "1 photograph labelled, 1 there already" in predict("--list", "-")[1]
+    assert "1 image labelled, 1 there already" in predict("--list", "-")[1]
     type_in(b"\x89 no photograph")
     assert predict("-", "--overwrite")[2].startswith("error: standard input cannot be decoded")
 
