@@ -58,7 +58,7 @@ class Labeller:
         self._network, self._model = network, network.model
         if self._model.kind != RGB:
             raise InputError(
-                f"The network takes images of {self._model.kind}, and a page shows images.",
+                f"The network takes images of {self._model.kind}, and a page shows photographs.",
                 "Label its images by `python -m jaxseg predict`.",
             )
         self._most_batch, self._most_programs = most_batch, most_programs
