@@ -47,8 +47,9 @@ def find_batch(
     validate(config)
     topology = open_topology(target)
     data = described(config, size)
-    parts = config.train.accumulate if what == "train" else 1
-    step_of = len(topology.devices) * parts
+    # devices that share an image's rows have one share of the batch
+    step_of = max(len(topology.devices) // config.train.space, 1)
+    step_of *= config.train.accumulate if what == "train" else 1
     limit = usable(topology.chip)
     tried: dict[int, dict[str, Any]] = {}
 
