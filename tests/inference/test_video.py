@@ -66,7 +66,7 @@ def test_a_film_beside_images_and_a_damaged_one(film, command, capsys, tmp_path)
     code, out = command(str(tmp_path / "a.png"), str(cut), str(film))
     said = capsys.readouterr()
     assert code == 2 and "cut.mp4 cannot be labelled as a video" in said.err
-    assert "1 photo" in said.out and "5 frames" in said.out  # the others are done
+    assert "1 image labelled" in said.out and "5 frames" in said.out  # the others are done
     assert not list(out.glob("cut*")) and not list(out.glob(".*"))
 
 

@@ -212,7 +212,7 @@ def evaluated(finished, tiny, restored):
         config = tiny({"eval.batch_size": batch_size, "data.scenes_eval": 11})
         source = open_data(config.data, "eval")
         model = model_from_config(config.model, source.info.num_classes)
-        monkeypatch.setattr(evaluation, "make_mesh", lambda *_: mesh_of(devices))
+        monkeypatch.setattr(evaluation, "make_mesh", lambda *_, **__: mesh_of(devices))
         evaluator = Evaluator.of_run(model, source, config)
         return evaluator.confusion(state.variables), source
 

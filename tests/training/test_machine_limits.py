@@ -22,6 +22,9 @@ def memory_of(monkeypatch):
     def set_up(bytes_of):
         class Program:
             size, like = (8, 8), None
+            model = types.SimpleNamespace(
+                preprocessing=types.SimpleNamespace(channels=3, dtype="uint8")
+            )
 
             def __init__(self, config, source):
                 self.step = self

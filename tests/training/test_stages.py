@@ -134,7 +134,7 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
         ({"model.name": "pspnet_resnet50"}, "fine cannot start from .*: its network is a PSPNet"),
         ({"init.pretrained": "x"}, "Stage fine has init.pretrained = 'x'"),
         ({"data.name": "voc2012"}, "PASCAL VOC 2012 is not here"),
-        ({"train.batch_size": 0}, "train.batch_size is 0"),
+        ({"train.batch_size": -1}, "train.batch_size is -1"),
     ],
 )
 def test_what_is_wrong_about_a_later_stage_is_said_at_once(pair, tmp_path, fields, message):

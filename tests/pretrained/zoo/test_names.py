@@ -117,7 +117,7 @@ def test_predict_by_name_and_from_an_address(zoo, tmp_path, monkeypatch, capsys)
         out = capsys.readouterr().out
         assert run(["predict", "--weights", row.name, f"{url}/none.png"]) == 2
     assert "network: tiny_fcn_scenes, 6 classes: " in out
-    assert "predictions: 1 photograph labelled" in out
+    assert "predictions: 1 image labelled" in out
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(row.name).predict(IMAGE))
     assert "/none.png cannot be fetched" in capsys.readouterr().err
