@@ -86,7 +86,10 @@ def main(argv: Sequence[str]) -> None:
             "Add --size HEIGHTxWIDTH, such as --size 473x473.",
         )
     if args.weights is not None:
-        overrides = [*_of_network(args.weights), *overrides]
+        fields, classes = _of_network(args.weights)
+        if args.compile_for is not None and classes:  # else they are those of the scenes
+            fields.append(("model.num_classes", str(classes)))
+        overrides = [*fields, *overrides]
     config = read_config(args.config, overrides)
 
     with json_output(args.json) as put:
@@ -133,8 +136,11 @@ def _size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def _of_network(name: str) -> list[tuple[str, str | None]]:
-    """The fields of `config.model` that make the network; its weights do not matter for time."""
+def _of_network(name: str) -> tuple[list[tuple[str, str | None]], int]:
+    """The fields of `config.model` that make the network, and the number of its classes.
+
+    Its weights do not matter for time.
+    """
     from jaxseg.pretrained.folder import changed_fields
     from jaxseg.pretrained.trained import open_trained
     from jaxseg.pretrained.zoo.names import is_name
@@ -142,9 +148,10 @@ def _of_network(name: str) -> list[tuple[str, str | None]]:
 
     row = find(name) if is_name(name) else None
     if row is not None:  # nothing is fetched
-        network, fields = row.network, dict(row.fields)
+        network, fields, classes = row.network, dict(row.fields), len(row.classes)
     else:
         trained = open_trained(name)
         network = trained.card["network"]
-        fields = changed_fields(network, trained.model)
-    return [("model.name", network), *((f"model.{k}", str(v)) for k, v in fields.items())]
+        fields, classes = changed_fields(network, trained.model), trained.info.num_classes
+    named: list[tuple[str, str | None]] = [("model.name", network)]
+    return [*named, *((f"model.{k}", str(v)) for k, v in fields.items())], classes

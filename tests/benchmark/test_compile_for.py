@@ -14,6 +14,7 @@ from jaxseg.benchmark.compile_for.programs import STEPS, Step
 from jaxseg.benchmark.compile_for.topology import _TARGETS, GPUS, Topology
 from jaxseg.benchmark.peaks import ROOFLINES, chip
 from jaxseg.cli import run
+from jaxseg.cli.benchmark import _of_network
 from jaxseg.errors import InputError
 
 
@@ -38,6 +39,11 @@ def test_what_is_refused(words, message, tiny_file, capsys, monkeypatch):
     assert run(["benchmark", "--config", str(tiny_file), *words]) == 2
     told = capsys.readouterr().err.splitlines()
     assert len(told) == 2 and re.search(message, "\n".join(told))
+
+
+def test_a_network_by_name_has_its_own_classes():
+    fields, classes = _of_network("pspnet_r50_ade20k")
+    assert ("model.name", "pspnet_resnet50") in fields and classes == 150
 
 
 def test_a_data_set_is_its_classes_and_size(tiny):
