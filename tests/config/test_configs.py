@@ -10,7 +10,10 @@ from jaxseg.cli.config_options import read_config, read_stages
 from jaxseg.errors import InputError
 from jaxseg.models import list_models, model_from_config
 
-SLOW = ("pets_fcn8s.py", "pets_deconvnet.py", "pets_pspnet.py")  # as those of CamVid
+SLOW = (  # as those of CamVid, and of ADE20K
+    *("pets_fcn8s.py", "pets_deconvnet.py", "pets_pspnet.py"),
+    *("pspnet_cityscapes.py", "pspnet_voc2012.py", "deconvnet.py"),
+)
 PETS = ("", ":full", ":pretrained")
 SPECS = [
     *(f"quickstart.py{v}" for v in ("", ":fcn16s", ":fcn32s", ":deconvnet", ":pspnet")),

@@ -172,7 +172,13 @@ class Network:
         return value, gradient, logits, changed
 
 
-@pytest.fixture(scope="module", params=CASES)
+# GoogLeNet's many small layers take as long to compile as all others together
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(name, marks=pytest.mark.slow if "googlenet" in name else ()) for name in CASES
+    ],
+)
 def network(request, mesh):
     return Network(request.param, mesh)
 

@@ -16,7 +16,10 @@ NETWORKS = [
 ]
 
 
-@pytest.mark.parametrize(("name", "fields", "size"), NETWORKS, ids=[n[0] for n in NETWORKS])
+@pytest.mark.parametrize(
+    ("name", "fields", "size"),
+    [pytest.param(*n, id=n[0], marks=() if "fcn" in n[0] else pytest.mark.slow) for n in NETWORKS],
+)
 def test_hessian_vector_product(name, fields, size):
     """jvp of grad: symmetric, and what a difference of gradients says along a smooth direction."""
     model = create_model(name, 3, **fields)

@@ -56,6 +56,7 @@ def test_an_unknown_policy_is_refused():
     assert "dots_saveable" in error.value.remedy
 
 
+@pytest.mark.slow
 def test_a_network_takes_a_policy():
     """FCN-8s with its layers' outputs kept: the products of a plain step, and no more."""
 

@@ -510,6 +510,7 @@ def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
     np.testing.assert_allclose(*curves, rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_run_ends_early_and_stays_ended(tiny, tmp_path, monkeypatch):
     real, falling = Evaluator.scores, iter((0.3, 0.2))
     monkeypatch.setattr(
