@@ -36,15 +36,15 @@ def train(config: ml_collections.ConfigDict, data: Described, devices: Sequence)
     """The train step of a run: state, images, labels."""
     program = Program(config, data, devices=devices)
     batch = config.train.batch_size
-    images, labels = _batch(batch, program.size)
+    images, labels = _batch(program.model, batch, program.size)
     return Step(program.step, (program.like, images, labels), batch, program.size)
 
 
 def evaluation(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
     """The step that labels a batch of whole images and counts its confusion matrix."""
-    _, evaluator, variables, batch, seen, size = _evaluator(config, data, devices)
-    images, _ = _batch(batch, seen)
-    _, labels = _batch(batch, size)
+    model, evaluator, variables, batch, seen, size = _evaluator(config, data, devices)
+    images, _ = _batch(model, batch, seen)
+    _, labels = _batch(model, batch, size)
     classes = data.info.num_classes
     total = jax.ShapeDtypeStruct((classes, classes), jnp.int32)
     return Step(evaluator.count, (variables, images, labels, total, None), batch, seen)
@@ -59,7 +59,7 @@ def forward(config: ml_collections.ConfigDict, data: Described, devices: Sequenc
 
     whole, split = replicated(evaluator.mesh), split_batch(evaluator.mesh)
     function = jax.jit(forward, in_shardings=(whole, split), out_shardings=split)
-    images, _ = _batch(batch, seen)
+    images, _ = _batch(model, batch, seen)
     return Step(function, (variables, images), batch, seen)
 
 
@@ -73,14 +73,16 @@ STEPS: dict[str, Callable[[ml_collections.ConfigDict, Described, Sequence], Step
 
 def plain_form(model: nn.Module, what: str, step: Step, devices: Sequence) -> Step:
     """The same step of the same network in plain Flax and Optax."""
-    images, labels = _batch(step.batch_size, step.size)
+    images, labels = _batch(model, step.batch_size, step.size)
     mesh = make_mesh(step.batch_size, devices=devices)
     function, arguments = plain_step(model, what, mesh, images, labels)
     return Step(function, arguments, step.batch_size, step.size)
 
 
-def _batch(number: int, size: tuple[int, int]):
-    images = jax.ShapeDtypeStruct((number, *size, 3), jnp.uint8)
+def _batch(model: nn.Module, number: int, size: tuple[int, int]):
+    """Images as the network takes them, and labels."""
+    expected = model.preprocessing
+    images = jax.ShapeDtypeStruct((number, *size, expected.channels), jnp.dtype(expected.dtype))
     return images, jax.ShapeDtypeStruct((number, *size), jnp.uint8)
 
 
