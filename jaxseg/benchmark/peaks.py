@@ -16,9 +16,8 @@ class Chip(NamedTuple):
       float32: in what XLA multiplies float32 by default: TF32 on NVIDIA's, bfloat16 on TPUs.
       bandwidth: bytes a second of its main memory.
       memory: bytes of it.
-      clock: of a TPU, turns a second, the unit of its compiler's cycles: `bfloat16` over what its
-        matrix units do in a turn (2 × 128 × 128 each: v5e has 4, v4 and v5p 8). That of v6e is not
-        known, so v5p's stands there. 0: no TPU.
+      clock: of a TPU, turns a second: `bfloat16` over the products that its matrix units do in a
+        turn (each 2 × 128 × 128, v6e 2 × 256 × 256): the unit of its compiler's cycles. 0: none.
       source: where these numbers are from.
     """
 

@@ -94,6 +94,7 @@ CHOICES = {
     "model.decoder_init": ("gaussian", "he", "smoothing"),
     "model.normalization": ("caffe_vgg", "caffe_vgg_rounded", "caffe_pspnet", "imagenet"),
     "model.dtype": ("float32", "bfloat16"),
+    "model.matmul_precision": ("default", "high", "highest"),
     "data.mask_values": ("indices", "zero_is_void", "binary"),
     "data.exif": ("error", "each", "both"),
     "data.unlabelled": ("background", "ignore"),

@@ -11,7 +11,7 @@ from jaxseg.errors import InputError
 from jaxseg.losses.inputs import Inputs, Upsample, checked
 from jaxseg.losses.pixelwise import cross_entropy
 from jaxseg.ops.dispatch import on_any_mesh
-from jaxseg.ops.strips import Strips
+from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.ops.varying import varying_as
 
 _INFINITY = 0x7F800000  # float32's bits, which order as the numbers do from 0 on
@@ -28,7 +28,7 @@ def ohem(
     ignore_label: int = 255,
     class_weights: Sequence[float] | None = None,
     smoothing: float = 0.0,
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """Mean cross-entropy of hard pixels (Shrivastava et al. 2016, for pixels as in Wu et al. 2016).
 
@@ -77,17 +77,20 @@ def ohem(
     )
 
 
-def _losses(inputs: Inputs, strip_rows: int) -> jax.Array:
+def _losses(inputs: Inputs, strip_rows: int | None) -> jax.Array:
     """-log p of every pixel's class, float32 [N, H, W], 0 or more."""
-    strips = Strips(inputs.upsampling, strip_rows)
-    classes = jnp.arange(inputs.logits.shape[-1])
+    return in_strips(_losses_in, inputs.upsampling, strip_rows, inputs.logits, inputs.labels)
+
+
+def _losses_in(strips: Strips, logits: jax.Array, labels: jax.Array) -> jax.Array:
+    classes = jnp.arange(logits.shape[-1])
 
     def body(carry, start, rows, labels):
-        x = strips.read(inputs.logits, start, rows)
+        x = strips.read(logits, start, rows)
         right = jnp.where(labels[..., None] == classes, x, 0).sum(axis=-1)
         return carry, jnp.maximum(jax.nn.logsumexp(x, axis=-1) - right, 0)
 
-    _, parts = strips.scan(body, None, strips.split(inputs.labels, inputs.logits.shape[-1]))
+    _, parts = strips.scan(body, None, strips.split(labels, logits.shape[-1]))
     return strips.join(parts)
 
 

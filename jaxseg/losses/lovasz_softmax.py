@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.losses.inputs import Upsample, checked, ratio
 from jaxseg.ops.dispatch import on_any_mesh
-from jaxseg.ops.strips import Strips
+from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.ops.upsampling import Upsampling
 from jaxseg.ops.varying import varying_as
 
@@ -22,7 +22,7 @@ def lovasz(
     *,
     ignore_label: int = 255,
     class_weights: Sequence[float] | None = None,
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """Lovász-softmax (Berman et al. 2018, equations 8 to 12), over all pixels of the batch.
 
@@ -67,7 +67,7 @@ def _loss(
     labels: jax.Array,
     shares: jax.Array,
     upsampling: Upsampling,
-    strip_rows: int,
+    strip_rows: int | None,
 ) -> jax.Array:
     """The sum over classes of share [C] times loss; logits and labels as in `Inputs`."""
     return _walk(logits, labels, shares, upsampling, strip_rows, with_gradient=False)[0]
@@ -91,7 +91,11 @@ def _walk(logits, labels, shares, upsampling, strip_rows, *, with_gradient):
     x_c is p_c * (g_c - s), s = sum(p_k * g_k): a first walk over the classes makes the coarse
     gradient of p_c * g_c, and s; a second one, without sorting, takes off that of p_c * s.
     """
-    strips = Strips(upsampling, strip_rows)
+    walk = functools.partial(_walk_in, upsampling=upsampling, with_gradient=with_gradient)
+    return in_strips(walk, upsampling, strip_rows, logits, labels, shares)
+
+
+def _walk_in(strips, logits, labels, shares, *, upsampling, with_gradient):
     labelled = labels < logits.shape[-1]
     log_z = _log_z(strips, logits, labels)
     by_class = jnp.moveaxis(logits, -1, 0)[..., None]  # [C, N, h, w, 1]

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.losses.inputs import Upsample, checked, ratio
 from jaxseg.ops.dispatch import on_any_mesh
-from jaxseg.ops.strips import Strips
+from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.ops.upsampling import Upsampling
 
 
@@ -21,7 +21,7 @@ def dice(
     *,
     ignore_label: int = 255,
     class_weights: Sequence[float] | None = None,
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """Soft Dice loss (Milletari et al. 2016, section 3, with plain sums in the denominator).
 
@@ -57,13 +57,17 @@ def dice(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _sums(
-    logits: jax.Array, labels: jax.Array, upsampling: Upsampling, strip_rows: int
+    logits: jax.Array, labels: jax.Array, upsampling: Upsampling, strip_rows: int | None
 ) -> tuple[jax.Array, jax.Array]:
     """For each class, [C] float32: the probability on its own pixels, and on all labelled ones.
 
     Takes logits [N, h, w, C] float32 and labels [N, H, W] (C: ignored).
     """
-    strips, classes = Strips(upsampling, strip_rows), logits.shape[-1]
+    return in_strips(_sums_in, upsampling, strip_rows, logits, labels)
+
+
+def _sums_in(strips: Strips, logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
+    classes = logits.shape[-1]
 
     def body(carry, start, rows, strip_labels):
         p = jax.nn.softmax(strips.read(logits, start, rows))  # [N, rows, W, C]
@@ -81,9 +85,12 @@ def _forward(logits, labels, upsampling, strip_rows):
 
 
 def _backward(upsampling, strip_rows, kept, cotangents):
-    logits, labels = kept
-    of_common, of_predicted = cotangents
-    strips, classes = Strips(upsampling, strip_rows), logits.shape[-1]
+    gradient = in_strips(_gradient_in, upsampling, strip_rows, *kept, *cotangents)
+    return gradient, None
+
+
+def _gradient_in(strips, logits, labels, of_common, of_predicted):
+    classes = logits.shape[-1]
 
     def body(gradient, start, rows, strip_labels):
         p = jax.nn.softmax(strips.read(logits, start, rows))
@@ -93,8 +100,7 @@ def _backward(upsampling, strip_rows, kept, cotangents):
         dx = jnp.where(strip_labels[..., None] < classes, dx, 0)
         return strips.add_transposed(gradient, dx, start, rows), None
 
-    gradient, _ = strips.scan(body, jnp.zeros_like(logits), strips.split(labels, classes))
-    return gradient, None
+    return strips.scan(body, jnp.zeros_like(logits), strips.split(labels, classes))[0]
 
 
 _sums.defvjp(_forward, _backward)

@@ -15,7 +15,7 @@ from jax.typing import ArrayLike
 from jaxseg.errors import InputError, nearest
 from jaxseg.losses.inputs import Inputs, Upsample, checked, ratio
 from jaxseg.ops.dispatch import on_any_mesh
-from jaxseg.ops.strips import Strips
+from jaxseg.ops.strips import in_strips
 from jaxseg.ops.upsampling import Upsampling
 
 
@@ -29,7 +29,7 @@ def cross_entropy(
     class_weights: Sequence[float] | None = None,
     smoothing: float = 0.0,
     reduction: str = "mean",
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """Softmax cross-entropy of upsampled logits against a label map.
 
@@ -46,7 +46,8 @@ def cross_entropy(
       reduction: "mean" over the labelled pixels of the whole batch (0 where there is none), or
         "sum" over them divided by N (the unnormalised loss of the released FCN: Caffe's `normalize:
         false`).
-      strip_rows: rows of the full-resolution map that exist at a time.
+      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
+        platform (see `jaxseg.ops.strips.in_strips`).
 
     Returns:
       float32 scalar; it and its gradient are exactly 0 for a batch that is all `ignore_label`.
@@ -76,7 +77,7 @@ def focal(
     ignore_label: int = 255,
     class_weights: Sequence[float] | None = None,
     reduction: str = "mean",
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """Focal loss (Lin et al. 2017, section 3): (1 - p)^gamma * -log p, p that of the true class.
 
@@ -105,7 +106,7 @@ def focal(
 class _Form(NamedTuple):
     """Which loss, and in which strips."""
 
-    strip_rows: int
+    strip_rows: int | None
     smoothing: float = 0.0
     gamma: float = 0.0
 
@@ -143,13 +144,21 @@ _sums.defvjp(_forward, _backward)
 
 
 def _walk(logits, labels, weights, upsampling, form, *, with_gradient):
-    strips = Strips(upsampling, form.strip_rows)
+    walk = functools.partial(_walk_in, form=form, with_gradient=with_gradient)
+    return in_strips(walk, upsampling, form.strip_rows, logits, labels, weights)
+
+
+def _walk_in(strips, logits, labels, weights, *, form, with_gradient):
     of_pixels = _smoothed if form.smoothing else _focused if form.gamma else _plain
 
     def body(carry, start, rows, strip_labels):
         sums, gradient = carry
         x = strips.read(logits, start, rows)  # [N, rows, W, C]
-        loss, dx = of_pixels(x, strip_labels, weights, form)
+        log_z, p = _softmax(x)
+        if strips.made_again and with_gradient:
+            again, log_z = jax.lax.optimization_barrier((logits, log_z))
+            p = jnp.exp(strips.read(again, start, rows) - log_z[..., None])
+        loss, dx = of_pixels(x, log_z, p, strip_labels, weights, form)
         sums = sums + loss.sum(axis=(1, 2))
         if with_gradient:
             gradient = strips.add_transposed(gradient, dx, start, rows)
@@ -163,23 +172,22 @@ def _walk(logits, labels, weights, upsampling, form, *, with_gradient):
     return sums, gradient
 
 
-# Each of these gives a strip's weighted losses [N, rows, W] and their gradient [N, rows, W, C].
+# Each of these takes a strip [N, rows, W, C] and its softmax, by the logarithm of the denominator
+# and whole, and gives weighted losses [N, rows, W] and their gradient [N, rows, W, C].
 # What counts nothing is chosen away, and not multiplied by 0: it may be infinite.
 
 
-def _plain(x, labels, weights, form):
+def _plain(x, log_z, p, labels, weights, form):
     weight = weights[labels]
     chosen = labels[..., None] == jnp.arange(x.shape[-1])
-    log_z, p = _softmax(x)
     loss = log_z - jnp.where(chosen, x, 0).sum(axis=-1)
     dx = weight[..., None] * (p - chosen)
     return jnp.where(weight > 0, weight * loss, 0), jnp.where(weight[..., None] > 0, dx, 0)
 
 
-def _focused(x, labels, weights, form):
+def _focused(x, log_z, p, labels, weights, form):
     weight = weights[labels]
     chosen = labels[..., None] == jnp.arange(x.shape[-1])
-    log_z, p = _softmax(x)
     loss = jnp.maximum(log_z - jnp.where(chosen, x, 0).sum(axis=-1), 0)
     missing = -jnp.expm1(-loss)  # 1 - p of the true class
     rest = jnp.where(missing > 0, missing, 1)
@@ -190,14 +198,13 @@ def _focused(x, labels, weights, form):
     return jnp.where(counts, weight * factor * loss, 0), jnp.where(counts[..., None], dx, 0)
 
 
-def _smoothed(x, labels, weights, form):
+def _smoothed(x, log_z, p, labels, weights, form):
     classes = x.shape[-1]
     labelled = labels < classes
     chosen = labels[..., None] == jnp.arange(classes)
     target = form.smoothing / classes * weights[:classes] + (1 - form.smoothing) * jnp.where(
         chosen, weights[labels][..., None], 0
     )
-    log_z, p = _softmax(x)
     total = target.sum(axis=-1)
     # differences to log z are what is summed: x alone may be large
     loss = (target * (log_z[..., None] - x)).sum(axis=-1)

@@ -1,5 +1,6 @@
 """Scores of a segmentation, from one confusion matrix over the whole set (FCN section 5)."""
 
+import functools
 from typing import Any
 
 import jax
@@ -9,8 +10,9 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.ops.checks import as_array, check_labels
+from jaxseg.ops.confusion import pair_counts
 from jaxseg.ops.dispatch import on_any_mesh
-from jaxseg.ops.strips import make_strips
+from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach
 
 _ABSENT = {"nan": np.nan, "zero": 0.0, "one": 1.0}
@@ -59,22 +61,27 @@ def confusion_matrix(
 
 @on_any_mesh("batch")
 def predict_labels(
-    coarse_logits: ArrayLike, upsampling: Upsampling | UpsamplingOfEach, *, strip_rows: int = 16
+    coarse_logits: ArrayLike,
+    upsampling: Upsampling | UpsamplingOfEach,
+    *,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """The class with the highest upsampled logit at each pixel, walked in strips.
 
     Args:
       coarse_logits: [N, h, w, C] floating point, at most 256 classes.
       upsampling: the map from [h, w] to [H, W], or one for each image.
-      strip_rows: rows of the full-resolution map that exist at a time.
+      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
+        platform.
 
     Returns:
       [N, H, W] uint8; ties go to the lower class.
     """
     coarse_logits = as_array(coarse_logits)
-    strips = make_strips(upsampling, strip_rows)
-    coarse_logits = coarse_logits.astype(jnp.float32)
+    return in_strips(_labels_in, upsampling, strip_rows, coarse_logits.astype(jnp.float32))
 
+
+def _labels_in(strips: Strips, coarse_logits: jax.Array) -> jax.Array:
     def body(carry, start, weights):
         return carry, strips.read(coarse_logits, start, weights).argmax(axis=-1).astype(jnp.uint8)
 
@@ -88,7 +95,7 @@ def coarse_confusion(
     upsampling: Upsampling | UpsamplingOfEach,
     *,
     ignore_label: int = 255,
-    strip_rows: int = 16,
+    strip_rows: int | None = None,
 ) -> jax.Array:
     """`confusion_matrix` of `predict_labels`, without a label map: strips are counted and dropped.
 
@@ -97,29 +104,31 @@ def coarse_confusion(
       labels: [N, H, W] integers, 0..C-1 or `ignore_label`; other values are not counted.
       upsampling: the map from [h, w] to [H, W], or one for each image.
       ignore_label: the label of pixels that are not counted.
-      strip_rows: rows of the full-resolution map that exist at a time.
+      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
+        platform.
 
     Returns:
       [C, C] int32, row = truth, column = prediction.
     """
     coarse_logits, labels = as_array(coarse_logits), as_array(labels)
-    strips = make_strips(upsampling, strip_rows)
-    classes = coarse_logits.shape[-1]
-    coarse_logits = coarse_logits.astype(jnp.float32)
+    count = functools.partial(_counts_in, ignore_label=ignore_label)
+    arrays = coarse_logits.astype(jnp.float32), labels.astype(jnp.int32)
+    return in_strips(count, upsampling, strip_rows, *arrays)
 
-    def image_counts(true, predicted):
-        counted = (true >= 0) & (true < classes) & (true != ignore_label)
-        cell = jnp.where(counted, true * classes + predicted, classes**2)
-        return jax.ops.segment_sum(jnp.ones_like(cell).ravel(), cell.ravel(), classes**2 + 1)
+
+def _counts_in(
+    strips: Strips, coarse_logits: jax.Array, labels: jax.Array, *, ignore_label: int
+) -> jax.Array:
+    classes = coarse_logits.shape[-1]
 
     def body(counts, start, weights, true):
         predicted = strips.read(coarse_logits, start, weights).argmax(axis=-1)
-        return counts + jax.vmap(image_counts)(true, predicted.astype(jnp.int32)), None
+        true = jnp.where(true == ignore_label, -1, true)
+        return counts + pair_counts(true, predicted.astype(jnp.int32), classes), None
 
     # Counts stay apart for each image until the end, so that devices need to talk only once.
-    init = jnp.zeros((labels.shape[0], classes**2 + 1), jnp.int32)
-    counts, _ = strips.scan(body, init, strips.split(labels.astype(jnp.int32), -1))
-    return counts.sum(axis=0)[:-1].reshape(classes, classes)
+    init = jnp.zeros((labels.shape[0], classes, classes), jnp.int32)
+    return strips.scan(body, init, strips.split(labels, -1))[0].sum(axis=0)
 
 
 def scores(

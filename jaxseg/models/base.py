@@ -1,5 +1,6 @@
 """What all networks have in common."""
 
+import contextlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,12 +10,15 @@ import jax.numpy as jnp
 
 from jaxseg.errors import InputError
 from jaxseg.models.preprocessing import Preprocessing, chosen, fitted
+from jaxseg.nn.fields import check_choice
 from jaxseg.nn.heads import Head
 from jaxseg.ops.checks import as_array
 from jaxseg.utils.image_kind import ImageKind
 
 IMAGE_FIELDS = ("channels", "bits", "mean", "std")
 """The fields that every network has on its images; a config has them in its group `data`."""
+
+PRECISIONS = ("default", "high", "highest")
 
 
 class SegmentationModel(nn.Module, kw_only=True):
@@ -30,12 +34,15 @@ class SegmentationModel(nn.Module, kw_only=True):
       bits: of a pixel's channel: 8, 16 (uint16) or 32 (float32).
       mean, std: of each channel over the data, in the units of its pixels, where they take the
         place of the published ones; floats need them. See `preprocessing.fitted`.
+      matmul_precision: how exact products of float32 are on GPU and TPU: "default", "high" or
+        "highest".
     """
 
     channels: int = 3
     bits: int = 8
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
+    matmul_precision: str = "default"
 
     if TYPE_CHECKING:  # Flax's own says that it may be a pair, which depends on `mutable`
 
@@ -74,7 +81,8 @@ class SegmentationModel(nn.Module, kw_only=True):
         images = as_array(images)
         check_images(images, self.channels)
         self.check_size(images.shape[1], images.shape[2])
-        heads = self.network(images, train)
+        with _precision(self.matmul_precision):
+            heads = self.network(images, train)
         return heads if train else heads[:1]
 
     def network(self, images: jax.Array, train: bool) -> list[Head]:
@@ -83,6 +91,19 @@ class SegmentationModel(nn.Module, kw_only=True):
 
     def check_size(self, height: int, width: int) -> None:
         """Raises InputError where the network cannot take images of this size."""
+
+
+def _precision(name: str) -> contextlib.AbstractContextManager:
+    """The setting in which a network is traced: how exact its products of float32 are.
+
+    A CPU takes float32 as it is. TPUs multiply in bfloat16 and GPUs in TensorFloat-32, which keep 8
+    and 11 of 24 bits, unless they are asked for "high" (16 and more, by several products) or
+    "highest" (all). "default" leaves JAX's own setting in force, `jax_default_matmul_precision`.
+    Each product keeps its precision for its gradients. Resizes, average pooling and losses are
+    "highest" always.
+    """
+    check_choice("matmul_precision", name, PRECISIONS)
+    return contextlib.nullcontext() if name == "default" else jax.default_matmul_precision(name)
 
 
 def check_images(images: jax.Array, channels: int = 3) -> None:

@@ -13,6 +13,7 @@ from jaxseg.nn.capture import capture
 from jaxseg.nn.convolution import ConvNorm, relu
 from jaxseg.nn.fields import check_choice, scaled
 from jaxseg.nn.sequential import sequential
+from jaxseg.ops.activation import shared
 from jaxseg.ops.pooling import max_pool
 
 BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # depth: `BasicBlock`s of each stage
@@ -66,7 +67,7 @@ class BasicBlock(nn.Module):
         if self.strides > 1 or x.shape[-1] != self.planes:
             project = conv(self.planes, 1, self.strides, relu=False, name="project")
             x = project(x, train=train)
-        return capture(self, "out", relu(x + y))
+        return capture(self, "out", shared(relu(x + y)))
 
 
 class Bottleneck(nn.Module):
@@ -104,7 +105,7 @@ class Bottleneck(nn.Module):
         if self.project:
             project = conv("project", 4 * self.planes, strides=self.strides, relu=False)
             x = project(x, train=train)
-        return capture(self, "out", relu(x + y))
+        return capture(self, "out", shared(relu(x + y)))
 
 
 class ResNet(nn.Module):

@@ -8,6 +8,7 @@ from jax import lax
 
 from jaxseg.ops.cpu.batch_norm import batch_norm as cpu_batch_norm
 from jaxseg.ops.dispatch import dispatch
+from jaxseg.ops.gpu.batch_norm import batch_norm as gpu_batch_norm
 
 
 def batch_norm(
@@ -43,6 +44,7 @@ def batch_norm(
         bias,
         reference=reference,
         cpu=lambda *a: cpu_batch_norm(*a, *how.values()),
+        gpu=lambda *a: gpu_batch_norm(*a, *how.values()),
     )
 
 

@@ -1,12 +1,15 @@
 """Convolution over height and width."""
 
 import functools
+from typing import Any
 
 import jax
 from jax import lax
 
 from jaxseg.ops.cpu import convolution as cpu
 from jaxseg.ops.dispatch import dispatch
+from jaxseg.ops.gpu import convolution as gpu
+from jaxseg.ops.tpu import convolution as tpu
 
 
 def conv2d(
@@ -44,7 +47,14 @@ def conv2d(
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
     )
-    form = None
-    if groups == 1 and cpu.has_form(kernel.shape[0], padding, strides):
-        form = functools.partial(cpu.conv2d, padding=padding, strides=strides, dilation=dilation)
-    return dispatch("conv2d", x, kernel, reference=reference, cpu=form)
+    forms: dict[str, Any] = {}
+    how = {"padding": padding, "strides": strides, "dilation": dilation}
+    if groups == 1:
+        # for gradients that are traced once the caller's precision is no longer in force
+        precision = jax.config.jax_default_matmul_precision
+        forms["gpu"] = functools.partial(gpu.conv2d, **how, precision=precision)
+        if strides == dilation == 1 and kernel.shape[0] > 1 and x.shape[-1] <= tpu.MOST:
+            forms["tpu"] = lambda x, kernel: tpu.conv2d(x, kernel, padding, precision)
+        if cpu.has_form(kernel.shape[0], padding, strides):
+            forms["cpu"] = functools.partial(cpu.conv2d, **how)
+    return dispatch("conv2d", x, kernel, reference=reference, **forms)

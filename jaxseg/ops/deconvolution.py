@@ -37,8 +37,15 @@ def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int 
         return transposed(x, kernel)
     if padding:
         return conv2d(x, kernel[::-1, ::-1], k - 1 - padding)
-    reference = _spread_one if x.shape[1:3] == (1, 1) else transposed
-    return dispatch("deconv2d", x, kernel, reference=reference, cpu=cpu.spread)
+    if x.shape[1:3] != (1, 1):
+        return dispatch("deconv2d", x, kernel, reference=transposed, cpu=cpu.spread)
+    # for gradients that are traced once the caller's precision is no longer in force
+    by_place = functools.partial(
+        _spread_by_place, precision=jax.config.jax_default_matmul_precision
+    )
+    return dispatch(
+        "deconv2d", x, kernel, reference=_spread_one, cpu=cpu.spread, gpu=by_place, tpu=by_place
+    )
 
 
 def _transposed(x, kernel, *, around, strides):
@@ -55,3 +62,19 @@ def _transposed(x, kernel, *, around, strides):
 def _spread_one(x, kernel):
     """Of one cell: the kernel, scaled by it (DeconvNet's fc6-deconv)."""
     return jnp.einsum("nI,ijIO->nijO", x[:, 0, 0], kernel)
+
+
+def _spread_by_place(x, kernel, *, precision):
+    """The same as one product for each place of the kernel, which stays in its order.
+
+    As one product it is turned round: of the parameter, its momentum and gradient.
+    """
+    (n, *_), (k, _, inputs, outputs) = x.shape, kernel.shape
+    cells = jnp.broadcast_to(x.reshape(1, n, inputs), (k * k, n, inputs))
+    parts = lax.dot_general(
+        cells,
+        kernel.reshape(k * k, inputs, outputs),
+        (((2,), (1,)), ((0,), (0,))),
+        precision=precision,
+    )
+    return parts.reshape(k, k, n, outputs).transpose(2, 0, 1, 3)

@@ -1,13 +1,14 @@
 """Which form of an op runs: the one place where a platform is asked for.
 
-An op has a reference form in plain `jax.lax`, which is its definition and what GPU and TPU run. It
-may have a CPU form besides, in `jaxseg.ops.cpu` or beside it: the same sums in an order that XLA's
-CPU backend is fast at.
+An op has a reference form in plain `jax.lax`, which is its definition. It may have a form for a
+platform besides, in `jaxseg.ops.cpu`, `gpu` or `tpu`, or beside it: the same sums in an order that
+XLA's compiler for that platform makes a better program of. Each says which figure of the compiler's
+it is there for.
 """
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar, cast
 
 import jax
@@ -18,18 +19,24 @@ from jax.sharding import PartitionSpec
 from jaxseg.errors import InputError, nearest
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-IMPLEMENTATIONS = ("auto", "reference", "cpu")
-OPS = (  # those that have a CPU form
+PLATFORMS = ("cpu", "gpu", "tpu")
+IMPLEMENTATIONS = ("auto", "reference", *PLATFORMS)
+OPS = (  # those that have a form for a platform
     "add_bias",
     "batch_norm",
+    "confusion",
     "conv2d",
     "deconv2d",
     "max_pool",
     "max_unpool",
     "remat",
+    "shared",
     "square_sum",
+    "strips",
 )
 
+_SHARED = "shared"  # as "auto", but for the CPU's forms
+_LOWERED = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}  # JAX's names to ours
 _Choice = tuple[str, tuple[tuple[str, str], ...]]  # for all ops, and for single ones
 _AUTO: _Choice = ("auto", ())
 _chosen = jax.make_user_context(default_value=_AUTO)  # a part of the key of jit's cache
@@ -44,11 +51,13 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
     Args:
       name: "auto" follows the platform that a program is lowered for, whatever the machine that
         lowers it. "reference" takes the reference forms; they support `jvp`, `vjp`, `vmap` and
-        derivatives of any order. "cpu" takes the CPU forms; they have no forward-mode derivatives.
+        derivatives of any order. "cpu", "gpu" and "tpu" take the forms for that platform, and the
+        reference where an op has none; those for CPUs have no forward-mode derivatives. Every form
+        runs on every platform, so that it can be tested.
       **ops: the form of single ops, such as `max_pool="cpu"`.
 
     Raises:
-      InputError: another name, or an op that has no CPU form.
+      InputError: another name, or an op that has no form for a platform.
 
     >>> import jax.numpy as jnp
     >>> from jaxseg.ops import max_pool
@@ -60,7 +69,9 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
     """
     for op in ops:
         if op not in OPS:
-            raise InputError(f"There is no op {op!r} that has a CPU form.", nearest(op, OPS))
+            raise InputError(
+                f"There is no op {op!r} that has a form for a platform.", nearest(op, OPS)
+            )
     for form in (name, *ops.values()):
         if form not in IMPLEMENTATIONS:
             raise InputError(
@@ -72,25 +83,36 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
 
 
 def dispatch(
-    op: str, *arrays: Any, reference: Callable[..., Any], cpu: Callable[..., Any] | None
+    op: str,
+    *arrays: Any,
+    reference: Callable[..., Any],
+    cpu: Callable[..., Any] | None = None,
+    gpu: Callable[..., Any] | None = None,
+    tpu: Callable[..., Any] | None = None,
+    across_devices: Sequence[str] = (),
 ) -> Any:
     """Applies the form that is in force to `arrays`.
 
     Args:
       op: its name, one of `OPS`.
-      *arrays: what both forms take.
+      *arrays: what all forms take.
       reference: the definition.
-      cpu: the form for CPUs; None where that is the definition, too.
+      cpu, gpu, tpu: the forms for these platforms; None where that is the definition, too.
+      across_devices: those of them that several devices can run together.
     """
     name, ops = _chosen.value
     form = dict(ops).get(op, name)
-    if form == "auto" and explicit_axes():  # devices share the arrays: see `shared_out`
+    if form in ("auto", _SHARED) and explicit_axes():  # devices share the arrays: see `shared_out`
         form = "reference"
-    if cpu is None or form == "reference":
+    given = {"cpu": cpu, "gpu": gpu, "tpu": tpu}
+    if form in PLATFORMS:
+        return (given[form] or reference)(*arrays)
+    if form == _SHARED:
+        given = {platform: given[platform] for platform in across_devices}
+    forms = {key: given[platform] for key, platform in _LOWERED.items() if given.get(platform)}
+    if form == "reference" or not forms:
         return reference(*arrays)
-    if form == "cpu":
-        return cpu(*arrays)
-    return lax.platform_dependent(*arrays, cpu=cpu, default=reference)
+    return lax.platform_dependent(*arrays, **forms, default=reference)
 
 
 def explicit_axes() -> tuple[str, ...]:
@@ -144,7 +166,8 @@ def on_any_mesh(*outputs: str) -> Callable[[Function], Function]:
 
 
 def shared_out(function: Callable, devices: int) -> Callable:
-    """`function` as several devices run it together: by the reference forms.
+    """`function` as several devices run it together: by the reference forms, but for those that
+    are said to go `across_devices`.
 
     XLA divides those among the devices. A CPU form walks over the images of a batch in a loop, for
     which every device would fetch the whole batch.
@@ -156,7 +179,8 @@ def shared_out(function: Callable, devices: int) -> Callable:
 
     @functools.wraps(named)  # programs and profiles have its name
     def run(*arguments, **options):
-        with implementation("reference"):
+        name, _ = _chosen.value
+        with _chosen((_SHARED if name in ("auto", "cpu") else name, ())):
             return function(*arguments, **options)
 
     return run

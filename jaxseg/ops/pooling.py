@@ -13,6 +13,7 @@ from jax.typing import ArrayLike
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
 from jaxseg.ops.dispatch import dispatch, on_any_mesh
+from jaxseg.ops.gpu import pooling as gpu
 
 Pair = int | tuple[int, int]
 
@@ -51,9 +52,17 @@ def max_pool(
             ((0, 0), (rows.before, rows.after), (columns.before, columns.after), (0, 0)),
         )
 
+    def by_comparison(x):
+        windows = _Windows(x, rows, columns)
+        return gpu.max_pool(x, reduce_window, windows.places, windows.at, windows.inside)
+
     # On a CPU the gradient of reduce_window is many times slower than that of comparing slices.
     return dispatch(
-        "max_pool", x, reference=reduce_window, cpu=lambda x: _pool(x, rows, columns)[0]
+        "max_pool",
+        x,
+        reference=reduce_window,
+        cpu=lambda x: _pool(x, rows, columns)[0],
+        gpu=by_comparison,
     )
 
 
@@ -138,40 +147,77 @@ def _geometry(x, window, strides, padding, ceil_mode) -> tuple[_Axis, _Axis]:
     return rows, columns
 
 
-def _pool(x, rows: _Axis, columns: _Axis):
-    """Maxima and their indices: compares one strided slice for each place in the window."""
-    around = (
-        (0, 0, 0),
-        (rows.before, rows.after, 0),
-        (columns.before, columns.after, 0),
-        (0, 0, 0),
-    )
-    padded = lax.pad(x, jnp.array(-jnp.inf, x.dtype), around)
-    shape = (x.shape[0], rows.out, columns.out, x.shape[3])
-    top, left = rows.starts(1, shape), columns.starts(2, shape)
-    can_miss = bool(rows.before or columns.before)  # whether a window's first place may be padding
+class _Windows:
+    """The windows of [N, H, W, C], looked at one place after the other.
 
-    def place(dy, dx):
+    Attributes:
+      places: rows and columns inside a window, in row order.
+      can_miss: whether a window's first place may be padding.
+    """
+
+    def __init__(self, x: jax.Array, rows: _Axis, columns: _Axis):
+        self._rows, self._columns = rows, columns
+        self._shape = (x.shape[0], rows.out, columns.out, x.shape[3])
+        self.can_miss = bool(rows.before or columns.before)
+        self.places = list(itertools.product(range(rows.window), range(columns.window)))
+
+    def padded(self, a: jax.Array, fill: float) -> jax.Array:
+        """`a` [N, H, W, C] with `fill` around it, so that all windows are whole."""
+        rows, columns = self._rows, self._columns
+        around = (
+            (0, 0, 0),
+            (rows.before, rows.after, 0),
+            (columns.before, columns.after, 0),
+            (0, 0, 0),
+        )
+        return lax.pad(a, jnp.array(fill, a.dtype), around)
+
+    def of_padded(self, padded: jax.Array, place: tuple[int, int]) -> jax.Array:
+        """What stands at `place` of every window, [N, H', W', C]."""
+        (dy, dx), rows, columns = place, self._rows, self._columns
         last = (dy + (rows.out - 1) * rows.stride, dx + (columns.out - 1) * columns.stride)
         return lax.slice(
             padded,
             (0, dy, dx, 0),
-            (shape[0], last[0] + 1, last[1] + 1, shape[3]),
+            (padded.shape[0], last[0] + 1, last[1] + 1, padded.shape[3]),
             (1, rows.stride, columns.stride, 1),
         )
 
-    def index(dy, dx):
-        return (top + dy) * columns.size + left + dx
+    def at(self, a: jax.Array, place: tuple[int, int], fill: float) -> jax.Array:
+        """The same of an array that is not padded yet."""
+        return self.of_padded(self.padded(a, fill), place)
 
-    places = list(itertools.product(range(rows.window), range(columns.window)))
-    best, where = place(*places[0]), index(*places[0])
-    found = (top >= 0) & (left >= 0)
-    for dy, dx in places[1:]:
-        value = place(dy, dx)
+    def inside(self, place: tuple[int, int]) -> jax.Array | bool:
+        """Which windows have that place in the image, or beyond its end."""
+        if not self.can_miss:
+            return True
+        top, left = self._at(place)
+        return (top >= 0) & (left >= 0)
+
+    def index(self, place: tuple[int, int]) -> jax.Array:
+        """The place as `h * W + w` of `x`."""
+        top, left = self._at(place)
+        return top * self._columns.size + left
+
+    def _at(self, place):
+        starts = self._rows.starts(1, self._shape), self._columns.starts(2, self._shape)
+        return tuple(start + i for start, i in zip(starts, place, strict=True))
+
+
+def _pool(x, rows: _Axis, columns: _Axis):
+    """Maxima and their indices: compares one strided slice for each place in the window."""
+    windows = _Windows(x, rows, columns)
+    padded, (first, *others) = windows.padded(x, -jnp.inf), windows.places
+    best, where, found = windows.of_padded(padded, first), windows.index(first), None
+    if windows.can_miss:
+        found = windows.inside(first)
+    for place in others:
+        value = windows.of_padded(padded, place)
         better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
-        if can_miss:  # the first place in the image wins over padding even with minus infinity
-            inside = (top + dy >= 0) & (left + dx >= 0)
+        if found is not None:  # the first place in the image wins over padding even with -inf
+            inside = windows.inside(place)
             better |= inside & ~found
             found |= inside
-        best, where = jnp.where(better, value, best), jnp.where(better, index(dy, dx), where)
+        best = jnp.where(better, value, best)
+        where = jnp.where(better, windows.index(place), where)
     return best, where

@@ -62,6 +62,18 @@ class Upsampling:
     columns: tuple[Axis, ...]
 
     @property
+    def changes_nothing(self) -> bool:
+        """Whether it is the identity.
+
+        >>> identity((2, 3)).changes_nothing, half_pixel((2, 3), (4, 6)).changes_nothing
+        (True, False)
+        """
+        return all(
+            axis.in_size == axis.out_size and axis.step == axis.unit and axis.offset == 0
+            for axis in (*self.rows, *self.columns)
+        )
+
+    @property
     def in_size(self) -> tuple[int, int]:
         """(h, w) of what it takes."""
         return self.rows[0].in_size, self.columns[0].in_size

@@ -16,7 +16,7 @@ from jaxseg.inference.network import Network
 from jaxseg.inference.padding import Layout, Layouts, Size, padded_heads
 from jaxseg.inference.protocols import on_devices, seen_size
 from jaxseg.models import normalize
-from jaxseg.ops.strips import make_strips
+from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.utils.image_kind import RGB
 
 MOST_SIDE = 4096  # pixels of the longer side
@@ -200,8 +200,10 @@ def _labelled(model, variables, images: jax.Array, layout: Layout) -> tuple[jax.
     logits, upsampling = padded_heads(
         model, variables, normalize(images, model.preprocessing), layout
     )
-    logits, strips = logits.astype(jnp.float32), make_strips(upsampling, 16)
+    return in_strips(_labelled_in, upsampling, None, logits.astype(jnp.float32))
 
+
+def _labelled_in(strips: Strips, logits: jax.Array) -> tuple[jax.Array, jax.Array]:
     def body(carry, start, weights):
         z = strips.read(logits, start, weights)
         return carry, (

@@ -250,4 +250,4 @@ def _parts(batch: jax.Array, count: int) -> jax.Array:
 
 def _norm(tree: Any) -> jax.Array:
     """The Euclidean norm of all leaves together."""
-    return jnp.sqrt(sum(square_sum(leaf) for leaf in jax.tree.leaves(tree)))
+    return jnp.sqrt(square_sum(*jax.tree.leaves(tree)))

@@ -19,12 +19,38 @@ def form(x):
     return dispatch("max_pool", x, reference=lambda x: x + 1, cpu=lambda x: x + 2)
 
 
+def for_each(x, across_devices=()):
+    forms = {"cpu": lambda x: x + 2, "gpu": lambda x: x + 3, "tpu": lambda x: x + 4}
+    reference = lambda x: x + 1  # noqa: E731
+    return dispatch("max_pool", x, reference=reference, across_devices=across_devices, **forms)
+
+
+def constants(function, platform):
+    text = jax.jit(function).trace(jnp.zeros(())).lower(lowering_platforms=(platform,)).as_text()
+    return [n for n in (1, 2, 3, 4) if f"dense<{n}.0" in text]
+
+
 def test_auto_follows_the_platform_that_a_program_is_lowered_for():
-    traced = jax.jit(form).trace(jnp.zeros(()))
-    for platform, constant in (("cpu", "2.0"), ("tpu", "1.0"), ("cuda", "1.0")):
-        text = traced.lower(lowering_platforms=(platform,)).as_text()
-        assert f"dense<{constant}" in text
-        assert ("dense<1.0" in text) != ("dense<2.0" in text)
+    for platform, own in (("cpu", 2), ("cuda", 3), ("rocm", 3), ("tpu", 4)):
+        assert constants(for_each, platform) == [own]
+    assert [constants(form, p) for p in ("cpu", "tpu", "cuda")] == [[2], [1], [1]]
+
+
+def test_a_platform_is_forced_whatever_the_program_is_for():
+    for name, result in (("reference", 1), ("cpu", 2), ("gpu", 3), ("tpu", 4)):
+        with implementation(name):
+            assert jax.jit(for_each)(0.0) == result
+    with implementation("gpu"):
+        assert form(0.0) == 1  # which has none
+
+
+def test_devices_share_the_forms_that_are_said_to_go():
+    shared = shared_out(for_each, 8)
+    assert [constants(shared, p) for p in ("cpu", "cuda", "tpu")] == [[1], [1], [1]]
+    some = shared_out(functools.partial(for_each, across_devices=("tpu",)), 8)
+    assert [constants(some, p) for p in ("cuda", "tpu")] == [[1], [4]]
+    with implementation("gpu"):
+        assert shared(0.0) == 3
 
 
 def test_the_context_forces_a_form_also_of_a_function_that_was_jitted_before():
@@ -56,7 +82,7 @@ def test_a_single_op_has_a_form_of_its_own():
 
 
 def test_another_name():
-    with pytest.raises(InputError, match="no implementation 'gpu'"), implementation("gpu"):
+    with pytest.raises(InputError, match="no implementation 'cuda'"), implementation("cuda"):
         pass
 
 

@@ -236,7 +236,8 @@ def test_lowers_to_the_platforms_own_pooling(platform, window, strides, padding)
 
     shape = jax.ShapeDtypeStruct((2, 7, 9, 3), jnp.float32)
     text = jax.export.export(jax.jit(run), platforms=[platform])(shape).mlir_module()
-    assert "reduce_window" in text and "select_and_scatter" in text
+    assert "reduce_window" in text
+    assert ("select_and_scatter" in text) == (platform == "tpu")  # a GPU's would be a scatter
     text = jax.export.export(jax.jit(run), platforms=["cpu"])(shape).mlir_module()
     assert "reduce_window" not in text and "select_and_scatter" not in text
 

@@ -1,0 +1,46 @@
+"""Convolution of images, whose few channels leave most of a TPU's matrix unit idle.
+
+What XLA's compiler for a v5e counts (jax 0.10.2, libtpu 0.0.42.1): FCN's conv1_1, of 8 images with
+a padding of 8 zeros, takes 21.5 ms with the gradient of its kernel, for which the gradient of the
+map, 541 MB, is turned round. With that gradient as a product, of the 27 values that each window
+holds with the map's gradient, it takes 11.6.
+"""
+
+import functools
+import itertools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+MOST = 4  # channels of what counts as an image
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
+def conv2d(
+    x: jax.Array, kernel: jax.Array, padding: int, precision: lax.PrecisionLike
+) -> jax.Array:
+    """See `jaxseg.ops.convolution.conv2d`; at stride 1, of `x` with few channels."""
+    return lax.conv_general_dilated(
+        x,
+        kernel,
+        (1, 1),
+        [(padding, padding)] * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        precision=precision,
+    )
+
+
+@conv2d.defjvp
+def _jvp(padding, precision, primals, tangents):
+    (x, kernel), (dx, dkernel) = primals, tangents
+    k = kernel.shape[0]
+    around = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    height, width = (n - k + 1 for n in around.shape[1:3])
+    places = itertools.product(range(k), repeat=2)
+    windows = jnp.concatenate(
+        [around[:, i : i + height, j : j + width] for i, j in places], axis=-1
+    )
+    by_kernel = jnp.dot(windows, dkernel.reshape(-1, kernel.shape[-1]), precision=precision)
+    by_x = conv2d(dx, kernel, padding, precision)
+    return conv2d(x, kernel, padding, precision), by_x + by_kernel
