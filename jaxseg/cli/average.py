@@ -20,11 +20,15 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(
         "average",
         "Averages the weights of a run's last checkpoints, or of several runs of one network.\n"
-        "Runs have to begin with the same weights for their average to be of use.",
+        "Runs that are averaged must have begun with the same weights.",
         _EXAMPLES,
     )
     parser.add_argument(
-        "networks", metavar="DIR", nargs="+", type=network_name, help="workdirs, folders or names"
+        "networks",
+        metavar="DIR",
+        nargs="+",
+        type=network_name,
+        help="workdirs, folders of convert, or names",
     )
     parser.add_argument(
         "--last",

@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, measures, prints the table."""
     parser = Parser(
         "benchmark",
-        "Measures a run's programs on this machine: time, memory, operations. Nothing is trained.",
+        "Measures a training or evaluation step here, or analyses it for another device.",
         _EXAMPLES,
     )
     parser.add_argument("--config", metavar="PATH[:ARG]", help="config file, and its argument")
@@ -47,7 +47,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
     )
-    other = parser.add_argument_group("other machines", "asked of their compilers, without them")
+    other = parser.add_argument_group("other devices", "compile for a device you do not have")
     other.add_argument(
         "--compile-for",
         metavar="TARGET",
@@ -55,13 +55,13 @@ def main(argv: Sequence[str]) -> None:
         "bytes, memory, kernels, collectives; needs the extra tpu-compiler or cuda-compiler",
     )
     other.add_argument(
-        "--size", type=_size, metavar="HEIGHTxWIDTH", help="of images, where the config tells none"
+        "--size", type=_size, metavar="HEIGHTxWIDTH", help="image size, if the config sets no crop"
     )
     other.add_argument(
-        "--top", type=int, default=12, metavar="N", help="dearest instructions shown (default: 12)"
+        "--top", type=int, default=12, metavar="N", help="most expensive instructions (default: 12)"
     )
     other.add_argument(
-        "--by", choices=("time", "bytes"), default="time", help="dear in what (default: time)"
+        "--by", choices=("time", "bytes"), default="time", help="sort them by (default: time)"
     )
     other.add_argument(
         "--find-batch", action="store_true", help="find the largest batch that fits the memory"

@@ -11,7 +11,7 @@ from jaxseg.errors import InputError
 
 _EXAMPLES = (
     "python -m jaxseg find-rate --config quickstart --out rates.png",
-    "python -m jaxseg find-rate --config configs/pspnet.py --low 1e-5 --high 0.5 --steps 200",
+    "python -m jaxseg find-rate --config configs/fcn8s.py --low 1e-12 --high 1e-8 --steps 200",
 )
 
 
@@ -23,7 +23,9 @@ def main(argv: Sequence[str]) -> int | None:
         "at which the loss was lowest. Nothing but the picture is written.",
         _EXAMPLES,
     )
-    parser.add_argument("--config", required=True, metavar="PATH[:ARG]", help="as of train")
+    parser.add_argument(
+        "--config", required=True, metavar="PATH[:ARG]", help="config file or recipe"
+    )
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
     parser.add_argument("--low", type=float, default=1e-6, help="first rate (default: 1e-6)")
     parser.add_argument("--high", type=float, default=1.0, help="last rate (default: 1)")

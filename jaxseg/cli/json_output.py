@@ -26,8 +26,8 @@ def add_json(parser: Parser) -> None:
         nargs="?",
         const="-",
         metavar="FILE.json",
-        help="write the result as JSON, too; without FILE to standard output, the lines for a "
-        "person to standard error",
+        help="also write the result as JSON; without FILE it goes to standard output, and the "
+        "readable output to standard error",
     )
 
 

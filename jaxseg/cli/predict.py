@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, predicts, prints how many images were labelled."""
     parser = Parser(
         "predict",
-        "Labels images with a trained network, which sees them as in the run's evaluation.\n"
+        "Labels images with a trained network; they are prepared as in the run's evaluation.\n"
         "Writes NAME.png (class indices, with a palette) for each, and classes.png, their\n"
         "legend. Run again, it goes on where it stopped. One bad file does not stop the rest.",
         _EXAMPLES,

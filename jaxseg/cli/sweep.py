@@ -33,7 +33,9 @@ def main(argv: Sequence[str]) -> int | None:
         "them side by side. Started again with the same --out, it goes on.",
         _EXAMPLES,
     )
-    parser.add_argument("--config", required=True, metavar="PATH[:ARG]", help="as of train")
+    parser.add_argument(
+        "--config", required=True, metavar="PATH[:ARG]", help="config file or recipe"
+    )
     parser.add_argument("--config.FIELD", metavar="VALUE", help="a field of all runs")
     parser.add_argument(
         "--set",
@@ -41,7 +43,7 @@ def main(argv: Sequence[str]) -> int | None:
         required=True,
         dest="sets",
         metavar="FIELD=V1,V2,...",
-        help="a field and its values, split by `,`, or by `;` where there is one",
+        help="a field and its values, separated by commas, or by ; if values contain commas",
     )
     parser.add_argument(
         "--random",
@@ -50,7 +52,11 @@ def main(argv: Sequence[str]) -> int | None:
         help="only N of the combinations, drawn at random (the same each time)",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="DIR", help="holds a workdir a run"
+        "--out",
+        type=pathlib.Path,
+        required=True,
+        metavar="DIR",
+        help="folder with one workdir for each run",
     )
     add_json(parser)
     options, overrides = split_overrides(argv)

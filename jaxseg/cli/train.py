@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> None:
         "--config",
         required=True,
         metavar="PATH[:ARG]",
-        help="config file and its argument, or a run's config.json",
+        help="config file and its argument, a recipe such as quickstart, or a run's config.json",
     )
     # split_overrides takes it out before this parser sees it; here for --help
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")

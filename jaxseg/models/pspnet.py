@@ -16,7 +16,7 @@ from jaxseg.ops.upsampling import align_corners, half_pixel
 
 
 class PSPNet(SegmentationModel):
-    """PSPNet with its auxiliary head (sections 3.2 and 3.3 of the paper).
+    """PSPNet with its auxiliary head (sections 3.2, 3.3 and 4 of the paper).
 
     Images may have any size. With `output_stride` * n + 1 pixels, such as the published 473 and
     713, the cells lie exactly that stride apart, the first and last on the image's first and last

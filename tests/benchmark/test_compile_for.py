@@ -96,7 +96,7 @@ def test_the_numbers_of_a_product(product):
         | about
         | {"image_size": [64, 64], "dtype": "float32", "jax": "1", "beside": product}
     )
-    for line in ("launches", "the dearest instructions", "plain / jaxseg", "fits .*yes"):
+    for line in ("launches", "the most expensive instructions", "plain / jaxseg", "fits .*yes"):
         assert re.search(line, table), line
     assert len({row["name"] for row in product["dearest"]}) == len(product["dearest"])
 

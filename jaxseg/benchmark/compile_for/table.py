@@ -22,7 +22,10 @@ def compile_for_table(result: Mapping[str, Any]) -> str:
     lines += ["", "at least, where another chip does the same operations and moves the same bytes"]
     lines += _grid(_rooflines(result))
     if result["dearest"]:
-        lines += ["", "the dearest instructions (~: not told by the compiler; ∇: of a gradient)"]
+        lines += [
+            "",
+            "the most expensive instructions (~: not told by the compiler; ∇: of a gradient)",
+        ]
         lines += _grid(_dearest(result))
     return "\n".join(line.rstrip() for line in lines)
 
