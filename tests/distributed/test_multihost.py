@@ -179,7 +179,7 @@ def test_a_bad_file_that_one_process_reads_ends_both(together, words, photograph
     assert sum("error: process " in line for line in told) == 1
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_bad_file_is_skipped_by_the_process_that_reads_it(together, words, photographs, tmp_path):
     fields = FIELDS | {"data.name": "folder", "data.root": photographs, "data.on_error": "skip"}
     code, out, err = finish(together(*words(tmp_path / "run", fields)))

@@ -203,7 +203,7 @@ def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
     assert classes  # the other run is as it was
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     """From training to prediction by the command line's functions, with proposals in the cache."""
     from jaxseg.data import proposals

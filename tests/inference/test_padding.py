@@ -145,7 +145,7 @@ class Odd:
     ("name", "fields", "eval_fields"),
     [
         (*FCN, {"eval.pad_to": 48}),
-        (*PSPNET, {"eval.pad_to": 48}),
+        pytest.param(*PSPNET, {"eval.pad_to": 48}, marks=pytest.mark.nightly),
         (*PSPNET, {"eval.protocol": "sliding", "eval.crop": (41, 41), "eval.flip": True}),
     ],
     ids=["fcn8s", "pspnet", "pspnet-sliding"],

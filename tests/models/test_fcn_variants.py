@@ -110,7 +110,8 @@ def test_alexnet_without_much_padding_scores_the_same_cells():
     close(got.upsampled()[between], want.upsampled()[between], 1e-5)
 
 
-@pytest.mark.parametrize("norm", [None, pytest.param("batch", marks=pytest.mark.nightly)])
+@pytest.mark.nightly  # minutes to compile; a small one is in test_every_network.py
+@pytest.mark.parametrize("norm", [None, "batch"])
 def test_googlenet_is_that_of_pytorch(torch, norm):
     from against_torch import assert_agrees
     from torch_fcn_variants import GoogLeNet

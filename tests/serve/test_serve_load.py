@@ -64,7 +64,7 @@ def counted(address, name):
     return sum(float(v) for v in re.findall(rf"^{name}(?:\{{.*\}})? (\S+)$", text, re.M))
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_no_answer_is_wrong_and_none_is_lost(network, process):
     folder, alone = network
     rng = np.random.default_rng(0)

@@ -338,7 +338,7 @@ def test_messages_inside_messages_are_not_followed(tmp_path):
 # ---- fuzz
 
 
-@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_mutated_files_give_arrays_or_an_input_error(tmp_path, count):
     """No other exception, no hang, no more memory than twice the file, with every array read."""
     path, files = tmp_path / "a.caffemodel", []
