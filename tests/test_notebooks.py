@@ -28,8 +28,18 @@ def _quick(cell: str) -> str:
     return cell
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("book", BOOKS, ids=lambda book: book.stem)
+LONG = ("three_networks",)  # minutes to compile
+
+
+@pytest.mark.parametrize(
+    "book",
+    [
+        pytest.param(
+            b, id=b.stem, marks=pytest.mark.nightly if b.stem in LONG else pytest.mark.slow
+        )
+        for b in BOOKS
+    ],
+)
 def test_notebook(book, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names: dict = {"__name__": "__main__"}

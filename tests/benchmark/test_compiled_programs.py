@@ -65,14 +65,12 @@ NETWORKS = pytest.mark.parametrize("network", sorted(NARROW))
 
 @CUDA
 @NETWORKS
-@today("gradients of kernels become forward convolutions with windows as large as the image")
 def test_no_window_of_a_convolution_is_wider_than_a_kernel(compiled, network):
     assert 0 < compiled("cuda:h200", network)["convolutions"]["widest_window"] <= 16
 
 
 @CUDA
 @NETWORKS
-@today("the gradient of max pooling becomes a scatter")
 def test_no_scatter_on_a_gpu(compiled, network):
     assert "scatter" not in compiled("cuda:h200", network)["watched"]
 
