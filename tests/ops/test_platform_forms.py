@@ -69,7 +69,14 @@ def test_a_deconvolution_of_one_cell(form):
     equal(deconv2d, random(3, 1, 1, 5), random(4, 4, 5, 2, seed=1), form=form)
 
 
-@pytest.mark.parametrize("how", [(2, 2, 0, True), (3, 2, 1, False), ((3, 2), 1, (1, 0), True)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        (2, 2, 0, True),
+        pytest.param((3, 2, 1, False), marks=pytest.mark.slow),
+        pytest.param(((3, 2), 1, (1, 0), True), marks=pytest.mark.slow),
+    ],
+)
 def test_max_pooling_with_ties_and_infinities(how):
     """Each gradient goes to the first largest of a window in the image: that of the CPU's form."""
     x = np.random.default_rng(0).integers(0, 3, (2, 7, 6, 3)).astype(np.float32)
@@ -142,6 +149,7 @@ def test_cross_entropy_in_strips_of_a_tpu():
     same_loss(losses.cross_entropy, MAPS["corners"], "tpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "loss",
     [
@@ -157,6 +165,7 @@ def test_other_losses(loss):
     same_loss(loss, MAPS["corners"], "gpu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["gpu", "tpu"])
 @pytest.mark.parametrize("name", ["centres", "outside of it", "nothing"])
 def test_labels_and_counts(name, form):

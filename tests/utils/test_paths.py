@@ -133,8 +133,20 @@ def test_functions(elsewhere, door, bad):
         DOORS[door](BAD[bad])
 
 
-@pytest.mark.parametrize("words", WORDS)
-@pytest.mark.parametrize("bad", BAD)
+# the two words that a network is made for take seconds each
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        pytest.param(
+            bad,
+            words,
+            id=f"{bad}-{words}",
+            marks=pytest.mark.slow if words in ("init", "ensemble") and bad != "null" else (),
+        )
+        for bad in BAD
+        for words in WORDS
+    ],
+)
 def test_commands(elsewhere, capsys, words, bad):
     assert run([word.replace("PATH", BAD[bad]) for word in WORDS[words]]) == 2
     error, fix = capsys.readouterr().err.encode("utf-8", "backslashreplace").splitlines()
