@@ -80,10 +80,14 @@ def test_a_gpus_step_has_no_scatter_and_no_transposed_pooling(programs):
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_convolutions_are_convolutions(programs, platform):
-    """One forwards, and two backwards but for the image's own gradient."""
+    """One forwards, and two backwards but for the image's own gradient; a GPU's gradients of
+    kernels may be products of matrices."""
     name, texts = programs
     layers = NETWORKS[name][2]
-    assert operations(texts[platform])["convolution"] >= 3 * layers - 1
+    found = operations(texts[platform])
+    products = found["dot_general"] if platform == "cuda" else 0
+    assert found["convolution"] >= layers
+    assert found["convolution"] + products >= 3 * layers - 1
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
