@@ -9,10 +9,7 @@ background, and the border between. `--config.data.ignore_label=3` ignores the b
 classes.
 """
 
-from jaxseg.config import default_config
-from jaxseg.errors import InputError, nearest
-
-_VARIANTS = ("small", "full", "pretrained")
+from jaxseg.config.recipes import pets
 
 
 def get_config(variant: str = "small"):
@@ -20,44 +17,21 @@ def get_config(variant: str = "small"):
 
     `pretrained` is `full` from published weights, which are downloaded once.
     """
-    c = default_config()
-    c.data.name = "tfds"
-    c.data.tfds_name = "oxford_iiit_pet"
-    c.data.eval_split = "test"
-    c.model.name = "deconvnet_vgg16"
-    c.model.bn_epsilon = 1e-5
-    c.model.decoder_init = "smoothing"
-    c.augment.flip = 0.5
-    c.augment.scale = (0.8, 1.25)
-    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.3
-    c.augment.resize = c.eval.input_size = (256, 256)  # images have many sizes
-    c.augment.crop = (224, 224)
-    c.optim.name = "adamw"
-    c.optim.lr = 2e-3
-    c.optim.schedule = "poly"
-    c.optim.warmup_steps = 50
-    c.optim.weight_decay = 1e-2
-    c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
-    if variant == "small":
-        c.model.width = 0.25
-        c.model.fc_channels = 2048  # 512 with this width
-        c.model.fc_kernel = 1  # what it adds up does not depend on the size of the map
-        c.optim.lr = 4e-3
-        c.data.eval_split = "test[:500]"
-        c.train.steps = 1400
-        c.train.batch_size = 8
-        c.eval.every_steps = 700
-    elif variant in ("full", "pretrained"):
-        c.model.dtype = "bfloat16"
-        c.optim.lr = 5e-4
-        c.train.epochs = 60.0
-        c.train.batch_size = 16
-        c.eval.every_steps = 2000
-    else:
-        raise InputError(f"There is no variant '{variant}'.", nearest(variant, _VARIANTS))
-    if variant == "pretrained":
-        c.init.pretrained = "deconvnet_voc"
-        c.model.bn_epsilon = 1e-9  # as that network has it
-        c.optim.lr = 1e-4
-        c.train.epochs = 20.0
-    return c
+    return pets(
+        variant,
+        {
+            "model.name": "deconvnet_vgg16",
+            "model.bn_epsilon": 1e-5,
+            "model.decoder_init": "smoothing",
+        },
+        small={
+            "model.width": 0.25,
+            "model.fc_channels": 2048,  # 512 with this width
+            "model.fc_kernel": 1,  # what it adds up does not depend on the size of the map
+            "optim.lr": 4e-3,
+        },
+        pretrained={
+            "init.pretrained": "deconvnet_voc",
+            "model.bn_epsilon": 1e-9,  # as that network has it
+        },
+    )

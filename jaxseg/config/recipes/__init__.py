@@ -1,6 +1,7 @@
 """The parts that several recipes in `configs/` share."""
 
 from jaxseg.config.recipes.fcn import fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
+from jaxseg.config.recipes.pets import pets
 from jaxseg.config.recipes.pspnet import pspnet
 from jaxseg.config.recipes.variants import chosen, on_scenes
 
@@ -11,5 +12,6 @@ __all__ = [
     "fcn_mean",
     "fcn_on_scenes",
     "on_scenes",
+    "pets",
     "pspnet",
 ]
