@@ -7,6 +7,7 @@ from typing import Any
 from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.text_table import aligned
 
 _EXAMPLES = (
     "python -m jaxseg models",
@@ -58,10 +59,8 @@ def main(argv: Sequence[str]) -> None:
 def _print(rows) -> None:
     from jaxseg.pretrained.zoo.converted import is_cached
 
-    lines = [_HEADER, *(_cells(row, is_cached(row)) for row in rows)]
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    for line in lines:
-        print(_line(line, widths))
+    for line in aligned([_HEADER, *(_cells(row, is_cached(row)) for row in rows)], _NUMBERS):
+        print(line.rstrip())
     cached = sum(is_cached(row) for row in rows)
     print(f"\n{len(rows)} networks and backbones, {cached} in the cache")
 
@@ -80,8 +79,3 @@ def _cells(row: Any, cached: bool) -> tuple[str, ...]:
         row.licence or "not known",
         "yes" if cached else "",
     )
-
-
-def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
-    pairs = enumerate(zip(cells, widths, strict=True))
-    return "  ".join(f"{c:>{w}}" if i in _NUMBERS else f"{c:<{w}}" for i, (c, w) in pairs).rstrip()

@@ -16,6 +16,7 @@ from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.text_table import aligned
 
 _EXAMPLES = (
     "python -m jaxseg sweep --config quickstart --set optim.lr=0.01,0.03,0.1 --out runs/rates",
@@ -179,11 +180,7 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
         ]
         best = "best" if not number and result["mean_iou"] is not None else ""
         rows.append([best, *numbers, *result["fields"].values()])
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    return "\n".join(line.rstrip() for line in aligned(rows))
 
 
 def _report(workdirs: Sequence[str], out: pathlib.Path) -> pathlib.Path | None:

@@ -4,6 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from jaxseg.utils.text_table import aligned
+
 # Steps of JAX's path that name no layer
 _OF_JAX = re.compile(r"jit\(|jvp\(|transpose\(|branch_\d|(cond|while|body|closed_call|checkpoint)$")
 _KERNELS = 8  # kinds that are listed
@@ -170,12 +172,9 @@ def _pairs(rows: Sequence[_Row]) -> list[str]:
 def _grid(rows: list[list[str]]) -> list[str]:
     """Columns as wide as their widest cell; numbers to the right."""
     columns = list(zip(*rows, strict=True))
-    widths = [max(map(len, column)) for column in columns]
-    right = [all(cell[:1].isdigit() or not cell for cell in column[1:]) for column in columns]
-    return [
-        "  ".join(
-            cell.rjust(width) if number else cell.ljust(width)
-            for cell, width, number in zip(row, widths, right, strict=True)
-        )
-        for row in rows
-    ]
+    right = {
+        index
+        for index, column in enumerate(columns)
+        if all(cell[:1].isdigit() or not cell for cell in column[1:])
+    }
+    return aligned(rows, right)
