@@ -9,6 +9,7 @@ import numpy as np
 from jaxseg.data import Source
 from jaxseg.distributed.devices import device_count, device_memory
 from jaxseg.errors import InputError
+from jaxseg.training.automatic import resolved
 from jaxseg.training.setup import Program
 from jaxseg.utils.usage import program_memory
 
@@ -37,6 +38,8 @@ def largest_batch(
     Raises:
       InputError: a step on one image a device does not fit, or the platform does not tell.
     """
+    # class weights are counted once, and not for each size
+    config = resolved(config, source, lambda line: None)
     devices = device_count() // config.train.space
     memory = device_memory() if memory is None else memory
     if memory is None:
