@@ -21,7 +21,7 @@ from jaxseg.evaluation.counts import Counts, over_processes
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol, seen_size
-from jaxseg.ops.dispatch import shared_out
+from jaxseg.ops.dispatch import for_devices
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.usage import reading_threads
 
@@ -89,13 +89,13 @@ class Evaluator:
 
         whole, split = replicated(self.mesh), split_batch(self.mesh)
         self._label = jax.jit(
-            shared_out(label, self.mesh.size),
+            for_devices(label, self.mesh.devices.flatten()),
             static_argnums=2,
             in_shardings=(whole, split, split),
             out_shardings=split,
         )
         self.count = jax.jit(
-            shared_out(count, self.mesh.size),
+            for_devices(count, self.mesh.devices.flatten()),
             in_shardings=(whole, split, split, whole, split),
             out_shardings=whole,
             donate_argnums=3,

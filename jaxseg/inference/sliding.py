@@ -16,7 +16,7 @@ from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Size
 from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
-from jaxseg.ops.dispatch import shared_out
+from jaxseg.ops.dispatch import for_devices
 
 _STRIP_BYTES = 2**28  # of the probabilities that exist at a time
 _WINDOWS = 4  # in a batch, if nobody says how many
@@ -74,7 +74,7 @@ class Sliding:
         mesh = Mesh(np.array(jax.local_devices()), ("data",))
         self._everywhere, self._split = replicated(mesh), split_batch(mesh)
         self._logits = jax.jit(
-            shared_out(functools.partial(_window_logits, model, flip), devices),
+            for_devices(functools.partial(_window_logits, model, flip), jax.local_devices()),
             in_shardings=(self._everywhere, self._split),
             out_shardings=self._everywhere,
         )

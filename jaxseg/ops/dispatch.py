@@ -9,7 +9,7 @@ it is there for.
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar, cast
 
 import jax
 import numpy as np
@@ -35,11 +35,17 @@ OPS = (  # those that have a form for a platform
     "strips",
 )
 
-_SHARED = "shared"  # as "auto", but for the CPU's forms
 _LOWERED = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}  # JAX's names to ours
-_Choice = tuple[str, tuple[tuple[str, str], ...]]  # for all ops, and for single ones
-_AUTO: _Choice = ("auto", ())
-_chosen = jax.make_user_context(default_value=_AUTO)  # a part of the key of jit's cache
+
+
+class _Choice(NamedTuple):
+    form: str = "auto"  # one of IMPLEMENTATIONS
+    ops: tuple[tuple[str, str], ...] = ()  # the forms of single ops
+    platform: str | None = None  # which "auto" will be lowered for, where that is known
+    shared: bool = False  # whether several devices run it together
+
+
+_chosen = jax.make_user_context(default_value=_Choice())  # a part of the key of jit's cache
 
 
 @contextlib.contextmanager
@@ -78,7 +84,7 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
                 f"There is no implementation {form!r}.",
                 f"Choose one of {', '.join(map(repr, IMPLEMENTATIONS))}.",
             )
-    with _chosen((name, tuple(sorted(ops.items())))):
+    with _chosen(_chosen.value._replace(form=name, ops=tuple(sorted(ops.items())))):
         yield
 
 
@@ -100,19 +106,20 @@ def dispatch(
       cpu, gpu, tpu: the forms for these platforms; None where that is the definition, too.
       across_devices: those of them that several devices can run together.
     """
-    name, ops = _chosen.value
-    form = dict(ops).get(op, name)
-    if form in ("auto", _SHARED) and explicit_axes():  # devices share the arrays: see `shared_out`
+    choice = _chosen.value
+    form = dict(choice.ops).get(op, choice.form)
+    if form == "auto" and explicit_axes():  # devices share the arrays: see `for_devices`
         form = "reference"
-    given = {"cpu": cpu, "gpu": gpu, "tpu": tpu}
-    if form in PLATFORMS:
-        return (given[form] or reference)(*arrays)
-    if form == _SHARED:
-        given = {platform: given[platform] for platform in across_devices}
-    forms = {key: given[platform] for key, platform in _LOWERED.items() if given.get(platform)}
-    if form == "reference" or not forms:
-        return reference(*arrays)
-    return lax.platform_dependent(*arrays, **forms, default=reference)
+    forms = {"cpu": cpu, "gpu": gpu, "tpu": tpu}
+    if form == "auto" and choice.shared:
+        forms = {platform: forms[platform] for platform in across_devices}
+    if form == "auto" and choice.platform:
+        form = choice.platform
+    if form == "auto":
+        lowered = {name: forms[ours] for name, ours in _LOWERED.items() if forms.get(ours)}
+        if lowered:
+            return lax.platform_dependent(*arrays, **lowered, default=reference)
+    return (forms.get(form) or reference)(*arrays)
 
 
 def explicit_axes() -> tuple[str, ...]:
@@ -165,22 +172,25 @@ def on_any_mesh(*outputs: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def shared_out(function: Callable, devices: int) -> Callable:
-    """`function` as several devices run it together: by the reference forms, but for those that
-    are said to go `across_devices`.
+def for_devices(function: Callable, devices: Sequence[jax.Device]) -> Callable:
+    """`function` as these devices run it, together where they are several.
 
-    XLA divides those among the devices. A CPU form walks over the images of a batch in a loop, for
-    which every device would fetch the whole batch.
+    "auto" then takes the forms for their platform alone, which is a third of the time to trace a
+    program; and of those, where devices are several, only the ones that are said to go
+    `across_devices`. XLA divides these among the devices. A CPU form walks over the images of a
+    batch in a loop, for which every device would fetch the whole batch.
     """
-    if devices == 1:
-        return function
-
+    platform = {"cuda": "gpu", "rocm": "gpu"}.get(devices[0].platform, devices[0].platform)
+    known = platform if platform in PLATFORMS else None
+    shared = len(devices) > 1
     named = function.func if isinstance(function, functools.partial) else function
 
     @functools.wraps(named)  # programs and profiles have its name
     def run(*arguments, **options):
-        name, _ = _chosen.value
-        with _chosen((_SHARED if name in ("auto", "cpu") else name, ())):
+        choice = _chosen.value._replace(platform=known, shared=shared)
+        if shared and choice.form == "cpu":
+            choice = choice._replace(form="auto")
+        with _chosen(choice):
             return function(*arguments, **options)
 
     return run

@@ -24,7 +24,7 @@ from jaxseg.distributed.mesh import (
 )
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
-from jaxseg.ops.dispatch import shared_out
+from jaxseg.ops.dispatch import for_devices
 from jaxseg.training.automatic import resolved
 from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
@@ -105,7 +105,7 @@ class Program:
         )
         split = split_batch(self.mesh)
         self.step = jax.jit(
-            shared_out(with_whole_parameters(step, self.mesh), self.mesh.size),
+            for_devices(with_whole_parameters(step, self.mesh), self.mesh.devices.flatten()),
             in_shardings=(self.placed, split, split),
             out_shardings=(self.placed, replicated(self.mesh)),
             donate_argnums=0,

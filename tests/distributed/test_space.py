@@ -19,7 +19,7 @@ from jaxseg.distributed.mesh import (
 )
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
-from jaxseg.ops.dispatch import shared_out
+from jaxseg.ops.dispatch import for_devices
 
 CLASSES = 5
 NETWORKS = {  # fields, and a height that no number of devices divides where the network takes it
@@ -49,7 +49,7 @@ class Training:
         self.new = jax.jit(create, out_shardings=placed)
         step = with_whole_parameters(jaxseg.make_train_step(model, optimizer), mesh)
         self.step = jax.jit(
-            shared_out(step, 8),
+            for_devices(step, jax.devices()),
             in_shardings=(placed, split, split),
             out_shardings=(placed, replicated(mesh)),
         )

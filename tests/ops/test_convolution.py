@@ -6,7 +6,7 @@ from convolutions import close, conv_loop, torchs, with_gradients, xla
 
 from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.ops.convolution import conv2d
-from jaxseg.ops.dispatch import shared_out
+from jaxseg.ops.dispatch import for_devices
 
 CASES = [  # kernel, padding, (H, W), dilation
     (1, 0, (5, 7), 1),
@@ -98,7 +98,7 @@ def test_eight_devices_get_the_gradients_of_one(mesh, k):
     kernel = arrays(k, k // 2, (6, 5))[1]
     x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # no two images alike
     want = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
-    run = shared_out(with_gradients(conv2d, k // 2), 8)
+    run = for_devices(with_gradients(conv2d, k // 2), jax.devices())
     split, whole = split_batch(mesh), replicated(mesh)
     placed = jax.device_put((x, kernel, dy), (split, whole, split))
     program = jax.jit(run, out_shardings=(split, split, whole)).lower(*placed).compile()

@@ -3,6 +3,7 @@
 import ast
 import functools
 import pathlib
+import types
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ import pytest
 import jaxseg
 from jaxseg.errors import InputError
 from jaxseg.ops import implementation
-from jaxseg.ops.dispatch import dispatch, shared_out
+from jaxseg.ops.dispatch import dispatch, for_devices
 
 
 def form(x):
@@ -44,13 +45,28 @@ def test_a_platform_is_forced_whatever_the_program_is_for():
         assert form(0.0) == 1  # which has none
 
 
+def on(platform, count):
+    return [types.SimpleNamespace(platform=platform)] * count
+
+
+def test_where_the_devices_are_known_only_their_form_is_traced():
+    for platform, own in (("cpu", 2), ("gpu", 3), ("cuda", 3), ("rocm", 3), ("tpu", 4)):
+        program = jax.make_jaxpr(for_devices(for_each, on(platform, 1)))(0.0)
+        assert [e.primitive.name for e in program.eqns] == ["add"]
+        assert for_devices(for_each, on(platform, 1))(0.0) == own
+        with implementation("reference"):
+            assert for_devices(for_each, on(platform, 1))(0.0) == 1
+    assert for_devices(form, on("tpu", 1))(0.0) == 1  # which has none
+    assert constants(for_devices(for_each, on("another", 1)), "cuda") == [3]
+
+
 def test_devices_share_the_forms_that_are_said_to_go():
-    shared = shared_out(for_each, 8)
-    assert [constants(shared, p) for p in ("cpu", "cuda", "tpu")] == [[1], [1], [1]]
-    some = shared_out(functools.partial(for_each, across_devices=("tpu",)), 8)
-    assert [constants(some, p) for p in ("cuda", "tpu")] == [[1], [4]]
+    some = functools.partial(for_each, across_devices=("tpu",))
+    for platform, own in (("cpu", 1), ("gpu", 1), ("tpu", 4)):
+        assert for_devices(for_each, on(platform, 8))(0.0) == 1
+        assert for_devices(some, on(platform, 8))(0.0) == own
     with implementation("gpu"):
-        assert shared(0.0) == 3
+        assert for_devices(for_each, on("gpu", 8))(0.0) == 3
 
 
 def test_the_context_forces_a_form_also_of_a_function_that_was_jitted_before():
@@ -86,11 +102,14 @@ def test_another_name():
         pass
 
 
-def test_several_devices_share_the_reference_form():
-    assert shared_out(form, 1)(0.0) == 2
-    assert shared_out(form, 8)(0.0) == 1
+def test_several_cpus_share_the_reference_form():
+    assert for_devices(form, on("cpu", 1))(0.0) == 2
+    assert for_devices(form, on("cpu", 8))(0.0) == 1
+    with implementation("cpu"):
+        assert for_devices(form, on("cpu", 8))(0.0) == 1
     for function in (form, functools.partial(form)):
-        assert "jit(form)" in jax.jit(shared_out(function, 8)).lower(0.0).as_text(debug_info=True)
+        run = jax.jit(for_devices(function, on("cpu", 8)))
+        assert "jit(form)" in run.lower(0.0).as_text(debug_info=True)
 
 
 def test_platforms_are_asked_for_in_one_place():

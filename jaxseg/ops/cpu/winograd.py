@@ -10,6 +10,7 @@ neighbour is then a number of cells further on, for every tile alike, so that tr
 whole slices and products run over as many cells as do the processor good.
 """
 
+import functools
 import itertools
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -40,6 +41,7 @@ def pays(x: jax.Array, outputs: int) -> bool:
     return known and x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
 
 
+@functools.partial(jax.jit, static_argnames=("padding", "dilation", "turned"), inline=True)
 def winograd(
     x: jax.Array, kernel: jax.Array, *, padding: int, dilation: int, turned: bool = False
 ) -> jax.Array:
@@ -76,6 +78,7 @@ def winograd(
     return tiles.image(lax.scan(add_band, whole, jnp.arange(bands) * length)[0])
 
 
+@functools.partial(jax.jit, static_argnames=("padding", "dilation"), inline=True)
 def winograd_kernel_gradient(
     x: jax.Array, dy: jax.Array, *, padding: int, dilation: int
 ) -> jax.Array:
@@ -191,9 +194,9 @@ def _transformed(
                 if p * q:
                     term = array(i, j) if abs(p * q) == 1 else abs(p * q) * array(i, j)
                     if result is None:
-                        result = term if p * q > 0 else -term
+                        result = term if p * q > 0 else lax.neg(term)
                     else:
-                        result = result + term if p * q > 0 else result - term
+                        result = lax.add(result, term) if p * q > 0 else lax.sub(result, term)
         return result
 
     return [total(down, across) for down in matrix for across in matrix]
