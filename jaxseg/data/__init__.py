@@ -8,10 +8,11 @@ for batch in train_batches(source, seed=0, batch_size=8, augment=Augment(crop=(6
 from jaxseg.data.augment import Augment, resize_image
 from jaxseg.data.batches import Batch, batch_shapes
 from jaxseg.data.classes_file import check_same_classes, load_classes, save_classes
-from jaxseg.data.decode import read_image, read_mask
 from jaxseg.data.first_look import first_look
+from jaxseg.data.images import read_image
 from jaxseg.data.listing import Listing, Pair, Pairs, Problem
 from jaxseg.data.loader import eval_batches, train_batches
+from jaxseg.data.masks import read_mask
 from jaxseg.data.position import check_position, position
 from jaxseg.data.registry import list_data, open_data
 from jaxseg.data.scenes import Scenes

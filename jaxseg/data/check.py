@@ -10,10 +10,12 @@ import ml_collections
 import numpy as np
 
 from jaxseg.data import upright
-from jaxseg.data.decode import decode_image, decode_mask, palette_of, size_mismatch, to_classes
 from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.images import decode_image
 from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.masks import decode_mask, palette_of, to_classes
 from jaxseg.data.moments import Moments
+from jaxseg.data.pairs import size_mismatch
 from jaxseg.data.palettes import Palettes
 from jaxseg.data.prepared import located
 from jaxseg.data.registry import (

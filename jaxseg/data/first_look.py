@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxseg.data.decode import palette_of, read_stored
 from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.masks import palette_of, read_stored
 from jaxseg.data.palettes import Palettes
 from jaxseg.data.source import Source, mask_file
 from jaxseg.data.upright import Disagreement

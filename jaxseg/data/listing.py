@@ -10,8 +10,10 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxseg.data.class_lines import is_ignored, named_colours
-from jaxseg.data.decode import Colours, decode_mask, read_frame, read_pair, read_size
+from jaxseg.data.decode import read_frame, read_size
 from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
+from jaxseg.data.masks import Colours, decode_mask
+from jaxseg.data.pairs import read_pair
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
 from jaxseg.errors import InputError

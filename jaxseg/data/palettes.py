@@ -39,7 +39,7 @@ class Palettes:
         Args:
           file: its path.
           present: the indices that occur in it.
-          palette: as `jaxseg.data.decode.palette_of` gives it.
+          palette: as `jaxseg.data.masks.palette_of` gives it.
         """
         if palette is None:
             return

@@ -14,8 +14,10 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.datasets.columns import Columns
-from jaxseg.data.decode import decode_image, read_mask, read_size
+from jaxseg.data.decode import read_size
+from jaxseg.data.images import decode_image
 from jaxseg.data.listing import Pairs
+from jaxseg.data.masks import read_mask
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import turned
 from jaxseg.errors import InputError, nearest

@@ -14,11 +14,11 @@ from jaxseg.data.crops import Crops
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
 from jaxseg.data.datasets.hf import HfSource
 from jaxseg.data.datasets.tfds import KNOWN, Known, TfdsSource, without_ignored
-from jaxseg.data.decode import identity
 from jaxseg.data.find_crops import find_crops
 from jaxseg.data.formats import coco, cvat, labelme, labelstudio, supervisely, yolo
 from jaxseg.data.formats.listing import annotated
 from jaxseg.data.listing import Listing, Pairs, read_class_names
+from jaxseg.data.masks import identity
 from jaxseg.data.records import INDEX, Records
 from jaxseg.data.scenes import Scenes
 from jaxseg.data.source import IGNORE, Cached, DataInfo, Source

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxseg.data.decode import read_image
+from jaxseg.data.images import read_image
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels

@@ -13,7 +13,7 @@ def shared(x: jax.Array) -> jax.Array:
     reads the second, and the next block's sum makes it again of the first. In PSPNet-50's step on
     an H200 that is 1 GB of memory and of writes (jax 0.10.2).
     """
-    return dispatch("shared", x, reference=lambda x: x, gpu=_kept)
+    return dispatch("shared", x, reference=_same, gpu=_kept)
 
 
 @jax.custom_jvp
@@ -24,3 +24,7 @@ def _kept(x):
 @_kept.defjvp
 def _kept_jvp(primals, tangents):
     return _kept(*primals), tangents[0]  # what comes back needs no barrier
+
+
+def _same(x):
+    return x

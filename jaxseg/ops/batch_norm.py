@@ -43,8 +43,8 @@ def batch_norm(
         scale,
         bias,
         reference=reference,
-        cpu=lambda *a: cpu_batch_norm(*a, *how.values()),
-        gpu=lambda *a: gpu_batch_norm(*a, *how.values()),
+        cpu=functools.partial(cpu_batch_norm, **how),
+        gpu=functools.partial(gpu_batch_norm, **how),
     )
 
 

@@ -42,7 +42,7 @@ def conv2d(
     reference = functools.partial(
         lax.conv_general_dilated,
         window_strides=(strides, strides),
-        padding=[(padding, padding)] * 2,
+        padding=((padding, padding),) * 2,
         rhs_dilation=(dilation, dilation),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
@@ -54,7 +54,7 @@ def conv2d(
         precision = jax.config.jax_default_matmul_precision
         forms["gpu"] = functools.partial(gpu.conv2d, **how, precision=precision)
         if strides == dilation == 1 and kernel.shape[0] > 1 and x.shape[-1] <= tpu.MOST:
-            forms["tpu"] = lambda x, kernel: tpu.conv2d(x, kernel, padding, precision)
+            forms["tpu"] = functools.partial(tpu.conv2d, padding=padding, precision=precision)
         if cpu.has_form(kernel.shape[0], padding, strides):
             forms["cpu"] = functools.partial(cpu.conv2d, **how)
     return dispatch("conv2d", x, kernel, reference=reference, **forms)

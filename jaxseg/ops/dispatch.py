@@ -116,10 +116,23 @@ def dispatch(
     if form == "auto" and choice.platform:
         form = choice.platform
     if form == "auto":
-        lowered = {name: forms[ours] for name, ours in _LOWERED.items() if forms.get(ours)}
+        given = {name: forms.get(ours) for name, ours in _LOWERED.items()}
+        lowered = {name: _one(function) for name, function in given.items() if function}
         if lowered:
-            return lax.platform_dependent(*arrays, **lowered, default=reference)
+            return lax.platform_dependent(*arrays, **lowered, default=_one(reference))
     return (forms.get(form) or reference)(*arrays)
+
+
+def _one(function: Callable) -> Callable:
+    """The same object for equal partial functions, by which JAX finds what it traced of one."""
+    if not isinstance(function, functools.partial):
+        return function
+    return _partial(function.func, function.args, tuple(function.keywords.items()))
+
+
+@functools.lru_cache(1024)
+def _partial(function, arguments, options):
+    return functools.partial(function, *arguments, **dict(options))
 
 
 def explicit_axes() -> tuple[str, ...]:

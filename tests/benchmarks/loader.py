@@ -23,7 +23,8 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data import Augment, Scenes, VocFolder, train_batches
-from jaxseg.data.decode import read_image, read_mask
+from jaxseg.data.images import read_image
+from jaxseg.data.masks import read_mask
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.data.warp import BACKENDS
 from jaxseg.errors import InputError

@@ -23,7 +23,8 @@ def page(repository) -> list[list[str]]:
     """The commands of the page."""
     text = (repository / "docs/tutorials/labelling_tools.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
-    return [shlex.split(block.replace("\\\n", " ")) for block in blocks]
+    lines = "".join(blocks).replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines]
 
 
 @pytest.fixture
@@ -70,7 +71,8 @@ def test_what_is_read_before_training(page, photos, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_page(page, photos, tmp_path, capsys):
-    assert [command[3] for command in page] == ["check", "browse", "train", "prepare", "predict"]
+    commands = ["check", "browse", "train", "prepare", "prepare", "predict"]
+    assert [command[3] for command in page] == commands
     for command in page:
         assert follow(command) == 0, capsys.readouterr()
     scores = json.loads((tmp_path / "runs/photos/scores.json").read_text())

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.data.decode import read_size
+from jaxseg.data.images import read_image
+from jaxseg.data.masks import read_mask
 from jaxseg.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
@@ -19,13 +21,20 @@ def grey_png(path, values: np.ndarray, bits: int):
     for row in values:
         packed = np.array([[v >> (bits - 1 - b) & 1 for b in range(bits)] for v in row])
         rows.append(b"\0" + np.packbits(packed.ravel()).tobytes())
+    write_png(path, rows, values.shape[1], bits, 0)
 
+
+def colour_png_of_16_bits(path, values: np.ndarray):
+    write_png(path, [b"\0" + row.astype(">u2").tobytes() for row in values], values.shape[1], 16, 2)
+
+
+def write_png(path, rows: list[bytes], width: int, bits: int, colour: int):
     def chunk(kind: bytes, data: bytes) -> bytes:
         return (
             struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
         )
 
-    header = struct.pack(">IIBBBBB", values.shape[1], values.shape[0], bits, 0, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, len(rows), bits, colour, 0, 0, 0)
     body = (
         chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"".join(rows))) + chunk(b"IEND", b"")
     )
@@ -126,8 +135,21 @@ def test_16_bits_are_refused(tmp_path):
     Image.fromarray(np.ones((3, 4), np.uint16)).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="Mask .*a.png has more than 8 bits"):
         read_mask(tmp_path / "a.png", 21)
-    with pytest.raises(InputError, match="Photo .*a.png has more than 8 bits"):
+    with pytest.raises(InputError, match="Image .*a.png has more than 8 bits"):
         read_image(tmp_path / "a.png")
+
+
+def test_colours_of_16_bits_are_not_cut_to_8(tmp_path):
+    """Pillow keeps the upper 8 bits, which of a camera's 12 are nearly black."""
+    colour_png_of_16_bits(tmp_path / "a.png", RGB.astype(np.uint16) * 16)
+    with pytest.raises(InputError, match=r"Image .*a.png has more than 8 bits.*bits=16"):
+        read_image(tmp_path / "a.png")
+    with pytest.raises(InputError, match="Mask .*a.png has more than 8 bits"):
+        read_mask(tmp_path / "a.png", 2)
+    tifffile = pytest.importorskip("tifffile", reason="writes a TIFF of 16 bits")
+    tifffile.imwrite(tmp_path / "a.tif", RGB.astype(np.uint16) * 16, photometric="rgb")
+    with pytest.raises(InputError, match=r"Image .*a.tif has more than 8 bits"):
+        read_image(tmp_path / "a.tif")
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,9 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from jaxseg.data.decode import read_image, read_mask, read_size
+from jaxseg.data.decode import read_size
+from jaxseg.data.images import read_image
+from jaxseg.data.masks import read_mask
 from jaxseg.errors import InputError
 
 FILES = 2000

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from jaxseg.data import image_file
-from jaxseg.data.decode import read_image, read_mask
+from jaxseg.data.images import read_image
+from jaxseg.data.masks import read_mask
 from jaxseg.errors import InputError
 
 

@@ -7,8 +7,11 @@ from PIL import Image, ImageOps
 from jaxseg.config import default_config, set_field
 from jaxseg.data import first_look, open_data
 from jaxseg.data.check import check_data
-from jaxseg.data.decode import read_image, read_pair, read_size, read_stored
+from jaxseg.data.decode import read_size
+from jaxseg.data.images import read_image
 from jaxseg.data.listing import Pairs
+from jaxseg.data.masks import read_stored
+from jaxseg.data.pairs import read_pair
 from jaxseg.data.prepare import prepare_data
 from jaxseg.data.registry import list_data
 from jaxseg.errors import InputError

@@ -4,7 +4,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import Any
 
-from jaxseg.data.decode import decode_image, decode_mask, laid_on, read_size
+from jaxseg.data.decode import read_size
+from jaxseg.data.images import decode_image
+from jaxseg.data.masks import decode_mask
+from jaxseg.data.pairs import laid_on
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind

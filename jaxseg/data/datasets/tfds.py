@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.data.datasets.columns import Columns
-from jaxseg.data.decode import identity, read_size
+from jaxseg.data.decode import read_size
+from jaxseg.data.masks import identity
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError

@@ -10,7 +10,6 @@ from typing import Any
 import ml_collections
 import numpy as np
 
-from jaxseg.data.decode import read_stored
 from jaxseg.data.formats.kinds import check_kind
 from jaxseg.data.formats.photos import Photos
 from jaxseg.data.formats.polygons import Figure
@@ -29,6 +28,7 @@ from jaxseg.data.formats.shapes import (
 )
 from jaxseg.data.inside import EmbeddedPhoto
 from jaxseg.data.listing import PHOTO_SUFFIXES, Problem
+from jaxseg.data.masks import read_stored
 from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
 

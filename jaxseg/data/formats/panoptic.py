@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxseg.data.decode import read_image
+from jaxseg.data.images import read_image
 from jaxseg.data.inside import DrawnMask
 from jaxseg.data.source import IGNORE
 from jaxseg.errors import InputError

@@ -1,0 +1,197 @@
+"""Mask files to arrays of classes: the indices that they store, not the colours shown for them."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from jaxseg.data.decode import decoded, upright
+from jaxseg.data.inside import DrawnMask
+from jaxseg.data.matlab import read_mat_labels
+from jaxseg.data.source import IGNORE
+from jaxseg.data.upright import Picture
+from jaxseg.errors import InputError
+
+_SMOOTH = 16  # so many values that are no class come from mixing those of neighbours
+_GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
+
+
+def read_mask(
+    path: str | os.PathLike,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+    data: bytes | None = None,
+) -> np.ndarray:
+    """The classes in the mask `path`: uint8 [H, W], 0..num_classes-1 or 255 (ignore).
+
+    Args:
+      path: the file.
+      num_classes: how many classes there are.
+      values: the class, or 255, that each legal stored value stands for; None: the stored values
+        are the classes, and 255.
+      data: as in `read_image`.
+
+    Raises:
+      InputError: the file cannot be decoded to its end, holds colours or more than 8 bits, or a
+        value that is no class.
+    """
+    return to_classes(read_stored(path, data), path, num_classes, values)
+
+
+def to_classes(
+    stored: np.ndarray,
+    path: str | os.PathLike,
+    num_classes: int,
+    values: Mapping[int, int] | None = None,
+) -> np.ndarray:
+    """The classes that the values `stored` in `path` stand for; all else as in `read_mask`."""
+    if values is None and not ((stored >= num_classes) & (stored != IGNORE)).any():
+        return stored.astype(np.uint8, copy=False)
+    legal = identity(num_classes) if values is None else values
+    present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
+    if wrong := [value for value in present if value not in legal]:
+        raise InputError(*_out_of_range(path, present, wrong, legal, num_classes))
+    table = np.zeros(present[-1] + 1, np.uint8)
+    table[present] = [legal[value] for value in present]
+    return table[stored]
+
+
+def identity(num_classes: int) -> dict[int, int]:
+    """The stored values of a mask that holds classes and 255.
+
+    >>> identity(2)
+    {0: 0, 1: 1, 255: 255}
+    """
+    return {i: i for i in range(num_classes)} | {IGNORE: IGNORE}
+
+
+def read_stored(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
+    """The values that the mask `path` stores, upright: [H, W], uint8, or a MATLAB file's own type.
+
+    A palette image gives its indices, never its colours; a grey image gives its values.
+
+    Raises:
+      InputError: the file cannot be decoded to its end, or holds colours or more than 8 bits.
+    """
+    return decode_mask(path, data).pixels
+
+
+class Colours(Protocol):
+    """The values that colours stand for."""
+
+    def stored(self, pixels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
+        """The values of a mask in colours, uint8 [H, W], of its pixels, uint8 [H, W, 3]."""
+        ...
+
+
+def decode_mask(
+    path: str | os.PathLike, data: bytes | None = None, colours: Colours | None = None
+) -> Picture:
+    """`read_stored`, and the orientation that it was turned by; with `colours`, of colours, too."""
+    if isinstance(path, DrawnMask):
+        return Picture(path.draw(), 1)
+    if Path(path).suffix == ".mat":
+        return Picture(read_mat_labels(Path(path)), 1)
+    with decoded(path, data, checked=True) as loaded:
+        image, orientation, packing = loaded
+        if loaded.is_deep:
+            raise InputError(
+                f"Mask {path} has more than 8 bits a pixel ({packing or image.mode}).",
+                f"Save it as an 8 bit PNG of class indices 0, 1, ... and {IGNORE}.",
+            )
+        if colours is not None and image.mode in ("RGB", "RGBA"):
+            pixels = upright(np.asarray(image.convert("RGB")), image, orientation)
+            return Picture(colours.stored(pixels, path), orientation)
+        if image.mode not in ("P", "L", "1"):
+            raise InputError(
+                f"Mask {path} holds colours (mode {image.mode}), not class indices.",
+                "Write lines `name r g b` into classes.txt; or convert each colour to the index of "
+                "its class, and save an 8 bit PNG of indices.",
+            )
+        stored = np.asarray(image, np.uint8)
+        step = _GREY_STEP.get(packing)
+        stored = stored // step if step else stored
+        return Picture(upright(stored, image, orientation), orientation)
+
+
+def palette_of(path: str | os.PathLike) -> np.ndarray | None:
+    """The colours of a palette image, uint8 [256, 3]; None of another image, or an unreadable one.
+
+    A palette of greys in order is none: that is how indices are saved without colours.
+    """
+    if isinstance(path, DrawnMask):
+        return None
+    try:
+        with decoded(path, header_only=True) as (image, _, _):
+            colours = image.getpalette() if image.mode == "P" else None
+    except InputError:
+        return None
+    if colours is None:
+        return None
+    table = np.zeros((256, 3), np.uint8)
+    table[: len(colours) // 3] = np.uint8(colours[: len(colours) // 3 * 3]).reshape(-1, 3)
+    greys = np.arange(len(colours) // 3)[:, None]
+    return None if (table[: len(greys)] == greys).all() else table
+
+
+def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, str]:
+    found = f"the value {wrong[0]}" if len(wrong) == 1 else f"the values {ranges(wrong, 8)}"
+    ignored = ", ".join(str(v) for v, k in legal.items() if k == IGNORE)
+    usual = legal == identity(num_classes)
+    problem = f"Mask {path} holds {found}; legal are " + (
+        f"0..{num_classes - 1} and {IGNORE} (ignore)."
+        if usual
+        else f"{ranges(sorted(legal))}, of which {ignored or 'none'} mean(s) ignore."
+    )
+    if usual and num_classes == 2 and len(present) == 2 and present[0] == 0:
+        remedy = (
+            f"It looks like a binary mask: save its foreground as 1, not {present[1]}; "
+            "config.data.mask_values='binary' takes 0 and 255."
+        )
+    elif usual and 0 not in present and wrong[0] == num_classes and len(wrong) == 1:
+        remedy = "It looks as if the classes were counted from 1: subtract 1 from every class."
+    elif usual and list(wrong) == [num_classes]:
+        remedy = (
+            "If 0 means void and the classes count from 1, set "
+            "config.data.mask_values='zero_is_void'; else list every class in classes.txt."
+        )
+    elif usual and len(wrong) > _SMOOTH:
+        remedy = (
+            "It looks as if it was resized with smoothing, saved as JPEG, or is no mask: export it "
+            "again, in its size; masks are resized by the nearest pixel."
+        )
+    elif usual:
+        remedy = (
+            f"Save class indices, and list every class in classes.txt; what is to be ignored is "
+            f"{IGNORE}"
+        )
+        remedy += f", or {wrong[0]} by config.data.ignore_label={wrong[0]}." * (len(wrong) == 1)
+        remedy = remedy.rstrip(".") + "."
+    else:
+        remedy = (
+            "Check that the file belongs to this data set, config.data.mask_values and "
+            "config.data.ignore_label."
+        )
+    return problem, remedy
+
+
+def ranges(values, most: int | None = None) -> str:
+    """Ascending integers, the neighbours among them as a range; no more than `most` if given.
+
+    >>> ranges([0, 1, 2, 7, 255])
+    '0..2, 7, 255'
+    >>> ranges([21, 22, 23, 24], most=3)
+    '21, 22, 23, ...'
+    """
+    if most is not None:
+        shown = ", ".join(str(v) for v in values[:most])
+        return shown + (", ..." if len(values) > most else "")
+    parts: list[list[int]] = []
+    for value in map(int, values):
+        if parts and value == parts[-1][1] + 1:
+            parts[-1][1] = value
+        else:
+            parts.append([value, value])
+    return ", ".join(str(a) if a == b else f"{a}..{b}" for a, b in parts)
