@@ -122,20 +122,57 @@ def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
     return jax.tree.map(place, state)
 
 
-def with_whole_parameters(train_step: Callable, mesh: Mesh) -> Callable:
-    """A train step for a state that is split: it gathers the parameters, computes as if nothing
-    were split, and keeps its own part of the result. Images are split along their rows.
+def gathered(mesh: Mesh, params: Any, dtype: Any, smallest: int = _SMALLEST) -> Any:
+    """Inside a loss: split parameters, whole on every device, for a network to compute with.
 
-    Left to itself, XLA might split the convolutions along channels instead, and move activations.
+    What is split by `split_state` is a kernel, which a layer first of all casts to the `dtype` that
+    it computes in: here that comes before the gathering, so that bfloat16 moves half the bytes. Its
+    gradient is split like the parameter, and comes as a sum over devices in `dtype`, as it would of
+    a whole one. Left to itself, XLA might split the convolutions along channels instead, and move
+    activations.
+
+    Args:
+      mesh: of `make_mesh`.
+      params: a pytree of float32 arrays.
+      dtype: of the computation.
+      smallest: as in `split_state`.
     """
-    if mesh.shape["fsdp"] == mesh.shape.get("space", 1) == 1:
+    whole = replicated(mesh)
+
+    def gather(array, split):
+        if split.is_fully_replicated:
+            return array
+        narrow = jax.lax.with_sharding_constraint(array.astype(dtype), split)
+        return _whole(narrow, whole, split)
+
+    return jax.tree.map(gather, params, split_state(mesh, params, smallest))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+def _whole(array, whole, split):
+    return jax.lax.with_sharding_constraint(array, whole)
+
+
+def _whole_forward(array, whole, split):
+    return _whole(array, whole, split), None
+
+
+def _whole_backward(whole, split, saved, gradient):
+    summed = jax.lax.with_sharding_constraint(gradient, whole)  # else a convolution is split
+    return (jax.lax.with_sharding_constraint(summed, split),)
+
+
+_whole.defvjp(_whole_forward, _whole_backward)
+
+
+def with_split_rows(train_step: Callable, mesh: Mesh) -> Callable:
+    """A train step whose images are split along their rows, where devices share an image."""
+    if mesh.shape.get("space", 1) == 1:
         return train_step
 
     @functools.wraps(train_step)
     def step(state, images, labels):
-        images, labels = split_rows(mesh, images, labels)
-        params = jax.lax.with_sharding_constraint(state.params, replicated(mesh))
-        return train_step(state.replace(params=params), images, labels)
+        return train_step(state, *split_rows(mesh, images, labels))
 
     return step
 

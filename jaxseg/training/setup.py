@@ -14,13 +14,14 @@ from jaxseg.data import Batch, Skipped, Source, batch_shapes, train_batches
 from jaxseg.data.mixing import augmentation
 from jaxseg.distributed.devices import on_cpu
 from jaxseg.distributed.mesh import (
+    gathered,
     make_mesh,
     replicated,
     split_batch,
     split_state,
     to_devices,
     to_every_device,
-    with_whole_parameters,
+    with_split_rows,
 )
 from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
@@ -102,10 +103,11 @@ class Program:
             accumulate=accumulate,
             ema=config.optim.ema,
             frozen=frozen(config.optim),
+            gather=lambda params: gathered(self.mesh, params, self.model.dtype),
         )
         split = split_batch(self.mesh)
         self.step = jax.jit(
-            for_devices(with_whole_parameters(step, self.mesh), self.mesh.devices.flatten()),
+            for_devices(with_split_rows(step, self.mesh), self.mesh.devices.flatten()),
             in_shardings=(self.placed, split, split),
             out_shardings=(self.placed, replicated(self.mesh)),
             donate_argnums=0,

@@ -94,6 +94,7 @@ def make_train_step(
     accumulate: int = 1,
     ema: float | None = None,
     frozen: Callable[[str], bool] | None = None,
+    gather: Callable[[Any], Any] | None = None,
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, images, labels) -> (state, metrics), to be jitted.
 
@@ -124,6 +125,8 @@ def make_train_step(
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.training.optimizers.frozen`): its gradient is not computed and does not count in the
         norm.
+      gather: what makes of the parameters of a state that is split over devices those that the
+        network is given (see `jaxseg.distributed.mesh.gathered`); None: they are whole.
 
     Raises:
       InputError: an unknown loss or field of it, or not one class weight for each class.
@@ -148,6 +151,8 @@ def make_train_step(
                 lambda path, w: jax.lax.stop_gradient(w) if frozen(parameter_name(path)) else w,
                 params,
             )
+        if gather is not None:
+            params = gather(params)
         heads, changed = model.apply(
             {"params": params, "batch_stats": batch_stats},
             normalize(images, model.preprocessing),

@@ -106,17 +106,10 @@ def test_float32_is_multiplied_where_logits_are_resized(compiled, network):
 
 @TPU
 def test_collectives_of_two_and_two_devices(compiled):
-    """Parameters are gathered once, gradients are summed in bfloat16, batch norm is not there."""
+    """Parameters are gathered once, all in bfloat16; batch norm is not there."""
     found = compiled("tpu:v5e:2x2", "fcn8s", **TWO)["collectives"]
-    assert set(found) <= {"all-gather f32", "all-reduce bf16", "all-reduce f32"}
-    assert found["all-gather f32"] == {"count": 2, "bytes": 4 * (7 * 7 * 51 * 410 + 410 * 410)}
-
-
-@TPU
-@today("parameters are gathered in float32")
-def test_parameters_are_gathered_in_the_dtype_of_the_computation(compiled):
-    found = compiled("tpu:v5e:2x2", "fcn8s", **TWO)["collectives"]
-    assert "all-gather f32" not in found and "all-gather bf16" in found
+    assert found["all-gather bf16"] == {"count": 2, "bytes": 2 * (7 * 7 * 51 * 410 + 410 * 410)}
+    assert "all-gather f32" not in found
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ from jax.sharding import Mesh
 from jaxseg.checkpoint.manager import Checkpoints, abstract
 from jaxseg.data import Augment, open_data, train_batches
 from jaxseg.distributed.mesh import (
+    gathered,
     replicated,
     split_batch,
     split_state,
     to_devices,
-    with_whole_parameters,
 )
 from jaxseg.models import model_from_config
 from jaxseg.training.optimizers import make_optimizer
@@ -43,9 +43,10 @@ class Training:
         quick = {"xla_backend_optimization_level": 1}
         self.new = jax.jit(initial, out_shardings=self.placed, compiler_options=quick)
         split = split_batch(mesh)
-        step = make_train_step(model, optimizer, config.loss, config.seed)
+        gather = functools.partial(gathered, mesh, dtype=model.dtype, smallest=64)
+        step = make_train_step(model, optimizer, config.loss, config.seed, gather=gather)
         self.step = jax.jit(
-            with_whole_parameters(step, mesh),
+            step,
             in_shardings=(self.placed, split, split),
             out_shardings=(self.placed, replicated(mesh)),
             donate_argnums=0,

@@ -1,5 +1,7 @@
 """Devices that share the rows of an image compute what one device does."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -9,13 +11,14 @@ import jaxseg
 from jaxseg.config import default_config
 from jaxseg.data import DataInfo, Example
 from jaxseg.distributed.mesh import (
+    gathered,
     make_mesh,
     replicated,
     split_batch,
     split_rows,
     split_state,
     to_devices,
-    with_whole_parameters,
+    with_split_rows,
 )
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
@@ -47,7 +50,8 @@ class Training:
         self.like = jax.eval_shape(create)
         placed, split = split_state(mesh, self.like, smallest=64), split_batch(mesh)
         self.new = jax.jit(create, out_shardings=placed)
-        step = with_whole_parameters(jaxseg.make_train_step(model, optimizer), mesh)
+        gather = functools.partial(gathered, mesh, dtype=model.dtype, smallest=64)
+        step = with_split_rows(jaxseg.make_train_step(model, optimizer, gather=gather), mesh)
         self.step = jax.jit(
             for_devices(step, jax.devices()),
             in_shardings=(placed, split, split),
