@@ -19,8 +19,8 @@ _flags = os.environ.get("XLA_FLAGS", "")
 if "xla_force_host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
 
-# The default tests are many small programs, which take longer to compile than to run: XLA is told
-# to optimise little. The slow and nightly tests run what users run.
+# The default and the slow tests are many small programs, which take longer to compile than to run:
+# XLA is told to optimise little. The optimized and nightly tests run what users run.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
 if version("jaxlib").startswith("0.10."):  # a flag that XLA does not know ends the process
     QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
@@ -251,6 +251,7 @@ def pytest_xdist_auto_num_workers(config):
 
 def pytest_configure(config):
     """Before any test module imports jax; the workers of xdist inherit it."""
-    default = config.getini("addopts")[1]  # what stands behind -m
-    if config.option.markexpr == default and QUICK_TO_COMPILE not in os.environ["XLA_FLAGS"]:
+    chosen = re.sub(r"not (optimized|nightly)", "", config.option.markexpr)
+    as_users_run = not config.option.markexpr or re.search("optimized|nightly", chosen)
+    if not as_users_run and QUICK_TO_COMPILE not in os.environ["XLA_FLAGS"]:
         os.environ["XLA_FLAGS"] += " " + QUICK_TO_COMPILE
