@@ -68,7 +68,7 @@ def test_a_workdir_is_evaluated(workdir):
     assert scores["iou"] == pytest.approx([0.5736670736670737, 0, 0, 0, 0, 0], abs=1e-3)
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     """From step 3 to step 6, where its parameters are those that 0.1.0 came to."""
     config = tmp_path / "config.py"

@@ -161,7 +161,7 @@ def measured(tiny):
     return benchmark(tiny(), "train", repeats=2)
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_train(measured):
     assert measured["image_size"] == [32, 32] and measured["batch_size"] == 8
     step = measured["step_milliseconds"]
@@ -175,7 +175,7 @@ def test_train(measured):
     assert measured["peak_bytes"]["process"] > measured["program_bytes"]["temporary"] > 0
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_recomputing_is_no_operation_of_the_network(measured, tiny):
     again = benchmark(tiny({"model.remat": True}), "train", repeats=1)
     assert again["flops_per_image"] == measured["flops_per_image"]
@@ -209,7 +209,7 @@ def test_what_is_refused(words_, message, tiny_file, capsys):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_compile(tiny):
     result = benchmark(tiny(), "compile")
     assert result["compile_seconds"] > 0 and result["evaluation_compilations"] >= 1

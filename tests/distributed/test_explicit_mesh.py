@@ -102,7 +102,7 @@ NETWORKS = {
         pytest.param(name, devices, marks=pytest.mark.slow if one else pytest.mark.nightly)
         for devices in (2, 8)
         for name in NETWORKS
-        for one in [devices == (2 if "fcn" in name else 8)]
+        for one in [devices == (8 if "fcn" in name else 2)]
     ],
 )
 def test_a_network_and_its_gradient(name, devices):

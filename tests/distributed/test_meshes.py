@@ -80,7 +80,7 @@ def one(config):
     "shape",
     [
         pytest.param((8, 1), marks=pytest.mark.nightly),
-        pytest.param((4, 2), marks=pytest.mark.slow),
+        pytest.param((4, 2), marks=pytest.mark.optimized),
         pytest.param((1, 8), marks=pytest.mark.nightly),
     ],
     ids=str,

@@ -197,7 +197,7 @@ def test_another_config_in_the_workdir_is_told_by_both(together, words, alone):
     assert err.count("optim.lr = 0.016, not 0.5.") == 2
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_process_that_dies_ends_the_other(together, words, tmp_path):
     workdir = Workdir(tmp_path / "run")
     run = together(*words(workdir.path, FIELDS | {"train.steps": 10000}))

@@ -94,7 +94,7 @@ def test_losses_are_those_of_whole_images(name, grid):
     np.testing.assert_allclose(Training(name, mesh_of(*grid)).losses(), whole, rtol=1e-5)
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_a_device_holds_its_share_of_the_activations():
     one, _ = Training("fcn8s_vgg16", mesh_of(1, 1, 1), batch_size=1, height=512).temporaries()
     four, text = Training("fcn8s_vgg16", mesh_of(1, 1, 4), batch_size=1, height=512).temporaries()

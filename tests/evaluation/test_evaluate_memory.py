@@ -34,7 +34,7 @@ def temporary(classes, name="pspnet_resnet50", **fields):
     return lowered.compile().memory_analysis().temp_size_in_bytes
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_memory_does_not_grow_with_classes_times_pixels():
     """Plain logits of 150 classes would take 1.26 GB, and their growth from 19 classes 1.1 GB."""
     fields = {"depth": 14, "width": 0.02}

@@ -43,7 +43,7 @@ def growth(height, width):
     return int(done.stdout)
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_memory_does_not_grow_with_the_height():
     """The probabilities of all pixels would take 0.49 GB, and as much again to add them up."""
     grown = growth(900, 900)

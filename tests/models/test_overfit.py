@@ -53,7 +53,9 @@ def descend(loss, start, optimizer, steps):
 @pytest.mark.parametrize(
     ("name", "fields"),
     [
-        pytest.param(*case, marks=pytest.mark.slow if case[0] in IN_CI else pytest.mark.nightly)
+        pytest.param(
+            *case, marks=pytest.mark.optimized if case[0] in IN_CI else pytest.mark.nightly
+        )
         for case in [
             ("fcn32s_vgg16", VGG),
             ("fcn16s_vgg16", VGG),

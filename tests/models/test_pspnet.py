@@ -80,7 +80,7 @@ def test_blocks_of_resnet269():
     "fields",
     [
         {},
-        pytest.param({"depth": 50}, marks=slow),
+        pytest.param({"depth": 50}, marks=pytest.mark.optimized),
         pytest.param({"stride_on": "1x1"}, marks=slow),
         pytest.param({"output_stride": 16}, marks=slow),
         pytest.param({"output_stride": 32}, marks=slow),

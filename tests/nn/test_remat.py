@@ -10,11 +10,11 @@ from jaxseg import create_model
 @pytest.mark.parametrize(
     ("name", "fields", "size"),
     [
-        pytest.param("fcn8s_vgg16", {"width": 0.125}, 225, marks=pytest.mark.slow),
+        pytest.param("fcn8s_vgg16", {"width": 0.125}, 225, marks=pytest.mark.optimized),
         pytest.param(  # minutes to compile
             "fcn32s_googlenet", {"width": 0.25, "norm": "batch"}, 353, marks=pytest.mark.nightly
         ),
-        pytest.param("deconvnet_vgg16", {"width": 0.125}, 224, marks=pytest.mark.slow),
+        pytest.param("deconvnet_vgg16", {"width": 0.125}, 224, marks=pytest.mark.optimized),
         pytest.param("pspnet_resnet50", {"width": 0.25}, 225, marks=pytest.mark.nightly),
     ],
 )

@@ -329,7 +329,7 @@ def eight(tiny):
     return steps, steps.losses(8)
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_one_device_and_eight_give_the_same_losses(tiny, eight):
     one = Steps(tiny(), 1).losses(8)
     np.testing.assert_allclose(one, eight[1], rtol=0, atol=1e-5)
@@ -491,7 +491,7 @@ def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
         assert sum("jit(count)" in m for m in compiled) == 1, compiled
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
     """The command line with its own mesh: the same loss curve.
 

@@ -47,6 +47,7 @@ SLOW = ("deconvnet_vgg16", "pspnet_resnet50")
 )
 def programs(request):
     """The texts of a network's step for each platform, and of its reference form."""
+    jax.clear_caches()  # a cached part of jax.numpy names the file that asked for it first
     step, arguments = train_step(request.param)
     traced = step.trace(*arguments)
     texts = {

@@ -86,7 +86,7 @@ NARROW = {  # networks of seconds; the other fields of `tiny` that they do not h
     "network",
     [
         "fcn8s",
-        pytest.param("deconvnet", marks=pytest.mark.slow),
+        pytest.param("deconvnet", marks=pytest.mark.nightly),
         pytest.param("pspnet", marks=pytest.mark.nightly),
     ],
 )
@@ -110,7 +110,7 @@ def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
     assert (killed.checkpoints / "4.damaged").is_dir() == (network == "fcn8s")
 
 
-@pytest.mark.slow
+@pytest.mark.optimized
 def test_killed_and_started_again(finished_command, words, process, tiny, restored, tmp_path):
     killed = Workdir(tmp_path / "run")
 
@@ -131,7 +131,9 @@ def test_killed_and_started_again(finished_command, words, process, tiny, restor
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
+)
 def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_path, number):
     """It takes the step to its end, saves it, says so, and ends within seconds with code 75."""
     asked = Workdir(tmp_path / "run")

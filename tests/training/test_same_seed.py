@@ -48,7 +48,7 @@ def camvid(shared_data, tmp_path):
 @pytest.mark.parametrize(
     "network",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "fcn8s" else pytest.mark.nightly)
+        pytest.param(name, marks=pytest.mark.optimized if name == "fcn8s" else pytest.mark.nightly)
         for name in SMALL
     ],
 )

@@ -231,7 +231,7 @@ def test_a_folder_keeps_what_a_network_is_asked_by(zoo):
         read_folder(folder)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_the_other_commands_take_a_name(zoo, finished, tmp_path, capsys):
     row, _ = zoo
     run_there = str(finished[0].path)
