@@ -59,6 +59,7 @@ def test_a_workdir_opens_and_predicts(workdir, expected, noise):
     assert_is_as_it_was(jaxseg.load(workdir), expected["workdir_logits"], noise)
 
 
+@pytest.mark.slow
 def test_a_workdir_is_evaluated(workdir):
     scores = evaluate_workdir(workdir, fields={"eval.batch_size": 8})
     assert scores["step"] == 3
@@ -90,6 +91,7 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
         np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=atol, err_msg=name)
 
 
+@pytest.mark.slow
 def test_a_converted_folder_opens_and_predicts(fixtures, expected, noise):
     network = jaxseg.load(fixtures / "converted_0_1_0")
     assert_is_as_it_was(network, expected["converted_logits"], noise)

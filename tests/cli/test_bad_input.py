@@ -339,6 +339,7 @@ def test_damaged_config_in_the_workdir(copied, words, refused, text):
     assert contents(copied.path) == before
 
 
+@pytest.mark.slow
 def test_damaged_log_is_repaired(copied, words, capsys):
     whole = copied.log.read_bytes()
     copied.log.write_bytes(whole + b'\0\xff junk\n[1]\n{"kind": "train", "st')
@@ -370,6 +371,7 @@ def test_evaluate_without_such_a_checkpoint(finished, copied, refused):
 # ---- the loss
 
 
+@pytest.mark.slow
 def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
     """Stops, names the step and its images; the checkpoint before it is whole and finite."""
     workdir = Workdir(tmp_path / "run")

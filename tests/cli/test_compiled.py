@@ -121,6 +121,7 @@ def four(home, **changes):
     return int(limit), [name for name in names if name in kept], int(size)
 
 
+@pytest.mark.slow
 def test_what_was_not_read_for_longest_makes_room(tmp_path):
     limit, kept, size = four(tmp_path / "all")
     assert (limit, kept) == (4 * 2**30, ["first", "second", "third", "fourth"])

@@ -48,6 +48,7 @@ def test_a_program_whose_reader_has_gone_ends_in_order(words, tmp_path):
     assert (tmp_path / "run" / "scores.json").is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("platform", "extra"), [("cuda", "cuda"), ("tpu", "tpu")])
 def test_a_platform_that_is_not_there(platform, extra, tiny_file, tmp_path):
     done = subprocess.run(

@@ -99,6 +99,7 @@ def test_reads_indices_without_tensorflow(prepared, tmp_path):
     np.testing.assert_array_equal(copy[2].image, source[2].image)
 
 
+@pytest.mark.slow
 def test_trains_from_worker_processes(prepared, tmp_path):
     source = open_data(data(prepared, tmp_path), "train")
     options = {"seed": 0, "batch_size": 3, "augment": Augment((8, 8))}

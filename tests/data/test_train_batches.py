@@ -254,6 +254,7 @@ def test_worker_processes_draw_and_tell_what_they_skip(devkit):
     assert skipped[0].problems == skipped[1].problems != []
 
 
+@pytest.mark.slow
 def test_too_many_bad_files_end_the_run(devkit):
     spoil(devkit, "p1", "p3")
     with pytest.raises(InputError, match="2 files are bad, and data.skip_limit allows 1; the last"):

@@ -85,7 +85,7 @@ def test_rules_on_shapes(shape, spec):
     assert split_state(make_mesh(8), [array])[0].is_fully_replicated
 
 
-@pytest.mark.parametrize("fsdp", [2, 8])
+@pytest.mark.parametrize("fsdp", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_bytes_of_state_on_a_device(fsdp):
     """Of DeconvNet in full, by AdamW: 252 million parameters and twice as much beside them."""
     config = default_config()

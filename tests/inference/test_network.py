@@ -43,6 +43,7 @@ def test_damaged_classes(tmp_path, text):
         load_classes(tmp_path / "classes.json")
 
 
+@pytest.mark.slow
 def test_a_run_without_its_data_set(copied, restored, tiny):
     """The same variables as in the run's state, and its classes."""
     info = open_run(copied.path).source.info

@@ -226,6 +226,7 @@ def test_a_photograph_that_is_none(refused, tmp_path, case):
     refused(message, tmp_path / "x.png")
 
 
+@pytest.mark.slow
 def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
     photograph(tmp_path / "x.png")
     refused("1,551 pixels, where no more than 1,550", "--max-pixels", 1550, tmp_path / "x.png")
@@ -247,6 +248,7 @@ def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
     assert predict(*words, 388)[0] == 0
 
 
+@pytest.mark.slow
 def test_one_pixel(predict, tmp_path):
     photograph(tmp_path / "x.png", size=(1, 1))
     assert predict(tmp_path / "x.png", "--overlay")[0] == 0
@@ -287,6 +289,7 @@ def test_a_gigantic_photograph_takes_no_memory(finished, process, tmp_path):
 INSTANCES = ["--config.eval.protocol=instances", "--config.eval.crop=(32, 32)"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("lines", "pattern"),
     [
@@ -372,6 +375,7 @@ def test_words_that_are_wrong(here, refused, pattern, words):
     refused(pattern, *words)
 
 
+@pytest.mark.slow
 def test_standard_input(predict, tmp_path, monkeypatch):
     photograph(tmp_path / "in/a.png"), photograph(tmp_path / "in/b.png")
 
@@ -391,6 +395,7 @@ def test_standard_input(predict, tmp_path, monkeypatch):
 # ---- which network
 
 
+@pytest.mark.slow
 def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
     """What convert writes gives the same labels; a folder of other predictions is left alone."""
     photograph(tmp_path / "x.png")

@@ -57,6 +57,7 @@ def test_every_frame_in_its_colours(film, command, finished, capsys):
     assert sorted(p.name for p in out.iterdir()) == ["film.overlay.mp4"]
 
 
+@pytest.mark.slow
 def test_a_film_beside_images_and_a_damaged_one(film, command, capsys, tmp_path):
     from PIL import Image
 
@@ -76,6 +77,7 @@ def test_without_the_package(film, command, capsys, monkeypatch):
     assert "jaxseg[video]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_odd_size_is_made_even(command, tmp_path, capsys):
     frames = [np.full((64, 96, 3), 90, np.uint8)] * 2
     write(tmp_path / "odd.mkv", [f[:63, :95] for f in frames], codec="ffv1")

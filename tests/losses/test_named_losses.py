@@ -228,6 +228,7 @@ def test_ohem_counts_ties_and_may_choose_none():
     np.testing.assert_allclose(all_, losses.cross_entropy(logits, labels), rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_dice_and_lovasz_of_a_perfect_prediction():
     _, labels = example(PLAIN)
     right = 30 * jax.nn.one_hot(labels, C)

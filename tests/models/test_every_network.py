@@ -173,11 +173,12 @@ class Network:
 
 
 # GoogLeNet's many small layers take as long to compile as all others together
+SLOW = ("fcn32s_googlenet", "fcn32s_alexnet", "fcn_resnet50")  # FCN-8s and PSPNet have their layers
+
+
 @pytest.fixture(
     scope="module",
-    params=[
-        pytest.param(name, marks=pytest.mark.slow if "googlenet" in name else ()) for name in CASES
-    ],
+    params=[pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in CASES],
 )
 def network(request, mesh):
     return Network(request.param, mesh)

@@ -182,6 +182,7 @@ def test_dropout_acts_in_training_only():
     assert (run(0, True) != run(0, False)).any()
 
 
+@pytest.mark.slow
 def test_batch_norm_normalises_by_the_batch_in_training():
     """New running statistics: 0.9 of the old and 0.1 of the batch's."""
     model = narrow(padding=1, norm="batch")

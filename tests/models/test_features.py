@@ -23,7 +23,12 @@ FCN = functools.partial(create_model, "fcn8s_vgg16", 5, width=0.03, padding=1, n
             {"conv1_1": (64, 96), "pool3": (8, 12), "fc7": (2, 3), "fuse_pool3": (8, 12)},
         ),
         ("fcn32s_alexnet", {}, {"norm1": None, "pool5": None, "fc7": None, "score_fr": None}),
-        ("fcn32s_googlenet", {}, {"norm2": None, "inception_4c/joined": None, "score_fr": None}),
+        pytest.param(
+            "fcn32s_googlenet",
+            {},
+            {"norm2": None, "inception_4c/joined": None, "score_fr": None},
+            marks=pytest.mark.slow,
+        ),
         (
             "fcn_resnet50",
             {},

@@ -91,6 +91,7 @@ def test_parameter_counts_are_torchvisions():
         assert sum(a.size for a in jax.tree.leaves(shapes["params"])) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["pspnet_resnet18", "fcn_resnet18", "pspnet_resnet34"])
 def test_heads_have_a_quarter_of_the_stages_channels(name):
     """128 and 64, as mmsegmentation's on ResNet-18 have."""

@@ -73,6 +73,7 @@ def test_padding_of_one_has_nothing_to_leave_out():
     assert not any(block.left_out for block in blocks_within(1, COUNTS))
 
 
+@pytest.mark.slow
 def test_batch_norm_and_batches_of_several_sizes_see_the_whole_border(monkeypatch):
     with_norm = network(100, (9, 9), norm="batch")
     model, variables, images = network(100, (9, 9))
@@ -96,6 +97,7 @@ def test_features_are_the_whole_maps(monkeypatch):
         np.testing.assert_allclose(got[name], want[name], atol=2e-5 * np.abs(want[name]).max())
 
 
+@pytest.mark.slow
 def test_looking_at_features_does_not_change_the_program():
     model, variables, images = network(100, (41, 38))
 

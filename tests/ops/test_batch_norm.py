@@ -29,7 +29,13 @@ def plain(x, scale, bias, epsilon):
 
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("form", ["reference", "cpu"])
-@pytest.mark.parametrize("shape", [(3, 7, 5, 4), (2, 8, 8, 1), (1, 1, 3, 2), (11, 6)])
+@pytest.mark.parametrize(
+    "shape",
+    [
+        (3, 7, 5, 4),
+        *(pytest.param(s, marks=pytest.mark.slow) for s in ((2, 8, 8, 1), (1, 1, 3, 2), (11, 6))),
+    ],
+)
 def test_values_and_gradients_are_torchs(torch, shape, form, fast):
     values, dy = arguments(shape), random(*shape, seed=3)
     theirs = [torch.tensor(a, dtype=torch.float64, requires_grad=True) for a in values]

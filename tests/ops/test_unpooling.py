@@ -117,6 +117,7 @@ def test_one_index_outside_its_window_is_enough():
     assert got[0, 0, 0, 1] == values[0, 2, 1, 1]
 
 
+@pytest.mark.slow
 def test_nan_and_infinity_stay_in_their_place():
     values = jnp.array([jnp.nan, jnp.inf, -jnp.inf, 1.0]).reshape(1, 2, 2, 1)
     indices = jnp.array([0, 3, 12, 10]).reshape(1, 2, 2, 1)
@@ -157,6 +158,7 @@ def test_pooling_and_unpooling_keep_the_maxima():
     assert (y != 0).sum() == values.size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [

@@ -11,6 +11,7 @@ from jaxseg.pretrained.average import average, last_checkpoints
 from jaxseg.pretrained.trained import open_trained
 
 
+@pytest.mark.slow
 def test_the_last_checkpoints_of_a_run(finished, tmp_path, capsys):
     workdir, out = finished[0].path, tmp_path / "averaged"
     assert run(["average", str(workdir), "--last", "2", "--out", str(out)]) == 0

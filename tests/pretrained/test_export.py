@@ -101,6 +101,7 @@ def test_a_run_becomes_a_folder_with_the_names_of_its_classes(finished, tmp_path
     assert json.loads((out / "model.json").read_text())["class_names"] is None
 
 
+@pytest.mark.slow
 def test_a_classifier_does_not_say_how_many_classes(tmp_path, refused, capsys):
     """A narrow VGG16, which a network of any number of classes can start from."""
     blobs = {k: v for k, v in layers_of(make(padding=1)).items() if not k.startswith(("s", "u"))}

@@ -265,6 +265,7 @@ def test_a_folder_that_is_neither(tmp_path):
 # ---- runs
 
 
+@pytest.mark.slow
 def test_a_run_is_a_source(finished, tiny, restored, tmp_path):
     """Its newest checkpoint, or another one by its path; the data set is not needed."""
     workdir, _ = finished

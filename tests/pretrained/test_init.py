@@ -78,6 +78,7 @@ def test_what_the_file_lacks_depends_on_the_seed(tmp_path, tiny):
     assert (score(0) != score(1)).any()
 
 
+@pytest.mark.slow
 def test_what_cannot_be_a_start_is_said_before_a_workdir_is_made(exported, words, tmp_path, capsys):
     folder, _ = exported
     for fields, message in [

@@ -32,6 +32,7 @@ def test_heat_runs_from_dark_to_bright():
     assert len(np.unique(heat(np.ones((4, 4))).reshape(-1, 3), axis=0)) == 1
 
 
+@pytest.mark.slow
 def test_a_page_for_each_run(finished, tmp_path, capsys):
     """Of FCN-8s: photo, truth and prediction; without skips; layers."""
     workdir = finished[0].path

@@ -292,6 +292,7 @@ def test_refusals(finished, tmp_path, capsys, more, part):
     assert part in capsys.readouterr().err and not out.exists()
 
 
+@pytest.mark.slow
 def test_refused_places(finished, tmp_path, capsys):
     for place, part in ((tmp_path, "is a folder"), (tmp_path / "no" / "p.html", "is no folder")):
         assert run(words(place, finished[0].path)) == 2
@@ -307,6 +308,7 @@ def test_refused_places(finished, tmp_path, capsys):
     assert "Two workdirs are named run" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "value", "part"),
     [

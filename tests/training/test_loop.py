@@ -219,6 +219,7 @@ def evaluated(finished, tiny, restored):
     return confusion
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("batch_size", "devices"),
     [(8, 8), *(pytest.param(*how, marks=pytest.mark.slow) for how in ((3, 1), (4, 2)))],
@@ -357,6 +358,7 @@ def test_first_bad_step_is_remembered(eight):
     assert int(steps.state.first_bad_step) == at + 1
 
 
+@pytest.mark.slow
 def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
     config = tiny({"model.dtype": "bfloat16"})
     model = model_from_config(config.model, 6)

@@ -220,7 +220,7 @@ def test_what_of_pspnet_learns_ten_times_as_fast(optims, name):
         ("fcn8s:staged", "fcn8s_vgg16", {}),
         ("fcn8s:staged_cvpr", "fcn8s_vgg16", {"upsampling": "learned", "upscore2_bias": True}),
         ("fcn8s_atonce", "fcn8s_atonce_vgg16", {}),
-        ("fcn_googlenet", "fcn32s_googlenet", {}),
+        pytest.param("fcn_googlenet", "fcn32s_googlenet", {}, marks=pytest.mark.slow),
         ("fcn_alexnet:cvpr", "fcn32s_alexnet", {}),
     ],
 )

@@ -100,6 +100,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
     assert int(split.state.step) == 3  # a step is one of the optimiser's
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"loss.reduction": "sum"}, {"loss.name": "dice"}])
 def test_the_loss_of_guessing(fields):
     """Of a network whose scores are 0: what it is told that this would be, with both heads."""
@@ -167,6 +168,7 @@ def test_devices_that_share_a_batch_share_each_part(mesh):
     assert "all-to-all" not in text and "collective-permute" not in text  # no image moves
 
 
+@pytest.mark.slow
 def test_moving_average():
     """By its definition: of parameters and of statistics, from the first step on."""
     run = Run(model=Toy(norm=True), ema=0.3)
@@ -243,6 +245,7 @@ def test_frozen_parameters_stay_to_the_bit(name, how):
     np.testing.assert_allclose(numbers["gradient_norm"], optax.tree.norm(gradient), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_optimizers_are_optax():
     """Any other of Optax's serves as well; the loss of a config is the default's."""
     model = Toy()

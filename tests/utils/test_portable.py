@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 # What Python's own documentation lists as Unix only. Other libraries ask for some of it, too, and
 # know what to do without: they are imported before.
 IMPORTS = """
@@ -31,6 +33,7 @@ print(len(modules))
 """
 
 
+@pytest.mark.slow
 def test_every_module_is_imported_without_what_only_unix_has():
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -160,7 +160,7 @@ def test_full_width(tmp_path, head):
     assert_same_logits(model, variables, logits(other), sizes=[(97, 65)])
 
 
-@pytest.mark.parametrize("head", ["psp", "fcn"])
+@pytest.mark.parametrize("head", [pytest.param("psp", marks=slow), "fcn"])
 @pytest.mark.parametrize("depth", [50, pytest.param(101, marks=slow)])
 def test_every_tensor_of_the_published_files(head, depth):
     full = FullSize(shapes(on_meta(torch_mmseg.MMSeg, head, 19, depth)))

@@ -77,6 +77,7 @@ def test_a_start_by_name(zoo):
     assert "The scores are of 6 classes there and of 3 here" in report
 
 
+@pytest.mark.slow
 def test_an_ensemble_by_name(zoo):
     row, _ = zoo
     network = jaxseg.load(row.name)
@@ -87,6 +88,7 @@ def test_an_ensemble_by_name(zoo):
     np.testing.assert_allclose(joined, alone, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_evaluated_by_its_own_protocol(zoo, capsys):
     row, _ = zoo
     scores = evaluate_workdir(row.name, fields=SMALL)
