@@ -17,23 +17,23 @@ from jaxseg.errors import InputError, Stopped, nearest
 
 # command: (module with main(argv), one line of help)
 COMMANDS = {
-    "train": ("jaxseg.cli.train", "train a network as a config file says, then score it"),
-    "find-rate": ("jaxseg.cli.find_rate", "suggest a learning rate by a short range test"),
+    "train": ("jaxseg.cli.train", "train a network from a config file, then evaluate it"),
+    "find-rate": ("jaxseg.cli.find_rate", "suggest a learning rate with a short range test"),
     "sweep": ("jaxseg.cli.sweep", "train a config with several values of some fields"),
-    "evaluate": ("jaxseg.cli.evaluate", "score a checkpoint of a run on its evaluation split"),
-    "models": ("jaxseg.cli.models", "list the published networks that can be had by name"),
+    "evaluate": ("jaxseg.cli.evaluate", "evaluate a checkpoint on the run's evaluation split"),
+    "models": ("jaxseg.cli.models", "list the published networks available by name"),
     "predict": ("jaxseg.cli.predict", "label images with a trained network"),
-    "serve": ("jaxseg.cli.serve", "label images on a local web page, or over HTTP"),
-    "average": ("jaxseg.cli.average", "average the weights of checkpoints or of runs"),
-    "convert": ("jaxseg.cli.convert", "fill a network from published weights, into a folder"),
-    "export": ("jaxseg.cli.export", "make a trained network a program that runs without jaxseg"),
-    "prepare": ("jaxseg.cli.prepare", "fetch, verify and convert a data set"),
-    "check": ("jaxseg.cli.check", "find everything that is wrong with a data set"),
-    "browse": ("jaxseg.cli.browse", "see a data set as the network will, on one page"),
-    "explain": ("jaxseg.cli.explain", "draw what happens inside the networks of finished runs"),
-    "benchmark": ("jaxseg.cli.benchmark", "measure how fast this machine trains and evaluates"),
+    "serve": ("jaxseg.cli.serve", "label images on a local web page or over HTTP"),
+    "average": ("jaxseg.cli.average", "average the weights of checkpoints or runs"),
+    "convert": ("jaxseg.cli.convert", "convert published or trained weights to a network folder"),
+    "export": ("jaxseg.cli.export", "export a trained network as a program that needs no jaxseg"),
+    "prepare": ("jaxseg.cli.prepare", "download, verify and convert a data set"),
+    "check": ("jaxseg.cli.check", "report every problem in a data set"),
+    "browse": ("jaxseg.cli.browse", "show images and masks as the network receives them"),
+    "explain": ("jaxseg.cli.explain", "draw the activations inside trained networks"),
+    "benchmark": ("jaxseg.cli.benchmark", "measure the speed of training and evaluation"),
     "doctor": ("jaxseg.cli.doctor", "check whether this machine is ready for a run"),
-    "report": ("jaxseg.cli.report", "set finished runs side by side on one page"),
+    "report": ("jaxseg.cli.report", "compare finished runs on one page"),
 }
 
 
@@ -83,8 +83,9 @@ def _run(argv: Sequence[str]) -> int:
             raise
         extra = "tpu" if platform == "tpu" else "cuda"
         print(
-            f"error: JAX_PLATFORMS is {platform!r}, and JAX finds no such device.\n"
-            f"fix: pip install 'jaxseg[{extra}]' where there is one, or unset JAX_PLATFORMS.",
+            f"error: JAX_PLATFORMS is {platform!r}, but JAX finds no such device.\n"
+            f"fix: Run pip install 'jaxseg[{extra}]' if this machine has one, or unset "
+            "JAX_PLATFORMS.",
             file=sys.stderr,
         )
         return 2
@@ -120,8 +121,8 @@ def _help() -> str:
         "usage: python -m jaxseg COMMAND ...\n\n"
         "Semantic segmentation in JAX: FCN, DeconvNet and PSPNet.\n\n"
         f"commands:\n{commands}\n\n"
-        "`python -m jaxseg COMMAND --help` shows the options of a command, with examples;\n"
-        "`python -m jaxseg --version` the version."
+        "`python -m jaxseg COMMAND --help` shows the options of a command, with examples.\n"
+        "`python -m jaxseg --version` shows the version."
     )
 
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(
         "average",
         "Averages the weights of a run's last checkpoints, or of several runs of one network.\n"
-        "Runs that are averaged must have begun with the same weights.",
+        "The runs must have started from the same weights.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -28,16 +28,16 @@ def main(argv: Sequence[str]) -> None:
         metavar="DIR",
         nargs="+",
         type=network_name,
-        help="workdirs, folders of convert, or names",
+        help="workdirs, folders written by convert, or names of networks",
     )
     parser.add_argument(
         "--last",
         type=int,
         metavar="K",
-        help="the last K checkpoints of each workdir (default: its last one)",
+        help="average the last K checkpoints of each workdir (default: 1)",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, metavar="DIR", required=True, help="folder to write; a new one"
+        "--out", type=pathlib.Path, metavar="DIR", required=True, help="new folder to write"
     )
     add_json(parser)
     args = parser.parse_args(argv)

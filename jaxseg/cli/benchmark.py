@@ -27,62 +27,64 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, measures, prints the table."""
     parser = Parser(
         "benchmark",
-        "Measures a training or evaluation step here, or analyses it for another device.",
+        "Measures a training or evaluation step on this machine, or analyses it for another\n"
+        "device.",
         _EXAMPLES,
     )
-    parser.add_argument("--config", metavar="PATH[:ARG]", help="config file, and its argument")
+    parser.add_argument("--config", metavar="PATH[:ARG]", help="config file and its argument")
     parser.add_argument(
         "--weights",
         metavar="NAME",
-        help="or the network of that name, folder or workdir, on generated scenes",
+        help="instead of --config: a network by name, folder or workdir, on generated scenes",
     )
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set a config field; repeatable")
     parser.add_argument(
         "--what",
         default="train",
         metavar="train|eval|loader|compile|forward",
-        help="a train step, an evaluation, the training data, or compiling (default: train); with "
-        "--compile-for the step of train, eval or forward",
+        help="train step, evaluation, training data loader, or compilation (default: train); with "
+        "--compile-for: train, eval or forward",
     )
     parser.add_argument(
-        "--repeats", type=int, default=10, metavar="N", help="steps or batches timed (default: 10)"
+        "--repeats", type=int, default=10, metavar="N", help="timed steps or batches (default: 10)"
     )
     other = parser.add_argument_group("other devices", "compile for a device you do not have")
     other.add_argument(
         "--compile-for",
         metavar="TARGET",
-        help="compile the step for tpu:v5e:2x2, cuda:h200, cuda:h100:8 ..., and count in it: time, "
-        "bytes, memory, kernels, collectives; needs the extra tpu-compiler or cuda-compiler",
+        help="compile the step for tpu:v5e:2x2, cuda:h200, cuda:h100:8 ..., and report its time, "
+        "bytes, memory, kernels and collectives; needs the extra tpu-compiler or cuda-compiler",
     )
     other.add_argument(
         "--size", type=_size, metavar="HEIGHTxWIDTH", help="image size, if the config sets no crop"
     )
     other.add_argument(
-        "--top", type=int, default=12, metavar="N", help="most expensive instructions (default: 12)"
+        "--top", type=int, default=12, metavar="N",
+        help="list the N most expensive instructions (default: 12)",
+    )  # fmt: skip
+    other.add_argument(
+        "--by", choices=("time", "bytes"), default="time", help="sort key (default: time)"
     )
     other.add_argument(
-        "--by", choices=("time", "bytes"), default="time", help="sort them by (default: time)"
-    )
-    other.add_argument(
-        "--find-batch", action="store_true", help="find the largest batch that fits the memory"
+        "--find-batch", action="store_true", help="find the largest batch that fits in memory"
     )
     other.add_argument(
         "--beside",
         metavar="plain",
-        help="compile the same step in plain Flax and Optax, too, and compare",
+        help="also compile the same step in plain Flax and Optax, and compare",
     )
-    other.add_argument("--dump", type=pathlib.Path, metavar="FILE", help="keep the compiler's text")
+    other.add_argument("--dump", type=pathlib.Path, metavar="FILE", help="save the compiler output")
     add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     if (args.config is None) == (args.weights is None):
         raise InputError(
-            "What is measured is named by --config or by --weights, one of them.",
+            "Exactly one of --config and --weights must name the network.",
             "Give --config with a config file, or --weights with the name of a network.",
         )
     if args.weights is not None and args.compile_for is not None and args.size is None:
         raise InputError(
-            "How large the images are is told neither by --weights nor by --size.",
+            "--compile-for with --weights needs the image size.",
             "Add --size HEIGHTxWIDTH, such as --size 473x473.",
         )
     if args.weights is not None:
@@ -132,7 +134,7 @@ def _size(text: str) -> tuple[int, int]:
     """(height, width) of HEIGHTxWIDTH."""
     found = re.fullmatch(r"(\d+)[x×](\d+)", text)
     if found is None:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH, such as 500x500")
+        raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 500x500")
     return int(found[1]), int(found[2])
 
 

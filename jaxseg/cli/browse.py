@@ -20,19 +20,19 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, writes the page, prints its path."""
     parser = Parser(
         "browse",
-        "Writes one HTML page with the first examples of a run, after augmentation.",
+        "Writes an HTML page with the first examples of a run, after augmentation.",
         _EXAMPLES,
     )
     add_data_options(parser)
     parser.add_argument("--split", metavar="NAME", help="split (default: the training split)")
     parser.add_argument(
-        "--count", type=int, default=24, metavar="N", help="how many examples (default: 24)"
+        "--count", type=int, default=24, metavar="N", help="number of examples (default: 24)"
     )
     parser.add_argument(
-        "--plain", action="store_true", help="as the files are, in their order, not augmented"
+        "--plain", action="store_true", help="show the files in order, without augmentation"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="page to write"
     )
     args, config = parse_data_options(parser, argv)
     if args.count < 1:

@@ -18,24 +18,24 @@ def main(argv: Sequence[str]) -> int:
     """Parses the options, checks, prints the report; 2 where there is a problem."""
     parser = Parser(
         "check",
-        "Reads every file of a data set and lists all that is wrong: missing and unpaired files,\n"
-        "files that cannot be decoded, masks of another size, with colours or with values that\n"
-        "are no class, masks without a label, classes that never occur, photos in two splits.\n"
-        "Exit code 2 if anything is. Also counts the classes and gives class weights to paste,\n"
-        "and the mean and std of each channel.",
+        "Reads every file of a data set and lists all problems: missing and unpaired files,\n"
+        "files that cannot be decoded, masks of the wrong size, coloured masks, values that are\n"
+        "not a class, masks without labels, classes that never occur, images in two splits.\n"
+        "Exits with code 2 if there is a problem. Also prints the share of each class, class\n"
+        "weights to paste, and the mean and std of each channel.",
         _EXAMPLES,
     )
     add_data_options(parser)
     parser.add_argument(
         "--split", nargs="+", default=(), metavar="NAME",
-        help="splits, the training split first (default: those of the config)",
+        help="splits to check, training split first (default: those of the config)",
     )  # fmt: skip
     add_json(parser)
     parser.add_argument(
         "--format", choices=("text", "json"), default="text", help=argparse.SUPPRESS
     )
     parser.add_argument(
-        "--threads", type=int, default=8, metavar="N", help="files read at a time (default: 8)"
+        "--threads", type=int, default=8, metavar="N", help="files read in parallel (default: 8)"
     )
     args, config = parse_data_options(parser, argv)
 
@@ -78,7 +78,7 @@ def _text(report) -> str:
     if report.channels is not None:
         numbers = report.as_dict()["channels"]
         lines += [
-            "channels of the training images; to normalise by them in place of the weights' own:"
+            "channels of the training images; to normalise by them instead of the weights' values:"
         ]
         lines += [f"  --config.data.{k}='{_tuple(numbers[k])}'" for k in ("mean", "std")] + [""]
     for title, found in (("note", report.notes), ("problem", report.problems)):

@@ -70,7 +70,7 @@ def scoring_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any
         config_lib.set_field(config, name, _parse(name, text))
         if name.partition(".")[0] not in ("eval", "data"):
             raise InputError(
-                f"--config.{name} is not for this command: the network is trained.",
+                f"--config.{name} cannot be set for a trained network.",
                 "Give fields of config.eval or config.data.",
             )
     flat = config_lib.flatten(config)
@@ -97,7 +97,7 @@ def read_config(
     if len(stages) > 1 or stages[0][0]:
         names = [name for name, _ in stages]
         raise InputError(
-            f"{spec} is a training in stages ({', '.join(names)}); here one config is needed.",
+            f"{spec} trains in stages ({', '.join(names)}); this command needs a single config.",
             f"Give the config of one stage, such as {split_spec(str(spec))[0]}:{names[0]}.",
         )
     return stages[0][1]
@@ -186,7 +186,7 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
         if not callable(get_config):
             raise InputError(
                 f"{path} has no function get_config.",
-                "Define get_config() so that it returns a changed jaxseg.config.default_config().",
+                "Define get_config() and return a modified jaxseg.config.default_config().",
             )
         arguments = [] if argument is None else [argument]
         _check_argument(path, get_config, arguments)
@@ -200,8 +200,8 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
         if not (isinstance(stage, tuple) and isinstance(stage[-1], ml_collections.ConfigDict)):
             raise InputError(
                 f"get_config in {path} returned {type(config).__name__}, not a ConfigDict.",
-                "Return the changed jaxseg.config.default_config() at its end, or a list of "
-                "(name, config) for a training in stages.",
+                "Return a modified jaxseg.config.default_config(), or a list of (name, config) to "
+                "train in stages.",
             )
         try:
             config_lib.check_fields(stage[-1])
@@ -218,9 +218,9 @@ def _check_names(path: pathlib.Path, names: list) -> None:
     for i, name in enumerate(names):
         if not re.fullmatch(r"\w+", str(name)) or name in taken or name in names[:i]:
             raise InputError(
-                f"get_config in {path} returned a stage of the name {name!r}.",
-                "Name each stage by letters, digits and _, unlike the others and unlike a group of "
-                "config fields.",
+                f"get_config in {path} returned a stage named {name!r}.",
+                "Use letters, digits and _; the name must differ from the other stages and from "
+                "the groups of config fields.",
             )
 
 
@@ -247,7 +247,7 @@ def _missing_file(path: pathlib.Path) -> InputError:
     folders = dict.fromkeys([path.parent, pathlib.Path("configs")])
     found = [str(file) for folder in folders for file in folder.glob("*.py")]
     found += recipe_names()
-    there = "" if path.parent.is_dir() else f", nor the folder {path.parent}"
+    there = "" if path.parent.is_dir() else f", and no folder {path.parent}"
     return InputError(
         f"There is no config file {path}{there}.",
         nearest(str(path), found) if found else "Give the path of a config file.",
@@ -262,12 +262,12 @@ def _check_argument(
     except TypeError:
         if arguments:
             raise InputError(
-                f"{path} takes no argument after the colon, but {arguments[0]!r} was given.",
-                f"Leave it out: --config {path}.",
+                f"{path} accepts no argument after the colon, but {arguments[0]!r} was given.",
+                f"Write --config {path}.",
             ) from None
         raise InputError(
             f"{path} needs an argument after the colon.",
-            f"Write --config {path}:ARG; the text at the top of the file says which there are.",
+            f"Write --config {path}:ARG; the top of the file lists the arguments.",
         ) from None
 
 

@@ -24,45 +24,48 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, converts, prints what became of every tensor."""
     parser = Parser(
         "convert",
-        "Reads the weights that others published (a .caffemodel, a PyTorch .pth, a .safetensors\n"
-        "file) or that a run has trained, and writes a folder with the variables of a network and\n"
-        "all that is needed to use them. It says what became of every tensor.",
+        "Reads published weights (a .caffemodel, PyTorch .pth or .safetensors file) or those of\n"
+        "a run, and writes a folder with the variables of a network and everything needed to use\n"
+        "them. Reports how each tensor was used.",
         _EXAMPLES,
     )
     parser.add_argument(
         "path",
         metavar="SRC",
         type=network_name,
-        help="file, workdir of a run, or a name of `python -m jaxseg models`",
+        help="weight file, workdir of a run, or a name listed by `python -m jaxseg models`",
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=pathlib.Path, required=True, help="folder to write; a new one"
+        "--out", metavar="DIR", type=pathlib.Path, required=True, help="new folder to write"
     )
     parser.add_argument(
-        "--model", metavar="NAME", help="network to fill (default: the one the file was made for)"
+        "--model", metavar="NAME", help="network to fill (default: the one the file is for)"
     )
     parser.add_argument(
-        "--classes", metavar="N", type=int, help="number of classes (default: the file's)"
+        "--classes", metavar="N", type=int, help="number of classes (default: that of the file)"
     )
     parser.add_argument(
-        "--source", metavar="NAME", help="whose names the file has (default: told from the names)"
-    )
+        "--source", metavar="NAME",
+        help="project that the file comes from (default: detected from its tensor names)",
+    )  # fmt: skip
     parser.add_argument(
         "--head",
         default="keep",
         metavar="keep|reset",
-        help="the file's scores, or new ones to be trained on other classes (default: keep)",
+        help="keep the layers that compute logits, or initialise new ones for other classes "
+        "(default: keep)",
     )
     parser.add_argument(
         "--dtype",
         default="float32",
         metavar="float32|float16|bfloat16",
-        help="of the values in the folder; the shorter ones are rounded, in half the room",
+        help="type of the stored values; the 16-bit types are rounded and halve the size "
+        "(default: float32)",
     )
     parser.add_argument(
         "--push",
         metavar="hf://OWNER/REPO",
-        help="then upload the folder with a model card to the Hugging Face Hub (extra hub)",
+        help="also upload the folder and a model card to the Hugging Face Hub (extra hub)",
     )
     parser.add_argument("--config.model.FIELD", metavar="VALUE", help="set a field of the network")
     add_json(parser)
@@ -104,8 +107,9 @@ def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]
         group, _, field = name.partition(".")
         if group != "model" or field in ("name", "num_classes"):
             raise InputError(
-                f"--config.{name} is not for this command.",
-                "Give fields of config.model; the name by --model, the classes by --classes.",
+                f"convert does not accept --config.{name}.",
+                "Give only fields of config.model; use --model for the name and --classes for the "
+                "number of classes.",
             )
         if config[name] is not None:
             fields[field] = config[name]

@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> int | None:
     """Parses the options, prints a line for each check; 2 where something is wrong."""
     parser = Parser(
         "doctor",
-        "Checks versions, devices, memory, the workdir and the data before a run, and says what\n"
-        "to do about what is wrong. Exit code 2 where a run would not work.",
+        "Checks versions, devices, memory, the workdir and the data before a run, and gives a fix\n"
+        "for each problem. Exits with code 2 if a run would fail.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -28,7 +28,7 @@ def main(argv: Sequence[str]) -> int | None:
         type=pathlib.Path,
         default=pathlib.Path("runs"),
         metavar="DIR",
-        help="where the run would write (default: runs)",
+        help="folder that the run would write to (default: runs)",
     )
     add_data_options(parser)
     add_json(parser)

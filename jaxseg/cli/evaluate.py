@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, evaluates, prints the scores."""
     parser = Parser(
         "evaluate",
-        "Scores a checkpoint on the run's evaluation split; or a published network by its own\n"
-        "protocol on the data set that is given, beside the figure of its authors.",
+        "Evaluates a checkpoint on the run's evaluation split, or a published network on the\n"
+        "given data set with its authors' protocol, and prints their figure beside ours.",
         _EXAMPLES,
     )
     add_network(parser)
@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument(
         "--config.FIELD",
         metavar="VALUE",
-        help="set a field of eval or data that is to differ from the run's, as often as needed",
+        help="override a field of eval or data; repeatable",
     )
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)

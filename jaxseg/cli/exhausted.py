@@ -7,9 +7,9 @@ from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_
 
 _SMALLER = {
     "evaluate": "Set --config.eval.batch_size=1, a smaller --config.eval.input_size, or "
-    "--config.eval.protocol=sliding with a --config.eval.crop, which sees a window at a time.",
+    "--config.eval.protocol=sliding with a --config.eval.crop, which needs one window at a time.",
     "predict": "Set a smaller --config.eval.input_size, or --config.eval.protocol=sliding with a "
-    "--config.eval.crop, which sees a window at a time.",
+    "--config.eval.crop, which needs one window at a time.",
     "benchmark": "Set a smaller config.train.batch_size or config.augment.crop, a larger "
     "config.train.accumulate, or config.model.remat=True.",
 }
@@ -20,8 +20,8 @@ def in_two_lines(error: Exception, command: str) -> InputError | None:
     if disk_is_full(error):
         name = getattr(error, "filename", None)
         place = pathlib.Path(name) if isinstance(name, str) else pathlib.Path.cwd()
-        return full_disk(place, "the files that were finished are whole")
+        return full_disk(place, "all finished files are complete")
     if memory_is_full(error):
-        remedy = _SMALLER.get(command, "Give smaller images, or close other programs.")
+        remedy = _SMALLER.get(command, "Use smaller images, or close other programs.")
         return full_memory(error, f"`{command}`", remedy)
     return None

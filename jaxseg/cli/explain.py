@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, draws, prints the pictures' paths."""
     parser = Parser(
         "explain",
-        "Draws one evaluation image on its way through each run's network: one PNG a run.",
+        "Draws the activations of each run's network for one evaluation image: one PNG per run.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -32,21 +32,22 @@ def main(argv: Sequence[str]) -> None:
         help="workdirs of runs, or names of networks",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the pictures"
+        "--out", type=pathlib.Path, required=True, metavar="DIR", help="folder for the figures"
     )
     parser.add_argument(
-        "--image", type=int, default=0, metavar="N", help="image of the evaluation split, from 0"
-    )
+        "--image", type=int, default=0, metavar="N",
+        help="index of the image in the evaluation split (default: 0)",
+    )  # fmt: skip
     parser.add_argument(
         "--class",
         dest="class_name",
         metavar="NAME",
-        help="class that chooses the channels to show (default: the most frequent one but one)",
+        help="class by which channels are chosen (default: the second most frequent one)",
     )
     parser.add_argument(
         "--config.FIELD",
         metavar="VALUE",
-        help="set a field of eval or data that is to differ from the runs', as often as needed",
+        help="override a field of eval or data; repeatable",
     )
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)

@@ -22,8 +22,8 @@ def main(argv: Sequence[str]) -> None:
     parser = Parser(
         "export",
         "Writes a trained network, its variables and its preprocessing as one program: uint8 RGB\n"
-        "images [n, height, width, 3] in, logits or labels out. FILE.json, beside it, has\n"
-        "classes, palette and sizes. docs/guides/export.md says how such a program is run.",
+        "images [n, height, width, 3] in, logits or labels out. FILE.json beside it has the\n"
+        "classes, palette and sizes. docs/guides/export.md explains how to run the program.",
         _EXAMPLES,
     )
     add_network(parser)
@@ -31,21 +31,21 @@ def main(argv: Sequence[str]) -> None:
         "--format",
         default="stablehlo",
         metavar="stablehlo|onnx",
-        help="what JAX runs anywhere (default), or ONNX, by the converter jax2onnx",
+        help="StableHLO, which JAX runs on any device (default), or ONNX, written by jax2onnx",
     )
     parser.add_argument(
         "--output",
         default="logits",
         metavar="logits|labels",
-        help="float32 scores of each class (default), or the class of each pixel as uint8",
+        help="float32 logits of each class (default), or the class of each pixel as uint8",
     )
     parser.add_argument(
         "--size",
         metavar="HEIGHT,WIDTH",
-        help="of the images (default, StableHLO only: any multiples of 32)",
+        help="fixed image size (default, StableHLO only: any multiples of 32)",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="FILE", help="file to write; a new one"
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="new file to write"
     )
     add_json(parser)
     args = parser.parse_args(argv)

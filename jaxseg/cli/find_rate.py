@@ -19,28 +19,28 @@ def main(argv: Sequence[str]) -> int | None:
     """Parses the options, trains for some steps, prints the rate."""
     parser = Parser(
         "find-rate",
-        "Trains for some steps with a learning rate that grows, and suggests a tenth of the one\n"
-        "at which the loss was lowest. Nothing but the picture is written.",
+        "Trains for some steps with a growing learning rate, and suggests a tenth of the rate at\n"
+        "which the loss was lowest. Writes nothing except the plot.",
         _EXAMPLES,
     )
     parser.add_argument(
         "--config", required=True, metavar="PATH[:ARG]", help="config file or recipe"
     )
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set a config field; repeatable")
     parser.add_argument("--low", type=float, default=1e-6, help="first rate (default: 1e-6)")
     parser.add_argument("--high", type=float, default=1.0, help="last rate (default: 1)")
     parser.add_argument(
-        "--steps", type=int, default=100, metavar="N", help="steps taken (default: 100)"
+        "--steps", type=int, default=100, metavar="N", help="number of steps (default: 100)"
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, metavar="FILE.png", help="a picture of the loss over the rate"
+        "--out", type=pathlib.Path, metavar="FILE.png", help="plot of loss against rate"
     )
     add_data(parser)
     add_json(parser)
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
     if args.out is not None and args.out.suffix.lower() != ".png":
-        raise InputError(f"--out {args.out} is no PNG file.", "Give a name that ends in .png.")
+        raise InputError(f"--out {args.out} does not end in .png.", "Give a name ending in .png.")
     config = read_config(args.config, [*overrides, *data_overrides(args)])
 
     with json_output(args.json) as put:
@@ -56,9 +56,9 @@ def main(argv: Sequence[str]) -> int | None:
             args.out.parent.mkdir(parents=True, exist_ok=True)
             with atomic_file(args.out) as file:
                 picture.save(file, "PNG")
-            print(f"picture: {args.out}")
+            print(f"plot: {args.out}")
         if found.suggestion is None:
-            print("The loss never fell: no rate can be suggested. Try a lower --low.")
+            print("The loss never fell, so there is no suggestion. Try a lower --low.")
             return 2
-        print(f"a learning rate to begin with: --config.optim.lr={found.suggestion:g}")
+        print(f"suggested learning rate: --config.optim.lr={found.suggestion:g}")
     return None

@@ -26,7 +26,7 @@ def add_json(parser: Parser) -> None:
         nargs="?",
         const="-",
         metavar="FILE.json",
-        help="also write the result as JSON; without FILE it goes to standard output, and the "
+        help="also write the result as JSON; without FILE, JSON goes to standard output and the "
         "readable output to standard error",
     )
 
@@ -62,11 +62,12 @@ def _checked(where: str) -> pathlib.Path:
     if path.suffix.lower() != ".json":
         raise InputError(
             f"--json is {where}, which does not end in .json.",
-            "Give FILE.json after it; or put --json last, or write --json=-.",
+            "Give --json FILE.json. For standard output put --json last, or write --json=-.",
         )
     if not path.absolute().parent.is_dir():
         raise InputError(
-            f"--json is {where}, whose folder does not exist.", "Make it, or give another path."
+            f"--json is {where}, but its folder does not exist.",
+            "Create the folder, or give another path.",
         )
     return path
 

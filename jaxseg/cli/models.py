@@ -21,13 +21,13 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, prints the rows."""
     parser = Parser(
         "models",
-        "Lists the published networks and backbones that can be used by name, as in `predict\n"
-        "--weights NAME`, `--config.init.pretrained=NAME` and jaxseg.load(NAME). A file is\n"
-        "downloaded when it is first used.",
+        "Lists the published networks and backbones available by name, as in `predict --weights\n"
+        "NAME`, `--config.init.pretrained=NAME` and jaxseg.load(NAME). A file is downloaded the\n"
+        "first time it is used.",
         _EXAMPLES,
     )
     parser.add_argument("filter", nargs="?", default="", metavar="PART", help="part of a name")
-    parser.add_argument("--data", metavar="NAME", help="of this data set only, such as ade20k")
+    parser.add_argument("--data", metavar="NAME", help="only this data set, such as ade20k")
     add_json(parser)
     parser.add_argument("--format", default="table", help=argparse.SUPPRESS)  # --json, before
     args = parser.parse_args(argv)
@@ -42,14 +42,14 @@ def main(argv: Sequence[str]) -> None:
         known = {row.data for row in list_pretrained()}
         if not any(args.data.lower() in data for data in known):
             raise InputError(
-                f"No network knows a data set '{args.data}'.", nearest(args.data, known)
+                f"No network is trained on a data set '{args.data}'.", nearest(args.data, known)
             )
         rows = [row for row in rows if args.data.lower() in row.data]
     if not rows:
         raise InputError(
-            f"No network is called '{args.filter}'"
-            + (f" and knows {args.data}." if args.data else "."),
-            "`python -m jaxseg models` lists them all.",
+            f"No network name contains '{args.filter}'"
+            + (f" for {args.data}." if args.data else "."),
+            "Run `python -m jaxseg models` to list all names.",
         )
     with json_output("-" if args.format == "json" else args.json) as put:
         put([dict(row) | {"aliases": row.aliases, "cached": is_cached(row)} for row in rows])

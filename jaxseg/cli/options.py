@@ -18,7 +18,7 @@ def add_step(parser: Parser) -> None:
         "--step",
         default="last",
         metavar="last|best|N",
-        help="newest checkpoint, best by mean IoU, or a step that was kept (default: last)",
+        help="newest checkpoint, best one by mean IoU, or the one of step N (default: last)",
     )
 
 
@@ -35,15 +35,13 @@ def parse_step(word: str) -> str | int:
 
 def add_network(parser: Parser) -> None:
     """Adds --workdir, --weights and --step."""
-    parser.add_argument(
-        "--workdir", type=network_name, metavar="DIR", help="workdir of the run whose network it is"
-    )
+    parser.add_argument("--workdir", type=network_name, metavar="DIR", help="workdir of a run")
     parser.add_argument(
         "--weights",
         type=network_name,
         metavar="NAME",
-        help="or a name of `python -m jaxseg models`, hf://owner/repo, the folder of a network, as "
-        "`python -m jaxseg convert` writes it, or a file of published weights",
+        help="instead of --workdir: a name listed by `python -m jaxseg models`, hf://owner/repo, a "
+        "folder written by `python -m jaxseg convert`, or a file of published weights",
     )
     add_step(parser)
 
@@ -57,12 +55,12 @@ def check_network(args: argparse.Namespace) -> None:
     """Raises InputError unless the options name one network."""
     if (args.workdir is None) == (args.weights is None):
         raise InputError(
-            "The network is named by --workdir or by --weights, one of them.",
-            "Give --workdir with the workdir of a run, or --weights with a name of `python -m "
-            "jaxseg models`, a folder of convert or a file.",
+            "Exactly one of --workdir and --weights must name the network.",
+            "Give --workdir with the workdir of a run, or --weights with a name listed by `python "
+            "-m jaxseg models`, a folder written by `convert`, or a weight file.",
         )
     if args.weights is not None and args.step != "last":
-        raise InputError("--step is for --workdir.", "Leave it out.")
+        raise InputError("--step works only with --workdir.", "Remove --step.")
     parse_step(args.step)
 
 
@@ -97,9 +95,9 @@ def embedded_network(by: str = "--weights with ") -> pathlib.Path:
 
     if embedded() is None:
         raise InputError(
-            "No network is named, and none is embedded in this jaxseg.",
-            f"Give {by}a name of `python -m jaxseg models`, such as pspnet_r50_ade20k, or "
-            "--workdir with a run's.",
+            "No network is given, and this installation of jaxseg has no built-in one.",
+            f"Give {by}a name listed by `python -m jaxseg models`, such as pspnet_r50_ade20k, or "
+            "--workdir with the workdir of a run.",
         )
     return EMBEDDED
 
@@ -107,9 +105,9 @@ def embedded_network(by: str = "--weights with ") -> pathlib.Path:
 def add_data(parser: Parser) -> None:
     """Adds --data (also --dataset) and --root."""
     parser.add_argument(
-        "--data", "--dataset", dest="data", metavar="NAME", help="data set, as config.data.name"
+        "--data", "--dataset", dest="data", metavar="NAME", help="data set: sets config.data.name"
     )
-    parser.add_argument("--root", metavar="DIR", help="its folder, as config.data.root")
+    parser.add_argument("--root", metavar="DIR", help="its folder: sets config.data.root")
 
 
 def data_overrides(args: argparse.Namespace) -> list[tuple[str, str | None]]:
@@ -126,12 +124,12 @@ def add_data_options(parser: Parser, first: bool = False) -> None:
       first: whether the data set's name may also stand first, without an option.
     """
     if first:
-        parser.add_argument("name", nargs="?", metavar="DATASET", help="as --data NAME")
+        parser.add_argument("name", nargs="?", metavar="DATASET", help="same as --data NAME")
     add_data(parser)
     parser.add_argument(
-        "--config", metavar="PATH[:ARG]", help="config file that names the data set (or the recipe)"
+        "--config", metavar="PATH[:ARG]", help="config file or recipe that names the data set"
     )
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set a config field; repeatable")
 
 
 def parse_data_options(
@@ -155,5 +153,5 @@ def add_distributed(parser: Parser) -> None:
     parser.add_argument(
         "--distributed",
         action="store_true",
-        help="this is one of several processes of one run: launch/README.md says how to start them",
+        help="run as one of several processes; launch/README.md explains how to start them",
     )

@@ -45,7 +45,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         raise InputError(
-            f"{message[:1].upper()}{message[1:]}.", f"`{self.prog} --help` shows how it is used."
+            f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help` for the usage."
         )
 
 

@@ -38,58 +38,60 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, predicts, prints how many images were labelled."""
     parser = Parser(
         "predict",
-        "Labels images with a trained network; they are prepared as in the run's evaluation.\n"
-        "Writes NAME.png (class indices, with a palette) for each, and classes.png, their\n"
-        "legend. Run again, it goes on where it stopped. One bad file does not stop the rest.",
+        "Labels images with a trained network, preprocessed as in the run's evaluation. For each\n"
+        "image writes NAME.png (class indices with a palette), and once classes.png, the legend.\n"
+        "If interrupted, run the same command to resume. A bad file does not stop the others.",
         _EXAMPLES,
     )
     parser.add_argument(
         "images",
         nargs="*",
-        metavar="PHOTO",
-        help="file, folder (with its subfolders), pattern in quotes, https address, video, or - "
-        "for an image on standard input",
+        metavar="IMAGE",
+        help="file, folder (with subfolders), quoted pattern, https URL, video, or - for an image "
+        "on standard input",
     )
     add_network(parser)
     parser.add_argument(
-        "--list", metavar="FILE", help="text file with more images, one a line; - for stdin"
+        "--list", metavar="FILE", help="text file with more images, one per line; - for stdin"
     )
     parser.add_argument(
         "--out",
         type=pathlib.Path,
         default=pathlib.Path("predictions"),
         metavar="DIR",
-        help="folder for the results (default: predictions, here)",
+        help="folder for the results (default: predictions)",
     )
     parser.add_argument(
-        "--overlay", action="store_true", help="also NAME.overlay.jpg: the image, coloured"
+        "--overlay",
+        action="store_true",
+        help="also write NAME.overlay.jpg: the image with class colours",
     )
     parser.add_argument(
         "--probabilities",
         action="store_true",
-        help="also NAME.npz: probabilities, float32 [height, width, classes]",
+        help="also write NAME.npz: probabilities, float32 [height, width, classes]",
     )
     parser.add_argument(
         "--geotiff",
         action="store_true",
-        help="label GeoTIFFs of any size window by window, into NAME.tif with the same transform "
-        "and reference system (extra geo)",
+        help="label GeoTIFFs of any size window by window, and write NAME.tif with the same "
+        "transform and coordinate reference system (extra geo)",
     )
     parser.add_argument(
         "--window",
         type=int,
         metavar="N",
-        help="with --geotiff: rows and columns that are read at a time (default: 1024)",
+        help="with --geotiff: height and width of a window in pixels (default: 1024)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="make again what is there already")
+    parser.add_argument("--overwrite", action="store_true", help="replace existing results")
     parser.add_argument(
         "--max-pixels",
         type=int,
         metavar="N",
-        help="largest image that the network sees whole (default: 8388608)",
+        help="largest image that is processed whole (default: 8388608)",
     )
     parser.add_argument(
-        "--config.eval.FIELD", metavar="VALUE", help="another protocol than the run's evaluation"
+        "--config.eval.FIELD", metavar="VALUE", help="override a field of the run's evaluation"
     )
     add_json(parser)
     options, overrides = split_overrides(argv)
@@ -101,11 +103,11 @@ def main(argv: Sequence[str]) -> None:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
     if args.geotiff and (args.overlay or args.probabilities or args.max_pixels):
         raise InputError(
-            "--geotiff writes labels alone.",
-            "Leave out --overlay, --probabilities and --max-pixels.",
+            "--geotiff cannot be combined with --overlay, --probabilities or --max-pixels.",
+            "Remove those options.",
         )
     if args.window is not None and not args.geotiff:
-        raise InputError("--window is of scenes.", "Give --geotiff with it, or leave it out.")
+        raise InputError("--window works only with --geotiff.", "Add --geotiff, or remove it.")
     wanted, fields = _wanted(args), scoring_values(overrides)
 
     with json_output(args.json) as put:
@@ -162,7 +164,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         progress=progress,
         say=lambda line: tqdm.tqdm.write(line, file=sys.stdout),
     )
-    there = f", {done.kept} there already" if done.kept else ""
+    there = f", {done.kept} already done" if done.kept else ""
     noun = "image" if done.written == 1 else "images"
     if files or not films:
         print(f"{args.out}: {done.written} {noun} labelled{there}")
@@ -192,9 +194,9 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     if bad:
         given = len(files) + len(films) + len(refused)
         raise InputError(
-            f"{len(bad)} of {given} images have no prediction, as listed above; the first: "
+            f"{len(bad)} of {given} images have no prediction, as listed above. The first problem: "
             f"{bad[0].problem}",
-            f"{bad[0].remedy} Then run the same command again: it goes on where it stopped.",
+            f"{bad[0].remedy} Then run the same command again to label the rest.",
         )
 
 
@@ -212,7 +214,7 @@ def _label_scenes(args, network, files, put: Put) -> None:
         overwrite=args.overwrite,
         progress=lambda items, total: tqdm.tqdm(items, total=total, unit="window", disable=None),
     )
-    there = f", {kept} there already" if kept else ""
+    there = f", {kept} already done" if kept else ""
     print(f"{args.out}: {written} scene{'s' * (written != 1)} labelled{there}")
     put({"folder": args.out, "written": written, "kept": kept, "problems": []})
 
@@ -222,7 +224,7 @@ def _named(weights) -> str:
     from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
 
     row = embedded() if weights == EMBEDDED else None
-    return str(weights) if row is None else f"{row.name} (embedded)"
+    return str(weights) if row is None else f"{row.name} (built-in)"
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -252,8 +254,8 @@ def _fetched(address: str):
         data = read_url(address, _MOST_BYTES)
     except OSError as error:
         raise InputError(
-            f"{address} cannot be fetched: {getattr(error, 'reason', None) or error}.",
-            "Save the image, and give the file.",
+            f"{address} cannot be downloaded: {getattr(error, 'reason', None) or error}.",
+            "Download the image yourself, and give the file.",
         ) from None
     return ImageFile(name or "image", pathlib.Path(name or "image"), data)
 
@@ -263,13 +265,13 @@ def _wanted(args) -> list[str]:
     names = list(args.images)
     if args.list == "-" and "-" in names:
         raise InputError(
-            "Standard input cannot be both an image and a list of them.", "Give one - only."
+            "Standard input cannot be both an image and a list of images.", "Give only one -."
         )
     if args.list is not None:
         names += _listed(args.list)
     if not names:
         raise InputError(
-            "No image is given.", "Give files, folders, patterns, - or a --list of them."
+            "No image is given.", "Give files, folders, patterns, URLs, - or --list FILE."
         )
     return names
 
@@ -282,7 +284,7 @@ def _listed(path: str) -> list[str]:
         raise
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The list {path} cannot be read: {error}.", "Give a text file, one path a line."
+            f"The list {path} cannot be read: {error}.", "Give a text file with one path per line."
         ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 
@@ -297,8 +299,8 @@ def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
         group, _, field = name.partition(".")
         if group != "eval" or field in unused:
             raise InputError(
-                f"--config.{name} changes nothing here.",
-                "Give fields of config.eval that are about the images, such as eval.input_size.",
+                f"--config.{name} has no effect on predict.",
+                "Give fields of config.eval that concern the images, such as eval.input_size.",
             )
     score_otherwise(config, fields)
     return dataclasses.replace(network, eval=config.eval)

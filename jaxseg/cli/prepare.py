@@ -19,9 +19,9 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, prepares, prints the options that use the result."""
     parser = Parser(
         "prepare",
-        "Fetches and verifies a data set's archives (or takes its folder), checks every file and\n"
-        "writes one ArrayRecord file for each split, or with --as folder images, masks as palette\n"
-        "PNGs and classes.txt. Run again, it goes on where it stopped.",
+        "Downloads and verifies the archives of a data set (or reads its folder), checks every\n"
+        "file and writes one ArrayRecord file per split; with --as folder: images, masks as\n"
+        "palette PNGs and classes.txt. If interrupted, run the same command to resume.",
         _EXAMPLES,
     )
     add_data_options(parser, first=True)
@@ -33,11 +33,15 @@ def main(argv: Sequence[str]) -> None:
         help="folder of data sets (default: ~/jaxseg_data)",
     )
     parser.add_argument(
-        "--split", nargs="+", default=(), metavar="NAME", help="splits (default: the usual ones)"
+        "--split",
+        nargs="+",
+        default=(),
+        metavar="NAME",
+        help="splits to prepare (default: the standard ones)",
     )
     parser.add_argument(
         "--as", dest="form", choices=("records", "folder"), default="records",
-        help="records, which are read fastest (default), or a plain folder of images and masks",
+        help="records, which load fastest (default), or a plain folder of images and masks",
     )  # fmt: skip
     add_json(parser)
     args, config = parse_data_options(parser, argv)
@@ -61,4 +65,4 @@ def main(argv: Sequence[str]) -> None:
         put({"data": name, "root": folder})
         print(f"--config.data.name={name} --config.data.root={folder}")
         if name in PUBLISHED_NAMES:
-            print(f"--config.data.name={config.data.name} alone finds it on this machine, too.")
+            print(f"On this machine --config.data.name={config.data.name} alone also works.")

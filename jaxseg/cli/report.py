@@ -19,8 +19,8 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, writes the page, prints its path."""
     parser = Parser(
         "report",
-        "Scores runs and sets them side by side on one HTML page that needs no other file:\n"
-        "scores, classes, confusions, learning curves, the best and the worst images, configs.",
+        "Evaluates runs and compares them on one self-contained HTML page: metrics, classes,\n"
+        "confusion matrices, learning curves, best and worst images, configs.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -29,10 +29,10 @@ def main(argv: Sequence[str]) -> None:
         nargs="+",
         required=True,
         metavar="DIR",
-        help="workdirs of runs that are scored on the same images, or names of networks",
+        help="workdirs of runs with the same evaluation images, or names of networks",
     )
     parser.add_argument(
-        "--out", type=pathlib.Path, required=True, metavar="FILE", help="the page to write"
+        "--out", type=pathlib.Path, required=True, metavar="FILE", help="page to write"
     )
     add_step(parser)
     parser.add_argument(
@@ -40,24 +40,24 @@ def main(argv: Sequence[str]) -> None:
         type=int,
         default=3,
         metavar="N",
-        help="how many of the best images, and of the worst (default: 3)",
+        help="number of best and of worst images to show (default: 3)",
     )
     parser.add_argument(
         "--activations",
         action="store_true",
-        help="the activations of layers for an image, too",
+        help="also show the activations of the layers for one image",
     )
     parser.add_argument(
         "--class",
         dest="class_name",
         metavar="NAME",
-        help="with --activations: class that chooses the image and the channels "
-        "(default: the most frequent one but one)",
+        help="with --activations: class by which the image and channels are chosen "
+        "(default: the second most frequent one)",
     )
     parser.add_argument(
         "--config.FIELD",
         metavar="VALUE",
-        help="set a field of eval or data that is to differ from the runs', as often as needed",
+        help="override a field of eval or data; repeatable",
     )
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
@@ -65,7 +65,7 @@ def main(argv: Sequence[str]) -> None:
     if args.images < 1:
         raise InputError(f"--images is {args.images}.", "Give 1 or more.")
     if args.class_name is not None and not args.activations:
-        raise InputError("--class goes with --activations.", "Give both, or neither.")
+        raise InputError("--class works only with --activations.", "Give both, or neither.")
 
     from jaxseg.report.page import write_report
 

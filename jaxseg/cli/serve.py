@@ -20,9 +20,9 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, opens the networks, serves until a signal."""
     parser = Parser(
         "serve",
-        "Serves a web page that labels the images you drop on it, by one network or by two\n"
-        "side by side; and POST /predict for programs, described at /docs. Nothing leaves this\n"
-        "machine, and nobody else reaches it unless --host says so.",
+        "Serves a web page that labels the images you drop on it, with one network or with two\n"
+        "side by side, and POST /predict for programs, documented at /docs. No image leaves this\n"
+        "machine, and other machines cannot connect unless --host allows it.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -30,8 +30,8 @@ def main(argv: Sequence[str]) -> None:
         nargs="*",
         type=network_name,
         metavar="NAME",
-        help="name of `python -m jaxseg models`, hf://owner/repo, workdir, folder of convert, or "
-        "file of weights (default: the network inside jaxseg)",
+        help="name listed by `python -m jaxseg models`, hf://owner/repo, workdir, folder written "
+        "by convert, or weight file (default: the built-in network)",
     )
     parser.add_argument(
         "--workdir",
@@ -42,12 +42,14 @@ def main(argv: Sequence[str]) -> None:
         help="workdirs of runs",
     )
     add_step(parser)
-    parser.add_argument("--port", type=int, default=8000, metavar="N", help="(default: 8000)")
+    parser.add_argument(
+        "--port", type=int, default=8000, metavar="N", help="port to listen on (default: 8000)"
+    )
     parser.add_argument(
         "--host",
         default="127.0.0.1",
         metavar="ADDRESS",
-        help="where to listen; 0.0.0.0 lets other machines in, and anybody there may ask "
+        help="address to listen on; 0.0.0.0 accepts requests from anyone on the network "
         "(default: 127.0.0.1)",
     )
     parser.add_argument(
@@ -55,10 +57,10 @@ def main(argv: Sequence[str]) -> None:
         type=int,
         default=2**22,
         metavar="N",
-        help="largest image that is taken (default: 4194304)",
+        help="largest accepted image (default: 4194304)",
     )
     parser.add_argument(
-        "--batch", type=int, default=4, metavar="N", help="images at a time (default: 4)"
+        "--batch", type=int, default=4, metavar="N", help="images per batch (default: 4)"
     )
     args = parser.parse_args(argv)
     for option, value in (("max-pixels", args.max_pixels), ("batch", args.batch)):
@@ -66,7 +68,7 @@ def main(argv: Sequence[str]) -> None:
             raise InputError(f"--{option} is {value}.", "Give 1 or more.")
     step = parse_step(args.step)
     if step != "last" and not args.workdir:
-        raise InputError("--step is for --workdir.", "Leave it out.")
+        raise InputError("--step works only with --workdir.", "Remove --step.")
     _serve(args, step)
 
 
@@ -77,7 +79,7 @@ def _serve(args, step: str | int) -> None:
         if (error.name or "jaxseg").startswith("jaxseg"):
             raise
         raise InputError(
-            f"serve needs {error.name}, which is not installed.", "pip install 'jaxseg[serve]'"
+            f"serve needs {error.name}, which is not installed.", "Run pip install 'jaxseg[serve]'."
         ) from None
     from jaxseg.checkpoint.workdir import Workdir
     from jaxseg.inference.load import load
@@ -101,7 +103,7 @@ def _serve(args, step: str | int) -> None:
         def ready() -> None:
             for name, network in networks.items():
                 print(f"network: {name}, {len(network.classes)} classes")
-            print(f"{address} (Ctrl-C ends it)", flush=True)
+            print(f"{address} (Ctrl-C to stop)", flush=True)
 
         serve(app, listening, ready)
         print("stopped")

@@ -32,7 +32,7 @@ def _end(number: int, _) -> None:
         child.kill()
     name = signal.Signals(number).name
     try:
-        os.write(2, f"stopped by {name}: start again to go on from the last save\n".encode())
+        os.write(2, f"stopped by {name}: run again to resume from the last checkpoint\n".encode())
     except OSError:  # a terminal that is gone
         pass
     os._exit(_TRY_AGAIN)

@@ -30,34 +30,37 @@ def main(argv: Sequence[str]) -> int | None:
     """Parses the options, trains, prints the table."""
     parser = Parser(
         "sweep",
-        "Trains a config with every combination of some fields' values, run after run, and sets\n"
-        "them side by side. Started again with the same --out, it goes on.",
+        "Trains a config with every combination of the given field values, one run after another,\n"
+        "and compares the runs. If interrupted, run the same command to resume.",
         _EXAMPLES,
     )
     parser.add_argument(
         "--config", required=True, metavar="PATH[:ARG]", help="config file or recipe"
     )
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="a field of all runs")
+    parser.add_argument(
+        "--config.FIELD", metavar="VALUE", help="set a config field in all runs; repeatable"
+    )
     parser.add_argument(
         "--set",
         action="append",
         required=True,
         dest="sets",
         metavar="FIELD=V1,V2,...",
-        help="a field and its values, separated by commas, or by ; if values contain commas",
+        help="field and its values, separated by commas, or by ; if a value contains a comma; "
+        "repeatable",
     )
     parser.add_argument(
         "--random",
         type=int,
         metavar="N",
-        help="only N of the combinations, drawn at random (the same each time)",
+        help="train only N combinations, chosen at random (always the same ones)",
     )
     parser.add_argument(
         "--out",
         type=pathlib.Path,
         required=True,
         metavar="DIR",
-        help="folder with one workdir for each run",
+        help="folder for the workdirs of the runs",
     )
     add_json(parser)
     options, overrides = split_overrides(argv)
@@ -72,14 +75,15 @@ def main(argv: Sequence[str]) -> int | None:
         if not 1 <= args.random <= len(combinations):
             raise InputError(
                 f"--random is {args.random}, but there are {len(combinations)} combinations.",
-                f"Give 1 to {len(combinations)}, or leave it out.",
+                f"Give 1 to {len(combinations)}, or remove --random.",
             )
         combinations = random.Random(0).sample(combinations, args.random)
     runs = [list(zip(names, values, strict=True)) for values in combinations]
     for run in runs:  # all are checked before the first one begins
         if len(read_stages(args.config, [*overrides, *run])) > 1:
             raise InputError(
-                f"{args.config} is a training in stages.", "Sweep over one of its stages."
+                f"{args.config} trains in stages, which sweep does not support.",
+                "Give the config of a single stage.",
             )
     _check_same_sweep(args.out, args.config, overrides, fields)
 
@@ -112,7 +116,7 @@ def _values(text: str) -> tuple[str, list[str]]:
     found = [v.strip() for v in values.split(";" if ";" in values else ",")]
     if not equals or not all(found):
         raise InputError(
-            f"--set {text!r} is not FIELD=V1,V2,...",
+            f"--set {text!r} does not have the form FIELD=V1,V2,...",
             "Give a field and its values, such as --set optim.lr=0.01,0.03.",
         )
     if len(set(found)) < len(found):
@@ -127,11 +131,12 @@ def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: An
     if path.is_file():
         if json.loads(path.read_text()) != about:
             raise InputError(
-                f"{out} holds another sweep.", f"Give another --out, or the options in {path}."
+                f"{out} contains a sweep with other options.",
+                f"Give another --out, or the options in {path}.",
             )
         return
     if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty, and holds no sweep.", "Give another --out.")
+        raise InputError(f"{out} is not empty and contains no sweep.", "Give another --out.")
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(path, json.dumps(about, indent=1) + "\n")
 
@@ -193,6 +198,6 @@ def _report(workdirs: Sequence[str], out: pathlib.Path) -> pathlib.Path | None:
     try:
         write_report([pathlib.Path(w) for w in workdirs[:_REPORTED]], page)
     except InputError as error:  # fields of the data or of eval were swept over
-        print(f"no page: {error.problem}")
+        print(f"no report page: {error.problem}")
         return None
     return page

@@ -27,8 +27,8 @@ def main(argv: Sequence[str]) -> None:
     """Parses the options, trains, prints the scores."""
     parser = Parser(
         "train",
-        "Trains a network as a config file says, then scores it.\n"
-        "Started again in the same workdir, it continues where it stopped.",
+        "Trains a network from a config file, then evaluates it.\n"
+        "If interrupted, run the same command with the same --workdir to resume.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -38,12 +38,12 @@ def main(argv: Sequence[str]) -> None:
         help="config file and its argument, a recipe such as quickstart, or a run's config.json",
     )
     # split_overrides takes it out before this parser sees it; here for --help
-    parser.add_argument("--config.FIELD", metavar="VALUE", help="set one field, as often as needed")
+    parser.add_argument("--config.FIELD", metavar="VALUE", help="set a config field; repeatable")
     parser.add_argument(
         "--workdir",
         type=pathlib.Path,
         metavar="DIR",
-        help="folder for everything the run writes (default: a new one in runs/)",
+        help="folder for the results of the run (default: a new one in runs/)",
     )
     add_data(parser)
     add_json(parser)
@@ -53,8 +53,8 @@ def main(argv: Sequence[str]) -> None:
     overrides += data_overrides(args)
     if args.distributed and args.workdir is None:
         raise InputError(
-            "--distributed without --workdir: the processes would each make a folder of their own.",
-            "Give one on a disk that all machines share.",
+            "--distributed needs --workdir; otherwise each process would create its own folder.",
+            "Give a --workdir on a disk that all machines share.",
         )
     stages = read_stages(args.config, overrides)
     workdir = args.workdir or new_workdir(args.config)
@@ -98,12 +98,12 @@ def _next(workdir: pathlib.Path) -> str:
     from jaxseg.checkpoint.workdir import Workdir, run_folder
 
     folder = Workdir(run_folder(workdir))
-    lines = ["", f"scores: {folder.scores}"]
-    lines += [f"picture: {folder.picture}"] * folder.picture.is_file()
+    lines = ["", f"metrics: {folder.scores}"]
+    lines += [f"sample predictions: {folder.picture}"] * folder.picture.is_file()
     name = shlex.quote(str(workdir))
     lines += [
-        f"label images: python -m jaxseg predict --workdir {name} PHOTO --out predictions",
-        f"one page on the run: python -m jaxseg report --workdir {name} --out report.html",
+        f"label images: python -m jaxseg predict --workdir {name} IMAGE --out predictions",
+        f"report page: python -m jaxseg report --workdir {name} --out report.html",
     ]
     return "\n".join(lines)
 
@@ -128,6 +128,6 @@ def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib
             workdir = root / f"{base}-{count}"
         except OSError as error:
             raise InputError(
-                f"No workdir can be made in {root.absolute()}: {error.strerror}.",
-                "Give a --workdir that you may write to.",
+                f"No workdir can be created in {root.absolute()}: {error.strerror}.",
+                "Give a --workdir that you can write to.",
             ) from None

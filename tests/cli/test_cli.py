@@ -127,7 +127,7 @@ def test_evaluate_passes_fields(calls, tmp_path, capsys):
         (["train", "--confg", "c.py"], "'--config'"),
         (["train", "--wor", "w"], "'--workdir'"),  # no abbreviations
         (["train", "--config", "CONFIG", "stray"], "stray"),
-        (["train", "--config", "CONFIG:full"], "takes no argument"),
+        (["train", "--config", "CONFIG:full"], "accepts no argument"),
         (["train", "--config", "CONFIG", "--config.lr=1"], "'optim.lr'"),
         (["train", "--config", "CONFIG", "--config.train.steps=1.5"], "train.steps"),
         (["train", "--config", "CONFIG", "--config.train.steps"], "has no value"),
@@ -135,7 +135,7 @@ def test_evaluate_passes_fields(calls, tmp_path, capsys):
         (["evaluate", "--workdir", "w", "--step", "first"], "'first'"),
         (["evaluate", "--workdir", "w", "--stp", "last"], "'--step'"),
         (["evaluate", "--workdir", "w", "--config.eval.flop=true"], "'eval.flip'"),
-        (["evaluate", "--workdir", "w", "--config.optim.lr=1"], "optim.lr is not for this"),
+        (["evaluate", "--workdir", "w", "--config.optim.lr=1"], "optim.lr cannot be set"),
     ],
 )
 def test_refusals(calls, config_path, capsys, words, part):

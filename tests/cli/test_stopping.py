@@ -30,7 +30,7 @@ def test_before_the_loop(number):
     _, err = run.communicate(timeout=30)
     assert (run.returncode, err) == (
         75,
-        f"stopped by {number}: start again to go on from the last save\n",
+        f"stopped by {number}: run again to resume from the last checkpoint\n",
     )
 
 

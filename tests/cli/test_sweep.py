@@ -68,7 +68,7 @@ def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("more", "part"),
     [
-        (["--set", "optim.lr"], "is not FIELD=V1,V2"),
+        (["--set", "optim.lr"], "does not have the form FIELD=V1,V2"),
         (["--set", "optim.lr=0.1,0.1"], "a value twice"),
         (["--set", "optim.lr=1,2", "--set", "optim.lr=3"], "optim.lr is given twice"),
         (["--set", "optim.speed=1,2"], "speed"),
@@ -88,4 +88,4 @@ def test_another_sweep_in_the_folder(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(subprocess, "Popen", Trainings([0.3, 0.4]))
     assert run([*WORDS, "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path)]) == 0
     assert run([*WORDS, "--set", "optim.lr=0.1,0.3", "--out", str(tmp_path)]) == 2
-    assert "holds another sweep" in capsys.readouterr().err
+    assert "contains a sweep with other options" in capsys.readouterr().err

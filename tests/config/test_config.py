@@ -319,7 +319,7 @@ def test_config_file_that_fails(config_file, body, words):
 
 
 def test_argument_that_is_not_taken_or_missing(config_file):
-    assert "takes no argument" in refusal(load_config_file, config_file() + ":full")
+    assert "accepts no argument" in refusal(load_config_file, config_file() + ":full")
     assert "needs an argument" in refusal(load_config_file, config_file("", "variant"))
 
 

@@ -250,4 +250,4 @@ def test_distributed_wants_a_workdir(words, capsys):
     from jaxseg.__main__ import main
 
     assert main([*words("w")[:3], "--distributed"]) == 2
-    assert "--distributed without --workdir" in capsys.readouterr().err
+    assert "--distributed needs --workdir" in capsys.readouterr().err

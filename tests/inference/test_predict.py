@@ -125,7 +125,7 @@ def test_a_folder(finished, predict, tmp_path):
         np.testing.assert_allclose(mean, (photo / 2 + colours / 2).mean(axis=(0, 1)), atol=3)
 
     # what is whole is not made again, what is not is, and nothing else is left
-    assert predict(*words)[:2] == (0, f"{out}: 0 images labelled, 3 there already\n")
+    assert predict(*words)[:2] == (0, f"{out}: 0 images labelled, 3 already done\n")
     assert contents(out) == made
     whole = (out / "sub/b.png").read_bytes()
     (out / "sub/b.png").write_bytes(whole[:-5])
@@ -202,7 +202,7 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     assert not {"b.png", "c.png", "d.png"} & contents(out).keys()
     (photos / "b.jpg").unlink()
     photograph(photos / "b.jpg")
-    assert "1 image labelled, 2 there already" in predict(photos)[1]
+    assert "1 image labelled, 2 already done" in predict(photos)[1]
 
 
 BAD = {
@@ -360,9 +360,9 @@ def test_words_that_name_photographs(here):
         ("cannot be both", ["-", "--list", "-"]),
         ("The list nowhere.txt cannot be read", ["--list", "nowhere.txt"]),
         ("no config field eval.input_sise.*input_size", ["a.jpg", "--config.eval.input_sise=1"]),
-        ("--config.optim.lr is not for this command", ["a.jpg", "--config.optim.lr=1"]),
-        ("--config.eval.absent changes nothing", ["a.jpg", "--config.eval.absent=one"]),
-        ("--config.data.root changes nothing", ["a.jpg", "--config.data.root=b"]),
+        ("--config.optim.lr cannot be set", ["a.jpg", "--config.optim.lr=1"]),
+        ("--config.eval.absent has no effect", ["a.jpg", "--config.eval.absent=one"]),
+        ("--config.data.root has no effect", ["a.jpg", "--config.data.root=b"]),
         ("eval.input_size is .1,.", ["a.jpg", "--config.eval.input_size=(1,)"]),
         ("no option --overley.*'--overlay'", ["a.jpg", "--overley"]),
     ],
@@ -387,7 +387,7 @@ def test_standard_input(predict, tmp_path, monkeypatch):
     assert predict("-", tmp_path / "in/b.png")[0] == 0
     assert {"stdin.png", "b.png"} < contents(tmp_path / "out").keys()
     type_in(f"{tmp_path / 'in/a.png'}\n\n{tmp_path / 'in/b.png'}\n".encode())
-    assert "1 image labelled, 1 there already" in predict("--list", "-")[1]
+    assert "1 image labelled, 1 already done" in predict("--list", "-")[1]
     type_in(b"\x89 no photograph")
     assert predict("-", "--overwrite")[2].startswith("error: standard input cannot be decoded")
 
@@ -409,11 +409,11 @@ def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
     refused(other, tmp_path / "x.png", network=network)
     refused(other, tmp_path / "x.png", "--step", "39", network=run_there)
     refused(other, tmp_path / "x.png", "--config.eval.input_size=(32, 32)", network=run_there)
-    refused("--step is for --workdir", tmp_path / "x.png", "--step", "39", network=network)
+    refused("--step works only with --workdir", tmp_path / "x.png", "--step", "39", network=network)
     assert predict(tmp_path / "x.png", "--overwrite", network=network)[0] == 0
     image, first = Image.open(tmp_path / "out/x.png"), Image.open(io.BytesIO(labels))
     np.testing.assert_array_equal(np.asarray(image), np.asarray(first))
-    assert predict(tmp_path / "x.png", network=network)[1].endswith("1 there already\n")
+    assert predict(tmp_path / "x.png", network=network)[1].endswith("1 already done\n")
 
 
 def test_no_network(copied, refused, tmp_path):

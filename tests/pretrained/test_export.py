@@ -141,8 +141,8 @@ def test_what_is_no_source_of_weights(tmp_path, refused, case):
 def test_what_is_wrong_is_said_before_anything_is_written(source, tmp_path, layers, refused):
     out = tmp_path / "out"
     refused([source, "--out", out], "which .* cannot be made: its shape is .*width")
-    refused([source, "--out", out, "--config.optim.lr=1"], "config.optim.lr is not for this comm")
-    refused([source, "--out", out, "--config.model.name=x"], "config.model.name is not for this")
+    refused([source, "--out", out, "--config.optim.lr=1"], "convert does not accept --config.optim.lr")
+    refused([source, "--out", out, "--config.model.name=x"], "convert does not accept --config.model.name")
     refused([source, "--out", out, "--config.model.widht=1"], "widht.*'model.width'")
     for words, pattern in [
         (["--model", "fcn8s"], "does not fit 'fcn8s'.*fcn8s_vgg16"),

@@ -278,11 +278,11 @@ def test_the_command(finished, tmp_path, capsys):
     ("more", "part"),
     [
         (["--images", "0"], "--images is 0"),
-        (["--class", "disc"], "--class goes with --activations"),
+        (["--class", "disc"], "--class works only with --activations"),
         (["--activations", "--class", "disk"], "'disc'"),
         (["--step", "7"], "no checkpoint '7'"),
         (["--step", "x"], "--step is 'x'"),
-        (["--config.optim.lr=1"], "the network is trained"),
+        (["--config.optim.lr=1"], "cannot be set for a trained network"),
         (["--config.eval.input_size=(0, 5)"], "eval.input_size"),
     ],
 )

@@ -189,13 +189,13 @@ def raise_whole(call, *arguments):
 
 
 def test_where_one_config_is_needed(staged_file):
-    with pytest.raises(InputError, match=r"training in stages \(coarse, fine\).*staged.py:coarse"):
+    with pytest.raises(InputError, match=r"trains in stages \(coarse, fine\).*staged.py:coarse"):
         raise_whole(read_config, staged_file())
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "b/c"), ("model", "a"), ("a", 1.5), ("",)])
 def test_names_that_are_none(staged_file, names):
-    with pytest.raises(InputError, match="returned a stage of the name"):
+    with pytest.raises(InputError, match="returned a stage named"):
         read_stages(staged_file(names))
 
 

@@ -122,7 +122,7 @@ def test_predict_by_name_and_from_an_address(zoo, tmp_path, monkeypatch, capsys)
     assert "predictions: 1 image labelled" in out
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(row.name).predict(IMAGE))
-    assert "/none.png cannot be fetched" in capsys.readouterr().err
+    assert "/none.png cannot be downloaded" in capsys.readouterr().err
 
 
 def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys):
@@ -132,14 +132,14 @@ def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(rows, "EMBEDDED", tmp_path / "embedded")
     assert run(["predict", "street.png"]) == 2
     error = capsys.readouterr().err.splitlines()
-    assert error[0] == "error: No network is named, and none is embedded in this jaxseg."
+    assert error[0] == "error: No network is given, and this installation of jaxseg has no built-in one."
     assert len(error) == 2 and not (tmp_path / "predictions").exists()
     words = ["convert", row.name, "--out", str(tmp_path / "embedded"), "--dtype", "float16"]
     assert run(words) == 0
     capsys.readouterr()
     assert run(["predict", "street.png"]) == 0
     out = capsys.readouterr().out
-    assert f"network: tiny_fcn_scenes (embedded), 6 classes: {', '.join(row.classes)}" in out
+    assert f"network: tiny_fcn_scenes (built-in), 6 classes: {', '.join(row.classes)}" in out
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(tmp_path / "embedded").predict(IMAGE))
 
@@ -156,7 +156,7 @@ def test_models(zoo, capsys):
     assert listed["cached"] and listed["classes"] == list(row.classes)
     assert {"name", "url", "data", "classes", "mean_iou", "licence"} <= listed.keys()
     assert run(["models", "--data", "mars"]) == 2
-    assert "No network knows a data set 'mars'" in capsys.readouterr().err
+    assert "No network is trained on a data set 'mars'" in capsys.readouterr().err
 
 
 def test_a_file_of_another_network(zoo, monkeypatch):
