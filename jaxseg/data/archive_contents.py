@@ -51,22 +51,22 @@ def unpack_zip(path: Path, folder: Path) -> None:
         with zipfile.ZipFile(cast(IO[bytes], listed)) as archive:
             entries = archive.infolist()
             if _promised(file) not in (0xFFFF, len(entries) & 0xFFFF):
-                raise ValueError("its list of contents lacks files")
+                raise ValueError("its table of contents is incomplete")
             if len({entry.filename for entry in entries}) < len(entries):
-                raise ValueError("two of its files have one name")
+                raise ValueError("two of its files have the same name")
             for entry in entries:
                 _stays_inside(path, entry.filename)
                 if entry.flag_bits & 1:
                     raise ValueError(f"its file {entry.filename!r} is encrypted")
                 if entry.compress_type not in _METHODS:
-                    method = f"method {entry.compress_type}, which is not known"
-                    raise ValueError(f"its file {entry.filename!r} is compressed by {method}")
+                    method = f"method {entry.compress_type}, which is unknown"
+                    raise ValueError(f"its file {entry.filename!r} is compressed with {method}")
             _has_room(path, folder, (entry.file_size for entry in entries))
             listed.most = None
             for entry in entries:
                 written = Path(archive.extract(entry, folder))
                 if not entry.is_dir() and written.stat().st_size != entry.file_size:
-                    raise ValueError(f"its file {entry.filename!r} is of another size than it says")
+                    raise ValueError(f"its file {entry.filename!r} does not have its declared size")
 
 
 def unpack_tar(path: Path, folder: Path) -> None:
@@ -78,8 +78,8 @@ def unpack_tar(path: Path, folder: Path) -> None:
     """
     if not hasattr(tarfile, "data_filter"):
         raise InputError(
-            "This Python unpacks tar files without a check of their links.",
-            "Use 3.11.4 or newer.",
+            "This Python version unpacks tar files without checking their links.",
+            "Use Python 3.11.4 or newer.",
         )
     with path.open("rb") as file:
         start = file.read(6)
@@ -111,12 +111,12 @@ def _ends(file: Bounded, at: int) -> None:
     file.seek(at)
     block = file.read(_BLOCK)
     if block.strip(b"\0"):
-        raise ValueError("the header of a file is damaged, and those after it would be lost")
+        raise ValueError("the header of a file is damaged, so later files would be lost")
     try:
         while block:
             block = file.read(_BLOCK)
             if block[257:262] == b"ustar":
-                raise ValueError("the header of a file is gone, and those after it would be lost")
+                raise ValueError("the header of a file is missing, so later files would be lost")
     except gzip.BadGzipFile as error:
         if not str(error).startswith("Not a gzipped file"):  # what follows the archive, as gunzip
             raise
@@ -126,9 +126,9 @@ def _has_room(path: Path, folder: Path, sizes: Iterable[int]) -> None:
     needed, free = sum(sizes), shutil.disk_usage(folder).free
     if needed > free:
         raise InputError(
-            f"{path} holds {needed / 1e9:,.1f} GB, and {folder.parent} has room for "
-            f"{free / 1e9:,.1f} GB.",
-            "Make room there, or choose another --data-dir.",
+            f"{path} needs {needed / 1e9:,.1f} GB when unpacked, but {folder.parent} has only "
+            f"{free / 1e9:,.1f} GB free.",
+            "Free some space there, or choose another --data-dir.",
         )
 
 
@@ -136,6 +136,6 @@ def _stays_inside(path: Path, name: str) -> None:
     parts = PurePosixPath(name.replace("\\", "/")).parts
     if name.startswith(("/", "\\")) or ".." in parts or ":" in (parts[:1] or ("",))[0]:
         raise InputError(
-            f"{path} holds the path '{name}', which leaves the folder that it is unpacked into.",
-            "Do not trust this file: take the published archive.",
+            f"{path} contains the path '{name}', which points outside the target folder.",
+            "Do not trust this file; use the published archive.",
         )

@@ -50,7 +50,7 @@ def fetch(archive: Archive, folder: Path, progress: Callable[[str], None] = prin
         except (OSError, urllib.error.URLError) as error:
             raise InputError(
                 f"{archive.url} cannot be downloaded ({error}).",
-                f"Run this again to go on, or put the file into {folder} yourself.",
+                f"Run the command again to continue, or put the file into {folder} yourself.",
             ) from error
         _verify(archive, part)
         part.replace(path)
@@ -82,7 +82,7 @@ def unpack(path: Path, folder: Path) -> None:
         if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
             raise InputError(
                 f"{path} cannot be unpacked into {folder} ({error.strerror or error}).",
-                "Make room there, or choose another --data-dir.",
+                "Free some space there, or choose another --data-dir.",
             ) from error
         raise InputError(
             f"{path} cannot be unpacked ({error}).", "Replace it with the published archive."
@@ -108,6 +108,6 @@ def _verify(archive: Archive, path: Path) -> None:
     found = digest(path, "md5")
     if found != archive.md5:
         raise InputError(
-            f"{path} has the MD5 sum {found}, the published one is {archive.md5}.",
-            "Remove the file: it is damaged, or another one.",
+            f"{path} has the MD5 sum {found}, but the published one is {archive.md5}.",
+            "Remove the file; it is damaged or a different file.",
         )

@@ -101,12 +101,12 @@ class Augment:
         if self.crop is None and tuple(self.scale) != (1, 1):
             raise InputError(
                 f"augment.scale is {self.scale} without augment.crop.",
-                "Give a crop, or leave the scale at (1.0, 1.0): whole images keep their size.",
+                "Set a crop, or set the scale to (1.0, 1.0): whole images keep their size.",
             )
         if self.quarter_turns and self.crop is None and self.resize is None:
             raise InputError(
                 f"augment.quarter_turns is {self.quarter_turns} without augment.crop.",
-                "Give a crop: a turn exchanges the height and the width of a whole image.",
+                "Set a crop: a quarter turn swaps the height and width of a whole image.",
             )
         shares = ("flip", "rotation_probability", "blur", "vertical_flip", "quarter_turns", "erase")
         for name in (*shares, "noise"):
@@ -122,7 +122,7 @@ class Augment:
         if not 0 < self.max_class_share <= 1:
             raise InputError(
                 f"augment.max_class_share is {self.max_class_share}.",
-                "Give a share above 0, at most 1; 1 takes every crop.",
+                "Give a share above 0 and at most 1; 1 accepts every crop.",
             )
         for name, choices in (("padding", _PADDINGS), ("backend", BACKENDS)):
             if (value := getattr(self, name)) not in choices:

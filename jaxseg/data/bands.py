@@ -23,7 +23,7 @@ from jaxseg.utils.image_kind import DTYPES, ImageKind
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
 _TWO_KINDS = ("MINISBLACK", "RGB")  # of TIFFs: numbers as they are
-_WHOLE = "Replace the file with a whole one, or take it out."
+_WHOLE = "Replace the file with an undamaged one, or remove it."
 
 
 class Stored(NamedTuple):
@@ -103,11 +103,11 @@ def as_kind(
         found = pixels.shape[2]
         swapped = pixels.shape[0] == kind.channels
         raise InputError(
-            f"{path} has {found} channel{'s' * (found != 1)}, where {kind.channels} are expected.",
-            "It looks as if the channels came first: save it as [height, width, channels]."
+            f"{path} has {found} channel{'s' * (found != 1)}, but {kind.channels} are expected.",
+            "The channels seem to come first; save it as [height, width, channels]."
             if swapped
-            else "Give every file all its bands, or set config.data.channels to their number; a "
-            "trained network takes as many as in its training.",
+            else "Give every file all bands, or set config.data.channels to their number. A "
+            "trained network needs as many as in its training.",
         )
     return np.ascontiguousarray(_of_depth(pixels, kind, path))
 
@@ -119,26 +119,26 @@ def _of_depth(pixels: np.ndarray, kind: ImageKind, path) -> np.ndarray:
     if kind.bits == 32:
         if not any(np.issubdtype(pixels.dtype, t) for t in (np.integer, np.floating)):
             raise InputError(
-                f"{path} holds values of type {pixels.dtype}.", "Save integers or floats."
+                f"{path} contains values of type {pixels.dtype}.", "Save integers or floats."
             )
         with np.errstate(over="ignore"):
             pixels = pixels.astype(np.float32, copy=False)
         wrong = pixels.size - np.count_nonzero(np.isfinite(pixels))
         if wrong:
             raise InputError(
-                f"{path} has {wrong:,} values that are no finite numbers (NaN or infinity).",
-                "Write a number in their place, such as the mean, and label those pixels 255 "
+                f"{path} has {wrong:,} values that are not finite (NaN or infinity).",
+                "Replace them with a number, such as the mean, and label those pixels 255 "
                 "(ignore).",
             )
         return pixels
     bits = {"uint8": 8, "uint16": 16}.get(pixels.dtype.name)
     if bits is None or bits > kind.bits:
         need = 16 if bits == 16 else 32
-        what = f"{bits} bits a channel" if bits else f"values of type {pixels.dtype}"
+        what = f"{bits} bits per channel" if bits else f"values of type {pixels.dtype}"
         raise InputError(
-            f"{path} has {what}, where {kind.bits} bits are expected.",
-            f"Set config.data.bits={need}, or convert the files; a trained network takes what it "
-            "was trained on.",
+            f"{path} has {what}, but {kind.bits} bits are expected.",
+            f"Set config.data.bits={need}, or convert the files. A trained network needs the "
+            "format that it was trained on.",
         )
     if bits < kind.bits:
         return pixels.astype(DTYPES[kind.bits]) * np.uint16(257)
@@ -206,7 +206,7 @@ def _tiff(path, data: bytes | None) -> Stored | None:
 def _check_pillow(path, data: bytes | None) -> None:
     """Raises InputError where Pillow does not read a TIFF's numbers as they are."""
     needs = InputError(
-        f"{path} is a TIFF of several bands or more than 8 bits, which needs tifffile.",
+        f"{path} is a TIFF with several bands or more than 8 bits; reading it needs tifffile.",
         "pip install 'jaxseg[images]'",
     )
     try:
@@ -223,8 +223,9 @@ def _check_pillow(path, data: bytes | None) -> None:
 def _check_depth(path, bits: int) -> None:
     if bits not in (1, 2, 4, 8, 16, 32, 64):
         raise InputError(
-            f"{path} has {bits} bits a channel.",
-            "Save it with 16 bits, such as by `gdal_translate -co NBITS=16`; the numbers stay.",
+            f"{path} has {bits} bits per channel.",
+            "Save it with 16 bits, for example with `gdal_translate -co NBITS=16`; the values do "
+            "not change.",
         )
 
 
@@ -268,7 +269,7 @@ def _decoded_png(path, data: bytes | None) -> np.ndarray:
         import imagecodecs
     except ImportError as error:
         raise InputError(
-            f"{path} is a PNG in colours of 16 bits, which needs imagecodecs ({error}).",
+            f"{path} is a 16-bit colour PNG; reading it needs imagecodecs ({error}).",
             "pip install 'jaxseg[images]'",
         ) from None
     data = Path(path).read_bytes() if data is None else data

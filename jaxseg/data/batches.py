@@ -121,9 +121,9 @@ class TrainBatches:
             if size is None or all(n <= m for n, m in zip(example.label.shape, size, strict=True)):
                 return example
         raise InputError(
-            f"{_TRIES} examples in a row are bad or too large for their batch; "
-            f"the first: {bad[0].problem}",
-            "`python -m jaxseg check` lists all that are bad.",
+            f"{_TRIES} examples in a row are bad or too large for their batch. The first problem: "
+            f"{bad[0].problem}",
+            "Run `python -m jaxseg check` to list all bad examples.",
         )
 
     def _padded(self, positions: Iterable[int]) -> tuple[int, int]:
@@ -245,7 +245,7 @@ def _check_common_size(examples: Sequence[Example]) -> None:
     if len(sizes) > 1:
         (one, a), (other, b), *_ = sizes.items()
         raise InputError(
-            f"'{a}' is {one[1]} wide and {one[0]} high, '{b}' is {other[1]} wide and "
-            f"{other[0]} high: one batch cannot hold both.",
+            f"'{a}' is {one[1]} wide and {one[0]} high, '{b}' is {other[1]} wide and {other[0]} "
+            "high, so they do not fit into one batch.",
             "Set config.augment.crop or config.data.pad_to, or config.train.batch_size to 1.",
         )

@@ -8,8 +8,8 @@ from jaxseg.data.listing import read_lines
 from jaxseg.errors import InputError
 
 _FORMAT = (
-    "Write `NAME left top right bottom`, in pixels from 0, right and bottom being the first column "
-    "and row outside; boxes lie in their image and are enlarged afterwards."
+    "Write `NAME left top right bottom`, in pixels from 0; right and bottom are the first column "
+    "and row outside the box. Boxes must be inside their image; they are enlarged later."
 )
 
 
@@ -38,9 +38,9 @@ def read_boxes(path: Path, size: Callable[[str], tuple[int, int] | None]) -> dic
         try:
             left, top, right, bottom = (int(word) for word in words[1:])
         except ValueError:
-            raise _bad(path, row, line, "no name with four whole numbers") from None
+            raise _bad(path, row, line, "not a name with four whole numbers") from None
         if left >= right or top >= bottom:
-            raise _bad(path, row, line, "a box without a pixel")
+            raise _bad(path, row, line, "a box without pixels")
         name = words[0]
         if name not in sizes:
             sizes[name] = size(name)
@@ -68,9 +68,9 @@ def read_boxes_of_all(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[
         first = next(iter(read_lines(path)), None)
         others = f" (nor of {len(missing) - 1} others)" if len(missing) > 1 else ""
         raise InputError(
-            f"{path} has no box of the image '{missing[0]}'{others}"
+            f"{path} has no box for the image '{missing[0]}'{others}"
             + (": it is empty." if first is None else f"; its line 1 is '{first}'."),
-            f"{_FORMAT} An image without a proposal gets one box, all of it.",
+            f"{_FORMAT} An image without proposals needs one box that covers it.",
         )
     return boxes
 

@@ -28,7 +28,7 @@ from jaxseg.data.registry import (
 from jaxseg.data.source import DataInfo, Source
 from jaxseg.errors import InputError
 
-_SAY = "Set the field if it is meant otherwise."
+_SAY = "Set the field if this is not what you want."
 
 
 @dataclass
@@ -169,7 +169,7 @@ def _check_split(
         _same_photo(report, seen, split.name, finding)
     if not len(split.source) and not split.problems:
         text = f"Split '{split.name}' is empty."
-        report.problems.append(Problem("split", split.name, text, "Give it an example."))
+        report.problems.append(Problem("split", split.name, text, "Add at least one example."))
     _absent_classes(report, split.name, counts, is_training)
     _size_of_split(report, split.name, len(split.source))
 
@@ -261,7 +261,7 @@ def _count(finding: _Finding, label: np.ndarray, file: str | None = None) -> Non
                 "all ignored",
                 file,
                 f"Every pixel of mask {file} is ignored.",
-                "Label it, or take it out: it neither trains nor scores.",
+                "Label it or remove it: it counts neither in training nor in evaluation.",
             )
         )
 
@@ -280,9 +280,9 @@ def _same_photo(report: Report, seen: dict, split: str, finding: _Finding) -> No
             Problem(
                 "leakage",
                 finding.file,
-                f"Photo {finding.file} of split '{split}' is in split '{other_split}' as well: "
+                f"Image {finding.file} of split '{split}' is also in split '{other_split}': "
                 f"{other}.",
-                "Take it out of one of them, or the scores will flatter.",
+                "Remove it from one of them; otherwise the metrics are too high.",
             )
         )
     elif other != finding.file:
@@ -290,7 +290,7 @@ def _same_photo(report: Report, seen: dict, split: str, finding: _Finding) -> No
             Problem(
                 "same photo",
                 finding.file,
-                f"Photo {finding.file} has the same pixels as {other}.",
+                f"Image {finding.file} has the same pixels as {other}.",
                 "Keep one of them.",
             )
         )
@@ -305,7 +305,7 @@ def _absent_classes(report: Report, split: str, counts: Frequencies, is_training
                 "absent class",
                 split,
                 f"Class '{name}' never occurs in split '{split}'.",
-                "Check the order of the classes, and whether it was labelled at all.",
+                "Check the order of the classes, and whether the class was labelled at all.",
             )
             (report.problems if is_training else report.notes).append(found)
 
@@ -317,9 +317,9 @@ def _size_of_split(report: Report, split: str, count: int) -> None:
             Problem(
                 "size of split",
                 split,
-                f"Split '{split}' has {count:,} complete examples; as published, it has "
+                f"Split '{split}' has {count:,} complete examples, but the published one has "
                 f"{published:,}.",
-                "Check that every archive was unpacked to its end.",
+                "Check that every archive was unpacked completely.",
             )
         )
 
@@ -331,7 +331,7 @@ def _binary(report: Report, stored: set[int]) -> None:
             Problem(
                 "binary masks",
                 report.info.name,
-                "The masks hold nothing but 0 and 255, and 255 means ignore.",
+                "The masks contain only 0 and 255, and 255 means ignore.",
                 "If 255 is the second class, set config.data.mask_values='binary'.",
             )
         )

@@ -31,10 +31,9 @@ def check_same_classes(info: DataInfo, path: str | os.PathLike) -> None:
     same = sorted(saved) == sorted(info.class_names)
     how = "the classes in another order" if same else "other classes"
     raise InputError(
-        f"The data set '{info.name}' has {how} than the run: {', '.join(info.class_names)}, and "
-        f"{path} {', '.join(saved)}.",
-        "Give the data set the run's classes in their order (classes.txt), or train in another "
-        "workdir.",
+        f"The data set '{info.name}' has {how} than the run: it has "
+        f"{', '.join(info.class_names)}, but {path} has {', '.join(saved)}.",
+        "Use the classes of the run in the same order (classes.txt), or train in another workdir.",
     )
 
 

@@ -45,7 +45,9 @@ class ColourJitter:
             if not 0 <= getattr(self, name) < np.inf:
                 raise InputError(f"augment.{name} is {getattr(self, name)}.", "Give 0 or more.")
         if not 0 <= self.hue <= 0.5:
-            raise InputError(f"augment.hue is {self.hue}.", "Give a part of a turn, 0..0.5.")
+            raise InputError(
+                f"augment.hue is {self.hue}.", "Give a fraction of a full turn, 0..0.5."
+            )
         if not 0 <= self.grayscale <= 1:
             raise InputError(
                 f"augment.grayscale is {self.grayscale}.", "Give a probability in 0..1."

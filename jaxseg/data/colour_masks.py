@@ -77,11 +77,11 @@ class ColourTable:
         )
         more = f"; and {len(wrong) - _SHOWN} more colours" if len(wrong) > _SHOWN else ""
         return InputError(
-            f"Mask {path} holds colours of no class, in {int(counts[wrong].sum()):,} of its "
-            f"{pixels:,} pixels: {shown}{more}.",
-            "Add them to the file of colours (a line named 'ignore' is no class); where a JPEG or "
-            "smoothing changed them, set config.data.colour_tolerance to the largest difference of "
-            "a channel.",
+            f"Mask {path} has colours that belong to no class, in {int(counts[wrong].sum()):,} of "
+            f"its {pixels:,} pixels: {shown}{more}.",
+            "Add them to the colour file (use the name 'ignore' for unlabelled pixels). If JPEG "
+            "compression or smoothing changed them, set config.data.colour_tolerance to the "
+            "largest difference in a channel.",
         )
 
 
@@ -116,7 +116,7 @@ def colour_table(
             raise InputError(
                 f"The classes '{seen[line.colour]}' and '{line.name}' of {root} have the same "
                 f"colour {line.colour}.",
-                "Give each a colour of its own.",
+                "Give each class its own colour.",
             )
     stored = {i: i for i in range(len(class_names))} | {IGNORE: IGNORE}
     if values is not None:

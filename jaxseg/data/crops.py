@@ -52,8 +52,8 @@ class Crops:
     def __init__(self, source: WithObjects, crops: Sequence[Crop]):
         if not crops:
             raise InputError(
-                f"Nothing can be cut out of '{source.info.name}': no object was found in it.",
-                "Check its instance masks or its boxes.",
+                f"'{source.info.name}' contains no objects, so no crops can be made.",
+                "Check its instance masks or boxes.",
             )
         self._source, self._crops = source, list(crops)
 

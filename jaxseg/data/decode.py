@@ -79,8 +79,8 @@ def decoded(
             raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise InputError(
-            f"{path} claims to have more than {MOST_PIXELS:,} pixels.",
-            "Scale it down, or cut it into parts.",
+            f"{path} has more than {MOST_PIXELS:,} pixels according to its header.",
+            "Scale it down, or split it into parts.",
         ) from error
     except InputError:
         raise

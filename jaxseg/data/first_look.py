@@ -57,7 +57,8 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
     if not found:
         raise InputError(
             f"Every pixel of {names} is ignored.",
-            "Label them, or set config.data.mask_values; `python -m jaxseg check` names each file.",
+            "Label some pixels, or set config.data.mask_values; `python -m jaxseg check` names "
+            "each file.",
         )
     if counts.ignored and info.num_classes == 2:
         raise InputError(
@@ -66,8 +67,8 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
             "If 255 is the second class, set config.data.mask_values='binary'.",
         )
     raise InputError(
-        f"All labelled pixels of {names} are of one class, {found[0]!r}.",
-        "Give masks of two classes or more; `python -m jaxseg check` names each file.",
+        f"All labelled pixels of {names} have one class, {found[0]!r}.",
+        "Give masks with two or more classes; `python -m jaxseg check` names each file.",
     )
 
 

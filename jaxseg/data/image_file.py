@@ -49,16 +49,16 @@ def check_regular(path: str | os.PathLike) -> None:
     except (OSError, ValueError):  # whoever opens it says why
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError(f"{path} is no regular file.", "Give a file, or take it out.")
+        raise InputError(f"{path} is not a regular file.", "Give a file, or remove it.")
 
 
 def check_size(path: str | os.PathLike, width: int, height: int) -> None:
     """Raises InputError for an image of more pixels than are decoded."""
     if width * height > MOST_PIXELS:
         raise InputError(
-            f"{path} claims to have more than {MOST_PIXELS:,} pixels: it is {width:,} wide and "
-            f"{height:,} high.",
-            "Scale it down, or cut it into parts.",
+            f"{path} has more than {MOST_PIXELS:,} pixels according to its header: it is "
+            f"{width:,} wide and {height:,} high.",
+            "Scale it down, or split it into parts.",
         )
 
 
@@ -89,4 +89,4 @@ def check_png(data: bytes) -> None:
         if kind == b"IEND":
             return
         at = end + 4
-    raise ValueError("it is cut off")
+    raise ValueError("it is truncated")

@@ -42,9 +42,9 @@ def decode_image(
         image, orientation, packing = loaded
         if loaded.is_deep:
             raise InputError(
-                f"Image {path} has more than 8 bits a channel ({packing or image.mode}).",
-                "Convert it to 8 bits: only you know which range of its values matters; or take it "
-                "as it is: config.data.bits=16, and config.data.channels=1 if it is grey.",
+                f"Image {path} has more than 8 bits per channel ({packing or image.mode}).",
+                "Set config.data.bits=16, and config.data.channels=1 if it is grey; or convert "
+                "it to 8 bits with the range of values that matters to you.",
             )
         shown = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))

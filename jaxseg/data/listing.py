@@ -71,7 +71,7 @@ class Pairs:
         if strict and listing.problems:
             first = listing.problems[0]
             others = sum(p.kind == first.kind for p in listing.problems) - 1
-            more = f" (and {others} more such)" if others else ""
+            more = f" (and {others} similar problems)" if others else ""
             raise InputError(f"{first.text.removesuffix('.')}{more}.", first.remedy)
         if strict and not listing.pairs:
             raise InputError(
@@ -122,9 +122,9 @@ class Pairs:
         numbers, size = aligned_mask(frame, stored, self.exif, photo, path), frame.size
         if numbers.shape != size:
             raise InputError(
-                f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, its "
-                f"photo {size[1]} and {size[0]}.",
-                "Make both the same size, or take the id out of the list.",
+                f"Instance mask {path} is {numbers.shape[1]} wide and {numbers.shape[0]} high, "
+                f"but its image is {size[1]} wide and {size[0]} high.",
+                "Make both the same size, or remove the id from the list.",
             )
         return numbers
 
@@ -188,20 +188,21 @@ def paired(
                     Problem(
                         "duplicate",
                         str(paths[1]),
-                        f"{paths[1]} is a second {what} of '{name}', beside {paths[0].name}.",
+                        f"{paths[1]} is a second {what} for '{name}', in addition to "
+                        f"{paths[0].name}.",
                         "Keep one of them.",
                     )
                 )
             if name not in others:
                 text = f"{paths[0]} has no {partner}"
-                remedy = f"Add a {partner} of the same name, or take the {what} away."
+                remedy = f"Add a {partner} with the same name, or remove the {what}."
                 if suffix is not None:
                     remedy = (
-                        f"The masks' names end in '{suffix}', it seems: set "
+                        f"The names of the masks seem to end in '{suffix}'; set "
                         f"config.data.mask_suffix='{suffix}'."
                     )
                 elif name.lower() in (alike := capitals[partner]):
-                    text += f", but {others[alike[name.lower()]][0]} differs in capitals alone"
+                    text += f", but {others[alike[name.lower()]][0]} differs only in capitals"
                     remedy = "Give both the same name."
                 elif what == "photo" and mask_folder is not None:
                     other = no_such_mask(mask_folder, stems.get(name))
@@ -234,8 +235,8 @@ def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:
     if name is None:
         return None
     return (
-        f"{folder / name} is of no format for class indices",
-        "Save the masks as 8 bit PNG from their source: JPEG, for one, changes the values.",
+        f"{folder / name} has a format that is not suitable for class indices",
+        "Save the masks as 8-bit PNG from their source; formats such as JPEG change the values.",
     )
 
 
@@ -273,11 +274,11 @@ def checked_names(path: Path, names: list[str]) -> list[str]:
         if not name or name in names[:row]:
             raise InputError(
                 f"Line {row + 1} of {path} is " + (f"'{name}' again." if name else "empty."),
-                "Write one name a line, in the order of the label values, each once.",
+                "Write each name once, one per line, in the order of the label values.",
             )
     if len(names) < 2:
         raise InputError(
-            f"{path} names {'one class' if names else 'no class'}.",
-            "Name two classes or more, one a line; background is a class.",
+            f"{path} lists {'one class' if names else 'no class'}.",
+            "List two or more classes, one per line; background is a class.",
         )
     return names

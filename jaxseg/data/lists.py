@@ -53,8 +53,8 @@ def listed(
                 Problem(
                     "listed twice",
                     str(list_file),
-                    f"The list {list_file} holds '{line}' more than once.",
-                    "List every id once.",
+                    f"The list {list_file} contains '{line}' more than once.",
+                    "List each id once.",
                 )
             )
     for line in counts:
@@ -147,7 +147,7 @@ class _Finder:
         ends = name.lower().endswith(tuple(suffixes))
         bare = name if what == "photo" or ends else name + ending
         expected = folder / (bare if ends else bare + suffixes[0])
-        problem = f"There is no {expected}, which {list_file} lists"
+        problem = f"{list_file} lists {expected}, which does not exist"
         at = (folder / bare).parent
         if at not in self._stems:
             self._stems[at] = stems_in(at)
@@ -159,7 +159,8 @@ class _Finder:
             f"no {what}",
             str(expected),
             f"{problem}.",
-            "Add the file, or take the line out of the list; a line is a name, or photo and mask.",
+            "Add the file, or remove the line from the list. A line is a name, or an image and a "
+            "mask.",
         )
 
     def _file(self, folder: Path, name: str) -> Path | None:
@@ -181,7 +182,7 @@ def _key(name: str) -> str:
     return stem + dot + suffix.lower()
 
 
-def read_ids(path: Path, remedy: str = "Write one id a line.") -> list[str]:
+def read_ids(path: Path, remedy: str = "Write one id per line.") -> list[str]:
     """The lines of a list that are not empty, in order.
 
     Raises:

@@ -146,7 +146,7 @@ def eval_batches(
     if input_size is not None and pad_to is not None:
         raise InputError(
             f"eval.input_size is {tuple(input_size)} and eval.pad_to {pad_to}.",
-            "Set one of them to None: what is resized has one size already.",
+            "Set one of them to None: resized images already have one size.",
         )
     batches = EvalBatches(source, batch_size, part, input_size, pad_to)
     return _ahead(batches, threads, 0, prefetch)
@@ -156,7 +156,7 @@ def _part(batch_size: int, process_index: int, process_count: int) -> slice:
     """The slots of a batch that are this process's."""
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
         raise InputError(
-            f"A batch of {batch_size} cannot be shared evenly by {process_count} processes.",
+            f"A batch of {batch_size} cannot be split evenly over {process_count} processes.",
             "Give a batch size that is a multiple of the number of processes.",
         )
     if not 0 <= process_index < process_count:

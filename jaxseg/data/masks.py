@@ -98,17 +98,17 @@ def decode_mask(
         image, orientation, packing = loaded
         if loaded.is_deep:
             raise InputError(
-                f"Mask {path} has more than 8 bits a pixel ({packing or image.mode}).",
-                f"Save it as an 8 bit PNG of class indices 0, 1, ... and {IGNORE}.",
+                f"Mask {path} has more than 8 bits per pixel ({packing or image.mode}).",
+                f"Save it as an 8-bit PNG of class indices 0, 1, ... and {IGNORE}.",
             )
         if colours is not None and image.mode in ("RGB", "RGBA"):
             pixels = upright(np.asarray(image.convert("RGB")), image, orientation)
             return Picture(colours.stored(pixels, path), orientation)
         if image.mode not in ("P", "L", "1"):
             raise InputError(
-                f"Mask {path} holds colours (mode {image.mode}), not class indices.",
-                "Write lines `name r g b` into classes.txt; or convert each colour to the index of "
-                "its class, and save an 8 bit PNG of indices.",
+                f"Mask {path} contains colours (mode {image.mode}), not class indices.",
+                "Write lines `name r g b` into classes.txt; or convert each colour to its class "
+                "index, and save an 8-bit PNG of indices.",
             )
         stored = np.asarray(image, np.uint8)
         step = _GREY_STEP.get(packing)
@@ -140,32 +140,31 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
     found = f"the value {wrong[0]}" if len(wrong) == 1 else f"the values {ranges(wrong, 8)}"
     ignored = ", ".join(str(v) for v, k in legal.items() if k == IGNORE)
     usual = legal == identity(num_classes)
-    problem = f"Mask {path} holds {found}; legal are " + (
+    problem = f"Mask {path} contains {found}; allowed values are " + (
         f"0..{num_classes - 1} and {IGNORE} (ignore)."
         if usual
         else f"{ranges(sorted(legal))}, of which {ignored or 'none'} mean(s) ignore."
     )
     if usual and num_classes == 2 and len(present) == 2 and present[0] == 0:
         remedy = (
-            f"It looks like a binary mask: save its foreground as 1, not {present[1]}; "
-            "config.data.mask_values='binary' takes 0 and 255."
+            f"It looks like a binary mask. Save the foreground as 1, not {present[1]}; for 0 and "
+            "255 set config.data.mask_values='binary'."
         )
     elif usual and 0 not in present and wrong[0] == num_classes and len(wrong) == 1:
-        remedy = "It looks as if the classes were counted from 1: subtract 1 from every class."
+        remedy = "The classes seem to be numbered from 1; subtract 1 from every class."
     elif usual and list(wrong) == [num_classes]:
         remedy = (
-            "If 0 means void and the classes count from 1, set "
-            "config.data.mask_values='zero_is_void'; else list every class in classes.txt."
+            "If 0 means void and the classes are numbered from 1, set "
+            "config.data.mask_values='zero_is_void'. Otherwise list every class in classes.txt."
         )
     elif usual and len(wrong) > _SMOOTH:
         remedy = (
-            "It looks as if it was resized with smoothing, saved as JPEG, or is no mask: export it "
-            "again, in its size; masks are resized by the nearest pixel."
+            "It was probably resized with smoothing, saved as JPEG, or is not a mask. Export it "
+            "again in its original size; resize masks only with nearest-neighbour interpolation."
         )
     elif usual:
         remedy = (
-            f"Save class indices, and list every class in classes.txt; what is to be ignored is "
-            f"{IGNORE}"
+            f"Save class indices, and list every class in classes.txt; ignored pixels are {IGNORE}"
         )
         remedy += f", or {wrong[0]} by config.data.ignore_label={wrong[0]}." * (len(wrong) == 1)
         remedy = remedy.rstrip(".") + "."

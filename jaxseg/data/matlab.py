@@ -44,12 +44,12 @@ def read_mat_labels(path: Path) -> np.ndarray:
     except (OSError, ValueError, struct.error, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).rstrip('.')}).",
-            "Replace the file with a whole one, or take it out.",
+            "Replace the file with an undamaged one, or remove it.",
         ) from error
     if labels is None or labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
         raise InputError(
-            f"{path} holds no label map.",
-            "Give a file of SBD's cls or inst folder or of PASCAL-Context's trainval folder.",
+            f"{path} contains no label map.",
+            "Give a file from SBD's cls or inst folder or from PASCAL-Context's trainval folder.",
         )
     return labels
 
@@ -57,7 +57,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
 def _find(content: bytes) -> np.ndarray | None:
     """The label map among the variables of a file; None where there is none."""
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
-        raise ValueError("it is no MATLAB file of version 5")
+        raise ValueError("it is not a version 5 MATLAB file")
     order = "<" if content[126:128] == b"IM" else ">"
     for kind, data in _elements(content[128:], order):
         if kind == _COMPRESSED:
@@ -98,7 +98,7 @@ def _array(data: bytes, order: str) -> tuple[str, np.ndarray | dict[str, bytes] 
     def part() -> tuple[int, bytes]:
         found = next(elements, None)
         if found is None:
-            raise ValueError("an array is not whole")
+            raise ValueError("an array is truncated")
         return found
 
     flags, (_, sizes), (_, name) = part()[1], part(), part()

@@ -35,14 +35,14 @@ def augmentation(
     if not config.mix:
         if config.mix_classes:
             raise InputError(
-                f"config.augment.mix_classes is {config.mix_classes}, and augment.mix 0.",
-                "Set augment.mix to how often classes are laid over others, such as 0.5.",
+                f"config.augment.mix_classes is {config.mix_classes}, but augment.mix is 0.",
+                "Set augment.mix to the probability of pasting classes, such as 0.5.",
             )
         return augment
     if config.crop is None and config.resize is None:
         raise InputError(
             f"config.augment.mix is {config.mix} without augment.crop.",
-            "Give a crop: two images are mixed in one size.",
+            "Set a crop: mixed images must have the same size.",
         )
     classes = _numbered(config.mix_classes, source.info)
     among = examples_with(source, classes) if classes else None
@@ -121,8 +121,8 @@ def examples_with(source: Source, classes: Sequence[int], threads: int = 4) -> l
     if not found:
         names = ", ".join(source.info.class_names[i] for i in classes)
         raise InputError(
-            f"No training image has a class of config.augment.mix_classes ({names}).",
-            "Name classes that occur: `python -m jaxseg check` counts them.",
+            f"No training image contains a class of config.augment.mix_classes ({names}).",
+            "List classes that occur; `python -m jaxseg check` counts them.",
         )
     return found
 
@@ -131,7 +131,8 @@ def _numbered(names: Sequence[str], info: DataInfo) -> list[int]:
     for name in names:
         if name not in info.class_names:
             raise InputError(
-                f"config.augment.mix_classes names '{name}', which is no class of '{info.name}'.",
+                f"config.augment.mix_classes contains '{name}', which is not a class of "
+                f"'{info.name}'.",
                 nearest(str(name), info.class_names),
             )
     return [info.class_names.index(name) for name in names]

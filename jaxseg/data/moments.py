@@ -33,7 +33,7 @@ class Moments(NamedTuple):
             found = cls(len(part), part.mean(axis=0), part.var(axis=0) * len(part))
             total = found if total is None else total.plus(found)
         if total is None:
-            raise ValueError("The image has no pixel.")
+            raise ValueError("The image has no pixels.")
         return total
 
     def plus(self, other: "Moments") -> "Moments":

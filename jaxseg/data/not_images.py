@@ -6,18 +6,18 @@ from pathlib import Path
 from PIL import UnidentifiedImageError
 
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
-_WHOLE = "Replace the file with a whole one, or take it out."
+_WHOLE = "Replace the file with an undamaged one, or remove it."
 _DOWNLOAD = "Open the link in a browser and download the image itself."
 _KINDS = (  # first bytes, in small letters: what it is, and what helps
     (b"<!doctype html", "it is a web page", _DOWNLOAD),
     (b"<html", "it is a web page", _DOWNLOAD),
-    (b"version https://git-lfs", "it is a pointer of Git LFS", "Fetch the file: git lfs pull."),
+    (b"version https://git-lfs", "it is a Git LFS pointer", "Fetch the file: git lfs pull."),
     (b"<svg", "it is an SVG drawing", "Save it as PNG, in the size that it is to have."),
     (b"<?xml", "it is an XML file", "Save it as PNG, in the size that it is to have."),
     (b"%pdf", "it is a PDF", "Save its pages as PNG."),
     (b"pk\3\4", "it is a zip archive", "Unpack it, and give the folder."),
     (b"\x1f\x8b", "it is compressed by gzip", "Unpack it first."),
-    (b"\x93numpy", "it is a NumPy array", "Let its name end in .npy."),
+    (b"\x93numpy", "it is a NumPy array", "Rename it so that it ends in .npy."),
 )
 
 
@@ -30,17 +30,20 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
       error: of the decoder, or of the system.
     """
     if data is None and isinstance(error, FileNotFoundError):
-        return "No such file", "Correct the path; it begins at the current folder unless with /."
+        return (
+            "No such file",
+            "Correct the path; a path without a leading / is relative to the current folder.",
+        )
     if data is None and isinstance(error, PermissionError):
         return "No permission to read it", "Make the file readable for this user."
     if data is None and os.path.isdir(path):
-        return "it is a folder", "Give the path of a file in it."
+        return "it is a folder", "Give the path of a file in the folder."
     suffix = Path(path).suffix.lower()
     start = (data if data is not None else _start(path))[:512].lstrip()
     if suffix in VIDEOS or start[4:12] in (b"ftypisom", b"ftypmp42", b"ftypqt  "):
-        return "it is a video", "Cut it into images first: ffmpeg -i VIDEO frames/%05d.png"
+        return "it is a video", "Split it into images first: ffmpeg -i VIDEO frames/%05d.png"
     if suffix in (".heic", ".heif") or start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
-        return "it is an HEIC photo", "Save it as JPEG or PNG."
+        return "it is an HEIC image", "Save it as JPEG or PNG."
     for first, what, remedy in _KINDS:
         if start.lower().startswith(first):
             return what, remedy
@@ -48,11 +51,11 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
         return "it is empty", _WHOLE
     if isinstance(error, UnidentifiedImageError) and start.startswith((b"II", b"MM")):
         return (
-            "it is a TIFF that is no photograph",
-            "Set config.data.channels and config.data.bits to what its bands are.",
+            "it is a TIFF with bands other than 8-bit grey or RGB",
+            "Set config.data.channels and config.data.bits to those of the file.",
         )
     if isinstance(error, UnidentifiedImageError):  # whose text has the name of a Python object
-        return "it is no image of a format that is read", _WHOLE
+        return "its format is not supported", _WHOLE
     return (str(error) or type(error).__name__).rstrip("."), _WHOLE
 
 

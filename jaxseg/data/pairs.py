@@ -67,5 +67,5 @@ def size_mismatch(
     return InputError(
         f"Image {image_path} is {image.shape[1]} wide and {image.shape[0]} high, but its mask "
         f"{mask_path} is {mask.shape[1]} wide and {mask.shape[0]} high.",
-        "Make both the same size, or take the id out of the list.",
+        "Make both the same size, or remove the id from the list.",
     )

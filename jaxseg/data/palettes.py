@@ -54,14 +54,14 @@ class Palettes:
             first = self._colours.setdefault(index, _Seen(colour, name))
             if first.key != colour and self._recoloured is None:
                 self._recoloured = (
-                    f"Index {index} is {first.key} in {first.file}, and {colour} in {name}."
+                    f"Index {index} is {first.key} in {first.file}, but {colour} in {name}."
                 )
             if list(colours.values()).count(colour) > 1:
                 continue  # the end of a palette that lacks colours, say
             before = self._indices.setdefault(colour, _Seen(index, name))
             if before.key != index and self._moved is None:
                 self._moved = (
-                    f"The colour {colour} is index {before.key} in {before.file}, and index "
+                    f"The colour {colour} is index {before.key} in {before.file}, but index "
                     f"{index} in {name}."
                 )
 
@@ -73,8 +73,8 @@ class Palettes:
             return None
         return InputError(
             problem,
-            "Convert the colours of all masks by one table, the colour of each class to its index, "
-            "and save 8 bit grey PNGs of indices.",
+            "Convert all masks with one table from class colours to indices, and save 8-bit grey "
+            "PNGs of indices.",
         )
 
     @property

@@ -67,7 +67,7 @@ def write_folder(
     except OSError as error:
         raise InputError(
             f"{folder} cannot be written ({error}).",
-            "Make room there, or choose another --data-dir; what is complete is kept.",
+            "Free some space there, or choose another --data-dir; finished files are kept.",
         ) from error
     finally:
         for part in unfinished:
@@ -84,7 +84,7 @@ def _write_classes(folder: Path, info: DataInfo) -> None:
     )
     file = folder / "classes.txt"
     if file.is_file() and file.read_text(encoding="utf-8") != names:
-        raise InputError(f"{file} names other classes.", "Choose another --data-dir.")
+        raise InputError(f"{file} lists other classes.", "Choose another --data-dir.")
     write_atomic(file, names)
     write_atomic(folder / "palette.txt", colours)
 

@@ -10,8 +10,8 @@ _MUST_MATCH = {
     "batch_size": "config.train.batch_size",
 }
 _OTHER_DATA = (
-    "Give the data as it was, or start in another workdir with config.init.pretrained set to this "
-    "run's workdir, which begins with its weights."
+    "Restore the original data. To start from the weights of this run instead, use another "
+    "workdir and set config.init.pretrained to this one."
 )
 
 
@@ -47,19 +47,19 @@ def check_position(saved: dict[str, int], current: dict[str, int]):
     for key, what in _MUST_MATCH.items():
         if saved.get(key) != current.get(key):
             raise InputError(
-                f"The checkpoint was saved with {what} = {saved.get(key)}, "
-                f"this run has {current.get(key)}.",
-                f"Go on with {saved.get(key)}, or start anew in another workdir.",
+                f"The checkpoint was saved with {what} = {saved.get(key)}, but this run has "
+                f"{current.get(key)}.",
+                f"Resume with {saved.get(key)}, or start again in another workdir.",
             )
     if saved.get("examples") != current.get("examples"):
         raise InputError(
-            f"The checkpoint was saved with the number of training examples = "
-            f"{saved.get('examples')}, this run has {current.get('examples')}.",
+            f"The checkpoint was saved with {saved.get('examples')} training examples, but this "
+            f"run has {current.get('examples')}.",
             _OTHER_DATA,
         )
     if saved.get("names") != current.get("names"):
         raise InputError(
-            "The training examples are not those of the run (by a checksum of its names): files "
-            "were renamed, exchanged, or listed in another order.",
+            "The training examples differ from those of the run (by a checksum of the names): "
+            "files were renamed, replaced or reordered.",
             _OTHER_DATA,
         )

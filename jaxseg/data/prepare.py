@@ -86,4 +86,4 @@ def _of_library(config, data_dir: Path, splits, say, progress, form: str) -> Pat
 def _write(form: str, source: Pairs | Columns, folder: Path, split: str, say, progress) -> None:
     write = write_records if form == "records" else write_folder
     done = write(source, folder, split, progress)
-    say(f"{split}: {len(source):,} examples {'written' if done else 'are there already'}")
+    say(f"{split}: {len(source):,} examples {'written' if done else 'already written'}")

@@ -104,14 +104,14 @@ def overlap(box: np.ndarray, others: np.ndarray) -> np.ndarray:
 
 def _selective_search() -> Any:
     remedy = (
-        "pip install 'jaxseg[opencv]', after pip uninstall opencv-python opencv-python-headless "
-        "where one of them is there; or give a file of boxes: config.data.boxes to train on, "
-        "config.eval.boxes to score with."
+        "Run pip install 'jaxseg[opencv]'; first uninstall opencv-python and "
+        "opencv-python-headless if installed. Or give a file of boxes in config.data.boxes "
+        "(training) or config.eval.boxes (evaluation)."
     )
     try:
         return opencv().ximgproc.segmentation
     except (InputError, AttributeError) as error:
         raise InputError(
-            "Object proposals need OpenCV with its contributed modules, which is not installed.",
+            "Object proposals need OpenCV with the contrib modules, which is not installed.",
             remedy,
         ) from error

@@ -64,7 +64,7 @@ def write_records(
         finally:
             writer.close()
         if len(_reader(unfinished)) != len(source):
-            raise OSError("not all of it could be written")
+            raise OSError("it could not be written completely")
         unfinished.replace(path)
         info = source.info
         index |= {"name": info.name, "class_names": info.class_names, "palette": info.palette,
@@ -75,7 +75,7 @@ def write_records(
     except (OSError, RuntimeError) as error:
         raise InputError(
             f"{path} cannot be written ({error}).",
-            "Make room there, or choose another --data-dir; what is complete is kept.",
+            "Free some space there, or choose another --data-dir; finished files are kept.",
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -108,7 +108,7 @@ class Records:
         self._entries = index["splits"][split]
         self._upright = split in index.get("upright", ())  # older ones: as the files stored it
         if found != len(self._entries):
-            raise self._damaged(f"it holds {found} of {len(self._entries)} records")
+            raise self._damaged(f"it contains {found} of {len(self._entries)} records")
 
     def __reduce__(self):  # a worker process opens the file anew
         return type(self), (self._folder, self._split, self.kind)
@@ -124,7 +124,7 @@ class Records:
         if not self._upright:
             label = turned(label, picture.orientation)
         if image.shape[:2] != label.shape:
-            raise self._damaged(f"photo and mask of {name} differ in size")
+            raise self._damaged(f"image and mask of {name} differ in size")
         return Example(image, label, name)
 
     def name(self, index: int) -> str:
@@ -147,7 +147,7 @@ class Records:
             photo, mask = _HEAD.unpack_from(record)
             begin, middle = _HEAD.size, _HEAD.size + photo
             if middle + mask != len(record):
-                raise ValueError("its parts are not as long as it says")
+                raise ValueError("its parts do not have their declared lengths")
             return record[begin:middle], record[middle:]
         except (RuntimeError, ValueError, struct.error) as error:
             raise self._damaged(f"record {index}: {error}") from error

@@ -55,8 +55,8 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
         if kind != RGB:
             raise InputError(
                 f"config.data.channels is {kind.channels} and bits {kind.bits}, but generated "
-                "scenes are photographs.",
-                "Leave them at 3 and 8, or name a data set of yours.",
+                "scenes have 3 channels of 8 bits.",
+                "Set them to 3 and 8, or use your own data set.",
             )
         if split == "train":
             source = Scenes(seed, config.scenes_train, config.scenes_size)
@@ -105,7 +105,7 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
     folder = _FOLDERS[config.name]
     if config.root is None:
         raise InputError(
-            f"{folder.title} is not here: config.data.root is not set.",
+            f"{folder.title} cannot be found, because config.data.root is not set.",
             folder.layout,
         )
     found = folder.files(config, given_path(config.root), split)
@@ -171,7 +171,7 @@ def _mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
             raise InputError(
                 f"config.data.mask_values is 'binary', but '{info.name}' has "
                 f"{info.num_classes} classes.",
-                "Name two classes, or set it to 'indices'.",
+                "List two classes, or set it to 'indices'.",
             )
         return {0: 0, 255: 1}
     if kind == "zero_is_void":
@@ -182,8 +182,8 @@ def _mask_values(kind: str, info: DataInfo) -> dict[int, int] | None:
 def _crops(config, source: Source, seed: int) -> Source:
     if not isinstance(source, Pairs | Scenes):
         raise InputError(
-            f"config.data.crops is '{config.crops}', but '{config.name}' is no folder of files.",
-            "Set config.data.root to the folder as it was unpacked.",
+            f"config.data.crops is '{config.crops}', but '{config.name}' is not a folder of files.",
+            "Set config.data.root to the unpacked folder.",
         )
     boxes = given_path(config.boxes) if config.boxes else None
     return Crops(source, find_crops(source, config.crops, boxes, seed))
@@ -196,7 +196,7 @@ def _prepared(config, split: str) -> Source:
     if own or source.info.name == config.name:
         return source
     raise InputError(
-        f"{config.root} holds the prepared data set '{source.info.name}', not '{config.name}'.",
+        f"{config.root} contains the prepared data set '{source.info.name}', not '{config.name}'.",
         "Change config.data.name or config.data.root.",
     )
 
@@ -206,15 +206,15 @@ def _tfds(config, split: str) -> Source:
     if name is None:
         raise InputError(
             "config.data.tfds_name is not set.",
-            f"Set it to a data set of tensorflow-datasets, such as {' or '.join(KNOWN)}.",
+            f"Set it to a tensorflow-datasets name, such as {' or '.join(KNOWN)}.",
         )
     known = KNOWN.get(name.partition(":")[0].partition("/")[0])
     if config.classes is not None or known is None:
         if config.classes is None:
             raise InputError(
-                f"The classes of '{name}' are not known.",
-                "Set config.data.classes to a text file with one name a line, and "
-                "config.data.image_key, mask_key and mask_values as the data set needs them.",
+                f"The classes of '{name}' are unknown.",
+                "Set config.data.classes to a text file with one name per line, and set "
+                "config.data.image_key, mask_key and mask_values for the data set.",
             )
         names = read_class_names(given_path(config.classes))
         info = DataInfo(name, tuple(names), voc_palette(len(names)))
@@ -238,8 +238,8 @@ def _hf(config, split: str) -> Source:
     if config.hf_name is None or config.classes is None:
         raise InputError(
             f"config.data.{'hf_name' if config.hf_name is None else 'classes'} is not set.",
-            "Set hf_name to owner/name of the Hub or a folder that `datasets` saved, and classes "
-            "to a text file with one name a line.",
+            "Set hf_name to owner/name on the Hub or to a folder saved by `datasets`, and "
+            "classes to a text file with one name per line.",
         )
     names = read_class_names(given_path(config.classes))
     info = DataInfo(config.hf_name, tuple(names), distinct_colours(len(names)))
@@ -266,7 +266,7 @@ def _context(background: bool) -> _Folder:
     return _Folder("PASCAL-Context", pascal_context.LAYOUT, files)
 
 
-_SET_IT = "Set it to the data set's folder. "
+_SET_IT = "Set it to the folder of the data set. "
 _FOLDERS = {
     "voc_folder": _Folder("The data set", _SET_IT + LAYOUT, _own(voc_listing)),
     "folder": _Folder(

@@ -24,12 +24,12 @@ def numbered_as(source: Source, info: DataInfo) -> Source:
     if sorted(ours) == sorted(theirs):
         return Relabeled(source, info, [theirs.index(name) for name in ours])
     missing = [n for n, p in zip(info.class_names, theirs, strict=True) if p not in ours]
-    lacks = f"it lacks {', '.join(missing[:5])}" if missing else "it has more"
+    lacks = f"missing are {', '.join(missing[:5])}" if missing else "it has more"
     raise InputError(
-        f"The data set '{source.info.name}' has {len(ours)} classes, and the network {len(theirs)} "
-        f"others: {lacks}.",
-        "Give the data set that the network was trained on, by config.data.name and config.data."
-        "root; of a folder of your own, name the classes as the network does.",
+        f"The data set '{source.info.name}' has {len(ours)} classes, but the network has "
+        f"{len(theirs)} other ones: {lacks}.",
+        "Set config.data.name and config.data.root to the data set that the network was trained "
+        "on. In your own folder, use the class names of the network.",
     )
 
 

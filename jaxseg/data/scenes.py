@@ -54,12 +54,12 @@ class Scenes:
     ):
         if seed < 0 or count < 1 or len(size) != 2 or min(size) < 16:
             raise InputError(
-                f"Scenes were asked for with seed {seed}, count {count} and size {tuple(size)}.",
-                "Give a seed of 0 or above, a count above 0, and (height, width) of 16 or above.",
+                f"Scenes got seed {seed}, count {count} and size {tuple(size)}.",
+                "Give a seed of at least 0, a count above 0, and (height, width) of at least 16.",
             )
         if not 2 <= num_classes <= 1 + len(_SHAPES):
             raise InputError(
-                f"Scenes were asked for with {num_classes} classes.",
+                f"Scenes got {num_classes} classes.",
                 f"Give 2 to {1 + len(_SHAPES)}.",
             )
         if stream not in _STREAMS:

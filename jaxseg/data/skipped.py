@@ -36,9 +36,9 @@ class Skipped:
         self.problems.append(error.problem)
         if len(self.problems) > self.limit:
             raise InputError(
-                f"{len(self.problems)} files are bad, and data.skip_limit allows {self.limit}; "
-                f"the last: {error.problem}",
-                "`python -m jaxseg check` lists them all: fix them, or raise data.skip_limit.",
+                f"{len(self.problems)} files are bad, but data.skip_limit allows {self.limit}. "
+                f"The last problem: {error.problem}",
+                "Fix the files, which `python -m jaxseg check` lists, or raise data.skip_limit.",
             )
         self._tell(f"skipped: {error.problem}")
 

@@ -44,7 +44,7 @@ class DataInfo:
         if not 0 < len(self.class_names) <= IGNORE:
             raise InputError(
                 f"Data set '{self.name}' has {len(self.class_names)} classes.",
-                f"Give it 1 to {IGNORE}: labels are bytes, and {IGNORE} means ignore.",
+                f"Give 1 to {IGNORE} classes: labels are bytes, and {IGNORE} means ignore.",
             )
         if len(self.palette) != len(self.class_names):
             raise InputError(

@@ -68,10 +68,10 @@ def share_of(
     if items and not chosen:
         groups = len({_group(name(item), config.group) for item in items})
         raise InputError(
-            f"{setting} leaves nothing for the split '{split}': there are {len(items)} images"
+            f"{setting} leaves no images for the split '{split}': there are {len(items)} images"
             + (f" in {groups} groups." if config.group else "."),
-            "Give it a larger share, or write lists of names: "
-            f"{config.train_split}.txt and {config.eval_split}.txt.",
+            f"Give the split a larger share, or write lists of names: {config.train_split}.txt "
+            f"and {config.eval_split}.txt.",
         )
     return chosen
 
@@ -83,7 +83,7 @@ def _belongs(config, split: str) -> tuple[Callable[[float], bool], str]:
         match = _FOLD.fullmatch(config.fold)
         if match is None or not is_fold(config.fold):
             raise InputError(
-                f"config.data.fold is '{config.fold}'.", "Write K/N with K in 0..N-1, such as 0/5."
+                f"config.data.fold is '{config.fold}'.", "Give K/N with K in 0..N-1, such as 0/5."
             )
         fold, of = int(match[1]), int(match[2])
         _check_known(split, names)
@@ -93,7 +93,7 @@ def _belongs(config, split: str) -> tuple[Callable[[float], bool], str]:
     if not is_shares(text):
         raise InputError(
             f"config.data.split is '{text}'.",
-            "Write the shares of training and evaluation, such as 8:2, or 8:1:1 with a test split.",
+            "Give the shares of training and evaluation, such as 8:2, or 8:1:1 with a test split.",
         )
     shares = [float(share) for share in text.split(":")]
     if len(shares) > 2:
@@ -128,12 +128,13 @@ def _group(name: str, pattern: str | None) -> str:
         match = re.search(pattern, name)
     except re.error as error:
         raise InputError(
-            f"config.data.group '{pattern}' is no regular expression ({error}).",
-            "Write one that finds what the names of a group share, such as '^[^_]+'.",
+            f"config.data.group '{pattern}' is not a regular expression ({error}).",
+            "Give one that matches the common part of the names in a group, such as '^[^_]+'.",
         ) from None
     if match is None:
         raise InputError(
-            f"config.data.group '{pattern}' finds nothing in the name '{name}'.",
-            "Write a pattern that finds what the names of a group share, such as '^[^_]+'.",
+            f"config.data.group '{pattern}' does not match the name '{name}'.",
+            "Give a pattern that matches the common part of the names in a group, such as "
+            "'^[^_]+'.",
         )
     return match[1] if match.re.groups and match[1] is not None else match[0]

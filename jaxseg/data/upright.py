@@ -121,10 +121,10 @@ def aligned_mask(photo: Frame, mask: Picture, choice: str, photo_file, mask_file
             else (mask_file, photo_file, mask.orientation)
         )
         raise Disagreement(
-            f"{first} has the EXIF orientation {tag}, which turns it, and {other} has none: jaxseg "
-            "cannot tell how they lie on each other.",
-            "Set config.data.exif='each' where the mask was drawn on the photo as viewers show it, "
-            "or 'both' where it was drawn on the pixels as they are stored; or save both files "
-            "upright, without EXIF.",
+            f"{first} has the EXIF orientation {tag}, which rotates it, but {other} has none, so "
+            "their alignment is ambiguous.",
+            "Set config.data.exif='each' if the mask was drawn on the image as viewers show it, "
+            "or 'both' if it was drawn on the stored pixels. Or save both files upright, without "
+            "EXIF.",
         )
     return both if fits_both and (choice == "both" or not fits) else mask.pixels

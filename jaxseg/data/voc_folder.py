@@ -24,8 +24,8 @@ VOC_CLASSES = (
     "motorbike person pottedplant sheep sofa train tvmonitor"
 ).split()
 LAYOUT = (
-    "The folder must hold JPEGImages/ID.jpg, SegmentationClass/ID.png (class indices) and "
-    "ImageSets/Segmentation/SPLIT.txt (one ID a line)."
+    "The folder must contain JPEGImages/ID.jpg, SegmentationClass/ID.png (class indices) and "
+    "ImageSets/Segmentation/SPLIT.txt (one ID per line)."
 )
 PHOTOS, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentation"
 
@@ -107,11 +107,11 @@ def no_folder(root: Path, part: str, layout: str) -> InputError:
     """The error for a data set that lacks the folder `part`; it names what there is instead."""
     if part and (root.parent / part).is_dir():
         return InputError(
-            f"There is no folder {root / part}, but {root.parent / part}.",
+            f"There is no folder {root / part}, but there is {root.parent / part}.",
             f"Give {root.parent} as config.data.root. {layout}",
         )
     inside = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
-    seen = f" {root} holds {', '.join(inside[:6])}." if part and inside else ""
+    seen = f" {root} contains {', '.join(inside[:6])}." if part and inside else ""
     return InputError(f"There is no folder {root / part}.{seen}", layout)
 
 
@@ -156,9 +156,13 @@ def folder_info(
                 palette_file, [n for n, is_one in zip(labels, is_class, strict=True) if is_one]
             )
         if len(palette) != len(names):
-            where = classes_file if classes_file.is_file() else "VOC's own classes (no classes.txt)"
+            where = (
+                classes_file
+                if classes_file.is_file()
+                else "the standard VOC classes (no classes.txt)"
+            )
             raise InputError(
-                f"{palette_file} has {len(palette)} colours for the {len(names)} names of {where}.",
+                f"{palette_file} has {len(palette)} colours, but {where} has {len(names)} names.",
                 "Write one line `R G B name` for each class.",
             )
     return DataInfo(name, tuple(names), colours(len(names)) if palette is None else palette)

@@ -117,7 +117,7 @@ def opencv():
     except ImportError as error:
         raise InputError(
             f"augment.backend is 'opencv', which is not installed ({error}).",
-            "pip install 'jaxseg[opencv]', or set it to 'pillow'.",
+            "Run pip install 'jaxseg[opencv]', or set it to 'pillow'.",
         ) from error
     cv2.setNumThreads(0)
     return cv2

@@ -113,12 +113,12 @@ def spoil_eval_list(folder):
 
 def spoil_split(folder):
     folder.write_list("train", [])
-    return "train.txt is empty", "fix: Write one id a line."
+    return "train.txt is empty", "fix: Write one id per line."
 
 
 def spoil_eval_split(folder):
     folder.write_list("val", [])
-    return "val.txt is empty", "fix: Write one id a line."
+    return "val.txt is empty", "fix: Write one id per line."
 
 
 @pytest.mark.parametrize(
@@ -140,7 +140,10 @@ def test_data_that_is_not_there(folder, fields, words, refused, tmp_path, spoil)
         ({"model.num_classes": 7}, ("num_classes is 7", "6 classes")),
         ({"loss.class_weights": (1, 2)}, ("2 class weights", "6 classes", "fix: Give one")),
         ({"loss.name": "focals"}, ("no loss 'focals'", "'focal'")),
-        ({"optim.freeze": ("conv9",)}, ("optim.freeze", "'conv9'", "fix: Names are such as")),
+        (
+            {"optim.freeze": ("conv9",)},
+            ("optim.freeze", "'conv9'", "fix: Parameter names look like"),
+        ),
         ({"train.accumulate": 2}, ("train.batch_size / train.accumulate is 4", "8 devices")),
         ({"data.name": "scene"}, ("'scene'", "fix: Did you mean", "scenes")),
         ({"data.name": "voc_folder"}, ("data.root is not set", "fix: Set it")),
@@ -258,14 +261,14 @@ def test_broken_evaluation_file_costs_no_training(folder, fields, words, refused
     workdir = tmp_path / "run"
     good = (folder.root / MASK.format("val5")).read_bytes()
     folder.save_mask("val5", np.full((32, 32), 6, np.uint8))
-    refused(words(workdir, fields), "val5.png", "holds the value 6", "0..5", "fix: ")
+    refused(words(workdir, fields), "val5.png", "contains the value 6", "0..5", "fix: ")
     assert_nothing_half_written(workdir)
     assert whole_steps(workdir / "checkpoints") == [4]
-    refused(["evaluate", "--workdir", workdir], "val5.png", "holds the value 6")
+    refused(["evaluate", "--workdir", workdir], "val5.png", "contains the value 6")
 
     (folder.root / MASK.format("val5")).write_bytes(good)
     assert run(words(workdir, fields)) == 0
-    assert "going on from step 4 of 4" in capsys.readouterr().out
+    assert "resuming from step 4 of 4" in capsys.readouterr().out
     assert json.loads((workdir / "scores.json").read_text())["step"] == 4
 
 
@@ -273,7 +276,7 @@ def test_broken_evaluation_file_costs_no_training(folder, fields, words, refused
 def test_evaluation_split_without_a_label(folder, fields, words, refused, tmp_path):
     for i in range(8):
         folder.save_mask(f"val{i}", np.full((32, 32), 255, np.uint8))
-    refused(words(tmp_path / "run", fields), "No pixel of 'data'", "fix: Give an evaluation split")
+    refused(words(tmp_path / "run", fields), "No pixel of 'data'", "fix: Use an evaluation split")
     assert_nothing_half_written(tmp_path / "run")
 
 
@@ -318,7 +321,7 @@ def test_workdir_of_other_examples(folder, fields, words, refused, tmp_path, cap
     other = shutil.copytree(folder.root, tmp_path / "other")
     (other / "ImageSets/Segmentation/train.txt").write_text("train0\ntrain1\n")
     changed = fields | {"data.root": str(other), "train.steps": 8}
-    refused(words(tmp_path / "run", changed), "training examples = 16", "fix: ")
+    refused(words(tmp_path / "run", changed), "saved with 16 training examples", "fix: ")
     assert contents(tmp_path / "run") == before
 
 
@@ -365,7 +368,7 @@ def test_evaluate_without_such_a_checkpoint(finished, copied, refused):
     steps = ", ".join(map(str, whole_steps(copied.checkpoints)))
     refused(["evaluate", "--workdir", copied.path, "--step", "39"], "'39'", f"one of {steps}.")
     shutil.rmtree(copied.checkpoints)
-    refused(["evaluate", "--workdir", copied.path], "holds no checkpoint", "fix: Train first")
+    refused(["evaluate", "--workdir", copied.path], "contains no checkpoint", "fix: Train first")
 
 
 # ---- the loss

@@ -72,8 +72,11 @@ DAMAGED = {
     "zip: stream": (changed(DEFLATED, 32, b"\xff\xff\xff\xff"), "."),
     "zip: header of the middle file": (changed(ZIP, ZIP.index(b"PK\3\4", 4), b"XXXX"), "."),
     "zip: list of contents": (listed(ZIP, 0, b"XXXX", entry=1), "central directory"),
-    "zip: fewer files than it says": (changed(ZIP, len(ZIP) - 12, b"\4\0"), "lacks files"),
-    "zip: two files of one name": (ZIP.replace(b"b", b"a"), "two of its files have one name"),
+    "zip: fewer files than it says": (
+        changed(ZIP, len(ZIP) - 12, b"\4\0"),
+        "table of contents is incomplete",
+    ),
+    "zip: two files of one name": (ZIP.replace(b"b", b"a"), "two of its files have the same name"),
     "zip: size too small": (everywhere(ZIP, 22, 24, struct.pack("<I", 10)), "."),
     "zip: size too large": (listed(DEFLATED, 24, struct.pack("<I", 20_000)), "."),
     "zip: size far too large": (everywhere(DEFLATED, 22, 24, b"\xff\xff\xff\x7f"), "."),
@@ -82,7 +85,7 @@ DAMAGED = {
     "zip: name too long": (zipped("n" * 300), "name too long"),
     "tar: a file that is a folder, too": (tar("a", "a/b"), "."),
     "tar: header of the middle file": (changed(TAR, MEMBER + 20, b"XX"), "header .* is damaged"),
-    "tar: header that is gone": (changed(TAR, MEMBER, bytes(MEMBER)), "header .* is gone"),
+    "tar: header that is missing": (changed(TAR, MEMBER, bytes(MEMBER)), "header .* is missing"),
     "tar: cut in a header": (TAR[: MEMBER + 100], "damaged"),
     "tar: cut in a file": (TAR[: MEMBER - 700], "."),
     "gzip: stream": (middle(gzip.compress(tar("a", content=b"ab" * 50_000))), "."),
@@ -129,7 +132,7 @@ def test_more_than_the_disk_holds_is_told_before_anything_is_written(tmp_path, m
     monkeypatch.setattr(archive_contents.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(zipfile.ZipFile, "extract", None)
     monkeypatch.setattr(tarfile.TarFile, "extractall", None)
-    assert "Make room" in refused(tmp_path, make(*NAMES), "holds .* has room for").remedy
+    assert "Free some space" in refused(tmp_path, make(*NAMES), "holds .* has only").remedy
 
 
 def header(kind, size):

@@ -85,16 +85,21 @@ def test_a_tiff_is_turned_as_it_says(tmp_path):
 
 
 BAD = {
-    "12 bits": (1, 16, lambda p: tiff(p, DEEP[..., 0] >> 4, bitspersample=12), "12 bits a channel"),
+    "12 bits": (
+        1,
+        16,
+        lambda p: tiff(p, DEEP[..., 0] >> 4, bitspersample=12),
+        "12 bits per channel",
+    ),
     "a band is missing": (5, 16, lambda p: tiff(p, DEEP[..., :4]), "4 channels, where 5 are"),
     "colours for grey": (1, 16, lambda p: Image.fromarray(BYTES[..., :3]).save(p), "3 channels"),
     "no number": (
         *(5, 32),
         lambda p: tiff(p, np.where(DEEP > 60000, np.nan, DEEP).astype(np.float32)),
-        f"{(DEEP > 60000).sum()} values that are no finite numbers",
+        f"{(DEEP > 60000).sum()} values that are not finite",
     ),
     "floats": (5, 16, lambda p: tiff(p, FLOAT), "float32, where 16 bits are expected"),
-    "too deep": (1, 8, lambda p: Image.fromarray(DEEP[..., 0]).save(p), "16 bits a channel"),
+    "too deep": (1, 8, lambda p: Image.fromarray(DEEP[..., 0]).save(p), "16 bits per channel"),
     "cut off": (
         *(5, 16),
         lambda p: (tiff(p, DEEP, compression="zlib"), p.write_bytes(p.read_bytes()[:-60])),
@@ -116,7 +121,7 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path):
 def test_what_is_wrong_with_an_array_is_said(tmp_path):
     path = tmp_path / "a.npy"
     np.save(path, DEEP.transpose(2, 0, 1))
-    with pytest.raises(InputError, match="as if the channels came first"):
+    with pytest.raises(InputError, match="channels seem to come first"):
         read_image(path, kind=ImageKind(5, 16))
     np.save(path, np.array([{}]), allow_pickle=True)  # would run code
     with pytest.raises(InputError, match="cannot be read as an array"):
@@ -128,7 +133,7 @@ def test_a_deep_file_among_photographs_says_which_fields_take_it(tmp_path):
     with pytest.raises(InputError, match=r"more than 8 bits.*config\.data\.bits=16"):
         read_image(tmp_path / "a.png", kind=RGB)
     tiff(tmp_path / "b.tif", DEEP)
-    with pytest.raises(InputError, match=r"no photograph.*config\.data\.channels"):
+    with pytest.raises(InputError, match=r"bands other than 8-bit.*config\.data\.channels"):
         read_image(tmp_path / "b.tif")
 
 
@@ -142,5 +147,5 @@ def test_without_tifffile_pillow_reads_what_it_can(tmp_path, monkeypatch):
         with pytest.raises(InputError, match=r"jaxseg\[images\]"):
             read_image(tmp_path / f"{name}.tif", kind=ImageKind(pixels.shape[2], 16))
     tiff(tmp_path / "twelve.tif", DEEP[..., 0] >> 4, bitspersample=12)
-    with pytest.raises(InputError, match="12 bits a channel"):
+    with pytest.raises(InputError, match="12 bits per channel"):
         read_image(tmp_path / "twelve.tif", kind=ImageKind(1, 16))

@@ -84,8 +84,8 @@ def test_everything_wrong_at_once(folder):
         "leakage": ["again.bmp", "copy.png"],
     }
     texts = {p.kind: f"{p.text} {p.remedy}" for p in found.problems}
-    assert "holds colours" in texts["mask"] and "cannot be decoded" in texts["photo"]
-    assert "holds the values 7, 250" in texts["values"] and "9 high" in texts["size"]
+    assert "contains? colours" in texts["mask"] and "cannot be decoded" in texts["photo"]
+    assert "contains the values 7, 250" in texts["values"] and "9 high" in texts["size"]
     assert "train3.png" in texts["leakage"] and "split 'train'" in texts["leakage"]
     assert found.splits["train"].images == 2  # of whole masks
 
@@ -121,7 +121,7 @@ def test_a_split_that_is_not_there_does_not_hide_the_others(folder):
     mask(folder, "train/train1", np.full((6, 8), 3))
     found = report(folder, eval_split="test")
     assert set(kinds(found.problems)) == {"split", "values"}
-    with pytest.raises(InputError, match="neither a list .*one.txt"):
+    with pytest.raises(InputError, match="no list .*one.txt"):
         report(folder, train_split="one", eval_split="two")
     with pytest.raises(InputError, match="There is no folder"):
         report(folder / "none")
@@ -138,7 +138,7 @@ def test_published_sizes_are_noted(shared_data):
     config.update({"name": "ade20k", "root": str(shared_data / "formats/ade20k")})
     found = check_data(config, ["val"])
     assert "size of split" in kinds(found.notes)
-    assert any("as published, it has 2,000" in p.text for p in found.notes)
+    assert any("but the published one has 2,000" in p.text for p in found.notes)
 
 
 def test_generated_scenes_are_in_order():

@@ -66,7 +66,7 @@ def test_a_jpeg_is_read_where_a_tolerance_is_asked_for(tmp_path):
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[:, :16], pixels[:, 16:] = SKY, ROAD
     folder(tmp_path, pixels, ".jpg", quality=95)
-    with pytest.raises(InputError, match="of no format for class indices"):
+    with pytest.raises(InputError, match="not suitable for class indices"):
         label(tmp_path)
     found = label(tmp_path, colour_tolerance=60)
     assert (found[:, :15] == 0).all() and (found[:, 17:] == 1).all()
@@ -80,5 +80,5 @@ def test_colours_that_two_classes_share(tmp_path):
 
 def test_without_colours_the_message_says_what_to_write(tmp_path):
     folder(tmp_path, [[SKY]], classes="sky\nroad\n")
-    with pytest.raises(InputError, match="holds colours .*`name r g b`"):
+    with pytest.raises(InputError, match="contains? colours .*`name r g b`"):
         label(tmp_path)

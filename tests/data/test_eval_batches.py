@@ -82,12 +82,12 @@ def test_padding_makes_few_groups(devkit, batch_size):
 def test_a_broken_file_surfaces(devkit):
     source = devkit.open()
     devkit.mask("p4", np.full((21, 21), 77, np.uint8))
-    with pytest.raises(InputError, match="p4.png holds the value 77"):
+    with pytest.raises(InputError, match="p4.png contains the value 77"):
         list(eval_batches(source, batch_size=2))
 
 
 def test_arguments_are_checked(devkit):
-    with pytest.raises(InputError, match="batch of 3 cannot be shared evenly by 2"):
+    with pytest.raises(InputError, match="batch of 3 cannot be split evenly over 2"):
         eval_batches(devkit.open(), batch_size=3, process_count=2)
     with pytest.raises(InputError, match=r"eval.input_size is \(64,\)"):
         eval_batches(devkit.open(), batch_size=3, input_size=(64,))

@@ -48,7 +48,7 @@ def test_masks_of_0_and_255_are_binary_ones(folder):
 
 
 def test_one_class(folder):
-    with pytest.raises(InputError, match="the 2 training masks of .* are of one class, 'road'"):
+    with pytest.raises(InputError, match="the 2 training masks of .* have one class, 'road'"):
         first_look(folder([1, 1], ("back", "road", "tree")))
 
 
@@ -98,7 +98,7 @@ def test_bad_files_are_left_to_the_training():
 
 
 def test_one_name_is_no_set_of_classes(folder):
-    with pytest.raises(InputError, match="classes.txt names one class"):
+    with pytest.raises(InputError, match="classes.txt lists one class"):
         folder([0], names=("thing",))
 
 

@@ -62,8 +62,8 @@ def test_photos_and_the_indices_of_palette_masks(folder):
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"mask_key": "mask"}, "no column of images 'mask'.*mask_key.*It has pixels, annotation"),
-        ({"image_key": "n"}, "no column of images 'n'"),
+        ({"mask_key": "mask"}, "no image column 'mask'.*mask_key.*It has pixels, annotation"),
+        ({"image_key": "n"}, "no image column 'n'"),
         ({"eval_split": "val"}, "has no split 'val'.*validation"),
         ({"classes": None}, "config.data.classes is not set"),
         ({"hf_name": None}, "config.data.hf_name is not set"),

@@ -56,7 +56,7 @@ def test_postscript_is_no_photo_and_reaches_no_interpreter(tmp_path, monkeypatch
 @pytest.mark.parametrize("read", [read_image, lambda path: read_mask(path, 3)])
 def test_a_pipe_among_photographs_does_not_block(tmp_path, read):
     os.mkfifo(tmp_path / "a.png")
-    with pytest.raises(InputError, match="is no regular file"):
+    with pytest.raises(InputError, match="is not a regular file"):
         read(tmp_path / "a.png")
 
 
@@ -64,7 +64,9 @@ def test_a_small_file_of_many_pixels_is_refused_by_its_header(tmp_path, monkeypa
     monkeypatch.setattr(image_file, "MOST_PIXELS", 99)
     Image.new("L", (10, 10)).save(tmp_path / "a.png")
     for read in (read_image, lambda path: read_mask(path, 3)):
-        with pytest.raises(InputError, match="more than 99 pixels: it is 10 wide"):
+        with pytest.raises(
+            InputError, match="more than 99 pixels according to its header: it is 10 wide"
+        ):
             read(tmp_path / "a.png")
 
 

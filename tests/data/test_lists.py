@@ -93,7 +93,7 @@ def test_masks_with_an_ending_of_their_names(folder):
 
 def test_a_mask_in_no_format_for_classes_is_seen(folder):
     (folder.root / "masks/c.png").rename(folder.root / "masks/c.jpg")
-    with pytest.raises(InputError, match=r"masks/c.jpg is of no format.* 8 bit PNG from"):
+    with pytest.raises(InputError, match=r"masks/c.jpg has a format.* 8-bit PNG from"):
         folder("c")
 
 

@@ -161,8 +161,8 @@ def test_what_cannot_be_is_said():
     source = Examples()
     for fields, words in (
         ({"mix": 0.5}, "without augment.crop"),
-        ({"mix_classes": ("a",), "crop": (8, 8)}, "augment.mix 0"),
-        ({"mix": 0.5, "crop": (8, 8), "mix_classes": ("f",)}, "no class of 'five'"),
+        ({"mix_classes": ("a",), "crop": (8, 8)}, "augment.mix is 0"),
+        ({"mix": 0.5, "crop": (8, 8), "mix_classes": ("f",)}, "not a class of 'five'"),
         ({"quarter_turns": 0.5}, "quarter_turns is 0.5 without"),
         ({"erase": 2.0}, "probability in 0..1"),
         ({"noise": 2.0}, "0..1"),
@@ -170,6 +170,6 @@ def test_what_cannot_be_is_said():
         with pytest.raises(InputError, match=words):
             augmentation(config(**fields), source, (0, 0, 0))
     source.labels = [np.zeros((9, 9), np.uint8)]
-    with pytest.raises(InputError, match="No training image has"):
+    with pytest.raises(InputError, match="No training image contains"):
         augmentation(config(crop=(8, 8), mix=0.5, mix_classes=("e",)), source, (0, 0, 0))
     assert isinstance(augmentation(config(crop=(8, 8), mix=0.5), source, (0, 0, 0)), Mixed)

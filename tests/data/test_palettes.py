@@ -48,7 +48,7 @@ MASKS = [(0, 1), (0, 2), (1, 3), (0, 1, 2, 3), (2, 3)]
 def test_an_adaptive_conversion_is_found_by_check_and_refused_by_training(tmp_path):
     config = folder(tmp_path, adaptive, MASKS)
     (problem,) = (p for p in check_data(config).problems if p.kind == "palette")
-    assert ".png" in problem.text and "by one table" in problem.remedy
+    assert ".png" in problem.text and "with one table" in problem.remedy
     with pytest.raises(InputError, match=r"The colour \(.*\) is index"):
         first_look(open_data(config, "train"))
 

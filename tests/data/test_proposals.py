@@ -57,13 +57,13 @@ def config(voc):
 @pytest.mark.parametrize(
     "line, problem",
     [
-        ("a 1 2 3", "is 'a 1 2 3', no name with four whole numbers"),
-        ("1 2 3 4", "no name with four whole numbers"),
-        ("a 1 2 3 4.5", "no name with four whole numbers"),
+        ("a 1 2 3", "is 'a 1 2 3', not a name with four whole numbers"),
+        ("1 2 3 4", "not a name with four whole numbers"),
+        ("a 1 2 3 4.5", "not a name with four whole numbers"),
         ("", "is '', no name"),
-        ("a 5 5 5 9", "a box without a pixel"),
-        ("a 5 9 7 9", "a box without a pixel"),
-        ("a 7 5 5 9", "a box without a pixel"),
+        ("a 5 5 5 9", "a box without pixels"),
+        ("a 5 9 7 9", "a box without pixels"),
+        ("a 7 5 5 9", "a box without pixels"),
         ("a 10 2 21 4", "but the image is 20 wide and 12 high"),
         ("a 2 10 4 13", "but the image is 20 wide and 12 high"),
         ("a -1 0 5 5", "but the image is 20 wide and 12 high"),
@@ -87,10 +87,10 @@ def test_an_image_that_the_file_has_no_box_of(voc):
     found = read_boxes_of_all(path, {"a": (12, 20)})
     assert found == {"a": [(1, 0, 12, 20), (3, 2, 5, 4)]}
     sizes = {"a": (12, 20), "b": (12, 20), "c": (12, 20)}
-    problem = "has no box of the image 'b' .nor of 1 others.; its line 1 is 'a 0 1 20 12'."
+    problem = "has no box for the image 'b' .nor of 1 others.; its line 1 is 'a 0 1 20 12'."
     with pytest.raises(InputError, match=problem):
         read_boxes_of_all(path, sizes)
-    with pytest.raises(InputError, match="has no box of the image 'a': it is empty."):
+    with pytest.raises(InputError, match="has no box for the image 'a': it is empty."):
         read_boxes_of_all(voc.text("none.txt", "\n"), {"a": (12, 20)})
 
 

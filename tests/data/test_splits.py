@@ -35,9 +35,9 @@ def test_groups_stay_together():
     train, val = (share(s, group="video[0-9]+") for s in ("train", "val"))
     assert not {n.split("_")[0] for n in train} & {n.split("_")[0] for n in val}
     assert train and val
-    with pytest.raises(InputError, match="finds nothing in the name 'video0_000'"):
+    with pytest.raises(InputError, match="does not match the name 'video0_000'"):
         share("val", group="scene")
-    with pytest.raises(InputError, match="no regular expression"):
+    with pytest.raises(InputError, match="not a regular expression"):
         share("val", group="(")
 
 
@@ -50,7 +50,7 @@ def test_folds_score_each_name_once():
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"split": "1:0"}, "='1:0' leaves nothing for the split 'val'"),
+        ({"split": "1:0"}, "='1:0' leaves no images for the split 'val'"),
         ({"split": "0.8"}, "config.data.split is '0.8'"),
         ({"split": "0:0"}, "config.data.split is '0:0'"),
         ({"fold": "5/5"}, "config.data.fold is '5/5'"),

@@ -115,7 +115,7 @@ def test_trains_from_worker_processes(prepared, tmp_path):
     [
         ({"tfds_name": None}, "tfds_name is not set"),
         ({"tfds_name": "no_such_data_set"}, "tensorflow-datasets has no 'no_such_data_set'"),
-        ({"classes": None}, "The classes of 'tiny_segmentation' are not known"),
+        ({"classes": None}, "The classes of 'tiny_segmentation' are unknown"),
         ({"mask_key": "segmentation_mask"}, "no image feature 'segmentation_mask'.*image, mask"),
         ({"train_split": "training"}, "'tiny_segmentation' cannot be read: .*training"),
         ({"mask_values": "binary"}, "'binary', but"),
@@ -139,7 +139,7 @@ def test_pets_need_no_classes(tmp_path, monkeypatch):
     ) as error:
         open_data(c, "train")
     assert "cannot be downloaded: no network." in error.value.problem
-    assert "bring that folder" in error.value.remedy
+    assert "copy that folder" in error.value.remedy
 
 
 def voc_archives(devkit, folder, monkeypatch):

@@ -154,7 +154,7 @@ def test_other_errors_stay_what_they_are():
 
 def test_sizes_that_do_not_fit_into_a_batch(devkit):
     with pytest.raises(
-        InputError, match="wide and .* high: one batch cannot hold both.*augment.crop"
+        InputError, match="wide and .* high, so they do not fit into one batch.*augment.crop"
     ):
         take(3, devkit.open(), augment=Augment())
     assert len(take(3, devkit.open(), augment=Augment(), batch_size=1)) == 3
@@ -257,7 +257,9 @@ def test_worker_processes_draw_and_tell_what_they_skip(devkit):
 @pytest.mark.slow
 def test_too_many_bad_files_end_the_run(devkit):
     spoil(devkit, "p1", "p3")
-    with pytest.raises(InputError, match="2 files are bad, and data.skip_limit allows 1; the last"):
+    with pytest.raises(
+        InputError, match="2 files are bad, but data.skip_limit allows 1. The last problem"
+    ):
         take(20, devkit.open(), skipped=Skipped(1, print), augment=Augment((9, 9)))
     spoil(devkit, "p0", "p2", "p4")
     with pytest.raises(InputError, match="100 examples in a row are bad"):
@@ -285,7 +287,7 @@ def test_closing_stops_the_threads():
     "options, message",
     [
         ({"batch_size": 0}, "batch of 0"),
-        ({"process_count": 3}, "batch of 4 cannot be shared evenly by 3"),
+        ({"process_count": 3}, "batch of 4 cannot be split evenly over 3"),
         ({"process_count": 2, "process_index": 2}, "process_index is 2"),
         ({"seed": -1}, "seed is -1"),
         ({"start_step": -1}, "start_step -1"),

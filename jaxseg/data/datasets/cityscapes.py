@@ -56,7 +56,7 @@ def cityscapes(root: Path, split: str) -> Listing:
     labels = "gtCoarse" if split == "train_extra" else "gtFine"
     for part in ("leftImg8bit", labels):
         if not (root / part).is_dir():
-            raise InputError(f"Cityscapes is not in {root}: there is no {part} in it.", LAYOUT)
+            raise InputError(f"Cityscapes is not in {root}: the folder has no {part}.", LAYOUT)
     photos_in, masks_in = root / "leftImg8bit" / split, root / labels / split
     if not photos_in.is_dir():
         raise InputError(f"There is no split {photos_in}.", nearest(split, INFO.splits))

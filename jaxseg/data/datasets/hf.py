@@ -31,7 +31,7 @@ class HfSource(Columns):
     """
 
     exif = "each"
-    remedy = "Leave the example out of the data set."
+    remedy = "Remove the example from the data set."
 
     def __init__(
         self,
@@ -50,8 +50,7 @@ class HfSource(Columns):
         if revision is None and not Path(name).is_dir():
             revision = _newest(name)
             self.notes = (
-                f"the newest revision is used, and a workdir keeps it: "
-                f"config.data.hf_revision={revision}",
+                f"using the newest revision; a workdir pins it: config.data.hf_revision={revision}",
             )
         self.revision = revision
         keys = image_key, mask_key
@@ -75,7 +74,8 @@ def _datasets() -> Any:
         import datasets
     except ImportError as error:
         raise InputError(
-            f"config.data.name='hf' needs datasets ({error}).", "pip install 'jaxseg[hf]'"
+            f"config.data.name='hf' needs the package datasets ({error}).",
+            "pip install 'jaxseg[hf]'",
         ) from error
     return datasets
 
@@ -105,15 +105,15 @@ def _open(name: str, split: str, cache, revision, keys: tuple[str, str]) -> Any:
         if split not in loaded:
             raise InputError(
                 f"'{name}' has no split '{split}'.",
-                f"{nearest(split, loaded)} config.data.train_split and eval_split name them.",
+                f"{nearest(split, loaded)} Set it in config.data.train_split or eval_split.",
             )
         loaded = loaded[split]
     images = [k for k, f in loaded.features.items() if isinstance(f, datasets.Image)]
     for field, key in zip(("image_key", "mask_key"), keys, strict=True):
         if key not in images:
             raise InputError(
-                f"'{name}' has no column of images '{key}' (config.data.{field}).",
-                f"It has {', '.join(images) or 'none'}.",
+                f"'{name}' has no image column '{key}' (config.data.{field}).",
+                f"Its image columns: {', '.join(images) or 'none'}.",
             )
         loaded = loaded.cast_column(key, datasets.Image(decode=False))
     return loaded
@@ -127,14 +127,16 @@ def _bytes(cell: Mapping[str, Any] | None, file: str) -> bytes:
         if cell is not None and cell["path"]:
             return Path(cell["path"]).read_bytes()
     except OSError as error:
-        raise InputError(f"{file} cannot be read ({error}).", "Load the data set anew.") from error
-    raise InputError(f"{file} is empty.", "Leave the example out of the data set.")
+        raise InputError(
+            f"{file} cannot be read ({error}).", "Download the data set again."
+        ) from error
+    raise InputError(f"{file} is empty.", "Remove the example from the data set.")
 
 
 def _no_data(name: str, error: Exception) -> InputError:
     reason = (str(error) or type(error).__name__).strip().partition("\n")[0].rstrip(".")
     return InputError(
         f"The data set '{name}' cannot be loaded ({reason}).",
-        "config.data.hf_name is owner/name as on the Hub, or a folder that `datasets` saved; "
-        "without a network it has to be in its cache already.",
+        "Set config.data.hf_name to owner/name as on the Hub, or to a folder saved by "
+        "`datasets`. Without a network connection, the data set must already be in the cache.",
     )

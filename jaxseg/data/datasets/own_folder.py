@@ -17,10 +17,10 @@ from jaxseg.utils.files import walk_files
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 LAYOUT = (
-    "The folder must hold images/SPLIT/NAME.jpg, masks/SPLIT/NAME.png (class indices) and "
-    "classes.txt (one name a line, `name r g b` of masks in colours); or images/NAME.jpg, "
-    "masks/NAME.png and a list SPLIT.txt (one NAME a line) for each split, or "
-    "config.data.split='8:2' in place of lists."
+    "The folder must contain images/SPLIT/NAME.jpg, masks/SPLIT/NAME.png (class indices) and "
+    "classes.txt (one name per line, or `name r g b` for coloured masks); or images/NAME.jpg, "
+    "masks/NAME.png and a list SPLIT.txt (one NAME per line) for each split, or "
+    "config.data.split='8:2' instead of lists."
 )
 
 
@@ -70,8 +70,8 @@ def own_folder(
         lists = {p.stem for p in root.glob("*.txt")} - {"classes", "palette"}
         known = lists | {p.name for p in images.iterdir() if p.is_dir()}
         raise InputError(
-            f"There is neither a list {path} nor a folder {images / split}.",
-            f"{nearest(split, known)} config.data.train_split and eval_split name the splits."
+            f"There is no list {path} and no folder {images / split}.",
+            f"{nearest(split, known)} Set it in config.data.train_split or eval_split."
             if known
             else LAYOUT,
         )
@@ -89,7 +89,7 @@ def _refuse_subfolders(folder: Path, list_file: Path) -> None:
     if first is not None:
         name = first.relative_to(folder.parent).with_suffix("").as_posix()
         raise InputError(
-            f"{folder} holds no photos but in subfolders, such as {first}.",
-            f"Move them up, their masks likewise; or write a list {list_file}, one name a line, "
-            f"such as {name}.",
+            f"{folder} contains images only in subfolders, such as {first}.",
+            f"Move the images and their masks up, or write a list {list_file} with one name per "
+            f"line, such as {name}.",
         )

@@ -21,8 +21,8 @@ CLASSES = (
 ).split()
 _ALIASES = {"table": "diningtable", "bedclothes": "bedcloth", "cloth": "clothes"}  # in labels.txt
 LAYOUT = (
-    "Unpack VOCtrainval_03-May-2010.tar, and trainval.tar.gz of the PASCAL-Context page with its "
-    "labels.txt into VOCdevkit/VOC2010, and pass --config.data.root=VOCdevkit/VOC2010 ."
+    "Unpack VOCtrainval_03-May-2010.tar. Unpack trainval.tar.gz from the PASCAL-Context page "
+    "into VOCdevkit/VOC2010, with its labels.txt. Pass --config.data.root=VOCdevkit/VOC2010 ."
 )
 
 
@@ -40,13 +40,13 @@ def pascal_context(root: Path, split: str, background: bool) -> Listing:
     """
     for part in (PHOTOS, "trainval"):
         if not (root / part).is_dir():
-            raise InputError(f"PASCAL-Context is not in {root}: there is no {part} in it.", LAYOUT)
+            raise InputError(f"PASCAL-Context is not in {root}: the folder has no {part}.", LAYOUT)
     names = _read_labels(root)
     first = int(background)
     values = dict.fromkeys(range(460), 0 if background else IGNORE)
     for index, name in enumerate(CLASSES):
         if (alias := _ALIASES.get(name, name)) not in names and name not in names:
-            raise InputError(f"labels.txt of {root} does not name '{alias}'.", LAYOUT)
+            raise InputError(f"labels.txt in {root} does not contain '{alias}'.", LAYOUT)
         values[names.get(alias, names.get(name, 0))] = index + first
     info = DataInfo(
         f"pascal_context{59 + first}",
@@ -75,7 +75,7 @@ def _read_labels(root: Path) -> dict[str, int]:
         number, colon, name = line.partition(":")
         if not (colon and number.strip().isdecimal() and 0 < int(number) < 460):
             raise InputError(
-                f"Line {row + 1} of {path} is '{line}'.", "Take the labels.txt of PASCAL-Context."
+                f"Line {row + 1} of {path} is '{line}'.", "Use the labels.txt of PASCAL-Context."
             )
         values[name.strip()] = int(number)
     return values

@@ -62,8 +62,8 @@ def without_ignored(known: Known, ignore_label: int | None) -> Known:
     kept = [i for i in range(info.num_classes) if i in values.values()]
     if len(kept) < 2:
         raise InputError(
-            f"config.data.ignore_label is {ignore_label}, which leaves {len(kept)} class of "
-            f"'{info.name}'.",
+            f"config.data.ignore_label is {ignore_label}, which leaves '{info.name}' with "
+            f"{len(kept)} class.",
             "Give the value of another class, or None.",
         )
     numbers = {old: new for new, old in enumerate(kept)} | {IGNORE: IGNORE}
@@ -89,7 +89,7 @@ class TfdsSource(Columns):
     """
 
     exif = "both"  # TensorFlow, which the data sets are made for, turns neither
-    remedy = "Leave the example out, or prepare the data set anew."
+    remedy = "Remove the example, or prepare the data set again."
 
     def __init__(
         self,
@@ -128,7 +128,7 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
     except ImportError as error:
         raise InputError(
             f"Data set '{name}' needs tensorflow-datasets ({error}).",
-            "pip install tensorflow-datasets",
+            "Run pip install tensorflow-datasets.",
         ) from error
     import jaxseg.data.datasets.tfds_builders  # noqa: F401  tensorflow-datasets then knows them
 
@@ -137,14 +137,15 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
     except (tfds.core.DatasetNotFoundError, ValueError, RuntimeError) as error:
         raise InputError(
             f"tensorflow-datasets has no '{name}' ({_first_line(error)}).",
-            "config.data.tfds_name is its name, as tensorflow-datasets lists it.",
+            "Set config.data.tfds_name to a name from the tensorflow-datasets catalog.",
         ) from None
     images = {k for k, v in builder.info.features.items() if isinstance(v, tfds.features.Image)}
     for key in keys:
         if key not in images:
             raise InputError(
                 f"'{name}' has no image feature '{key}'.",
-                f"Set config.data.image_key and mask_key; it has {', '.join(sorted(images))}.",
+                "Set config.data.image_key and mask_key; the image features are "
+                f"{', '.join(sorted(images))}.",
             )
     if not builder.data_path.is_dir():
         _download(name, builder)
@@ -156,8 +157,8 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
     except Exception as error:  # no network, no manual download, another file format, no split
         raise InputError(
             f"'{name}' cannot be read: {_first_line(error)}.",
-            "Fix that cause. Data in another format than array_record has to be prepared anew; "
-            "files that are downloaded by hand go into the folder `downloads/manual`.",
+            "Fix that cause. Data in a format other than array_record must be prepared again. "
+            "Put files that you download by hand into the folder `downloads/manual`.",
         ) from error
 
 
@@ -167,11 +168,11 @@ def _download(name: str, builder: Any) -> None:
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # no network, no manual download, a full disk
         raise InputError(
-            f"'{name}' is not in {builder.data_path}, and cannot be downloaded: "
+            f"'{name}' is not in {builder.data_path} and cannot be downloaded: "
             f"{_first_line(error)}.",
-            "Run the command once where there is a network, or bring that folder from a machine "
-            "that has it; config.data.root is the folder that NAME/VERSION lies in. Files that are "
-            "downloaded by hand go into its folder `downloads/manual`.",
+            "Run the command once with a network connection, or copy that folder from another "
+            "machine. config.data.root is the folder that contains NAME/VERSION. Put files that "
+            "you download by hand into its subfolder `downloads/manual`.",
         ) from error
 
 

@@ -60,7 +60,7 @@ def voc2012(root: Path, split: str, sbd_root: Path | None = None) -> Listing:
       InputError: a folder or list that the split needs is missing.
     """
     if not (root / PHOTOS).is_dir():
-        raise InputError(f"PASCAL VOC 2012 is not here: {root} does not hold it.", LAYOUT)
+        raise InputError(f"PASCAL VOC 2012 is not in {root}.", LAYOUT)
     sbd = sbd_root or next(
         (d for up in (root, *list(root.resolve().parents)[:2])
          if (d := up / "benchmark_RELEASE" / "dataset").is_dir()),
@@ -83,7 +83,7 @@ def voc2012(root: Path, split: str, sbd_root: Path | None = None) -> Listing:
         path = root.resolve().parent / "VOC2011" / LISTS / "val.txt"
         if not path.is_file():
             raise InputError(
-                f"Split 'seg11valid' needs VOC 2011's list, and there is no {path}.",
+                f"Split 'seg11valid' needs the list of VOC 2011, but {path} does not exist.",
                 "Unpack VOCtrainval_25-May-2011.tar beside VOC2012, or save the list of 736 ids as "
                 f"{root / LISTS / 'seg11valid.txt'}.",
             )

@@ -53,13 +53,13 @@ def number_classes(
             own = [n for n in names if n.lower() in BACKGROUND]
             names = [*own, "background"][:1] + [n for n in names if n not in own]
         if not names:
-            raise InputError(f"{root} has no annotation of any class.", "Label some images first.")
+            raise InputError(f"{root} has no annotations.", "Label some images first.")
         info = folder_info(root, name, names, distinct_colours)
     numbers = {name: i for i, name in enumerate(info.class_names)}
     background = next((i for n, i in numbers.items() if n.lower() in BACKGROUND), None)
     if unlabelled == "background" and background is None:
         raise InputError(
-            f"{listed} has no class 'background' for the pixels that no shape covers.",
+            f"{listed} has no class 'background' for pixels outside all shapes.",
             "Add the line 'background' to it, or set config.data.unlabelled='ignore'.",
         )
     for name in found.class_names:
@@ -76,7 +76,7 @@ def no_class(name: str, file: Path, info: DataInfo) -> Problem:
     return Problem(
         "no class",
         str(file),
-        f"{file} has shapes of '{name}', which is none of the {info.num_classes} classes.",
-        f"{nearest(name, info.class_names).rstrip('.')}; or add it to classes.txt; shapes named "
+        f"{file} has shapes of '{name}', which is not one of the {info.num_classes} classes.",
+        f"{nearest(name, info.class_names).rstrip('.')}; or add it to classes.txt. Shapes named "
         "'__ignore__' are ignored.",
     )

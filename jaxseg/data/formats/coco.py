@@ -31,9 +31,9 @@ from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
 
 LAYOUT = (
-    "The folder must hold the photos, and annotations: annotations/instances_SPLIT.json, "
-    "SPLIT.json or one JSON of all; config.data.annotations names another file, {split} in it "
-    "stands for the split."
+    "The folder must contain the images and annotations/instances_SPLIT.json, SPLIT.json or one "
+    "JSON for all splits. To use another file, set config.data.annotations; {split} in it stands "
+    "for the split."
 )
 _EXPORT = "Export it again as COCO JSON."
 
@@ -88,8 +88,9 @@ def _read_images(data: Mapping, file: Path, photos: Photos, found: Annotations) 
                 size = size_of(entry["width"], entry["height"])
                 if key in images:
                     raise InputError(
-                        f"{file} has the image id {key} twice: '{images[key].name}' and '{name}'.",
-                        "Give each image an id of its own, and its annotations likewise.",
+                        f"{file} uses the image id {key} twice: for '{images[key].name}' and "
+                        f"'{name}'.",
+                        "Give each image a unique id, and update its annotations.",
                     )
             photo = photos.find(name)
             images[key] = Annotated(
@@ -120,8 +121,8 @@ def _no_image(where: str, key: Any, file: Path) -> Problem:
     return Problem(
         "no image",
         str(file),
-        f"{where[0].upper()}{where[1:]} is of the image {key}, which the file does not list.",
-        "Add the image to the list, or take the annotation out.",
+        f"{where[0].upper()}{where[1:]} belongs to the image {key}, which the file does not list.",
+        "Add the image to the list, or remove the annotation.",
     )
 
 
@@ -130,7 +131,7 @@ def _add_segments(image: Annotated, entry: Mapping, file: Path, categories: Mapp
     folders = (file.with_suffix(""), file.parent / "masks", file.parent)
     if (png := Photos(folders).find(name)) is None:
         raise InputError(
-            f"There is no {folders[0] / name}, the segments of '{image.name}' in {file}.",
+            f"There is no {folders[0] / name} with the segments of '{image.name}' in {file}.",
             f"Put the PNGs into the folder {folders[0]}.",
         )
     segments = {}
@@ -143,8 +144,8 @@ def _add_segments(image: Annotated, entry: Mapping, file: Path, categories: Mapp
 def _category(entry: Mapping, categories: Mapping[int, str], where: str) -> str:
     if (name := categories.get(entry["category_id"])) is None:
         raise InputError(
-            f"{where} is of the category {entry['category_id']}, which the file does not name.",
-            "Add it to the file's categories.",
+            f"{where} has the category {entry['category_id']}, which the file does not define.",
+            "Add it to the categories in the file.",
         )
     return name
 
@@ -157,8 +158,8 @@ def _shape(entry: Mapping, categories: Mapping[int, str], image: Annotated, wher
         return Shape(name, coco_runs(outline, image.size, where), crowd)
     if not outline:
         raise InputError(
-            f"{where[0].upper()}{where[1:]} has a box and no outline.",
-            "Label outlines or masks: boxes do not say which pixels are the object.",
+            f"{where[0].upper()}{where[1:]} has a box but no outline.",
+            "Label outlines or masks; a box does not define the pixels of an object.",
         )
     parts = [points_of(part, where) for part in outline]
     for part in parts:

@@ -25,8 +25,8 @@ from jaxseg.data.formats.shapes import (
 from jaxseg.errors import InputError
 
 LAYOUT = (
-    "The folder must hold annotations.xml (CVAT for images 1.1) and the photos, in images/ or "
-    "beside it; config.data.annotations names another file."
+    "The folder must contain annotations.xml (CVAT for images 1.1) and the images, in images/ or "
+    "beside it. To use another file, set config.data.annotations."
 )
 _EXPORT = "Export the task again, as 'CVAT for images 1.1'."
 _LINE_WIDTH = 1
@@ -46,9 +46,9 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         raise InputError(f"{file} cannot be read as XML ({error}).", _EXPORT) from error
     images = tree.findall("image")
     if tree.tag != "annotations" or (not images and tree.find("track") is None):
-        raise InputError(f"{file} is no XML of CVAT.", _EXPORT)
+        raise InputError(f"{file} is not a CVAT XML file.", _EXPORT)
     if not images:
-        raise InputError(f"{file} is CVAT for video, whose frames are not there.", _EXPORT)
+        raise InputError(f"{file} is CVAT for video, which has no image files.", _EXPORT)
     subsets = {(image.get("subset") or "").lower() for image in images}
     if split.lower() in subsets:
         images = [i for i in images if (i.get("subset") or "").lower() == split.lower()]
@@ -65,7 +65,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
                 key, name = (image.get("id"), image.get("subset")), image.attrib["name"]
                 size = size_of(image.attrib["width"], image.attrib["height"])
                 if key in ids:
-                    raise InputError(f"{file} has the image id {key[0]} twice.", _EXPORT)
+                    raise InputError(f"{file} uses the image id {key[0]} twice.", _EXPORT)
                 ids.add(key)
         except InputError as error:
             found.problems.append(problem_of("image", file, error))

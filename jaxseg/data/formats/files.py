@@ -22,7 +22,7 @@ def find_file(
             return path, name != config.annotations
         if not must:
             return None, False
-        raise InputError(f"There is no {path}, which config.data.annotations names.", layout)
+        raise InputError(f"config.data.annotations is {path}, which does not exist.", layout)
     folders = [root / "annotations", root, root / split]
     for stem in (f"instances_{split}", f"instances_{split}2017", split, f"panoptic_{split}",
                  f"panoptic_{split}2017", f"instances_{split.capitalize()}"):  # fmt: skip
@@ -39,8 +39,8 @@ def find_file(
     if not must:
         return None, False
     if not files:
-        raise InputError(f"There is no file of annotations (*{suffix}) in {root}.", layout)
+        raise InputError(f"There is no annotation file (*{suffix}) in {root}.", layout)
     raise InputError(
-        f"{root} has several files of annotations: {', '.join(p.name for p in files[:6])}.",
-        "Name one by config.data.annotations; {split} in it stands for the split.",
+        f"{root} has several annotation files: {', '.join(p.name for p in files[:6])}.",
+        "Set config.data.annotations to one of them; {split} in it stands for the split.",
     )

@@ -41,7 +41,7 @@ def check_kind(data: Any, file: Path, wanted: str) -> None:
     if len(found) > 1:
         raise InputError(
             f"{file} is {' and '.join(_TITLES[f] for f in found)} at once.",
-            "Keep the annotations of one tool in a file: export it again.",
+            "Export it again, with the annotations of one tool in each file.",
         )
     if found:
         raise InputError(
@@ -49,5 +49,5 @@ def check_kind(data: Any, file: Path, wanted: str) -> None:
             f"Set config.data.name='{found[0]}'.",
         )
     raise InputError(
-        f"{file} is no {_TITLES[wanted]}.", f"Export it again from the tool, as {_TITLES[wanted]}."
+        f"{file} is not {_TITLES[wanted]}.", f"Export it from the tool again, as {_TITLES[wanted]}."
     )

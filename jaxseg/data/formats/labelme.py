@@ -33,8 +33,8 @@ from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
 
 LAYOUT = (
-    "The folder must hold NAME.json of LabelMe, each beside its photo or with the photo in it; "
-    "photos and files of a split may lie in a folder of its name."
+    "The folder must contain NAME.json from LabelMe, each beside its image or with the image "
+    "embedded. The images and files of a split may be in a folder named after the split."
 )
 LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, of lines and points in its masks
 _LEAST = {
@@ -59,7 +59,7 @@ class Inside(EmbeddedPhoto):
         return str(self.file)
 
     def read_bytes(self) -> bytes:
-        return _decoded(read_json(self.file, _SAVE).get("imageData"), f"The photo in {self.file}")
+        return _decoded(read_json(self.file, _SAVE).get("imageData"), f"The image in {self.file}")
 
 
 @dataclass(frozen=True)
@@ -100,7 +100,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
             found.images.append(image)
     found.class_names = sorted(names)
     if not found.images and not found.problems:
-        raise InputError(f"There is no file of LabelMe in {root}.", LAYOUT)
+        raise InputError(f"There is no LabelMe file in {root}.", LAYOUT)
     for path in files:
         if path.suffix.lower() in PHOTO_SUFFIXES and path not in photos:
             if not found.is_split or path.is_relative_to(root / split):
@@ -124,7 +124,7 @@ def no_file(photo: Path, file: Path) -> Problem:
         "unannotated",
         str(photo),
         f"{photo} has no annotations: there is no {file}.",
-        "Label it or take it away; where there is nothing on it, set "
+        "Annotate it or remove it. If it shows no objects, set "
         "config.data.unannotated='background'.",
     )
 
@@ -141,8 +141,8 @@ def _image(root: Path, file: Path, problems: list[Problem]) -> Annotated:
         photo = Inside(file)
     if photo is None:
         raise InputError(
-            f"{file} annotates {named!r}, which is neither beside it nor in it.",
-            "Put the photo beside it.",
+            f"{file} annotates the image {named!r}, which is neither beside it nor embedded.",
+            "Put the image beside it.",
         )
     size = None
     if data.get("imageWidth") and data.get("imageHeight"):
@@ -168,7 +168,7 @@ def _region(entry: Mapping[str, Any], size: tuple[int, int] | None, where: str) 
     if kind == "points":
         kind = "point"
     if kind not in _LEAST:
-        raise InputError(f"{where} is a '{kind}', which has no pixels of its own.", _SAVE)
+        raise InputError(f"{where} is a '{kind}', which covers no pixels.", _SAVE)
     points = points_of(entry["points"], where, _LEAST[kind])
     if kind == "circle":
         radius = np.hypot(*(points[1] - points[0]))

@@ -29,8 +29,8 @@ from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
 
 LAYOUT = (
-    "The folder must hold the export (JSON, not JSON-MIN) and the photos, in images/ or beside it; "
-    "config.data.annotations names another file."
+    "The folder must contain the export (JSON, not JSON-MIN) and the images, in images/ or "
+    "beside it. To use another file, set config.data.annotations."
 )
 _EXPORT = "Export the project again, as JSON."
 _KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
@@ -57,7 +57,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         try:
             with reading(where, _EXPORT):
                 if (key := task.get("id", f"at {number}")) in ids:
-                    raise InputError(f"{file} has the task {key} twice.", _EXPORT)
+                    raise InputError(f"{file} contains the task {key} twice.", _EXPORT)
                 ids.add(key)
                 name = _photo_name(task["data"], where)
                 photo = photos.find(name) or photos.find(PurePosixPath(name).name[_PREFIX:])
@@ -84,7 +84,7 @@ def _photo_name(data: Mapping[str, Any], where: str) -> str:
         path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
         if path.lower().endswith(PHOTO_SUFFIXES):
             return path.lstrip("/")
-    raise InputError(f"{where} has no image.", "Export a project of image segmentation.")
+    raise InputError(f"{where} has no image.", "Export an image segmentation project.")
 
 
 def _shapes(
@@ -96,7 +96,7 @@ def _shapes(
     if not made and not may_lack:
         raise InputError(
             f"{where} is not annotated.",
-            "Finish it or take it out; where there is nothing on it, set "
+            "Annotate it or remove it. If it shows no objects, set "
             "config.data.unannotated='background'.",
         )
     made.sort(key=lambda annotation: not annotation.get("ground_truth"))
@@ -111,7 +111,8 @@ def _shapes(
                 size = size_of(entry["original_width"], entry["original_height"])
                 if entry.get("image_rotation"):
                     raise InputError(
-                        f"{place} was drawn on a turned image.", "Turn the photo itself instead."
+                        f"{place} was drawn on a rotated image.",
+                        "Rotate the image file instead, and draw it again.",
                     )
                 shapes += _labelled(entry["value"], kind, size, place)
         except InputError as error:
@@ -122,7 +123,7 @@ def _shapes(
 def _labelled(value: Mapping, kind: str, size: tuple[int, int], where: str) -> Iterator[Shape]:
     names = value.get(kind) or value.get("labels")
     if not names:
-        raise InputError(f"{where} has no label.", "Label it, or take it out.")
+        raise InputError(f"{where} has no label.", "Label it, or remove it.")
     yield Shape(str(names[0]).strip(), _region(value, kind, size, where))
 
 

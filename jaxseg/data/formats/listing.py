@@ -24,7 +24,7 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
     def listing(config: ml_collections.ConfigDict, root: Path, split: str) -> Listing:
         if not root.is_dir():
             raise InputError(
-                f"There is no folder {root}.", "Give the folder of photos and annotations."
+                f"There is no folder {root}.", "Give the folder with the images and annotations."
             )
         found = read(config, root, split)
         unlabelled = config.unlabelled or "background"
@@ -33,9 +33,8 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
         notes += found.notes
         if any(image.png is None for image in images):
             notes.append(
-                f"pixels that no shape covers are "
-                f"{'ignored' if unlabelled == 'ignore' else 'background'} "
-                "(config.data.unlabelled)"
+                "pixels outside all shapes are "
+                f"{'ignored' if unlabelled == 'ignore' else 'background'} (config.data.unlabelled)"
             )
         problems = list(found.problems)
         pairs, empty, twice = [], 0, Counter(image.name for image in images)
@@ -50,7 +49,7 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
                 mask = _mask(image, classes, config.overlap)
                 pairs.append(Pair(image.name, image.photo, mask))
         if empty and config.unannotated != "error":
-            notes.append(f"{empty} image(s) of split '{split}' have no shape")
+            notes.append(f"{empty} image(s) of split '{split}' have no shapes")
         unique = {(p.kind, p.text): p for p in problems}
         pairs.sort(key=lambda pair: pair.name)
         return Listing(classes.info, pairs, list(unique.values()), notes=notes)
@@ -64,7 +63,7 @@ def unannotated(photo: str, file: Path) -> Problem:
         "unannotated",
         photo,
         f"{photo} has no annotation in {file}.",
-        "Label it or take it away; where there is nothing on it, set "
+        "Annotate it or remove it. If it shows no objects, set "
         "config.data.unannotated='background'.",
     )
 
@@ -76,7 +75,7 @@ def _of_split(
         if splits.is_set(config):
             raise InputError(
                 f"config.data.split or fold is set, but {root} has the split '{split}' already.",
-                "Leave them at None; or put all images and annotations into one split.",
+                "Set both to None, or put all images and annotations into one split.",
             )
         return found.images, []
     path = root / f"{split}.txt"
@@ -93,7 +92,7 @@ def _of_split(
     if splits.is_set(config):
         return chosen, []
     return chosen, [
-        f"no list of images: {splits.DEFAULT} by a hash of their names (config.data.split)"
+        f"no list of images; split {splits.DEFAULT} by a hash of their names (config.data.split)"
     ]
 
 
@@ -105,8 +104,8 @@ def _problems(image: Annotated, classes: Classes, is_twice: bool) -> list[Proble
             Problem(
                 "listed twice",
                 str(image.file),
-                f"{image.file} has the image '{image.name}' more than once.",
-                "Keep one of them, with all its annotations.",
+                f"{image.file} lists the image '{image.name}' more than once.",
+                "Keep one entry, with all annotations.",
             )
         )
     return problems

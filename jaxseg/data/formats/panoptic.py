@@ -11,7 +11,7 @@ from jaxseg.data.inside import DrawnMask
 from jaxseg.data.source import IGNORE
 from jaxseg.errors import InputError
 
-_REMEDY = "Export the set again, its PNGs and its JSON together."
+_REMEDY = "Export the PNGs and the JSON again, together."
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class Panoptic(DrawnMask):
         unknown = [int(i) for i in present if i and int(i) not in table]
         if unknown:
             raise InputError(
-                f"{self.png} has the segment {unknown[0]}, which {self.file} does not list.",
+                f"{self.png} contains the segment {unknown[0]}, which {self.file} does not list.",
                 _REMEDY,
             )
         looked_up = np.array([table.get(int(i), IGNORE) for i in present], dtype)

@@ -34,8 +34,8 @@ class Photos:
         return Problem(
             "no photo",
             name,
-            f"There is no photo {name}, which {file} annotates; looked in {places}.",
-            "Put it there, or take it out of the annotations.",
+            f"{file} annotates the image {name}, which does not exist; searched in {places}.",
+            "Add the image, or remove it from the annotations.",
         )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from jaxseg.data.formats.shapes import laid_at
 from jaxseg.errors import InputError
 
-_REMEDY = "Export the annotations again, or take the shape out."
+_REMEDY = "Export the annotations again, or remove the shape."
 
 
 class Runs(NamedTuple):
@@ -51,8 +51,8 @@ def runs(
     lengths = np.asarray(counts, np.int64).ravel()
     if (lengths < 0).any() or int(lengths.sum()) != height * width:
         raise InputError(
-            f"The run lengths of {where} cover {int(lengths.sum()):,} pixels of the "
-            f"{height * width:,} of an image {width} wide and {height} high.",
+            f"The run lengths of {where} cover {int(lengths.sum()):,} pixels, but an image "
+            f"{width} wide and {height} high has {height * width:,}.",
             _REMEDY,
         )
     return Runs(lengths, height, width, by_columns, left, top)
@@ -67,8 +67,8 @@ def coco_runs(rle: Any, size: tuple[int, int], where: str) -> Runs:
     height, width = (int(v) for v in rle["size"])
     if (height, width) != size:
         raise InputError(
-            f"The run lengths of {where} are for an image {width} wide and {height} high, but its "
-            f"own is {size[1]} and {size[0]}.",
+            f"The run lengths of {where} are for an image {width} wide and {height} high, but the "
+            f"image is {size[1]} wide and {size[0]} high.",
             _REMEDY,
         )
     counts = rle["counts"]
@@ -98,7 +98,7 @@ def decode_counts(text: str, where: str) -> list[int]:
         counts.append(value + counts[-2] if len(counts) > 2 else value)
         value = shift = 0
     if shift:
-        raise InputError(f"The run lengths of {where} are cut off.", _REMEDY)
+        raise InputError(f"The run lengths of {where} are truncated.", _REMEDY)
     return counts
 
 
@@ -114,8 +114,8 @@ class Alpha(NamedTuple):
         pixels = unpack(self.rle, self.where)
         if pixels.size != self.height * self.width * 4 or (height, width) != self[1:3]:
             raise InputError(
-                f"The brush stroke {self.where} has {pixels.size // 4:,} pixels, and its image "
-                f"{height * width:,}.",
+                f"The brush stroke {self.where} has {pixels.size // 4:,} pixels, but its image "
+                f"has {height * width:,}.",
                 _REMEDY,
             )
         return pixels.reshape(height, width, 4)[:, :, 3] > 0
@@ -157,5 +157,5 @@ def unpack(rle: bytes, where: str) -> np.ndarray:
                 values[done:end] = [read(word) for _ in range(done, end)]
             done = end
     except ValueError:  # no bits are left
-        raise InputError(f"The brush stroke {where} is damaged or cut off.", _REMEDY) from None
+        raise InputError(f"The brush stroke {where} is damaged or truncated.", _REMEDY) from None
     return values

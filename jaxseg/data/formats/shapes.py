@@ -123,18 +123,18 @@ def points_of(values: Any, where: str, least: int = 3) -> np.ndarray:
     if flat.size % 2:
         raise InputError(
             f"{where} has {flat.size} coordinates, an odd number.",
-            "Write x and y of each point; or take the shape out.",
+            "Write x and y of each point, or remove the shape.",
         )
     points = flat.reshape(-1, 2)
     if len(points) < least:
         raise InputError(
-            f"{where} has {len(points)} point(s), and needs {least}.",
-            "Draw it again in the tool, or take it out.",
+            f"{where} has {len(points)} point(s), but needs {least}.",
+            "Draw it again in the tool, or remove it.",
         )
     if not np.isfinite(points).all() or np.abs(points).max() > FARTHEST:
         raise InputError(
-            f"{where} has a coordinate that no image has.",
-            "Draw it again in the tool, or take it out.",
+            f"{where} has an impossible coordinate.",
+            "Draw it again in the tool, or remove it.",
         )
     return points
 
@@ -146,6 +146,7 @@ def check_inside(points: np.ndarray, size: tuple[int, int] | None, where: str) -
     (left, top), (right, bottom) = points.min(0), points.max(0)
     if right < 0 or bottom < 0 or left > size[1] or top > size[0]:
         raise InputError(
-            f"{where} lies outside its image, which is {size[1]} wide and {size[0]} high.",
-            "Check that it belongs to that image, and that the image was not resized since.",
+            f"{where} is outside its image, which is {size[1]} wide and {size[0]} high.",
+            "Check that it belongs to this image and that the image was not resized after "
+            "labelling.",
         )

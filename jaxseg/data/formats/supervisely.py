@@ -37,8 +37,9 @@ from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
 
 LAYOUT = (
-    "The folder must hold meta.json and data sets, each with photos in img/ and annotations in "
-    "ann/NAME.jpg.json, as Supervisely exports a project; one of a split's name is that split."
+    "The folder must contain meta.json and data sets, each with images in img/ and annotations "
+    "in ann/NAME.jpg.json, as exported by Supervisely. A data set named after a split is used "
+    "for that split."
 )
 _EXPORT = "Export the project again from Supervisely, as JSON with images."
 _MOST_BYTES = 2**28  # of a bitmap once its zlib is undone
@@ -89,7 +90,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         prefix = "" if is_split or len(folders) == 1 else f"{folder.relative_to(root).as_posix()}/"
         _read_data_set(config, folder, prefix, found)
     if not found.images and not found.problems:
-        raise InputError(f"There is no annotation in {root}.", LAYOUT)
+        raise InputError(f"There are no annotations in {root}.", LAYOUT)
     return found
 
 
@@ -100,8 +101,8 @@ def _read_data_set(config, folder: Path, prefix: str, found: Annotations) -> Non
             continue
         photo = photos.pop(file.stem, None)
         if photo is None:
-            text = f"There is no photo {folder / 'img' / file.stem}, which {file} annotates."
-            remedy = "Export the project with its images, or take the file out."
+            text = f"{file} annotates the image {folder / 'img' / file.stem}, which does not exist."
+            remedy = "Export the project with its images, or remove the file."
             found.problems.append(Problem("no photo", str(file), text, remedy))
             continue
         try:
@@ -114,7 +115,10 @@ def _read_data_set(config, folder: Path, prefix: str, found: Annotations) -> Non
             found.images.append(Annotated(prefix + photo.stem, photo, file, None))
         else:
             text = f"{photo} has no annotations: there is no {file}."
-            remedy = "Label it or take it away; config.data.unannotated='background' takes it."
+            remedy = (
+                "Annotate it or remove it. If it shows no objects, set "
+                "config.data.unannotated='background'."
+            )
             found.problems.append(Problem("unannotated", str(photo), text, remedy))
 
 
@@ -148,8 +152,8 @@ def _region(entry: Mapping[str, Any], size: tuple[int, int], where: str) -> Regi
         return Bitmap(data, int(left), int(top), where)
     if kind not in ("polygon", "rectangle"):
         raise InputError(
-            f"{where} is a '{kind}', which has no pixels of its own.",
-            "Draw it as a polygon or a bitmap, or take it out.",
+            f"{where} is a '{kind}', which covers no pixels.",
+            "Draw it as a polygon or a bitmap, or remove it.",
         )
     exterior = points_of(entry["points"]["exterior"], where, 2 if kind == "rectangle" else 3)
     check_inside(exterior, size, where)

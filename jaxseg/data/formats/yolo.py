@@ -30,8 +30,8 @@ from jaxseg.utils.files import walk_files
 from jaxseg.utils.paths import given_path
 
 LAYOUT = (
-    "The folder must hold data.yaml (names of the classes), photos in images/SPLIT/ and polygons "
-    "in labels/SPLIT/NAME.txt; config.data.annotations names another file than data.yaml."
+    "The folder must contain data.yaml (class names), images in images/SPLIT/ and polygons in "
+    "labels/SPLIT/NAME.txt. To use another file than data.yaml, set config.data.annotations."
 )
 _EXPORT = "Export it again as YOLO segmentation."
 
@@ -67,9 +67,9 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         else:
             found.problems.append(no_file(photo, file))
     for bare in sorted(without):
-        text = f"{labels / bare}.txt has no photo in {folder}."
+        text = f"{labels / bare}.txt has no image in {folder}."
         found.problems.append(
-            Problem("no photo", f"{labels / bare}.txt", text, "Add the photo, or take it out.")
+            Problem("no photo", f"{labels / bare}.txt", text, "Add the image, or remove the file.")
         )
     return found
 
@@ -126,18 +126,19 @@ def _image(
 def _shape(words: list[str], size: tuple[int, int], names: dict[int, str], where: str) -> Shape:
     if (kind := int(words[0])) not in names:
         raise InputError(
-            f"{where} is of the class {kind}, which data.yaml does not name.",
-            "Add it to the names, or take the line out.",
+            f"{where} has the class {kind}, which data.yaml does not define.",
+            "Add it to the names, or remove the line.",
         )
     numbers = np.array([float(word) for word in words[1:]])
     if len(numbers) in (4, 5):
         raise InputError(
-            f"{where} is a box, or has two points: it says not which pixels are the object.",
+            f"{where} is a box or has only two points, which does not define the pixels of an "
+            "object.",
             _EXPORT,
         )
     points = points_of(numbers, where)
     if points.max() > 2:
-        raise InputError(f"{where} is in pixels, not in parts of the image.", _EXPORT)
+        raise InputError(f"{where} is in pixels, not in fractions of the image size.", _EXPORT)
     points = points * (size[1], size[0])
     check_inside(points, size, where)
     return Shape(names[kind], Polygons([points]))

@@ -110,7 +110,7 @@ def test_panoptic(tmp_path):
     assert (label[0, 0], label[3, 3], label[7, 3]) == (255, 0, 1)
     entry["segments_info"].pop()
     put(tmp_path / "annotations/panoptic.json", contents)
-    assert any("has the segment 9" in text for text in problems(tmp_path))
+    assert any("contains the segment 9" in text for text in problems(tmp_path))
     (folder / "a.png").unlink()
     assert any("There is no" in text for text in problems(tmp_path))
 
@@ -118,10 +118,10 @@ def test_panoptic(tmp_path):
 BAD = {
     "two points": (annotation([[1, 1, 5, 5]]), "annotation 1 of .* has 2 point"),
     "odd": (annotation([[1, 1, 5, 5, 2]]), "odd number"),
-    "far outside": (annotation([[30, 2, 40, 2, 40, 9]]), "lies outside its image"),
-    "nowhere": (annotation([[1, 2, float("nan"), 2, 4, 9]]), "a coordinate that no image has"),
+    "far outside": (annotation([[30, 2, 40, 2, 40, 9]]), "is outside its image"),
+    "nowhere": (annotation([[1, 2, float("nan"), 2, 4, 9]]), "an impossible coordinate"),
     "words": (annotation([["a", 2, 3, 2, 4, 9]]), "is malformed"),
-    "a box": (annotation([]), "has a box and no outline"),
+    "a box": (annotation([]), "has a box but no outline"),
     "run lengths": (annotation({"size": [12, 20], "counts": [3, 4]}), "cover 7 pixels"),
     "no counts": (annotation({"size": [12, 20]}), "lacks 'counts'"),
     "no category": (annotation([SQUARE], 99), "the category 99"),
@@ -151,7 +151,7 @@ def test_image_ids_and_files(tmp_path):
     (tmp_path / "images/c.png").unlink()
     found = problems(tmp_path)
     assert any("image id 1 twice: 'a' and 'b.png'" in text for text in found)
-    assert any(text.startswith("no photo: There is no photo c.png") for text in found)
+    assert any(text.startswith("no photo: ") and "the image c.png, which" in text for text in found)
     assert len(found) == 2
 
 
@@ -189,11 +189,11 @@ def test_files_of_other_formats(tmp_path):
 
 
 def test_which_file_is_meant(tmp_path):
-    with pytest.raises(InputError, match="no file of annotations"):
+    with pytest.raises(InputError, match="no annotation file"):
         only("coco", tmp_path)
     put(tmp_path / "a.json", "{}")
     put(tmp_path / "b.json", "{}")
-    with pytest.raises(InputError, match="several files of annotations: a.json, b.json"):
+    with pytest.raises(InputError, match="several annotation files: a.json, b.json"):
         only("coco", tmp_path)
     with pytest.raises(InputError, match="There is no .*c.json"):
         only("coco", tmp_path, annotations="c.json")

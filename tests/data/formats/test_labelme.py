@@ -100,7 +100,7 @@ def test_a_photo_without_a_file(tmp_path):
 BAD = {
     "two points": (shape(points=[[1, 1], [2, 2]]), "Shape 2 of .* has 2 point"),
     "unknown": (shape(kind="spline"), "is a 'spline'"),
-    "outside": (shape(points=[[1, 99], [2, 99], [2, 98]]), "lies outside its image"),
+    "outside": (shape(points=[[1, 99], [2, 99], [2, 98]]), "is outside its image"),
     "no label": ({"points": []}, "lacks 'label'"),
     "text": (shape(points="here"), "is malformed"),
     "a number": (5, "is malformed"),
@@ -117,14 +117,14 @@ def test_bad_shapes_are_named(tmp_path):
 
 
 def test_files_of_other_tools_and_without_photos(tmp_path):
-    with pytest.raises(InputError, match="no file of LabelMe"):
+    with pytest.raises(InputError, match="no LabelMe file"):
         only("labelme", tmp_path)
     put(tmp_path / "a.json", {"images": [], "annotations": [], "categories": []})
     with pytest.raises(InputError, match="COCO JSON, not LabelMe.*name='coco'"):
         only("labelme", tmp_path)
     labelme(tmp_path, shape())
     (tmp_path / "a.png").unlink()
-    with pytest.raises(InputError, match="neither beside it nor in it"):
+    with pytest.raises(InputError, match="neither beside it nor embedded"):
         only("labelme", tmp_path)
 
 

@@ -55,7 +55,7 @@ def test_bad_cvat(tmp_path):
     cases = [
         ('<polygon label="cat" points="3,2;9,2"/>', "Shape 1 .polygon. of '0.png' .* 2 point"),
         ('<mask label="cat" rle="0,35" left="3" top="2" width="6" height="6"/>', "cover 35 pixels"),
-        ('<polygon label="cow" points="3,2;9,2;9,8"/>', "'cow', which is none of the 3 classes"),
+        ('<polygon label="cow" points="3,2;9,2;9,8"/>', "'cow', which is not one of the 3 classes"),
         ('<polygon label="cat" points="3,2;9;9,8"/>', "is malformed"),
         ('<polygon points="3,2;9,2;9,8"/>', "lacks 'label'"),
     ]
@@ -68,10 +68,13 @@ def test_bad_cvat(tmp_path):
 def test_bad_cvat_files(tmp_path):
     file = cvat(tmp_path, CVAT["box"])
     (tmp_path / "images/0.png").unlink()
-    with pytest.raises(InputError, match="no photo 0.png"):
+    with pytest.raises(InputError, match="the image 0.png, which does not exist"):
         only("cvat", tmp_path)
-    for text, message in (("<annotations>", "cannot be read as XML"), ("<a/>", "is no XML of CVAT"),
-                          ("<annotations><track/></annotations>", "CVAT for video")):  # fmt: skip
+    for text, message in (
+        ("<annotations>", "cannot be read as XML"),
+        ("<a/>", "is not a CVAT XML file"),
+        ("<annotations><track/></annotations>", "CVAT for video"),
+    ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             only("cvat", tmp_path)
@@ -142,10 +145,10 @@ def test_bad_label_studio(tmp_path):
 def test_bad_label_studio_tasks(tmp_path):
     file = label_studio(tmp_path, LABEL_STUDIO_POLYGON)
     file.write_text(json.dumps(json.loads(file.read_text()) * 2))
-    with pytest.raises(InputError, match="has the task 1 twice"):
+    with pytest.raises(InputError, match="contains the task 1 twice"):
         only("labelstudio", tmp_path)
     label_studio(tmp_path, LABEL_STUDIO_POLYGON, data={"image": "s3://bucket/other.png"})
-    with pytest.raises(InputError, match="no photo other.png"):
+    with pytest.raises(InputError, match="the image other.png, which does not exist"):
         only("labelstudio", tmp_path)
     label_studio(tmp_path, LABEL_STUDIO_POLYGON, data={"text": "good"})
     with pytest.raises(InputError, match="Task 1 of .* has no image"):
@@ -197,7 +200,7 @@ def test_yolo_files_without_their_partner(tmp_path):
         open_data(data("yolo", tmp_path), "train")
     (tmp_path / "images/train/b.jpg").unlink()
     put(tmp_path / "labels/train/c.txt", SQUARE_LINE)
-    with pytest.raises(InputError, match="c.txt has no photo"):
+    with pytest.raises(InputError, match="c.txt has no image"):
         open_data(data("yolo", tmp_path), "train")
     put(tmp_path / "data.yaml", "names: [")
     with pytest.raises(InputError, match="data.yaml cannot be read"):

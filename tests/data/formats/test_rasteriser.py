@@ -54,7 +54,7 @@ def test_run_lengths_that_do_not_cover_the_image():
 
 
 def test_run_lengths_of_another_image():
-    with pytest.raises(InputError, match="4 wide and 3 high, but its own is 3 and 4"):
+    with pytest.raises(InputError, match="4 wide and 3 high, but the image is 3 wide and 4 high"):
         coco_runs({"size": [3, 4], "counts": [12]}, (4, 3), "it")
 
 
@@ -89,7 +89,7 @@ def test_brush_strokes():
     for damaged in (rle[:40], rle[:3], b"", b"\xff" * 30):
         with pytest.raises(InputError, match="it "):
             Alpha(damaged, 9, 7, "it").mask(9, 7)
-    with pytest.raises(InputError, match="63 pixels, and its image 64"):
+    with pytest.raises(InputError, match="63 pixels, but its image has 64"):
         Alpha(rle, 8, 8, "it").mask(8, 8)
 
 

@@ -88,7 +88,7 @@ def test_what_cannot_be_used_is_named(tmp_path):
     put(tmp_path / "one/ann/c.png.json", {"size": {"height": 12, "width": 20}, "objects": []})
     found = check_data(data("supervisely", tmp_path, split="1:0"), ["train"])
     texts = " ".join(p.text for p in found.problems)
-    for words in ("2 point(s), and needs 3", "is a 'point'", "damaged bitmap", "b.png has no annot",
+    for words in ("2 point(s), but needs 3", "is a 'point'", "damaged bitmap", "b.png has no annot",
                   "c.png, which"):  # fmt: skip
         assert words in texts
     (tmp_path / "meta.json").unlink()
