@@ -82,7 +82,7 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     run = process(*words, devices=1)
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
-    assert "going on from step 3 of 6" in out
+    assert "resuming from step 3 of 6" in out
     got = flatten_dict(jaxseg.load(workdir).variables, sep="/")
     want = {k.removeprefix("step6/"): v for k, v in expected.items() if k.startswith("step6/")}
     assert got.keys() == want.keys()

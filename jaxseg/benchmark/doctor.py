@@ -75,7 +75,10 @@ def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
     except Exception as error:
         first = str(error).strip().partition("\n")[0]
         yield Finding(
-            name, "wrong", f"{type(error).__name__}: {first}", "Is another program on the device?"
+            name,
+            "wrong",
+            f"{type(error).__name__}: {first}",
+            "Check whether another program uses the device.",
         )
 
 
@@ -83,7 +86,7 @@ def _versions() -> Finding:
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
     text = f"Python {platform.python_version()}, " + ", ".join(f"{n} {v}" for n, v in found.items())
     if found["jax"].split(".")[:2] != found["jaxlib"].split(".")[:2]:
-        return Finding("versions", "wrong", text, "Install jax and jaxlib of one version.")
+        return Finding("versions", "wrong", text, "Install the same version of jax and jaxlib.")
     return Finding("versions", "ok", text)
 
 
@@ -96,7 +99,7 @@ def _devices() -> Finding:
         return Finding(
             "devices",
             "wrong",
-            f"JAX_PLATFORMS is {wanted!r}, and JAX finds no such device ({first})",
+            f"JAX_PLATFORMS is {wanted!r}, but JAX finds no such device ({first})",
             f"{_extra(wanted)}, or unset JAX_PLATFORMS.",
         )
     if jax.process_count() > 1:
@@ -106,16 +109,17 @@ def _devices() -> Finding:
         return Finding(
             "devices",
             "wrong" if not wanted else "warning",
-            f"{words}, though this machine has a {unused}",
-            f"{_extra('tpu' if unused == 'TPU' else 'cuda')}; JAX_PLATFORMS="
-            f"{'tpu' if unused == 'TPU' else 'cuda'} makes a run fail that does not find it.",
+            f"{words}, but this machine has a {unused}",
+            f"{_extra('tpu' if unused == 'TPU' else 'cuda')}. Set "
+            f"JAX_PLATFORMS={'tpu' if unused == 'TPU' else 'cuda'} so that a run fails without "
+            "the device.",
         )
     return Finding("devices", "ok", ", ".join([words, *_driver()]))
 
 
 def _extra(platform_name: str) -> str:
     extra = "tpu" if "tpu" in platform_name else "cuda"
-    return f"pip install 'jaxseg[{extra}]'"
+    return f"Run pip install 'jaxseg[{extra}]'"
 
 
 def _hardware() -> str:
@@ -155,13 +159,14 @@ def _product() -> Finding:
     rate = 2 * _SIDE**3 * turns / (time.perf_counter() - begun)
     text = f"{_SIDE}×{_SIDE} in float32: {rate / 1e9:,.0f} GFLOP/s, error {error:.0e}"
     if not error < 3e-2:
-        return Finding("product", "wrong", text, "The device computes wrongly: try another one.")
+        return Finding("product", "wrong", text, "The device gives wrong results; use another one.")
     if error > 1e-4:  # a TPU multiplies in bfloat16, a GPU in TF32
         return Finding(
             "product",
             "ok",
             text + ": the device rounds products, as TPUs and GPUs do",
-            "config.model.matmul_precision='highest' makes them whole, and slower.",
+            "config.model.matmul_precision='highest' computes them in full precision, but more "
+            "slowly.",
         )
     return Finding("product", "ok", text)
 
@@ -178,7 +183,10 @@ def _sum_over_devices() -> Finding:
     got, want = int(total.addressable_data(0)), len(devices) * (len(devices) - 1) // 2
     if got != want:
         return Finding(
-            "sum over devices", "wrong", f"{got} instead of {want}", "Check how they are connected."
+            "sum over devices",
+            "wrong",
+            f"{got} instead of {want}",
+            "Check the connection between the devices.",
         )
     return Finding("sum over devices", "ok", f"{len(devices)} device(s) agree")
 
@@ -206,12 +214,14 @@ def _writable(workdir: pathlib.Path) -> Finding:
             "workdir",
             "wrong",
             f"{above} cannot be written: {error.strerror}",
-            "Give a --workdir that you may write to.",
+            "Give a --workdir that you can write to.",
         )
     free = shutil.disk_usage(above).free
     text = f"{above} can be written, {free / 2**30:.1f} GiB free"
     if free < _ROOM:
-        return Finding("workdir", "warning", text, "Checkpoints may fill it: make room.")
+        return Finding(
+            "workdir", "warning", text, "Checkpoints may fill the disk; free some space."
+        )
     return Finding("workdir", "ok", text)
 
 
@@ -221,11 +231,11 @@ def _compiled_programs() -> Finding:
         return Finding(
             "compiled programs",
             "warning",
-            "are not kept: each start compiles anew",
-            "Set JAX_COMPILATION_CACHE_DIR to a folder that can be written, or to gs://BUCKET/PATH "
-            "for all hosts.",
+            "are not cached: each start compiles again",
+            "Set JAX_COMPILATION_CACHE_DIR to a writable folder, or to gs://BUCKET/PATH for all "
+            "hosts.",
         )
-    return Finding("compiled programs", "ok", f"are kept in {folder}")
+    return Finding("compiled programs", "ok", f"are cached in {folder}")
 
 
 def _data(config: ml_collections.ConfigDict) -> Finding:
@@ -235,10 +245,10 @@ def _data(config: ml_collections.ConfigDict) -> Finding:
         source = open_data(config.data, split, config.seed)
         if not len(source):
             raise InputError(
-                f"The {split} split of {config.data.name} has no image.", "Look at its lists."
+                f"The {split} split of {config.data.name} has no images.", "Check its lists."
             )
         source[0]
-        counts.append(f"{len(source):,} images to {'train on' if split == 'train' else 'score'}")
+        counts.append(f"{len(source):,} {'training' if split == 'train' else 'evaluation'} images")
     seconds = time.perf_counter() - begun
     return Finding("data", "ok", f"{config.data.name}: {', '.join(counts)} ({seconds:.1f} s)")
 

@@ -26,7 +26,7 @@ class DamagedCheckpoint(InputError):
     def __init__(self, folder: pathlib.Path, step: int, what: str):
         super().__init__(
             f"The checkpoint of step {step} in {folder} is damaged: {what}.",
-            "Copy it again from where it is whole, or take another one.",
+            "Copy it again from an undamaged one, or use another checkpoint.",
         )
         self.folder, self.step, self.what = folder, step, what
 
@@ -39,7 +39,7 @@ class RemovedCheckpoint(InputError):
 
     def __init__(self, folder: pathlib.Path, step: int):
         super().__init__(
-            f"The checkpoint of step {step} in {folder} was removed while it was read.",
+            f"The checkpoint of step {step} in {folder} was removed while it was being read.",
             "Try again, or give another step.",
         )
         self.folder, self.step = folder, step
@@ -71,7 +71,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
             raise InputError(
                 f"The checkpoint of step {step} in {folder} cannot be read: {error.strerror}.",
-                "Make its files readable to this user.",
+                "Make its files readable for this user.",
             ) from None
         raise DamagedCheckpoint(folder, step, _in_few_words(error)) from error
 
@@ -84,7 +84,7 @@ def read_json(path: pathlib.Path) -> dict:
     """
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
-        raise ValueError(f"{path.name} holds no object")
+        raise ValueError(f"{path.name} contains no object")
     return value
 
 
@@ -93,7 +93,7 @@ def _in_few_words(error: Exception) -> str:
     if isinstance(error, FileNotFoundError):
         return f"a file is missing ({pathlib.Path(str(error.filename or '?')).name})"
     if isinstance(error, json.JSONDecodeError):
-        return "one of its texts is cut off or changed"
+        return "a text file is truncated or changed"
     text = str(error)
     for code, words in (
         ("NOT_FOUND", "an array is missing"),

@@ -78,9 +78,10 @@ class WorkdirLock:
         if is_alive(holder, age):
             who = f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
             raise InputError(
-                f"The workdir {self._path.parent} is in use by {who}, since "
+                f"The workdir {self._path.parent} has been in use by {who} since "
                 f"{holder.get('since', 'a moment ago')}.",
-                f"Give another --workdir or wait; if that run is gone, remove {self._path}.",
+                "Give another --workdir, or wait. If that run no longer exists, remove "
+                f"{self._path}.",
             )
         breaker = self._path.with_name(f"{LOCK_FILE}.breaking")
         if not _placed(mine, breaker):  # one at a time, or one would remove another's new lock
@@ -92,7 +93,9 @@ class WorkdirLock:
         try:
             if _read(self._path).get("token") == holder.get("token"):
                 self._path.unlink(missing_ok=True)
-                self._say(f"took over the workdir from a run that is gone (its lock: {holder})")
+                self._say(
+                    f"took over the workdir from a run that no longer exists (its lock: {holder})"
+                )
         finally:
             breaker.unlink(missing_ok=True)
 

@@ -152,7 +152,7 @@ class Checkpoints:
                 step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
             )
             if about and restored["position"] != about["position"]:
-                raise DamagedCheckpoint(self._folder, step, "its data position is another")
+                raise DamagedCheckpoint(self._folder, step, "its data position differs")
             _check_values(self._folder, step, restored["state"], about)
         return restored["state"], restored["position"]
 
@@ -189,7 +189,9 @@ class Checkpoints:
             damage = DamagedCheckpoint(self._folder, step, seen[0])
         if damage is not None:
             raise InputError(
-                damage.problem, "There is no older one: copy it again, or use another workdir."
+                damage.problem,
+                "There is no older checkpoint; restore this one from a copy, or use "
+                "another workdir.",
             )
         return None
 
@@ -202,8 +204,8 @@ class Checkpoints:
         if before not in (None, steps) and then != steps:
             raise InputError(
                 damage.problem,
-                f"With config.train.steps={before}, as it was run, training goes back to step "
-                f"{older} and makes it again; another length would make another network.",
+                f"Set config.train.steps={before} again. Training then resumes from step {older}; "
+                "with another length the learning rates of the repeated steps would differ.",
             )
         if jax.process_index() == 0:
             place = self._folder / str(step)
@@ -216,7 +218,10 @@ class Checkpoints:
                 place.rename(aside)
                 where = f"the damaged one is kept as {aside.name}"
             say(damage.problem)
-            say(f"going back {step - older} step(s), to the checkpoint of step {older}; {where}")
+            say(
+                f"resuming from the checkpoint of step {older}, {step - older} step(s) "
+                f"earlier; {where}"
+            )
         wait_for_others("the damaged checkpoint is put aside")
         self._manager.reload()
 
@@ -225,7 +230,9 @@ class Checkpoints:
         kept, wanted = _shapes(_metadata(self._folder, step)), _shapes(like)
         entries = _about(self._folder, step).get("arrays")
         if entries is not None and kept != {n: tuple(e["shape"]) for n, e in entries.items()}:
-            raise DamagedCheckpoint(self._folder, step, "its arrays are not those that were saved")
+            raise DamagedCheckpoint(
+                self._folder, step, "its arrays do not match those in the checkpoint"
+            )
         for name in sorted(kept.keys() | wanted.keys()):
             if kept.get(name) != wanted.get(name):
                 here, there = (
@@ -233,10 +240,11 @@ class Checkpoints:
                     for shape in (kept.get(name), wanted.get(name))
                 )
                 raise InputError(
-                    f"The checkpoint of step {step} in {self._folder} is none that this jaxseg can "
-                    f"go on from: for {name} it has {here}, and this run {there}.",
-                    "Go on with the version that wrote it, or start in another workdir from its "
-                    "weights, by config.init.pretrained=WORKDIR.",
+                    f"This version of jaxseg cannot resume from the checkpoint of step {step} in "
+                    f"{self._folder}: for {name} the checkpoint has {here}, but this run has "
+                    f"{there}.",
+                    "Resume with the version that wrote it, or start another workdir from its "
+                    "weights with config.init.pretrained=WORKDIR.",
                 )
 
     def wait(self) -> None:
@@ -305,7 +313,7 @@ def _check_values(folder: pathlib.Path, step: int, tree: Any, about: dict) -> No
     """Raises DamagedCheckpoint where an array of `tree` is not what was saved."""
     wrong = differing(tree, about["arrays"]) if about else None
     if wrong is not None:
-        raise DamagedCheckpoint(folder, step, f"the values of {wrong} are not those that it saved")
+        raise DamagedCheckpoint(folder, step, f"the checksum of {wrong} does not match")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:

@@ -22,4 +22,4 @@ def log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None
 
 def left_out(path: pathlib.Path, lines: int) -> str:
     """What is said of lines that have no entry."""
-    return f"{path}: {lines} line(s) cut off or foreign, left out"
+    return f"{path}: ignored {lines} truncated or foreign line(s)"

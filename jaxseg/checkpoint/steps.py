@@ -37,7 +37,9 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
     """
     steps = whole_steps(folder)
     if not steps:
-        raise InputError(f"{folder} holds no checkpoint.", "Train first, or give another workdir.")
+        raise InputError(
+            f"{folder} contains no checkpoint.", "Train first, or give another workdir."
+        )
     if which == "last":
         return steps[-1]
     if which == "best":

@@ -55,9 +55,9 @@ class Workdir:
     def __init__(self, path: str | os.PathLike, checkpoints: str | None = None):
         if re.match(r"[a-z][a-z0-9]+:/", str(path)):  # pathlib makes one slash of two
             raise InputError(
-                f"The workdir {path} is the address of a bucket, not a folder.",
-                "Give a folder; config.checkpoint.folder=gs://BUCKET/PATH puts the checkpoints "
-                "into a bucket.",
+                f"The workdir {path} is a bucket, not a folder.",
+                "Give a folder. To store the checkpoints in a bucket, set "
+                "config.checkpoint.folder=gs://BUCKET/PATH.",
             )
         self.path = given_path(path)
         self.config = self.path / "config.json"
@@ -93,8 +93,8 @@ class Workdir:
         stages = stage_folders(self.path)
         if stages:
             raise InputError(
-                f"The workdir {self.path} holds the stages of another training.",
-                f"Give another --workdir, or one stage's own: {stages[-1]}.",
+                f"The workdir {self.path} contains the stages of another training.",
+                f"Give another --workdir, or that of one stage: {stages[-1]}.",
             )
         try:
             steps = whole_steps(self.checkpoints)
@@ -110,7 +110,7 @@ class Workdir:
         except OSError as error:
             raise InputError(
                 f"The workdir {self.path} cannot be written: {error.strerror}.",
-                "Give a --workdir that you may write to.",
+                "Give a --workdir that you can write to.",
             ) from None
 
     def check_shared(self) -> None:
@@ -121,8 +121,8 @@ class Workdir:
         """
         if not is_bucket(self.checkpoints) and not self.checkpoints.is_dir():
             raise InputError(
-                f"The first process made the folder {self.checkpoints}, "
-                "but it is not on this machine.",
+                f"The first process created the folder {self.checkpoints}, but it does not exist "
+                "on this machine.",
                 "Give a --workdir on a disk that all machines share, or "
                 "config.checkpoint.folder=gs://BUCKET/PATH.",
             )
@@ -142,9 +142,9 @@ class Workdir:
         there = [] if before == self.checkpoints else whole_steps(before)
         if there and there[-1] not in steps:
             raise InputError(
-                f"The run in the workdir {self.path} has its checkpoints in {before}, of which the "
-                f"newest, {there[-1]}, is not in {self.checkpoints}.",
-                "Set config.checkpoint.folder as it was, copy what is there, or give another "
+                f"The checkpoints of the run in {self.path} are in {before}; the newest, "
+                f"{there[-1]}, is missing in {self.checkpoints}.",
+                "Restore the old config.checkpoint.folder, copy the checkpoints, or give another "
                 "--workdir.",
             )
 
@@ -156,16 +156,16 @@ class Workdir:
             if field.startswith(_FREE) or _same(field, saved[field], now[field]):
                 continue
             raise InputError(
-                f"The {'workdir' if path == self.config else 'folder'} {path.parent} holds a "
+                f"The {'workdir' if path == self.config else 'folder'} {path.parent} contains a "
                 f"run with {field} = {saved[field]!r}, not {now[field]!r}.",
-                "Give another --workdir, or the config of the run that is there; a run in another "
-                f"workdir begins with its weights by --config.init.pretrained={self.path}.",
+                "Give another --workdir, or the config of that run. To start from its weights in "
+                f"another workdir, set --config.init.pretrained={self.path}.",
             )
 
 
 def _no_run(path: pathlib.Path) -> InputError:
     """The error for a folder that is no workdir; it names the workdir that may be meant."""
-    remedy = "Give the folder that `python -m jaxseg train --workdir` wrote."
+    remedy = "Give a folder written by `python -m jaxseg train --workdir`."
     if not path.is_dir():
         problem = "there is no such folder"
         beside = path.parent if path.parent.is_dir() else None
@@ -178,7 +178,7 @@ def _no_run(path: pathlib.Path) -> InputError:
     elif beside is not None:
         runs = sorted(p.parent.name for p in beside.glob("*/config.json"))
         if runs:
-            remedy = f"{beside} holds the runs {', '.join(runs[:6])}: give one of them."
+            remedy = f"{beside} contains the runs {', '.join(runs[:6])}; give one of them."
     return InputError(f"{path} is not a run's workdir: {problem}.", remedy)
 
 

@@ -116,7 +116,7 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
     for name in field_types():
         if name not in flat:
             raise InputError(
-                f"The config lacks the field {name}.", "Start from jaxseg.config.default_config()."
+                f"The config has no field {name}.", "Start from jaxseg.config.default_config()."
             )
         _converted(name, flat[name])
 
@@ -151,40 +151,41 @@ def validate(config: ml_collections.ConfigDict) -> None:
         )
     if config.train.batch_size % config.train.accumulate:
         raise InputError(
-            f"Config field train.accumulate is {config.train.accumulate}, which train.batch_size "
-            f"({config.train.batch_size}) is no multiple of.",
-            "Give equal parts: train.batch_size / train.accumulate images each.",
+            f"Config field train.accumulate is {config.train.accumulate}, which does not divide "
+            f"train.batch_size ({config.train.batch_size}).",
+            "Set train.accumulate to a divisor of train.batch_size.",
         )
     if not config.train.batch_size and config.train.accumulate > 1:
         raise InputError(
-            f"Config field train.batch_size is 0, and train.accumulate {config.train.accumulate}.",
-            "Leave train.accumulate at 1, or give the number of images.",
+            "Config field train.batch_size is 0, which requires train.accumulate 1, not "
+            f"{config.train.accumulate}.",
+            "Set train.accumulate to 1, or set train.batch_size.",
         )
     if config.optim.schedule == "step" and not config.optim.boundaries:
         raise InputError(
             "Config field optim.boundaries is empty, so the schedule 'step' has no step.",
-            "Give it such as (9000, 18000), or choose optim.schedule 'constant'.",
+            "Set it, for example to (9000, 18000), or set optim.schedule to 'constant'.",
         )
     if config.train.patience is not None and config.eval.every_steps is None:
         raise InputError(
-            f"Config field train.patience is {config.train.patience}, but there is no evaluation "
-            "before the end: eval.every_steps is None.",
-            "Set eval.every_steps, or leave train.patience at None.",
+            f"Config field train.patience is {config.train.patience}, but eval.every_steps is "
+            "None, so nothing is evaluated before the end.",
+            "Set eval.every_steps, or set train.patience to None.",
         )
     _check_needs(flat)
     _check_images(flat)
     _check_loss(flat)
     if config.eval.fit is not None and (config.eval.input_size or config.eval.pad_to):
         raise InputError(
-            f"Config field eval.fit is {config.eval.fit}, and eval.input_size or eval.pad_to is "
-            "set, too.",
-            "Leave all but one of them at None.",
+            f"Config field eval.fit is {config.eval.fit}, but eval.input_size or eval.pad_to is "
+            "also set.",
+            "Set only one of them; the others must be None.",
         )
     if config.eval.input_size is not None and config.eval.pad_to is not None:
         raise InputError(
             f"Config fields eval.input_size ({config.eval.input_size}) and eval.pad_to "
             f"({config.eval.pad_to}) are both set.",
-            "Leave one of them at None: what is resized has one size already.",
+            "Set one of them to None: resized images already have one size.",
         )
     _check_protocol(flat)
 
@@ -194,7 +195,7 @@ def _check_needs(flat: dict[str, Any]) -> None:
     for name, (other, value) in NEEDS.items():
         if flat[other] != value and flat[name] != flatten(default_config())[name]:
             raise InputError(
-                f"Config field {name} is {flat[name]!r}, which changes nothing while {other} is "
+                f"Config field {name} is {flat[name]!r}, which has no effect while {other} is "
                 f"{flat[other]!r}.",
                 f"Set {other} to {value!r}, or leave {name} at its default.",
             )
@@ -208,18 +209,22 @@ def _check_images(flat: dict[str, Any]) -> None:
         if count != channels or len(given) == 1:
             raise InputError(
                 f"Config field data.{name} has {count} numbers"
-                + (f" for {channels} channels." if len(given) == 2 else ", and its partner none."),
-                "Give data.mean and data.std, each with a number for each of data.channels: "
-                "`python -m jaxseg check` prints them.",
+                + (
+                    f" for {channels} channels."
+                    if len(given) == 2
+                    else ", but the other field is not set."
+                ),
+                "Set both data.mean and data.std, with one number per channel; `python -m jaxseg "
+                "check` prints them.",
             )
     if channels == 3:
         return
     for name in ("saturation", "hue", "grayscale"):
         if flat[f"augment.{name}"]:
             raise InputError(
-                f"Config field augment.{name} is {flat[f'augment.{name}']}, but images of "
-                f"{channels} channels have no such colours.",
-                "Leave it at 0; brightness, contrast, blur and noise take any image.",
+                f"Config field augment.{name} is {flat[f'augment.{name}']}, but it needs 3 "
+                f"channels and data.channels is {channels}.",
+                "Set it to 0; brightness, contrast, blur and noise work on any image.",
             )
 
 
@@ -232,9 +237,9 @@ def _check_loss(flat: dict[str, Any]) -> None:
         if flat[f"loss.{field}"] != defaults[f"loss.{field}"]:
             users = [repr(name) for name, fields in TAKES.items() if field in fields]
             raise InputError(
-                f"Config field loss.{field} is {flat[f'loss.{field}']!r}, which changes nothing "
+                f"Config field loss.{field} is {flat[f'loss.{field}']!r}, which has no effect "
                 f"while loss.name is {flat['loss.name']!r}.",
-                f"It is of {' and '.join(users)}; leave it at {defaults[f'loss.{field}']!r} here.",
+                f"Only {' and '.join(users)} use it; set it to {defaults[f'loss.{field}']!r}.",
             )
 
 
@@ -245,7 +250,7 @@ def _check_protocol(flat: dict[str, Any]) -> None:
         if name not in PROTOCOLS[protocol] and flat[name] != defaults[name]:
             others = [repr(other) for other, names in PROTOCOLS.items() if name in names]
             raise InputError(
-                f"Config field {name} is {flat[name]!r}, which changes nothing while eval.protocol "
+                f"Config field {name} is {flat[name]!r}, which has no effect while eval.protocol "
                 f"is {protocol!r}.",
                 f"Set eval.protocol to {' or '.join(others)}, or leave {name} at "
                 f"{defaults[name]!r}.",
@@ -253,14 +258,14 @@ def _check_protocol(flat: dict[str, Any]) -> None:
     if protocol != "whole" and flat["eval.crop"] is None:
         raise InputError(
             f"Config field eval.protocol is {protocol!r}, but eval.crop is None.",
-            "Give eval.crop, the size of the windows: that of the training crops.",
+            "Set eval.crop to the window size, usually that of the training crops.",
         )
     rule = flat["eval.ensemble_rule"]
     if rule != "mean" and (flat["eval.ensemble"] is None or protocol == "sliding"):
         raise InputError(
             f"Config field eval.ensemble_rule is {rule!r}, which needs a second network "
-            "(eval.ensemble) and an eval.protocol that has scores: 'whole' or 'instances'.",
-            "Set those, or leave it at 'mean'.",
+            "(eval.ensemble) and eval.protocol 'whole' or 'instances', which give logits.",
+            "Set those, or set eval.ensemble_rule to 'mean'.",
         )
 
 
@@ -313,7 +318,8 @@ def wrong_type(name: str, value: Any) -> InputError:
     example = example if default in (None, ()) else str(default)
     remedy = f"Give {CHECKS[name][1]}." if kind is tuple else f"Give a value such as {example}."
     return InputError(
-        f"Config field {name} takes {takes}{' or None' if optional else ''}, not {value!r}.", remedy
+        f"Config field {name} must be {takes}{' or None' if optional else ''}, not {value!r}.",
+        remedy,
     )
 
 

@@ -56,7 +56,7 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
         write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
     except OSError as e:
         raise InputError(
-            f"Cannot write {path}: {e.strerror or e}.", "Choose a folder that you may write to."
+            f"Cannot write {path}: {e.strerror or e}.", "Choose a folder that you can write to."
         ) from None
 
 
@@ -76,7 +76,7 @@ def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
     except ValueError as e:
         raise InputError(f"{path} is not valid JSON: {e}.", "Restore the file.") from None
     if not isinstance(fields, dict):
-        raise InputError(f"{path} holds no config fields.", "Restore the file.")
+        raise InputError(f"{path} contains no config fields.", "Restore the file.")
     config = default_config()
     try:
         for name, value in fields.items():

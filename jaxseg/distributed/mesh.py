@@ -38,15 +38,15 @@ def make_mesh(
     together = count if devices is not None else jax.local_device_count()
     if together % space:
         raise InputError(
-            f"Config field train.space is {space}, but a process has {together} devices, which do "
-            f"not fall into groups of {space}.",
+            f"Config field train.space is {space}, but a process has {together} devices, which "
+            f"cannot be divided into groups of {space}.",
             f"Give a divisor of {together}: {_divisors(together)}.",
         )
     if count // space % fsdp:
         raise InputError(
-            f"Config field train.fsdp is {fsdp}, but {count // space} devices"
-            f"{f' (of {count}, {space} for each image)' if space > 1 else ''} do not fall into "
-            f"groups of {fsdp}.",
+            f"Config field train.fsdp is {fsdp}, but {count // space} "
+            f"devices{f' (of {count}, {space} for each image)' if space > 1 else ''} cannot be "
+            f"divided into groups of {fsdp}.",
             f"Give a divisor of {count // space}: {_divisors(count // space)}.",
         )
     sharing = count // space
@@ -54,7 +54,7 @@ def make_mesh(
         below, above = batch_size // sharing * sharing, -(-batch_size // sharing) * sharing
         fitting = sorted({max(sharing, below), above})
         raise InputError(
-            f"{what} is {batch_size}, which {sharing} devices cannot share evenly.",
+            f"{what} is {batch_size}, which cannot be split evenly over {sharing} devices.",
             f"Give a multiple of {sharing}, such as {' or '.join(map(str, fitting))}.",
         )
     # One order of the devices whatever the grid, or arrays of two meshes would not go together.

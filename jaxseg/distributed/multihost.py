@@ -139,13 +139,13 @@ def _meet() -> None:
             initialization_timeout=2 * _MEETING_SECONDS,
         )
     except (KeyError, ValueError):
-        problem = "--distributed: nothing says which processes belong together"
+        problem = "--distributed: no coordinator is configured"
         if given:
             problem = "--distributed: " + ", ".join(f"{k}={v}" for k, v in given.items())
         raise InputError(
             f"{problem}.",
-            f"Start it on SLURM, on a TPU or by launch/local.py, or set {COORDINATOR}=HOST:PORT, "
-            f"{COUNT} and {INDEX} (from 0).",
+            "Start it on SLURM, on a TPU or with launch/local.py, or set "
+            f"{COORDINATOR}=HOST:PORT, {COUNT} and {INDEX} (from 0).",
         ) from None
     finally:
         late.cancel()
@@ -153,8 +153,8 @@ def _meet() -> None:
 
 def _not_met() -> InputError:
     return InputError(
-        f"--distributed: the processes did not meet within {_MEETING_SECONDS} s.",
-        "Start all of them, with an address of the first that the others can reach.",
+        f"--distributed: the processes did not connect within {_MEETING_SECONDS} s.",
+        "Start all processes, with an address of the first one that the others can reach.",
     )
 
 

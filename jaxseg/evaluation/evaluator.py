@@ -191,8 +191,9 @@ class Evaluator:
             confusion, boundary = self._count_label_maps(variables)
         if not confusion.sum():
             raise InputError(
-                f"No pixel of '{self.source.info.name}' is labelled, so there is nothing to score.",
-                "Give an evaluation split with labels.",
+                f"No pixel of '{self.source.info.name}' is labelled, so there is nothing to "
+                "evaluate.",
+                "Use an evaluation split with labels.",
             )
         return confusion, boundary
 
@@ -250,7 +251,7 @@ class Evaluator:
         if config.protocol != "whole" or config.input_size or config.fit:
             return text
         if config.pad_to:
-            text += f", filled up to multiples of {config.pad_to}"
+            text += f", padded to multiples of {config.pad_to}"
         shapes = batch_shapes(self.source, config.pad_to)
         return text if shapes == 1 else f"{text}, {shapes} shapes compiled"
 

@@ -55,16 +55,14 @@ def export_program(
     """
     for value, known in ((format, FORMATS), (output, OUTPUTS)):
         if value not in known:
-            raise InputError(f"There is no {value!r} to export.", nearest(value, known))
+            raise InputError(f"export does not support {value!r}.", nearest(value, known))
     path = given_path(path)
     text = path.with_name(path.name + ".json")
     for file in (path, text):
         if os.path.lexists(file):
-            raise InputError(f"There is something at {file} already.", "Choose another --out.")
+            raise InputError(f"{file} already exists.", "Choose another --out.")
     if format == "onnx" and size is None:
-        raise InputError(
-            "ONNX programs are made for one size of photographs.", "Give it: --size HEIGHT,WIDTH."
-        )
+        raise InputError("ONNX programs need a fixed image size.", "Add --size HEIGHT,WIDTH.")
     check_size(network, size)
     data = (_stablehlo if format == "stablehlo" else _onnx)(network, output, size)
     about = _about(network, format, output, size)
@@ -77,7 +75,7 @@ def export_program(
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror or error}.",
-            "Give an --out that you may write to, on a disk with room.",
+            "Give an --out that you can write to, on a disk with free space.",
         ) from None
     return about
 
@@ -132,8 +130,8 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
     except ImportError:
         raise InputError(
             "The converter to ONNX is not installed.",
-            "Install jax2onnx and onnxruntime in an environment of their own: they need other "
-            "versions of jaxseg's dependencies: docs/guides/export.md.",
+            "Install jax2onnx and onnxruntime in a separate environment, because they need other "
+            "versions of jaxseg's dependencies; see docs/guides/export.md.",
         ) from None
     photograph = _images(network, (1, *(size or ())))
     try:
@@ -146,7 +144,8 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
         what = f"{error}".partition("\n")[0] or type(error).__name__
         raise InputError(
             f"jax2onnx cannot convert this {type(network.model).__name__}: {what}.",
-            "Export it as stablehlo; docs/guides/export.md says which networks can be converted.",
+            "Export it as stablehlo; docs/guides/export.md lists the networks that can be "
+            "converted.",
         ) from error
     return data
 

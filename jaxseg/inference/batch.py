@@ -138,15 +138,15 @@ def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) 
     if config.protocol == "whole" and not (config.input_size or config.fit):
         return _Limit(
             pixels,
-            "Scale it down, give the size that the network is to see "
-            "(--config.eval.input_size='(HEIGHT, WIDTH)'), or raise --max-pixels: the published "
-            "networks take about 1 KB of memory a pixel.",
+            "Scale it down, set the input size of the network "
+            "(--config.eval.input_size='(HEIGHT, WIDTH)'), or raise --max-pixels; the published "
+            "networks need about 1 KB of memory per pixel.",
         )
     if probabilities or config.get("ensemble") or config.get("crf"):
         return _Limit(
             pixels,
-            "Scale it down, or raise --max-pixels: with --probabilities, an ensemble or a CRF the "
-            "probabilities of all classes are kept, 4 bytes a class and pixel.",
+            "Scale it down, or raise --max-pixels; with --probabilities, an ensemble or a CRF "
+            "the probabilities of all classes are stored, 4 bytes per class and pixel.",
         )
     if config.protocol != "whole":
         return _Limit(4 * pixels, "Scale it down, or raise --max-pixels.")
@@ -170,8 +170,8 @@ def _read(file: ImageFile, limit: _Limit, kind: ImageKind) -> np.ndarray:
     height, width = read_size(file.path, file.data)
     if limit.pixels is not None and height * width > limit.pixels:
         raise InputError(
-            f"{file.path} is {width} wide and {height} high: {height * width:,} pixels, "
-            f"where no more than {limit.pixels:,} are taken.",
+            f"{file.path} is {width} wide and {height} high: {height * width:,} pixels, but the "
+            f"limit is {limit.pixels:,}.",
             limit.remedy,
         )
     return read_image(file.path, file.data, kind)
@@ -187,7 +187,7 @@ def _named(error: Exception, file: ImageFile) -> InputError:
         raise error
     return full_memory(
         error,
-        f"{file.path} is too large for the memory: it",
-        "Scale it down, or give the size that the network is to see "
-        "(--config.eval.input_size='(HEIGHT, WIDTH)').",
+        f"{file.path} is too large for memory: it",
+        "Scale it down, or set the input size of the network (--config.eval.input_size='(HEIGHT, "
+        "WIDTH)').",
     )

@@ -38,8 +38,9 @@ class Ensemble:
             isinstance(first, InferenceWithLogits) and isinstance(second, InferenceWithLogits)
         ):
             raise InputError(
-                "A product needs the logits of both networks, and one gives probabilities only.",
-                "Use the mean, or have both see whole images or instances.",
+                "The rule 'product' needs logits from both networks, but one gives only "
+                "probabilities.",
+                "Use 'mean', or evaluate both on whole images or instances.",
             )
         self._first, self._second, self._variables = first, second, variables
         self._rule = rule
@@ -102,8 +103,8 @@ class WithCRF:
         if height * width * (likely.shape[-1] + 10) > _MOST_VALUES:
             most = _MOST_VALUES // (likely.shape[-1] + 10)
             raise InputError(
-                f"The dense CRF cannot take {width}×{height} pixels: for {likely.shape[-1]} "
-                f"classes it takes {most:,} at most.",
-                "Scale the image down, or leave config.eval.crf unset.",
+                f"The image of {width}×{height} pixels is too large for the dense CRF: with "
+                f"{likely.shape[-1]} classes the limit is {most:,} pixels.",
+                "Scale the image down, or set config.eval.crf to None.",
             )
         return mean_field(resize_image(shown(image), size), likely, self._crf)

@@ -96,9 +96,9 @@ def label_scenes(
     for field in _RESIZES:
         if network.eval[field] is not None:
             raise InputError(
-                f"config.eval.{field} is {network.eval[field]}: it resizes images, and a window "
-                "of a scene has to keep its pixels.",
-                f"Give --config.eval.{field}=None.",
+                f"config.eval.{field} is {network.eval[field]}, which resizes images, but "
+                "--geotiff must keep the pixels.",
+                f"Set --config.eval.{field}=None.",
             )
     folder = PredictionFolder(given_path(out), network, overlay=False, probabilities=False)
     folder.check(overwrite)
@@ -172,7 +172,7 @@ def label_scene(
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise InputError(
             f"{path} cannot be labelled into {target} ({reason}).",
-            "Give a whole GeoTIFF, and an --out on a disk with room.",
+            "Give an undamaged GeoTIFF, and an --out on a disk with free space.",
         ) from error
     finally:
         unfinished.unlink(missing_ok=True)
@@ -217,8 +217,8 @@ def _bands(path, scene, channels: int) -> list[int]:
     bands = [i + 1 for i, what in enumerate(scene.colorinterp) if what.name != "alpha"]
     if len(bands) != channels:
         raise InputError(
-            f"{path} has {len(bands)} bands, and the network takes {channels}.",
-            "Give scenes with the bands that it was trained on, in their order.",
+            f"{path} has {len(bands)} bands, but the network needs {channels}.",
+            "Use scenes with the bands that it was trained on, in the same order.",
         )
     return bands
 
@@ -249,8 +249,8 @@ def _opened(rasterio, path: pathlib.Path) -> Any:
         return rasterio.open(path, driver="GTiff")
     except rasterio.errors.RasterioIOError as error:
         raise InputError(
-            f"{path} is no GeoTIFF that can be read ({str(error).rstrip('.')}).",
-            "Convert it: gdal_translate IN OUT.tif; images are labelled without --geotiff.",
+            f"{path} cannot be read as a GeoTIFF ({str(error).rstrip('.')}).",
+            "Convert it with gdal_translate IN OUT.tif. For ordinary images, remove --geotiff.",
         ) from None
 
 

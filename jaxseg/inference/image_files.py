@@ -86,15 +86,16 @@ def _no_place(
     """Why the results of `file` cannot be written, if so; `other` has the same name."""
     if other is not None:
         return InputError(
-            f"{other.path} and {file.path} would both be called {other.name}.",
-            "Rename one of them, or give each an --out of its own.",
+            f"The results of {other.path} and {file.path} would both be named {other.name}.",
+            "Rename one of them, or give each a separate --out.",
         )
     if file.name in reserved:
         return InputError(
-            f"{file.path} has the name of a file that describes the results.", "Rename it."
+            f"The name of {file.path} is reserved for a file that describes the results.",
+            "Rename it.",
         )
     if full.parent == (out / file.name).parent:
-        return InputError(f"{file.path} lies where the results are to be.", "Give another --out.")
+        return InputError(f"{file.path} is in the folder for the results.", "Give another --out.")
     return None
 
 
@@ -113,8 +114,8 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
         ]
         if not files:
             raise InputError(
-                f"The folder {path} holds no image.",
-                f"Give one with files that end in {', '.join(PHOTO_SUFFIXES)}.",
+                f"The folder {path} contains no images.",
+                f"Give a folder with files that end in {', '.join(PHOTO_SUFFIXES)}.",
             )
         return [(path, file) for file in files]
     if not glob.has_magic(word) or path.exists():
@@ -138,7 +139,7 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
 
     files = [m for m in matches if m.is_file() and among_photos(m)]
     if not files:
-        raise InputError(f"Nothing matches {word}.", "Correct the pattern.")
+        raise InputError(f"No file matches {word}.", "Correct the pattern.")
     return [(root, file) for file in files]
 
 

@@ -56,8 +56,8 @@ class PredictionFolder:
         self._described = _same_network(there, json.loads(json.dumps(self._about)))
         if there is not None and not self._described and not overwrite:
             raise InputError(
-                f"{self._path} holds predictions of another network, step or size: see {path}.",
-                "Give another --out, or --overwrite to make them again.",
+                f"{self._path} contains predictions of another network, step or size: see {path}.",
+                "Give another --out, or replace them with --overwrite.",
             )
 
     def has(self, name: str) -> bool:
@@ -100,7 +100,7 @@ class PredictionFolder:
         except OSError as error:
             raise InputError(
                 f"{path} cannot be written: {error.strerror or error}.",
-                "Give an --out that you may write to, on a disk with room.",
+                "Give an --out that you can write to, on a disk with free space.",
             ) from None
 
 

@@ -54,9 +54,9 @@ def protocol(
         other = open_trained(config.ensemble)
         if other.info.num_classes != model.num_classes:
             raise InputError(
-                f"The network in {config.ensemble} has {other.info.num_classes} classes, the one "
-                f"that it is to be joined with {model.num_classes}.",
-                "Give one that was trained on the same classes.",
+                f"The network in {config.ensemble} has {other.info.num_classes} classes, but the "
+                f"other one has {model.num_classes}.",
+                "Use a network that was trained on the same classes.",
             )
         second = _alone(other.model, other.eval, sizes)
         inference = Ensemble(inference, second, other.variables, config.ensemble_rule)
@@ -80,9 +80,9 @@ def _alone(
         if config.boxes is not None:
             if sizes is None:
                 raise InputError(
-                    f"config.eval.boxes is {config.boxes!r}, but images that are given one by "
-                    "one have no names.",
-                    "Use `python -m jaxseg predict`, or leave eval.boxes at None.",
+                    f"config.eval.boxes is {config.boxes!r}, but single images have no names to "
+                    "look up in it.",
+                    "Use `python -m jaxseg predict`, or set eval.boxes to None.",
                 )
             boxes = read_boxes_of_all(given_path(config.boxes), sizes())
         return InstanceWise(
@@ -118,8 +118,9 @@ def _describe_alone(config: ml_collections.ConfigDict) -> str:
     if config.protocol == "instances":
         of_file = "" if config.boxes is None else f" in {config.boxes}"
         return (
-            f"windows of {_times(config.crop)} about the first {config.windows} proposals{of_file} "
-            f"of {config.min_side} pixels or more, {config.overlap} of their scores"
+            f"windows of {_times(config.crop)} around the first {config.windows} "
+            f"proposals{of_file} of at least {config.min_side} pixels, {config.overlap} of their "
+            "logits"
         )
     if config.protocol == "sliding":
         parts = [

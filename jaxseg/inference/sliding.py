@@ -68,7 +68,8 @@ class Sliding:
         self._batch_size = batch_size or max(_WINDOWS // devices, 1) * devices
         if self._batch_size % devices:
             raise InputError(
-                f"eval.batch_size is {batch_size}, which {devices} devices cannot share evenly.",
+                f"eval.batch_size is {batch_size}, which cannot be split evenly over {devices} "
+                "devices.",
                 f"Give a multiple of {devices}.",
             )
         mesh = Mesh(np.array(jax.local_devices()), ("data",))

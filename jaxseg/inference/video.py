@@ -44,8 +44,9 @@ def label_video(
     """
     if importlib.util.find_spec("av") is None:
         raise InputError(
-            f"{path} is a video, and the package av is not installed.",
-            "pip install 'jaxseg[video]', or cut it into images: ffmpeg -i VIDEO frames/%05d.png",
+            f"{path} is a video, but the package av is not installed.",
+            "Run pip install 'jaxseg[video]', or split it into images: ffmpeg -i VIDEO "
+            "frames/%05d.png",
         )
     import av
 
@@ -55,7 +56,7 @@ def label_video(
     try:
         with av.open(str(path)) as video:
             if not video.streams.video:
-                raise _no_video(path, "it has no picture")
+                raise _no_video(path, "it has no video stream")
             stream = video.streams.video[0]
             stream.thread_type = "AUTO"
             rate = stream.average_rate or stream.guessed_rate or 25
@@ -67,12 +68,14 @@ def label_video(
                     if target is None:
                         target = _stream(written, rate, shown.shape)
                     elif shown.shape[:2] != (target.height, target.width):
-                        raise _no_video(path, f"frame {count + 1} has another size than the first")
+                        raise _no_video(
+                            path, f"frame {count + 1} has a different size than the first"
+                        )
                     for packet in target.encode(av.VideoFrame.from_ndarray(shown, "rgb24")):
                         written.mux(packet)
                     count += 1
                 if target is None:
-                    raise _no_video(path, "it has no frame")
+                    raise _no_video(path, "it has no frames")
                 for packet in target.encode():
                     written.mux(packet)
     except av.FFmpegError as error:
@@ -102,15 +105,15 @@ def _stream(written, rate, shape: tuple[int, ...]):
             stream.pix_fmt = "yuv420p"
             return stream
     raise InputError(
-        "PyAV was built without H.264 and MPEG-4.", "pip install av: its own wheel has both."
+        "PyAV was built without H.264 and MPEG-4.", "Run pip install av; its wheel includes both."
     )
 
 
 def _no_video(path: pathlib.Path, why: str) -> InputError:
     return InputError(
         f"{path} cannot be labelled as a video: {why}.",
-        "Play it to see whether it is whole, or cut it into images: "
-        "ffmpeg -i VIDEO frames/%05d.png",
+        "Play it to check whether it is damaged, or split it into images: ffmpeg -i VIDEO "
+        "frames/%05d.png",
     )
 
 

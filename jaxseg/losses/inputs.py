@@ -41,8 +41,7 @@ def checked(
     coarse_logits, labels = as_array(coarse_logits), as_array(labels)
     if coarse_logits.ndim != 4 or labels.ndim != 3 or coarse_logits.shape[0] != labels.shape[0]:
         raise InputError(
-            f"Logits of shape {coarse_logits.shape} and labels of shape {labels.shape} "
-            "do not belong together.",
+            f"Logits of shape {coarse_logits.shape} do not match labels of shape {labels.shape}.",
             "Give logits [N, h, w, C] and labels [N, H, W].",
         )
     if upsample is None:
@@ -113,10 +112,11 @@ def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> 
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
     if len(weights) != num_classes or min(weights) < 0:
         raise InputError(
-            f"There are {len(weights)} class weights, the lowest {min(weights)}, "
-            f"for {num_classes} classes.",
-            "Give one weight of 0 or more for each class, or None: config.loss.class_weights=None. "
-            "`python -m jaxseg check` tells those of a data set.",
+            f"There are {len(weights)} class weights for {num_classes} classes; the lowest is "
+            f"{min(weights)}.",
+            "Give one weight of 0 or more for each class, or None: "
+            "config.loss.class_weights=None. `python -m jaxseg check` prints weights for a data "
+            "set.",
         )
     return weights
 

@@ -43,7 +43,7 @@ def names_in(name: str) -> list[str]:
         if one not in LOSSES:
             raise InputError(f"There is no loss {one!r}.", nearest(one, LOSSES))
     if len(set(names)) < len(names):
-        raise InputError(f"The loss {name!r} names one twice.", "Name each once.")
+        raise InputError(f"The loss {name!r} contains a loss twice.", "Name each once.")
     return names
 
 
@@ -109,6 +109,6 @@ def _check_fields(name: str, fields: dict) -> None:
         default = inspect.signature(LOSSES[users[field][0]]).parameters[field].default
         if value != default and not set(users[field]) & set(names_in(name)):
             raise InputError(
-                f"The field {field!r} of a loss is {value!r}, which changes nothing for {name!r}.",
-                f"It is of {' and '.join(map(repr, users[field]))}; leave it out.",
+                f"The loss field {field!r} is {value!r}, which has no effect for {name!r}.",
+                f"Only {' and '.join(map(repr, users[field]))} use it; remove it.",
             )

@@ -62,7 +62,7 @@ def cross_entropy(
     1.3863
     """
     if not 0 <= smoothing <= 1:
-        raise InputError(f"smoothing is {smoothing}.", "Give a share of the target, in 0..1.")
+        raise InputError(f"smoothing is {smoothing}.", "Give a fraction in 0..1.")
     inputs = checked(coarse_logits, labels, upsample, ignore_label, class_weights)
     return _reduced(inputs, reduction, _Form(strip_rows, smoothing=smoothing))
 

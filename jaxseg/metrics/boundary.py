@@ -43,8 +43,8 @@ def boundary_counts(
     labels, predictions = np.asarray(labels), np.asarray(predictions)
     if labels.ndim != 2 or labels.shape != predictions.shape or not labels.size:
         raise InputError(
-            f"Labels of shape {labels.shape} and predictions of shape {predictions.shape}.",
-            "Give one image's two maps, both [H, W].",
+            f"Labels have shape {labels.shape} and predictions have shape {predictions.shape}.",
+            "Give the two maps of one image, both [H, W].",
         )
     check_labels(labels, num_classes, ignore_label, "labels")
     counted = labels != ignore_label

@@ -171,7 +171,8 @@ def scores(
     n = np.asarray(confusion)
     if n.ndim != 2 or n.shape[0] != n.shape[1] or not np.issubdtype(n.dtype, np.integer):
         raise InputError(
-            f"A confusion matrix of shape {n.shape} and dtype {n.dtype}.", "Give [C, C] integers."
+            f"The confusion matrix has shape {n.shape} and dtype {n.dtype}.",
+            "Give [C, C] integers.",
         )
     n = n.astype(np.int64)
     hits, true, predicted = n.diagonal(), n.sum(axis=1), n.sum(axis=0)
@@ -211,8 +212,8 @@ def _boundary_parts(counts: np.ndarray, classes: int) -> tuple[np.ndarray, np.nd
     counts = np.asarray(counts)
     if counts.shape != (classes, 3) or not np.issubdtype(counts.dtype, np.integer):
         raise InputError(
-            f"Boundary counts of shape {counts.shape} and dtype {counts.dtype}.",
-            f"Give [{classes}, 3] integers, as boundary_counts does.",
+            f"The boundary counts have shape {counts.shape} and dtype {counts.dtype}.",
+            f"Give [{classes}, 3] integers, as returned by boundary_counts.",
         )
     both, true, predicted = counts.astype(np.int64).T
     return both, true + predicted - both

@@ -129,7 +129,7 @@ class DeconvNet(SegmentationModel):
         smaller = [max(least, n // _STRIDE * _STRIDE) for n in size]
         fitting = [f"{h}×{w}" for h, w in dict.fromkeys(map(tuple, (smaller, larger)))]
         raise InputError(
-            f"DeconvNet cannot take images of {height}×{width}: height and width have to be "
-            f"multiples of {_STRIDE}, of at least {least}.",
+            f"DeconvNet does not support images of {height}×{width}: height and width must be "
+            f"multiples of {_STRIDE}, at least {least}.",
             f"Resize or pad them to {' or '.join(fitting)}, or larger multiples.",
         )

@@ -137,7 +137,7 @@ def _check_fc6(images: jax.Array, x: jax.Array, padding: int) -> None:
     """Raises InputError where pool5 is smaller than fc6's window."""
     if any(n + 2 * padding < 7 for n in x.shape[1:3]):
         raise InputError(
-            f"Images of {images.shape[1]}×{images.shape[2]} leave fc6 "
-            f"a map of {x.shape[1]}×{x.shape[2]}.",
-            "Give larger images, or a larger padding.",
+            f"Images of {images.shape[1]}×{images.shape[2]} are too small: the input of fc6 is "
+            f"{x.shape[1]}×{x.shape[2]}.",
+            "Use larger images or a larger padding.",
         )

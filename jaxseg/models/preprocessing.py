@@ -101,15 +101,15 @@ def fitted(
     """
     if (mean is None) != (std is None):
         raise InputError(
-            f"Of mean and std only {'std' if mean is None else 'mean'} is given.",
-            "Give both, as `python -m jaxseg check` prints them, or none.",
+            f"Only {'std' if mean is None else 'mean'} is given, not both mean and std.",
+            "Give both, as printed by `python -m jaxseg check`, or neither.",
         )
     if mean is not None and std is not None:
         for name, values in (("mean", mean), ("std", std)):
             if len(values) != kind.channels:
                 raise InputError(
                     f"{name} has {len(values)} numbers for {kind.channels} channels.",
-                    "Give one for each channel, as `python -m jaxseg check` prints them.",
+                    "Give one for each channel, as printed by `python -m jaxseg check`.",
                 )
         natural = sum(IMAGENET.std) / 3
         unit = sum(photographs.std) / 3 / natural
@@ -119,8 +119,9 @@ def fitted(
         return photographs
     if kind.top is None:
         raise InputError(
-            "Images of floats need a mean and a std for each channel, for they have no range.",
-            "Set config.data.mean and std: `python -m jaxseg check` prints both.",
+            "Float images need a mean and a std for each channel, because they have no fixed "
+            "range.",
+            "Set config.data.mean and config.data.std; `python -m jaxseg check` prints both.",
         )
     unit = kind.top / 255
     mean, std = (tuple(v * unit for v in values) for values in (photographs.mean, photographs.std))
@@ -151,10 +152,10 @@ def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
         photographs = (channels, dtype) == (RGB.channels, RGB.dtype)
         raise InputError(
             f"normalize got {rgb.dtype} of shape {tuple(rgb.shape)}.",
-            "Give uint8 RGB photographs, [..., 3], not yet normalised."
+            "Give uint8 RGB images, [..., 3], not yet normalised."
             if photographs
-            else f"Give {dtype} images of {channels} channels, [..., {channels}], not yet "
-            "normalised: the network was made for those.",
+            else f"Give {dtype} images with {channels} channels, [..., {channels}], not yet "
+            "normalised, as the network expects.",
         )
     mean, std = jnp.asarray(preprocessing.mean), jnp.asarray(preprocessing.std)
     return (jnp.asarray(rgb).astype(jnp.float32) - mean) / std

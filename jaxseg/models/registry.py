@@ -77,7 +77,7 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
     if fields.get("bits", 8) not in DTYPES or fields.get("channels", 1) < 1:
         raise InputError(
             f"channels is {fields.get('channels', 3)} and bits {fields.get('bits', 8)}.",
-            "Give 1 channel or more, of 8, 16 or 32 bits.",
+            "Give 1 or more channels with 8, 16 or 32 bits.",
         )
     if "dtype" in fields:
         fields["dtype"] = jnp.dtype(fields["dtype"])
@@ -146,7 +146,7 @@ def model_from_config(
         raise InputError(
             f"config.model.num_classes is {config.num_classes}, "
             f"but the data set has {num_classes} classes.",
-            "Leave it unset to take the data set's.",
+            "Set it to None to use the number of the data set.",
         )
     if data is not None:
         fields |= {name: data[name] for name in IMAGE_FIELDS}

@@ -53,8 +53,8 @@ def transplant(
             new.append(name)
     if len(new) == len(leaves):
         raise InputError(
-            "The networks have no array of the same path and shape in common.",
-            "Give both networks' whole variables, of the same width.",
+            "The networks have no arrays with the same path and shape in common.",
+            "Give the complete variables of two networks with the same width.",
         )
     return jax.tree_util.tree_unflatten(tree, taken), new
 

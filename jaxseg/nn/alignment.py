@@ -56,6 +56,6 @@ class Grid:
             raise InputError(
                 f"Feature maps of strides {self.stride} and {other.stride} "
                 f"are {offset} cells apart.",
-                "Choose a kernel whose centre falls on a cell.",
+                "Choose a kernel whose centre is on a cell.",
             )
         return int(offset)

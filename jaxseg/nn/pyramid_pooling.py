@@ -79,11 +79,11 @@ class PyramidPooling(nn.Module):
     def _check(self, x, train):
         check_choice("pooling", self.pooling, ("avg", "max"))
         if any(bins < 1 for bins in self.bins) or len(set(self.bins)) < len(self.bins):
-            raise InputError(f"bins is {self.bins}.", "Give different numbers of 1 or more.")
+            raise InputError(f"bins is {self.bins}.", "Give distinct integers of 1 or more.")
         alone = train and self.reduce and 1 in self.bins and x.shape[0] == 1
         if alone and not self.is_initializing():
             raise InputError(
-                "A batch of one image leaves the pyramid's level 1 one value in each channel, "
+                "With a batch of one image, level 1 of the pyramid has one value per channel, "
                 "which batch norm turns into zero.",
                 "Train with a batch of at least 2.",
             )

@@ -54,11 +54,11 @@ def check_labels(
         shown = ", ".join(str(v) for v in np.unique(wrong)[:5])
         if ignore_label is None:
             raise InputError(
-                f"The {what} hold {shown}, which is not in 0..{num_classes - 1}.",
+                f"The {what} contain {shown}, which is not in 0..{num_classes - 1}.",
                 "Give class indices.",
             )
         raise InputError(
-            f"The {what} hold {shown}, which is neither 0..{num_classes - 1} "
-            f"nor the ignore label {ignore_label}.",
+            f"The {what} contain {shown}, which is neither in 0..{num_classes - 1} nor the ignore "
+            f"label {ignore_label}.",
             "Map them to class indices, or to the ignore label.",
         )

@@ -75,9 +75,7 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
     """
     for op in ops:
         if op not in OPS:
-            raise InputError(
-                f"There is no op {op!r} that has a form for a platform.", nearest(op, OPS)
-            )
+            raise InputError(f"There is no op {op!r} with a platform form.", nearest(op, OPS))
     for form in (name, *ops.values()):
         if form not in IMPLEMENTATIONS:
             raise InputError(

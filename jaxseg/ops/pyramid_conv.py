@@ -66,7 +66,8 @@ def pyramid_conv(x: jax.Array, levels: Sequence[Resized], kernel: jax.Array) -> 
     for level in levels:
         if level.resize.out_size != x.shape[1:3]:
             raise InputError(
-                f"A map of {level.resize.out_size} cannot be joined with one of {x.shape[1:3]}.",
+                f"A map of size {level.resize.out_size} cannot be concatenated with one of size "
+                f"{x.shape[1:3]}.",
                 "Resize it to that size.",
             )
     k = kernel.shape[0]

@@ -60,9 +60,9 @@ def max_unpool(
     fits = all(2 * n - 1 <= m <= 2 * n + 1 for n, m in zip(values.shape[1:3], size, strict=True))
     if in_place and not fits:
         raise InputError(
-            f"2×2 windows that do not overlap make no {values.shape[1]}×{values.shape[2]} "
-            f"of {size[0]}×{size[1]}.",
-            "Give the size of what was pooled, or leave in_place unset.",
+            f"Non-overlapping 2×2 pooling of {size[0]}×{size[1]} does not give "
+            f"{values.shape[1]}×{values.shape[2]}.",
+            "Give the size before pooling, or do not set in_place.",
         )
     if in_place is None and fits and values.size:
         return jax.lax.cond(
@@ -78,8 +78,8 @@ def max_unpool(
 def _check(values, indices, size):
     if values.ndim != 4 or values.shape != indices.shape:
         raise InputError(
-            f"Unpooling got values of shape {values.shape} and indices of {indices.shape}.",
-            "Give both as max_pool_with_argmax makes them: [N, h, w, C].",
+            f"Unpooling got values of shape {values.shape} and indices of shape {indices.shape}.",
+            "Give both as returned by max_pool_with_argmax: [N, h, w, C].",
         )
     if not (
         jnp.issubdtype(values.dtype, jnp.floating) and jnp.issubdtype(indices.dtype, jnp.integer)
@@ -93,9 +93,9 @@ def _check(values, indices, size):
     known = np.asarray(indices)
     if known.size and not 0 <= known.min() <= known.max() < size[0] * size[1]:
         raise InputError(
-            f"The indices run from {known.min()} to {known.max()}, "
-            f"and a plane of {size[0]}×{size[1]} has 0 to {size[0] * size[1] - 1}.",
-            "Give the size of what was pooled.",
+            f"The indices range from {known.min()} to {known.max()}, but a plane of "
+            f"{size[0]}×{size[1]} has indices 0 to {size[0] * size[1] - 1}.",
+            "Give the size before pooling.",
         )
 
 

@@ -87,9 +87,9 @@ class Upsampling:
         """This map followed by `after`; the two matrices of each axis become one."""
         if self.out_size != after.in_size:
             raise InputError(
-                f"A map that gives {self.out_size} cannot be followed by one that takes "
-                f"{after.in_size}.",
-                "Make the second map for the first one's output size.",
+                f"A map with output size {self.out_size} cannot be followed by one with input "
+                f"size {after.in_size}.",
+                "Create the second map for the output size of the first.",
             )
         return Upsampling(self.rows + after.rows, self.columns + after.columns)
 
@@ -106,9 +106,9 @@ class Upsampling:
         floating = jnp.issubdtype(x.dtype, jnp.floating)  # integers would cut the weights to 0
         if x.ndim != 4 or x.shape[1:3] != self.in_size or not floating:
             raise InputError(
-                f"The map takes [N, {self.in_size[0]}, {self.in_size[1]}, C], floating point, "
-                f"and got {x.dtype} of shape {x.shape}.",
-                "Make the map for the array's own size.",
+                f"The map needs [N, {self.in_size[0]}, {self.in_size[1]}, C], floating point, but "
+                f"got {x.dtype} of shape {x.shape}.",
+                "Create the map for the size of the array.",
             )
         rows, columns = self.matrices()
         return apply_axis(rows, apply_axis(columns, x, axis=2), axis=1)
@@ -213,8 +213,8 @@ def bilinear_deconv(
     for n, m in zip(in_size, out_size, strict=True):
         if offset < 0 or offset + m > stride * (n - 1) + kernel:
             raise InputError(
-                f"A crop of {m} at offset {offset} leaves the {stride * (n - 1) + kernel} rows "
-                f"or columns that {n} are upsampled to.",
+                f"A crop of {m} at offset {offset} exceeds the {stride * (n - 1) + kernel} rows "
+                f"or columns after upsampling {n}.",
                 "Give a smaller output size or offset.",
             )
     shift = 2 * offset - 2 * stride + (1 if kernel == 2 * stride else 2)

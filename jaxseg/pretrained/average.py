@@ -35,7 +35,7 @@ def last_checkpoints(workdir: str | os.PathLike, count: int) -> list[Source]:
         raise InputError(
             f"{run.path} has {len(steps)} checkpoint(s), of step {', '.join(map(str, steps))}, "
             f"not {count}.",
-            "Average fewer, or train with config.checkpoint.keep_last set to the number.",
+            "Average fewer checkpoints, or train with a larger config.checkpoint.keep_last.",
         )
     return [(run.path, step) for step in steps[-count:]]
 
@@ -63,7 +63,7 @@ def average(sources: Sequence[Source]) -> Trained:
         total = jax.tree.map(np.add, total, values)
     if first is None or len(sources) < 2:
         raise InputError(
-            "An average needs two networks or more.", "Give more workdirs, or --last 2 or more."
+            "An average needs at least two networks.", "Give more workdirs, or --last 2 or higher."
         )
     mean = jax.tree.map(lambda a: np.asarray(a / len(sources), np.float32), total)
     what = ", ".join(_name(*source) for source in sources)
@@ -106,9 +106,9 @@ def _check_same(first: Trained, other: Trained) -> None:
     for field in sorted({*here, *there}):
         if here.get(field) != there.get(field):
             raise InputError(
-                f"{first.card['path']} and {other.card['path']} are different networks: {field} is "
-                f"{here.get(field)!r} of one and {there.get(field)!r} of the other.",
-                "Average networks that differ in their weights alone.",
+                f"{first.card['path']} and {other.card['path']} are different networks: {field} "
+                f"is {here.get(field)!r} in one and {there.get(field)!r} in the other.",
+                "Average networks that differ only in their weights.",
             )
 
 

@@ -29,8 +29,8 @@ def model_card(file: JaxsegFile, repository: str) -> str:
     lines = ["---", *(f"{key}: {json.dumps(value)}" for key, value in metadata.items()), "---", ""]
     lines += [f"# {repository.rpartition('/')[2]}", ""]
     lines += [
-        f"`{file.name}` of [jaxseg](https://pypi.org/project/jaxseg/), a network that gives each "
-        f"pixel of an image one of {file.model.num_classes} classes.",
+        f"`{file.name}` of [jaxseg](https://pypi.org/project/jaxseg/), a network that assigns "
+        f"each pixel of an image one of {file.model.num_classes} classes.",
         "",
     ]
     rows = {

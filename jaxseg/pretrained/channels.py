@@ -37,7 +37,7 @@ def told(name: str, channels: int) -> str:
     'params/conv1_1/kernel: the kernels of red, green and blue are added up for the one channel'
     """
     done = (
-        "are added up for the one channel"
+        "are summed for the single channel"
         if channels == 1
         else f"are repeated in turn over {channels} channels, times 3/{channels}"
     )

@@ -55,8 +55,8 @@ def export(
     classes = num_classes or fit.num_classes
     if classes is None:
         raise InputError(
-            f"{path} has no scores for {fit.model}, so it does not say how many classes there are.",
-            "Give their number: num_classes=N, --classes N on the command line.",
+            f"{path} has no logits layer for {fit.model}, so the number of classes is unknown.",
+            "Give num_classes=N, or --classes N on the command line.",
         )
     model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
     variables, report = load(model, file, source, head)

@@ -95,9 +95,9 @@ def find_source(file: TensorFile, name: str | None = None) -> Source:
     seen = list(file.tensors)
     some = ", ".join(seen[:6]) + (", ..." if len(seen) > 6 else "")
     raise InputError(
-        f"{file.path} holds {len(seen)} tensors ({some}), and is none of the files that "
+        f"{file.path} contains {len(seen)} tensors ({some}), which match none of the files that "
         f"jaxseg can import{'' if name is None else f' from {name!r}'}.",
-        f"It takes {'; '.join(s.title for s in known)}.",
+        f"Supported files: {'; '.join(s.title for s in known)}.",
     )
 
 
@@ -117,15 +117,14 @@ def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) 
         raise InputError(
             f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "
             f"{', '.join(found)}.",
-            f"Make the network as {fit.call(model.num_classes, model)}; "
-            "in a config these are config.model.name and the fields beside it.",
+            f"Create the network with {fit.call(model.num_classes, model)}; in a config, set "
+            "config.model.name and its other fields.",
         )
     if head == "keep" and fit.num_classes not in (None, model.num_classes):
         raise InputError(
-            f"{file.path} has scores of {fit.num_classes} classes, and the network "
-            f"{model.num_classes}.",
-            f"Make the network with num_classes={fit.num_classes}, or load with head='reset' to "
-            "train new scores.",
+            f"{file.path} has {fit.num_classes} classes, but the network has {model.num_classes}.",
+            f"Create the network with num_classes={fit.num_classes}, or load with head='reset' to "
+            "train new logits.",
         )
 
 
@@ -141,16 +140,17 @@ def _fill(
     for tensor in take.names:
         if tensor not in file.tensors:
             raise InputError(
-                f"{file.path} lacks the tensor '{tensor}', of which {name} is made.",
-                "Use the complete file, as it was published.",
+                f"{file.path} has no tensor '{tensor}', which {name} needs.",
+                "Use the complete published file.",
             )
     arrays = [file.tensors[tensor] for tensor in take.names]
     from_them = " and ".join(
         f"'{t}' of shape {a.shape}" for t, a in zip(take.names, arrays, strict=True)
     )
     misfit = InputError(
-        f"{file.path} has {from_them}, of which {name} cannot be made: its shape is {shape}.",
-        "Make the network with the number of classes, the width and the other fields of the file.",
+        f"{name} has shape {shape} and cannot be filled from {from_them} in {file.path}.",
+        "Create the network with the number of classes, the width and the other fields of the "
+        "file.",
     )
     try:
         value = take.convert(*arrays)
@@ -164,9 +164,8 @@ def _fill(
     value = _copied(value)
     if value.size and not np.isfinite([value.min(), value.max()]).all():
         raise InputError(
-            f"{file.path} has values in {from_them} that are not finite numbers; "
-            f"{name} is made of them.",
-            "Get the file again, or another one: this one is damaged.",
+            f"{file.path} has values in {from_them} that are not finite; {name} needs them.",
+            "The file is damaged; download it again, or use another one.",
         )
     return jax.device_put(value)
 

@@ -127,7 +127,7 @@ def save_exported(
         unfinished.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
-            f"{folder} cannot be written: {error}.", "Choose a folder that you may write to."
+            f"{folder} cannot be written: {error}.", "Choose a folder that you can write to."
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -140,12 +140,10 @@ def check_free(folder: str | os.PathLike) -> None:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be looked at: {error}.", "Choose another folder."
+            f"{folder} cannot be accessed: {error}.", "Choose another folder."
         ) from None
     if taken:
-        raise InputError(
-            f"There is something at {folder} already.", "Choose another folder, or remove it first."
-        )
+        raise InputError(f"{folder} already exists.", "Choose another folder, or remove it first.")
 
 
 def check_exported(folder: str | os.PathLike) -> None:
@@ -153,9 +151,8 @@ def check_exported(folder: str | os.PathLike) -> None:
     files = [given_path(folder) / name for name in (MODEL_FILE, VARIABLES_FILE)]
     if not all(map(os.path.isfile, files)):
         raise InputError(
-            f"{folder} is no folder of an exported network: it lacks {MODEL_FILE} or "
-            f"{VARIABLES_FILE}.",
-            "Give a folder that `python -m jaxseg convert` wrote.",
+            f"{folder} is not a network folder: it has no {MODEL_FILE} or no {VARIABLES_FILE}.",
+            "Give a folder written by `python -m jaxseg convert`.",
         )
 
 
@@ -174,7 +171,7 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
     known = {dtype for dtype, version in _FORMATS.items() if version == about["format"]}
     if len(places) != about["tensors"] or len(kinds) != 1 or not kinds <= known:
         raise InputError(
-            f"{folder / VARIABLES_FILE} is not the file that belongs to {folder / MODEL_FILE}.",
+            f"{folder / VARIABLES_FILE} does not belong to {folder / MODEL_FILE}.",
             "Export the network again.",
         )
     tensors = StoredArrays(folder / VARIABLES_FILE, places)
@@ -198,9 +195,8 @@ def _check_values(folder: pathlib.Path, tensors: StoredArrays, sums: Any) -> Non
     for name, array in tensors.items():
         if not isinstance(sums, dict) or sums.get(name) != checksum(array):
             raise InputError(
-                f"{folder / VARIABLES_FILE} is damaged: the values of {name} are not those that "
-                "were written.",
-                "Copy the folder again from where it is whole, or export the network again.",
+                f"{folder / VARIABLES_FILE} is damaged: the checksum of {name} does not match.",
+                "Copy the folder again from an undamaged one, or export the network again.",
             )
 
 
@@ -255,8 +251,8 @@ def changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
     plain = create_model(name, model.num_classes)
     if type(plain) is not type(model):
         raise InputError(
-            f"'{name}' is a {type(plain).__name__}, and the network a {type(model).__name__}.",
-            "Give the name that the network was made by.",
+            f"'{name}' is a {type(plain).__name__}, but the network is a {type(model).__name__}.",
+            "Give the name with which the network was created.",
         )
     changed = {}
     for field in field_names(type(model)):
@@ -280,8 +276,9 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
     if about["format"] not in _FORMATS.values():
         known = " and ".join(map(str, sorted(set(_FORMATS.values()))))
         raise InputError(
-            f"{path} is of format {about['format']}, and this jaxseg knows only {known}.",
-            "Use the jaxseg that wrote it, or a newer one.",
+            f"{path} has format {about['format']}, but this version of jaxseg supports only "
+            f"{known}.",
+            "Use the version of jaxseg that wrote it, or a newer one.",
         )
     kinds = {"model": str, "num_classes": int, "fields": dict, "images": dict, "tensors": int}
     names = about.get("class_names")
@@ -307,9 +304,9 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         raise damaged from None
     if json.loads(json.dumps(images)) != about["images"]:
         raise InputError(
-            f"{path} says that its images are normalised by {about['images']}, and "
-            f"{about['model']} takes {images}.",
-            "Use the jaxseg that wrote it.",
+            f"{path} records the normalisation {about['images']}, but {about['model']} uses "
+            f"{images}.",
+            "Use the version of jaxseg that wrote it.",
         )
     return about | {
         "network": network,

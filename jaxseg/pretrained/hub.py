@@ -23,7 +23,7 @@ def parse(address: str) -> tuple[str, str | None]:
     match = re.fullmatch(r"hf://([\w.-]+/[\w.-]+)(?:@([\w./-]+))?", address)
     if match is None:
         raise InputError(
-            f"{address!r} is no address of a Hub repository.",
+            f"{address!r} is not the address of a Hub repository.",
             "Give hf://owner/repo or hf://owner/repo@revision.",
         )
     return match[1], match[2]
@@ -54,8 +54,8 @@ def fetch_repository(address: str) -> pathlib.Path:
         check_exported(folder)
     except InputError:
         raise InputError(
-            f"{address} holds no network of jaxseg: it lacks {MODEL_FILE} or {VARIABLES_FILE}.",
-            "Give a repository that `python -m jaxseg convert --push` filled.",
+            f"{address} contains no jaxseg network: it has no {MODEL_FILE} or no {VARIABLES_FILE}.",
+            "Give a repository written by `python -m jaxseg convert --push`.",
         ) from None
     return pathlib.Path(folder)
 
@@ -87,7 +87,7 @@ def push(folder: str | os.PathLike, address: str) -> str:
         commit = api.create_commit(
             repository,
             operations=additions,
-            commit_message="A network of jaxseg",
+            commit_message="A jaxseg network",
             revision=revision,
         )
     except Exception as error:  # the client's, of many kinds
@@ -108,6 +108,7 @@ def _client():
 def _failed(address: str, error: Exception) -> InputError:
     message = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return InputError(
-        f"{address} cannot be had: {message}.",
-        "Check the name and the network; a private repository needs `hf auth login` first.",
+        f"{address} cannot be downloaded: {message}.",
+        "Check the name and the network connection; a private repository needs `hf auth login` "
+        "first.",
     )

@@ -31,8 +31,8 @@ def starting_variables(
         head = "keep" if classes in (None, model.num_classes) else "reset"
         if head == "reset":
             said = [
-                f"The scores are of {classes} classes there and of {model.num_classes} here: they "
-                "start anew (config.init.head)."
+                f"The weights have {classes} classes, this run has {model.num_classes}: the "
+                "logits layers are initialised again (config.init.head)."
             ]
     variables, report = load(
         model, file, init.source, head, rng=jax.random.key(seed), image_size=image_size

@@ -34,13 +34,15 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     if folder and not own and is_run(path):
         return read_run(path, step)
     if step != "last":
-        raise InputError(f"{path} is no run's workdir, so it has no step {step}.", "Leave it out.")
+        raise InputError(
+            f"{path} is not the workdir of a run, so it has no step {step}.", "Remove the step."
+        )
     if own:
         return read_folder(path)
     if not folder:
         return read_tensors(path)
     raise InputError(
-        f"{path} is a folder with neither a network's {MODEL_FILE} nor a run's config.json.",
-        "Give a file of weights, a folder that `python -m jaxseg convert` wrote, or a run's "
-        "workdir.",
+        f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).",
+        "Give a weight file, a folder written by `python -m jaxseg convert`, or the workdir of a "
+        "run.",
     )

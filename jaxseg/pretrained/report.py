@@ -55,7 +55,7 @@ def _grouped(what: str, reasons: Mapping[str, str | None]) -> list[str]:
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)
     return [
-        f"{len(names)} {what} ({reason or 'no layer of the network takes them'}): "
+        f"{len(names)} {what} ({reason or 'no layer of the network uses them'}): "
         + ", ".join(names)
         for reason, names in groups.items()
     ]

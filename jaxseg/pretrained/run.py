@@ -99,7 +99,7 @@ def _check_newest(folder: pathlib.Path, step: int) -> None:
     if lacking:
         place = max(lacking, key=lambda p: int(p.name))
         raise InputError(
-            f"The newest checkpoint, of step {place.name} in {folder}, is damaged: it lacks "
+            f"The newest checkpoint, of step {place.name} in {folder}, is damaged. Missing: "
             f"{', '.join(lacking_parts(place)) or 'a part'}.",
             _other_step(folder, int(place.name)),
         )
@@ -108,10 +108,10 @@ def _check_newest(folder: pathlib.Path, step: int) -> None:
 def _other_step(folder: pathlib.Path, step: int) -> str:
     others = [other for other in whole_steps(folder) if other != step]
     if not others:
-        return "It is the only one: copy it again from where it is whole, or train again."
+        return "It is the only checkpoint; copy it again from an undamaged one, or train again."
     return (
-        f"Copy it again, give --step {others[-1]}, or go on training, which goes back to an older "
-        "one by itself."
+        f"Copy it again, give --step {others[-1]}, or resume training, which falls back to an "
+        "older checkpoint."
     )
 
 
@@ -119,9 +119,9 @@ def check_classes(file: JaxsegFile, info: DataInfo) -> None:
     """Raises InputError where a run's network has another number of classes than `info`."""
     if file.model.num_classes != info.num_classes:
         raise InputError(
-            f"The checkpoint of step {file.step} in {file.path} has scores of "
-            f"{file.model.num_classes} classes, and the data set {info.num_classes}.",
-            "Give the classes that the run was trained on, in their order.",
+            f"The checkpoint of step {file.step} in {file.path} has {file.model.num_classes} "
+            f"classes, but the data set has {info.num_classes}.",
+            "Use the classes that the run was trained on, in the same order.",
         )
 
 
@@ -185,9 +185,9 @@ def _check_fits(
         if here == there:
             continue
         has = f"has {name} of shape {here}" if here is not None else f"lacks {name}"
-        takes = "has none" if there is None else f"has one of {there}"
+        takes = "has none" if there is None else f"has shape {there}"
         raise InputError(
-            f"{what} is of another network than config.json describes: it {has}, and that network "
+            f"{what} does not match the network in config.json: it {has}, but that network "
             f"{takes}.",
-            "Restore the config.json that the run wrote, or train in another workdir.",
+            "Restore the original config.json of the run, or train in another workdir.",
         )

@@ -87,11 +87,11 @@ _TAKEN = "Give a .caffemodel, a PyTorch .pth or a .safetensors file."
 _OTHERS = (  # other files under the names of weights: first bytes, kind, fix
     (b"<!doctype html", "a web page", "Open the link in a browser and download the file itself."),
     (b"<html", "a web page", "Open the link in a browser and download the file itself."),
-    (b"version https://git-lfs", "a pointer of Git LFS", "Fetch the file itself: git lfs pull."),
-    (b"\x1f\x8b", "compressed by gzip", "Unpack it first."),
-    (b"bzh", "compressed by bzip2", "Unpack it first."),
-    (b"\xfd7zxz", "compressed by xz", "Unpack it first."),
-    (b"\x89hdf", "an HDF5 file, as Keras writes it", _TAKEN),
+    (b"version https://git-lfs", "a Git LFS pointer", "Fetch the file itself: git lfs pull."),
+    (b"\x1f\x8b", "compressed with gzip", "Unpack it first."),
+    (b"bzh", "compressed with bzip2", "Unpack it first."),
+    (b"\xfd7zxz", "compressed with xz", "Unpack it first."),
+    (b"\x89hdf", "an HDF5 file, as written by Keras", _TAKEN),
     (b"\x93numpy", "a NumPy array", _TAKEN),
     (b"\x89png", "an image", _TAKEN),
     (b"\xff\xd8\xff", "an image", _TAKEN),
@@ -103,14 +103,14 @@ def _refuse_others(path: pathlib.Path, start: bytes) -> None:
     """Raises InputError for a file that begins as none of weights does."""
     for first, what, remedy in _OTHERS:
         if start.lstrip().lower().startswith(first):
-            raise InputError(f"{path} is {what}, not a file of weights.", remedy)
+            raise InputError(f"{path} is {what}, not a weight file.", remedy)
     if start[257:262] == b"ustar":
         raise InputError(
-            f"{path} is a tar archive, not a file of weights.",
-            "Unpack it, and give the file of weights in it.",
+            f"{path} is a tar archive, not a weight file.",
+            "Unpack it, and give the weight file inside.",
         )
     if _TEXT.issuperset(start):
-        raise InputError(f"{path} is a text, not a file of weights.", _TAKEN)
+        raise InputError(f"{path} is a text file, not a weight file.", _TAKEN)
 
 
 # What wraps a network in training, and puts its name before all of the network's
@@ -129,5 +129,5 @@ def _without_prefix(
         if not known or not all(rest) or not all(name.startswith(prefix) for name in places):
             break
         places = dict(zip(rest, places.values(), strict=True))
-        notes = (*notes, f"Every name begins with '{prefix}', which is left out.")
+        notes = (*notes, f"Every name begins with '{prefix}', which is removed.")
     return places, notes

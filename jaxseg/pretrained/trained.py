@@ -124,8 +124,8 @@ def _of_others(file: TensorFile) -> Trained:
     fit = suggest(file)
     if fit.num_classes is None:
         raise InputError(
-            f"{file.path} has no scores for {fit.model}: it is for a network to start from.",
-            "Train that network from it, by config.init.pretrained, or give trained weights.",
+            f"{file.path} has no logits layer for {fit.model}: it is a backbone to start from.",
+            "Train that network from it with config.init.pretrained, or give trained weights.",
         )
     model = fit.create()
     variables, report = load(model, file)

@@ -50,7 +50,7 @@ def check_place(path: pathlib.Path) -> None:
         raise InputError(f"{path} is a folder.", "Give the name of the file to write.")
     if not os.access(path.parent, os.W_OK):
         raise InputError(
-            f"Cannot write {path}: {path.parent} is no folder that you may write to.",
+            f"Cannot write {path}: {path.parent} is not a folder that you can write to.",
             "Choose another place.",
         )
 
@@ -65,5 +65,5 @@ def write_page(path: pathlib.Path, page: str) -> None:
         write_atomic(path, page)
     except OSError as e:
         raise InputError(
-            f"Cannot write {path}: {e.strerror}.", "Choose a place that you may write to."
+            f"Cannot write {path}: {e.strerror}.", "Choose a place that you can write to."
         ) from None

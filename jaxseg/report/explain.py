@@ -78,7 +78,7 @@ def explain(
                 page.save(file, "PNG")
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written: {error.strerror}.", "Give an --out that you may write to."
+            f"{folder} cannot be written: {error.strerror}.", "Give an --out that you can write to."
         ) from None
     return [folder / name for name in pages]
 
@@ -86,7 +86,7 @@ def explain(
 def _page(run: TrainedRun, index: int, class_name: str | None):
     if not 0 <= index < len(run.source):
         raise InputError(
-            f"There is no image {index}: {run.source.info.name} has {len(run.source)}.",
+            f"There is no image {index}: {run.source.info.name} has {len(run.source)} images.",
             f"Give a number from 0 to {len(run.source) - 1}.",
         )
     example = run.source[index]
@@ -127,8 +127,8 @@ def _side_by_side(runs: dict[str, TrainedRun], index: int):
     for other in others:
         if not np.array_equal(other.source[index].image, example.image):
             raise InputError(
-                f"Image {index} of the runs' data is not the same.",
-                "Give runs that are scored on the same data set.",
+                f"Image {index} differs between the runs.",
+                "Give runs that are evaluated on the same data set.",
             )
     tiles += [(name, _prediction(run, run.variables, example)) for name, run in runs.items()]
     return sheet(
@@ -167,9 +167,9 @@ def _stages(run: TrainedRun, example: Example) -> list[list[tuple[str, np.ndarra
         return []
     tiles, params = [], dict(run.variables["params"])
     for skip, caption in (
-        (None, "with all its scores"),
+        (None, "with all its logits"),
         ("score_pool3", "without pool3's"),
-        ("score_pool4", "without pool4's, too"),
+        ("score_pool4", "also without pool4's"),
     ):
         if skip is None or skip in params:
             if skip:

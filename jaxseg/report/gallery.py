@@ -76,7 +76,7 @@ def _image(runs: Sequence[Measured], index: int, example: Example, info: DataInf
     return (
         f'<article class="image"><h4>{name} <small>{width}×{height}</small></h4>'
         f'<div class="slider"><input type="range" min="0" max="3" step="0.05" value="2" '
-        f'aria-label="{name}: from photo over truth and prediction to errors" '
+        f'aria-label="{name}: from image through truth and prediction to errors" '
         f'aria-valuetext="prediction"><div class="stops">{stops}</div></div>'
         f'<div class="views">{views}</div></article>'
     )
@@ -130,7 +130,7 @@ def _classes(info: DataInfo, seen: np.ndarray) -> str:
     ]
     if seen[info.ignore_label]:
         entries.append(("not labelled", f"rgb{IGNORED}"))
-    entries.append(("wrong, among the errors", f"rgb{_WRONG[:3]}"))
+    entries.append(("wrong (in the errors view)", f"rgb{_WRONG[:3]}"))
     items = "".join(
         f'<li><i class="swatch" style="background: {colour}"></i>{html.escape(name)}</li>'
         for name, colour in entries

@@ -103,8 +103,8 @@ def measure(name: str, run: TrainedRun) -> Measured:
         predictions[index] = zlib.compress(prediction.tobytes(), level=1)
     if not total.sum():
         raise InputError(
-            f"No pixel of '{info.name}' is labelled, so there is nothing to score.",
-            "Give an evaluation split with labels.",
+            f"No pixel of '{info.name}' is labelled, so there is nothing to evaluate.",
+            "Use an evaluation split with labels.",
         )
     whole = config.eval.protocol == "whole"
     size = (

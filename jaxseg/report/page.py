@@ -114,7 +114,7 @@ def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
 
 def _classes(runs: Sequence[Measured]) -> str:
     note = (
-        '<p class="note">IoU of each class, the best first; beside its name, its share of the '
+        '<p class="note">IoU of each class, best first. Beside the name: the share of '
         "labelled pixels.</p>"
     )
     return legend(runs) + class_bars(runs) + note
@@ -133,8 +133,8 @@ def _confusion(runs: Sequence[Measured]) -> str:
             f"{confusion_chart(run.confusion, names)}</figure>"
         )
     note = (
-        '<p class="note">Rows are the truth, columns the prediction; numbers are per cent of the '
-        "row's pixels. Beside each name, its largest confusions.</p>"
+        '<p class="note">Rows are the truth, columns the prediction; numbers are percentages of '
+        "the row. Beside the name of a run: its largest confusions.</p>"
     )
     return f'<div class="charts matrices">{"".join(figures)}</div>{note}'
 
@@ -157,7 +157,7 @@ def _learning(runs: Sequence[Measured]) -> str:
         ]
     )
     if not charts:
-        return '<p class="note">Nothing was logged yet.</p>'
+        return '<p class="note">Nothing has been logged yet.</p>'
     return f'{legend(runs)}<div class="charts">{charts}</div>'
 
 
@@ -167,11 +167,11 @@ def _images(runs: Sequence[Measured], count: int) -> str:
         values = np.sort(run.image_iou[~np.isnan(run.image_iou)])
         shares = np.linspace(0, 100, len(values)) if len(values) > 1 else [50.0]
         series.append(Series(run.name, k % 8, list(shares), values.tolist()))
-    chart = line_chart("Mean IoU of each image", series, "images, the worst first, %", unit=True)
+    chart = line_chart("Mean IoU of each image", series, "images, worst first, %", unit=True)
     note = (
         '<p class="note">Each image by its own mean IoU'
         + (", averaged over the runs" if len(runs) > 1 else "")
-        + ". The slider goes from the image over truth and prediction to the errors.</p>"
+        + ". The slider goes from the image through truth and prediction to the errors.</p>"
     )
     return f'{legend(runs)}<div class="charts">{chart}</div>{note}{gallery(runs, count)}'
 
@@ -182,8 +182,11 @@ def _layers(trained: dict[str, TrainedRun], first: Measured, chosen: int | None)
         chosen = int(np.argsort(-first.image_pixels.sum(axis=0), kind="stable")[1])
     index = int(first.image_pixels[:, chosen].argmax())
     name, example = first.source.info.class_names[chosen], first.source[index]
-    what = f"{example.name}. Of a layer's channels, the one that follows {name} best; of scores, "
-    what += f"that of {name}. Dark is the least value, bright the largest."
+    what = (
+        f"{example.name}. Each layer shows the channel that matches {name} best; logits "
+        "layers show "
+    )
+    what += f"that of {name}. Dark is the lowest value, bright the highest."
     parts = [f'<p class="note">{html.escape(what)}</p>']
     for run_name, run in trained.items():
         tiles = [tile for row in activations(run, example, chosen) for tile in row]

@@ -28,7 +28,7 @@ def open_runs(
     for workdir in workdirs:
         name = _name(workdir)
         if name in runs:
-            raise InputError(f"Two workdirs are named {name}.", "Rename one of them.")
+            raise InputError(f"Two workdirs have the name {name}.", "Rename one of them.")
         runs[name] = open_run(workdir, step, fields)
     return runs
 
@@ -48,9 +48,9 @@ def check_same_images(runs: dict[str, TrainedRun]) -> None:
         for what in (_classes, _images):
             if what(one) != what(other):
                 raise InputError(
-                    f"{first} is scored on {what(one)[0]}, {name} on {what(other)[0]}: "
-                    "their scores do not compare.",
-                    "Make a report of each.",
+                    f"{first} is evaluated on {what(one)[0]}, but {name} on {what(other)[0]}, so "
+                    "their metrics cannot be compared.",
+                    "Write a separate report for each.",
                 )
 
 

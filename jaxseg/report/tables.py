@@ -70,12 +70,12 @@ def _score_notes(runs: Sequence[Measured]) -> str:
     protocols = _same_or_each(runs, [run.scores["protocol"] for run in runs])
     absent = _same_or_each(runs, [_ABSENT[run.scores["absent"]] for run in runs])
     notes += [
-        f"Protocol: {protocols}. One confusion matrix over all images, at the labels' full size. A "
-        f"class that neither truth nor prediction contains is {absent}.",
-        "GFLOPs: of the network's products for one image or window of the input size "
-        "(width×height); a multiplication and an addition are two. images/s: measured when this "
-        f"page was made, in batches of {batches} through network, upsampling and argmax on one "
-        "device; reading files does not count.",
+        f"Protocol: {protocols}. One confusion matrix counts all images, at the full size of the "
+        f"labels. A class in neither truth nor prediction is {absent}.",
+        "GFLOPs: the products of the network for one image or window of the input size "
+        "(width×height); a multiplication and an addition count as two. images/s: measured when "
+        f"this page was written, in batches of {batches} through network, upsampling and argmax "
+        "on one device, without reading files.",
     ]
     return "".join(f'<p class="note">{note}</p>' for note in notes)
 

@@ -171,7 +171,9 @@ class _Server:
             if not memory_is_full(error):
                 raise
             raise refused(
-                413, "The network needs more memory for this image than there is.", "Scale it down."
+                413,
+                "The network needs more memory for this image than is available.",
+                "Scale it down.",
             ) from None
 
     async def _in_thread(self, function: Callable, *args: Any) -> Any:
@@ -262,9 +264,11 @@ async def _refusal(request: Request, error: Exception) -> Response:
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 404:
-        return _told(404, "There is nothing at this address.", "See /docs.")
+        return _told(404, "There is nothing at this URL.", "See /docs.")
     if error.status_code == 405:
-        return _told(405, f"{request.method} is not for this address.", "See /docs.", error.headers)
+        return _told(
+            405, f"This URL does not support {request.method}.", "See /docs.", error.headers
+        )
     return _told(error.status_code, f"{error.detail}.", "See /docs.", error.headers)
 
 
@@ -275,5 +279,7 @@ async def _gone(request: Request, error: Exception) -> Response:
 async def _failure(request: Request, error: Exception) -> Response:
     _log.error("a request failed", exc_info=error)
     return _told(
-        500, "The server failed at this image.", "Its log says why; other images may well go."
+        500,
+        "The server failed on this image.",
+        "See the server log for the reason; other images may work.",
     )

@@ -58,8 +58,9 @@ class Labeller:
         self._network, self._model = network, network.model
         if self._model.kind != RGB:
             raise InputError(
-                f"The network takes images of {self._model.kind}, and a page shows photographs.",
-                "Label its images by `python -m jaxseg predict`.",
+                f"The network needs images of {self._model.kind}, but the page supports only "
+                "8-bit RGB.",
+                "Use `python -m jaxseg predict` instead.",
             )
         self._most_batch, self._most_programs = most_batch, most_programs
         self._compiled = compiled
@@ -109,7 +110,7 @@ class Labeller:
             raise InputError(
                 f"The image is {size[1]} wide and {size[0]} high; no side may have more than "
                 f"{MOST_SIDE} pixels.",
-                "Scale it down, or cut it into parts.",
+                "Scale it down, or split it into parts.",
             )
         inputs = seen_size(self._network.eval, size) or size
         if self._network.eval.protocol == "whole":
@@ -118,8 +119,9 @@ class Labeller:
             most = _RESULT_BYTES // (4 * self._network.info.num_classes)
             if size[0] * size[1] > most:
                 raise InputError(
-                    f"The image has {size[0] * size[1]:,} pixels, and this network's protocol "
-                    f"takes {most:,} of its {self._network.info.num_classes} classes.",
+                    f"The image has {size[0] * size[1]:,} pixels, but with "
+                    f"{self._network.info.num_classes} classes this network's protocol supports "
+                    f"only {most:,}.",
                     "Scale it down.",
                 )
 

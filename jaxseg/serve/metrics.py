@@ -13,27 +13,27 @@ class Metrics:
         prometheus.ProcessCollector(registry=registry)
         self.requests = prometheus.Counter(
             "jaxseg_requests",
-            "Requests for a prediction, by the status of their answer.",
+            "Prediction requests by response status.",
             ["status"],
             registry=registry,
         )
         self.images = prometheus.Counter(
-            "jaxseg_images", "Images that were labelled.", ["network"], registry=registry
+            "jaxseg_images", "Labelled images.", ["network"], registry=registry
         )
         self.batches = prometheus.Counter(
-            "jaxseg_batches", "Batches that were labelled.", ["network"], registry=registry
+            "jaxseg_batches", "Labelled batches.", ["network"], registry=registry
         )
         self.compilations = prometheus.Counter(
-            "jaxseg_compilations", "Programs that were compiled.", ["network"], registry=registry
+            "jaxseg_compilations", "Compiled programs.", ["network"], registry=registry
         )
         self.seconds = prometheus.Histogram(
             "jaxseg_request_seconds",
-            "Seconds from a request with an image to its answer.",
+            "Seconds from a request with an image to its response.",
             buckets=_SECONDS,
             registry=registry,
         )
         self.waiting = prometheus.Gauge(
-            "jaxseg_waiting_images", "Images that wait for the network.", registry=registry
+            "jaxseg_waiting_images", "Images waiting for the network.", registry=registry
         )
 
     def text(self) -> bytes:

@@ -10,18 +10,18 @@ from jaxseg.serve.upload import Limits
 
 _BINARY = {"type": "string", "format": "binary"}
 _REFUSALS = {
-    "400": "The request names no image, or something that does not exist.",
+    "400": "The request has no image, or names something that does not exist.",
     "404": "There is no such network.",
-    "408": "The image did not come in time.",
+    "408": "The image did not arrive in time.",
     "413": "The image has too many bytes or pixels.",
-    "415": "It is no image, or of a format that is not read.",
-    "422": "The network cannot take an image of this size.",
-    "503": "The server has enough to do; `Retry-After` says when to ask again.",
+    "415": "It is not an image, or its format is not supported.",
+    "422": "The network does not support an image of this size.",
+    "503": "The server is busy; `Retry-After` gives the seconds to wait.",
 }
 _ANSWERS = {
     "json": "classes with their shares and mean probabilities, and COCO masks",
-    "png": "the class of each pixel as an index, with a palette",
-    "overlay": "the image in its classes' colours, as JPEG",
+    "png": "class indices, with a palette",
+    "overlay": "the image in class colours, as JPEG",
     "coco": "images, categories and annotations with run-length encoded masks",
     "npz": "NumPy arrays: labels uint8 [H, W], probability float32 [H, W], class_names",
 }
@@ -66,8 +66,8 @@ def _predict(networks: Sequence[str], limits: Limits) -> dict[str, Any]:
     problem = {"application/json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
     return {
         "summary": "Label an image.",
-        "description": f"The image has at most {limits.bytes:,} bytes and {limits.pixels:,} "
-        "pixels. PNG, JPEG, BMP, TIFF, WebP, GIF, PPM and TGA are read.",
+        "description": f"The limit is {limits.bytes:,} bytes and {limits.pixels:,} pixels. "
+        "Formats: PNG, JPEG, BMP, TIFF, WebP, GIF, PPM and TGA.",
         "operationId": "predict",
         "parameters": [
             _parameter("network", "which network", list(networks), networks[0]),
@@ -76,8 +76,8 @@ def _predict(networks: Sequence[str], limits: Limits) -> dict[str, Any]:
             {
                 "name": "include",
                 "in": "query",
-                "description": "with `format=json`, pictures as base64, by commas: png; layers, an "
-                "RGB PNG of labels (red) and probabilities (green)",
+                "description": "with `format=json`: base64 images, separated by commas: png; "
+                "layers, an RGB PNG of labels (red) and probabilities (green)",
                 "schema": {"type": "string", "examples": [",".join(INCLUDED)]},
             },
         ],

@@ -26,5 +26,5 @@ def refused(status: int, problem: str, fix: str) -> Refused:
 
 def busy() -> Refused:
     """The refusal of a server that has enough to do."""
-    error = InputError("The server has as many images as it can hold.", "Ask again in a second.")
+    error = InputError("The server is full.", "Try again in a second.")
     return Refused(503, error, {"Retry-After": "1"})

@@ -29,7 +29,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
       InputError: the port is taken, or the address is not this machine's.
     """
     if not 0 <= port <= 65535:
-        raise InputError(f"--port is {port}.", "Give 1 to 65535, or 0 for any that is free.")
+        raise InputError(f"--port is {port}.", "Give 1 to 65535, or 0 for any free port.")
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -45,8 +45,8 @@ def bound_socket(host: str, port: int) -> socket.socket:
     except OSError as error:
         listening.close()
         raise InputError(
-            f"Port {port} of {host} cannot be had: {error.strerror or error}.",
-            "Give another --port, or --port 0 for any that is free.",
+            f"Port {port} of {host} is not available: {error.strerror or error}.",
+            "Give another --port, or --port 0 for any free port.",
         ) from None
     return listening
 

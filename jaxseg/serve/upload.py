@@ -101,13 +101,13 @@ async def read_upload(request: Request, limits: Limits, share: Share) -> bytes:
         with anyio.fail_after(limits.seconds):
             body = await _body(request, limits, share)
     except TimeoutError:
-        raise refused(408, "The image did not come in time.", "Send it again.") from None
+        raise refused(408, "The image did not arrive in time.", "Send it again.") from None
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         body = await _first_file(request, body)
     if not body:
         raise refused(
             400,
-            "The request holds no image.",
+            "The request contains no image.",
             "Send an image file as the body, or as the field `image` of a form.",
         )
     return body
@@ -117,7 +117,7 @@ async def _body(request: Request, limits: Limits, share: Share) -> bytes:
     too_large = refused(
         413,
         f"The request has more than {limits.bytes:,} bytes.",
-        "Send a smaller image, or one that is compressed.",
+        "Send a smaller or compressed image.",
     )
     length = request.headers.get("content-length", "")
     if length.isdecimal() and int(length) > limits.bytes:
@@ -159,8 +159,8 @@ def decoded(data: bytes, limits: Limits, share: Share) -> np.ndarray:
         if height * width > limits.pixels:
             raise refused(
                 413,
-                f"The image is {width:,} wide and {height:,} high, {height * width:,} pixels; no "
-                f"more than {limits.pixels:,} are taken.",
+                f"The image is {width:,} wide and {height:,} high, {height * width:,} pixels; the "
+                f"limit is {limits.pixels:,}.",
                 "Scale it down.",
             )
         share.take(3 * height * width)

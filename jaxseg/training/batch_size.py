@@ -44,7 +44,7 @@ def largest_batch(
     memory = device_memory() if memory is None else memory
     if memory is None:
         raise InputError(
-            "Config field train.batch_size is 0, but the device does not tell its memory.",
+            "Config field train.batch_size is 0, but the device does not report its memory.",
             "Give the number of images.",
         )
     limit = memory * _SHARE
@@ -54,15 +54,15 @@ def largest_batch(
         """Bytes of each device for a step on so many images a device."""
         if images not in known:
             known[images] = _step_bytes(config, source, images * devices)
-            say(f"a step of {images * devices} images takes {known[images] / 2**30:.2f} GiB")
+            say(f"a step of {images * devices} images needs {known[images] / 2**30:.2f} GiB")
         return known[images]
 
     most = max(len(source) // (8 * devices), 1)
     fits = largest_that_fits(takes, limit, most)
     if not fits:
         raise InputError(
-            f"A step on one image a device takes {takes(1) / 2**30:.2f} GiB, and a device has "
-            f"{memory / 2**30:.2f} GiB.",
+            f"A step with one image per device needs {takes(1) / 2**30:.2f} GiB, but a device has "
+            f"only {memory / 2**30:.2f} GiB.",
             "Set a smaller config.augment.crop, config.model.remat=True or "
             "config.model.dtype=bfloat16.",
         )
@@ -111,7 +111,8 @@ def _step_bytes(config: ml_collections.ConfigDict, source: Source, batch_size: i
     memory = program_memory(program.step.lower(program.like, images, labels).compile())
     if not memory:
         raise InputError(
-            "Config field train.batch_size is 0, but the compiler does not tell a step's memory.",
+            "Config field train.batch_size is 0, but the compiler does not report the memory of "
+            "a step.",
             "Give the number of images.",
         )
     return sum(memory.values())

@@ -138,18 +138,18 @@ def begin(
     # ---- what to tell
     notes.insert(0, _headline(config, restored, source, eval_source))
     if jax.config.jax_compilation_cache_dir:
-        notes.append(f"compiled programs are kept in {jax.config.jax_compilation_cache_dir}")
+        notes.append(f"compiled programs are cached in {jax.config.jax_compilation_cache_dir}")
     if checkpoints.removed:
-        notes.append(f"removed half-written checkpoint(s): {', '.join(checkpoints.removed)}")
+        notes.append(f"removed incomplete checkpoint(s): {', '.join(checkpoints.removed)}")
     notes += back
     if start:
-        notes.append(f"going on from step {start} of {config.train.steps}")
+        notes.append(f"resuming from step {start} of {config.train.steps}")
     elif pretrained is not None:
         notes.append(report)
     notes += program.notes + hints
     if program.pad_to:
         shapes = program.shapes()
-        notes.append(f"batches of at most {shapes} shape(s), each of which is compiled once")
+        notes.append(f"batches have at most {shapes} shape(s), each compiled once")
     return Run(
         config,
         folder,
@@ -179,7 +179,7 @@ def _settled(
     before = load_config(begun.config).train if begun is not None else None
     if not config.train.batch_size:
         found = before.batch_size if before else agree(largest_batch(config, source, say=print))
-        notes.append(f"train.batch_size: {found}, as the device's memory allows")
+        notes.append(f"train.batch_size: {found}, the largest that fits in memory")
         config.train.batch_size = found
     if config.train.max_minutes is not None:
         config = resolved(config, source, notes.append)
@@ -204,8 +204,8 @@ def _restored(
         raise InputError(
             f"The run in {folder.path} has taken {latest} steps, more than config.train.steps = "
             f"{steps}.",
-            f"Raise train.steps, score it with `python -m jaxseg evaluate --workdir {folder.path}`,"
-            " or give another --workdir.",
+            "Increase train.steps, evaluate it with `python -m jaxseg evaluate --workdir "
+            f"{folder.path}`, or give another --workdir.",
         )
     back: list[str] = []
     newest = None

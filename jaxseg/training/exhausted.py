@@ -17,13 +17,14 @@ def in_two_lines(
         return None
     if disk_is_full(error):
         saved = whole_steps(folder.checkpoints)
-        kept = f"the checkpoint of step {saved[-1]} is whole" if saved else "no step was saved yet"
+        kept = (
+            f"the checkpoint of step {saved[-1]} is complete" if saved else "no step was saved yet"
+        )
         return full_disk(folder.path, kept)
     if memory_is_full(error):
         return full_memory(
             error,
-            f"A step on {config.train.batch_size} images, {config.train.accumulate} part(s) "
-            "after each other,",
+            f"A step with {config.train.batch_size} images in {config.train.accumulate} part(s)",
             _smaller(config),
         )
     return None

@@ -110,7 +110,7 @@ class WeightsAndBiases:
             reason = str(error).partition("\n")[0].rstrip(".")
             raise InputError(
                 f"Weights & Biases could not start: {reason}.",
-                "Log in with `wandb login`, set WANDB_MODE=offline, or leave config.log.wandb at "
+                "Log in with `wandb login`, set WANDB_MODE=offline, or set config.log.wandb to "
                 "None.",
             ) from None
 
@@ -153,7 +153,7 @@ def check_loggers(log: ml_collections.ConfigDict) -> None:
     if log.wandb is not None and importlib.util.find_spec("wandb") is None:
         raise InputError(
             f"Config field log.wandb is {log.wandb!r}, but the package wandb is not installed.",
-            "Install it with `pip install 'jaxseg[wandb]'`, or leave log.wandb at None.",
+            "Install it with `pip install 'jaxseg[wandb]'`, or set log.wandb to None.",
         )
 
 

@@ -142,18 +142,18 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             if stopped:
                 run.checkpoints.wait()
                 raise Stopped(
-                    f"stopped at step {step} of {steps}: it is saved, start again to go on"
+                    f"stopped at step {step} of {steps}: saved; run the same command to resume"
                 )
             progress.paused(time.perf_counter() - waiting)
 
         # ---- results
         if patience.ended and patience.best is not None:
             progress.say(
-                f"no better mean IoU in {config.train.patience} evaluations since step "
-                f"{patience.best[0]} ({patience.best[1]:.4f}): the run ends here"
+                f"stopping early: no better mean IoU in {config.train.patience} evaluations since "
+                f"step {patience.best[0]} ({patience.best[1]:.4f})"
             )
         if over and int(state.step) < steps:
-            progress.say(f"train.max_minutes is over at step {int(state.step)}: the run ends here")
+            progress.say(f"stopping at step {int(state.step)}: train.max_minutes is reached")
         variables = gather(program.mesh, state.variables)
         scores = (scores or evaluator.scores(variables)) | {"step": int(state.step)}
         run.checkpoints.wait()

@@ -46,9 +46,9 @@ class LossMonitor:
             f"{_listed(self.names.get(bad, ()))}.",
             "Lower config.optim.lr, warm up for longer or set config.optim.clip_norm; "
             + (
-                f"the checkpoint of step {kept} is intact; another config needs another workdir."
+                f"the checkpoint of step {kept} is intact. A changed config needs a new workdir."
                 if kept
-                else "no checkpoint was saved before it."
+                else "no checkpoint was saved before this step."
             ),
         )
 
@@ -67,9 +67,10 @@ class LossMonitor:
         if step - self._since >= _PATIENCE and not self._hinted:
             self._hinted = True
             self._say(
-                f"hint: since step {self._since} the loss has been {guessing:.4g}, that of guessing"
-                " (ln C): the network has not begun to learn. Were its weights loaded "
-                "(config.init.pretrained)? If they were, or it needs none, raise config.optim.lr."
+                f"hint: since step {self._since} the loss has been {guessing:.4g}, the loss of "
+                "random guessing (ln C), so the network has not started to learn. Check that its "
+                "weights were loaded (config.init.pretrained). If they were, or if it needs "
+                "none, increase config.optim.lr."
             )
 
 

@@ -140,15 +140,16 @@ def check_patterns(config: ml_collections.ConfigDict, params: Any) -> None:
         for pattern in patterns:
             if not any(re.search(pattern, name) for name in names):
                 raise InputError(
-                    f"Config field optim.{field} has the pattern {pattern!r}, which is found in no "
-                    "parameter's name.",
-                    f"Names are such as {names[0]} and {names[-1]}; correct it or leave it out.",
+                    f"Config field optim.{field} has the pattern {pattern!r}, which matches no "
+                    "parameter.",
+                    f"Parameter names look like {names[0]} and {names[-1]}; correct or remove the "
+                    "pattern.",
                 )
     is_frozen = frozen(config)
     if is_frozen is not None and all(map(is_frozen, names)):
         raise InputError(
             "Config fields optim.freeze and optim.rules freeze every parameter.",
-            "Leave some to be trained, or evaluate the network as it is.",
+            "Leave some parameters trainable, or evaluate the network as it is.",
         )
 
 

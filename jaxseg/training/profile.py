@@ -35,8 +35,8 @@ class Profile:
             jax.block_until_ready(result)
             self.close()
             self._say(
-                f"profile of steps {self._first} to {self._last}: {self._folder} (open it by "
-                f"`pip install xprof` and `xprof --logdir {self._folder}`)"
+                f"profile of steps {self._first} to {self._last}: {self._folder} (to open it: "
+                f"`pip install xprof`, then `xprof --logdir {self._folder}`)"
             )
 
     def close(self) -> None:

@@ -67,7 +67,7 @@ class Progress:
 
     def compiling(self) -> None:
         """The first step is about to be compiled, which takes a while and says nothing itself."""
-        self.say("compiling (usually 10 to 60 s; the next run of this kind starts at once)")
+        self.say("compiling (usually 10 to 60 s; cached for the next run of the same program)")
 
     def advance(self) -> None:
         """One more step was started."""

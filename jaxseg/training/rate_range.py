@@ -59,8 +59,8 @@ def rate_range(
     """
     if not 0 < low < high or steps < 10:
         raise InputError(
-            f"The rates {low:g} to {high:g} in {steps} steps are no range.",
-            "Give 0 < low < high and 10 steps or more.",
+            f"The rates {low:g} to {high:g} in {steps} steps are not a valid range.",
+            "Give 0 < low < high and at least 10 steps.",
         )
     validate(config)
     config = absolute_paths(config)

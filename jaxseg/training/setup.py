@@ -69,7 +69,7 @@ class Program:
         config = resolved(config, source, self.notes.append)
         if not config.train.batch_size:
             raise InputError(
-                "Config field train.batch_size is 0, and only training finds the number itself.",
+                "Config field train.batch_size is 0, which works only in training.",
                 "Give the number of images.",
             )
         self.source, self.config = source, config

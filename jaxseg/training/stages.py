@@ -83,8 +83,8 @@ def train_stages(
         elif any(begun[i + 1 :]):
             raise InputError(
                 f"{folders[i].path} is not finished for train.steps = {configs[i].train.steps}, "
-                "but a later stage has started from it already.",
-                "Set the train.steps that it was run with, or give another --workdir.",
+                "but a later stage has already started from it.",
+                "Restore its original train.steps, or give another --workdir.",
             )
         say(f"{heading} {'is finished' if found is not None else f'in {folders[i].path}'}")
         scores[name] = train(configs[i], folders[i].path) if found is None else found
@@ -99,9 +99,9 @@ def _in_own_folder(config: ml_collections.ConfigDict, name: str) -> ml_collectio
     validate(config)
     if jax.process_count() > 1 and is_bucket(folder):  # they read each other's workdirs
         raise InputError(
-            f"config.checkpoint.folder is {folder}, but stages of several processes need a workdir "
-            "on a disk that all share, where the checkpoints can be, too.",
-            "Leave it at None, or train one stage after the other, each from the workdir before by "
+            f"config.checkpoint.folder is {folder}, but stages with several processes must keep "
+            "their checkpoints in the workdir, on a shared disk.",
+            "Set it to None, or train the stages one by one, each from the previous workdir with "
             "config.init.pretrained.",
         )
     config = config.copy_and_resolve_references()
@@ -113,14 +113,15 @@ def _check_workdir(outer: pathlib.Path, folders: Sequence[Workdir]) -> None:
     """Raises InputError where `outer` holds another run, or stages of other names."""
     if Workdir(outer).config.is_file():
         raise InputError(
-            f"The workdir {outer} holds a single run, not stages.", "Give another --workdir."
+            f"The workdir {outer} contains a single run, not stages.", "Give another --workdir."
         )
     names = [folder.path.name for folder in folders]
     others = [path.name for path in stage_folders(outer) if path.name not in names]
     if others:
         raise InputError(
-            f"The workdir {outer} holds the stage {others[0]}, but these are {', '.join(names)}.",
-            "Give another --workdir, or the config of the stages that are there.",
+            f"The workdir {outer} contains the stage {others[0]}, but the config has "
+            f"{', '.join(names)}.",
+            "Give another --workdir, or the config of the existing stages.",
         )
 
 
@@ -131,8 +132,8 @@ def _started_from(
     if config.init.pretrained is not None:
         raise InputError(
             f"Stage {name} has init.pretrained = {config.init.pretrained!r}, but it starts from "
-            f"the stage before.",
-            "Set it for the first stage alone.",
+            "the previous stage.",
+            "Set it only for the first stage.",
         )
     config = config.copy_and_resolve_references()
     config.init.pretrained = str(before.path)
@@ -173,7 +174,8 @@ def _check_start(
     if differences:
         raise InputError(
             f"Stage {name} cannot start from stage {before}: {', '.join(differences)}.",
-            "Give both the same config.model, but for the stride and what is used in training.",
+            "Give both the same config.model, except for the stride and the fields that only "
+            "training uses.",
         )
 
 

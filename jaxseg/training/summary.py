@@ -18,10 +18,10 @@ def summary(program: Program, images: jax.Array, labels: jax.Array) -> str:
     """
     batch = images.shape[0]
     flops = count_flops(program.step, program.like, images, labels)
-    parts = [f"a step of {batch} images takes {_in_words(flops)}FLOPs"]
+    parts = [f"a step of {batch} images needs {_in_words(flops)}FLOPs"]
     memory = program_memory(program.compiled) if program.compiled is not None else {}
     if memory:
-        parts.append(f"{sum(memory.values()) / 2**30:.2f} GiB of each device's memory")
+        parts.append(f"{sum(memory.values()) / 2**30:.2f} GiB of memory per device")
     steps = math.ceil(len(program.source) / batch)
     return f"{', '.join(parts)}; an epoch has {steps:,} steps"
 

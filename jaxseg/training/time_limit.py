@@ -60,11 +60,11 @@ def steps_in_time(
     steps = agree(min(steps, config.train.steps))
     if steps <= config.optim.warmup_steps:
         raise InputError(
-            f"Within train.max_minutes = {minutes:g} there is time for {max(steps, 0)} steps: a "
-            f"step takes {a_step:.3g} s, compiling {compiled:.0f} s, an evaluation "
-            f"{an_evaluation:.0f} s, and the warm-up is {config.optim.warmup_steps} steps.",
-            "Raise train.max_minutes, lower optim.warmup_steps, evaluate less often or make the "
-            "images or the network smaller.",
+            f"train.max_minutes = {minutes:g} allows only {max(steps, 0)} steps: a step takes "
+            f"{a_step:.3g} s, compiling {compiled:.0f} s, an evaluation {an_evaluation:.0f} s, "
+            f"and the warm-up has {config.optim.warmup_steps} steps.",
+            "Increase train.max_minutes, lower optim.warmup_steps, evaluate less often, or use "
+            "smaller images or a smaller network.",
         )
     return steps
 

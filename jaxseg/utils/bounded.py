@@ -32,7 +32,7 @@ class Bounded:
             self._file.seek(here)
         self.most -= n
         if self.most < 0:
-            raise ValueError("its list of contents is too long")
+            raise ValueError("its table of contents is too long")
         return self._file.read(n)
 
     def seekable(self) -> bool:

@@ -56,7 +56,8 @@ def reaching(folder: pathlib.Path) -> Iterator[None]:
         if not is_bucket(folder):
             raise
         raise InputError(
-            f"config.checkpoint.folder is {folder}, and what reaches it is not installed: {error}.",
+            f"config.checkpoint.folder is {folder}, but the package that accesses it is not "
+            f"installed: {error}.",
             "pip install 'jaxseg[gcs]', or give a folder on a disk.",
         ) from None
     except Exception as error:  # gcsfs, aiohttp and google.auth raise their own, of no common kind
@@ -64,7 +65,7 @@ def reaching(folder: pathlib.Path) -> Iterator[None]:
             raise
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__
         raise InputError(
-            f"config.checkpoint.folder is {folder}, which cannot be reached: {reason}.",
-            "Give a bucket that exists and that you may list and write to; "
-            "`gcloud auth application-default login` makes you known to it.",
+            f"config.checkpoint.folder is {folder}, which cannot be accessed: {reason}.",
+            "Give an existing bucket with permission to list and write. Log in with `gcloud auth "
+            "application-default login`.",
         ) from None

@@ -42,7 +42,7 @@ def download(
         try:
             if _fetched(url, part, progress):
                 return
-            error: Exception = OSError("the connection broke")
+            error: Exception = OSError("the connection was lost")
         except urllib.error.HTTPError as found:
             if found.code < 500 and found.code != 429:
                 raise

@@ -50,8 +50,8 @@ def full_disk(place: pathlib.Path, kept: str) -> InputError:
       kept: what is whole all the same, as a sentence ends: "step 5 is saved".
     """
     return InputError(
-        f"No space is left on the disk of {place}: {kept}.",
-        "Make room there, and give the same command again.",
+        f"The disk of {place} is full: {kept}.",
+        "Free some space there, and run the same command again.",
     )
 
 
@@ -64,8 +64,8 @@ def full_memory(error: BaseException, what: str, remedy: str) -> InputError:
       remedy: what takes less.
     """
     size = asked_for(error)
-    asked = "" if size is None else f", where {in_words(size)} more were asked for"
-    return InputError(f"{what} needs more memory than there is{asked}.", remedy)
+    asked = "" if size is None else f": {in_words(size)} more were requested"
+    return InputError(f"{what} needs more memory than is available{asked}.", remedy)
 
 
 def asked_for(error: BaseException) -> int | None:

@@ -31,7 +31,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
     """
     if isinstance(path, str) and re.match(r"(https?|ftp|s3|hdfs|file)://", path):
         raise InputError(
-            f"{path} is an address, not a file.", "Download it, and give the path of the file."
+            f"{path} is a URL, not a file.", "Download it, and give the path of the file."
         )
     try:
         found = pathlib.Path(path).expanduser()
@@ -48,6 +48,6 @@ def _no_path(path: str | os.PathLike, reason: str) -> InputError:
     text = os.fspath(path)
     shown = text if len(text) <= _SHOWN else text[:_SHOWN] + "..."
     return InputError(
-        f"No file can have the path {ascii(shown)}: {reason.rstrip('.')}.",
+        f"{ascii(shown)} is not a valid path: {reason.rstrip('.')}.",
         "Give the path of a file or folder.",
     )

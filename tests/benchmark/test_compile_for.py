@@ -25,7 +25,7 @@ from jaxseg.errors import InputError
         (["--compile-for", "tpu:v5"], "'v5e'"),
         (["--compile-for", "tpu:v5e:2x2"], r"jaxseg\[tpu-compiler\]"),
         (["--compile-for", "cuda:h200"], r"jaxseg\[cuda-compiler\]"),
-        (["--compile-for", "cuda:h200", "--what", "loader"], "no program 'loader'"),
+        (["--compile-for", "cuda:h200", "--what", "loader"], "'loader' cannot be compiled"),
         (["--compile-for", "cuda:h200", "--beside", "fancy"], "'plain'"),
         (["--compile-for", "cuda:h200", "--size", "500"], "HEIGHTxWIDTH"),
     ],

@@ -121,8 +121,8 @@ def test_killed_in_a_save_and_started_again(
     run = process(*words(killed.path, fields))
     out, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
-    assert f"removed half-written checkpoint(s): {', '.join(left)}" in out
-    assert f"going on from step {steps[-1]} of 40" in out
+    assert f"removed incomplete checkpoint(s): {', '.join(left)}" in out
+    assert f"resuming from step {steps[-1]} of 40" in out
     assert names(folder) == names(finished.checkpoints) | {"config.json"}
     assert not (killed.path / "checkpoints").exists()
     expected, _ = restored(finished.path, tiny())
@@ -147,11 +147,11 @@ def test_killed_in_a_save_and_started_again(
     run = process(*words(killed.path, fields))
     out, err = run.communicate(timeout=300)
     assert run.returncode == 0, err
-    assert "going on from step 40 of 40" in out
+    assert "resuming from step 40 of 40" in out
     assert killed.scores.read_text() == finished.scores.read_text()
     run = process(*words(tmp_path / "another", fields | {"seed": 1}))
     out, err = run.communicate(timeout=300)
-    assert run.returncode == 2 and f"{folder} holds a run with seed = 0, not 1." in err
+    assert run.returncode == 2 and f"{folder} contains a run with seed = 0, not 1." in err
     assert not (tmp_path / "another").exists()
 
 
@@ -193,7 +193,7 @@ def test_two_machines_without_a_common_disk(bucket, words, process, tmp_path):
     runs = list(start())
     said = [run.communicate(timeout=300) for run in runs]
     assert [run.returncode for run in runs] == [0, 0], said
-    assert f"going on from step {step} of 16" in said[0][0]
+    assert f"resuming from step {step} of 16" in said[0][0]
     assert not any((folder.path / "checkpoints").exists() for folder in folders)
     got, want = entries(folders[0]), entries(alone)
     assert got.keys() == want.keys()
@@ -223,6 +223,6 @@ def test_without_what_reaches_buckets(words, tmp_path):
     words = words(tmp_path / "run", {"checkpoint.folder": "gs://bucket/run"})
     run = subprocess.run([sys.executable, "-c", HIDDEN, *words], capture_output=True, text=True)
     assert run.returncode == 2 and "Traceback" not in run.stderr
-    assert "gs://bucket/run, and what reaches it is not installed" in run.stderr
+    assert "gs://bucket/run, but the package that accesses it is not installed" in run.stderr
     assert "\nfix: pip install 'jaxseg[gcs]'" in run.stderr
     assert not (tmp_path / "run").exists()

@@ -103,7 +103,7 @@ def test_keeps_as_many_as_asked_for(tmp_path):
 
 def test_find(checkpoints):
     assert checkpoints.latest() is None
-    with pytest.raises(InputError, match="holds no checkpoint"):
+    with pytest.raises(InputError, match="contains no checkpoint"):
         checkpoints.find("last")
     save(checkpoints, 3)
     assert checkpoints.find("best") == 3  # none was scored
@@ -116,9 +116,18 @@ def test_find(checkpoints):
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda s: s | {"average": s["w"]}, "average/a it has no such array, and this run shape"),
-        (lambda s: s | {"w": {"a": s["w"]["a"]}}, "w/b it has shape (1,), and this run no such"),
-        (lambda s: s | {"step": s["w"]["a"]}, "step it has shape (), and this run shape (1,)"),
+        (
+            lambda s: s | {"average": s["w"]},
+            "average/a the checkpoint has no such array, but this run has shape",
+        ),
+        (
+            lambda s: s | {"w": {"a": s["w"]["a"]}},
+            "w/b the checkpoint has shape (1,), but this run has no such",
+        ),
+        (
+            lambda s: s | {"step": s["w"]["a"]},
+            "step the checkpoint has shape (), but this run has shape (1,)",
+        ),
     ],
 )
 def test_a_state_of_other_arrays_is_refused(checkpoints, change, words):

@@ -112,7 +112,7 @@ def test_folder_that_cannot_be_written(tmp_path, tiny, where):
 def test_bucket_is_refused(monkeypatch, tmp_path, address, kind):
     """Not made into a folder of that name."""
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(InputError, match="address of a bucket.*checkpoint.folder=gs://"):
+    with pytest.raises(InputError, match="is a bucket.*checkpoint.folder=gs://"):
         Workdir(kind(address))
     assert not list(tmp_path.iterdir())
     assert Workdir(kind("c:/run")).path.name == "run"
@@ -145,7 +145,9 @@ def test_goes_on_from_a_folder_whose_workdir_is_lost(elsewhere, tmp_path, tiny):
     workdir.open(config)
     other = tiny({"checkpoint.folder": str(folder), "seed": 1})
     for path in (workdir.path, tmp_path / "another"):
-        with pytest.raises(InputError, match=f"folder {folder} holds a run with seed = 0, not 1"):
+        with pytest.raises(
+            InputError, match=f"folder {folder} contains a run with seed = 0, not 1"
+        ):
             Workdir(path, str(folder)).open(other)
     assert not (tmp_path / "another").exists()
     assert load_config(folder / "config.json") == config
@@ -156,7 +158,7 @@ def test_checkpoints_that_are_left_behind_are_named(elsewhere, tmp_path, tiny):
     config, workdir, folder = elsewhere
     moved = tmp_path / "moved"
     for config, address in ((tiny(), None), (tiny({"checkpoint.folder": str(moved)}), str(moved))):
-        with pytest.raises(InputError, match=f"{folder}, of which the newest, 5, is not in") as e:
+        with pytest.raises(InputError, match=f"{folder}; the newest, 5, is missing in") as e:
             Workdir(workdir.path, address).open(config)
         assert "checkpoint.folder" in e.value.remedy
     assert not moved.exists()

@@ -65,7 +65,7 @@ def test_what_is_read_before_training(page, photos, tmp_path, capsys):
         if command[3] in ("check", "browse"):
             assert follow(command) == 0, capsys.readouterr()
     told = capsys.readouterr().out
-    assert "split train: 6 masks" in told and "pixels that no shape covers are background" in told
+    assert "split train: 6 masks" in told and "pixels outside all shapes are background" in told
     assert (tmp_path / "page.html").stat().st_size > 1000
 
 

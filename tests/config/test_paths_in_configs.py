@@ -54,9 +54,9 @@ def test_home_behind_an_equals_sign(tmp_path, monkeypatch):
     [
         ("runs/a/checkpoints", "Give --workdir .*runs/a."),
         ("runs/a/checkpoints/30", "Give --workdir .*runs/a --step 30."),
-        ("runs", "holds the runs a, b: give one of them"),
-        ("runs/c", "no such folder. .* holds the runs a, b"),
-        ("elsewhere", "Give the folder that"),
+        ("runs", "contains the runs a, b; give one of them"),
+        ("runs/c", "no such folder. .* contains the runs a, b"),
+        ("elsewhere", "Give a folder written by"),
     ],
 )
 def test_a_folder_near_a_workdir_leads_to_it(tmp_path, given, remedy):

@@ -26,6 +26,6 @@ def test_the_fix_unsets_it_and_works(recipe, override, others):
 
 
 def test_one_s_own_field_is_one_s_own():
-    with pytest.raises(InputError, match="loss.gamma is 3.0, which changes nothing") as error:
+    with pytest.raises(InputError, match="loss.gamma is 3.0, which has no effect") as error:
         read_config(CAMVID, [("loss.gamma", "3.0")])
     assert "sets it" not in error.value.remedy

@@ -34,7 +34,7 @@ def test_what_is_given_counts_and_is_checked():
     assert config.eval.crop == (48, 48)
     score_otherwise(config, {"eval.protocol": "whole"})  # and back
     assert config.eval.crop is None
-    with pytest.raises(InputError, match="input_size is .* changes nothing while eval.protocol"):
+    with pytest.raises(InputError, match="input_size is .* has no effect while eval.protocol"):
         score_otherwise(config, {"eval.protocol": "sliding", "eval.crop": (4, 4),
                                  "eval.input_size": (64, 64)})  # fmt: skip
 

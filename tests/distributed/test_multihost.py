@@ -139,7 +139,7 @@ def test_a_signal_to_all_saves_one_step_and_one_process_goes_on(
 
     code, out, err = finish(process(*words(workdir.path, FIELDS)))
     assert (code, err) == (0, "")
-    assert f"going on from step {step} of 16" in out
+    assert f"resuming from step {step} of 16" in out
     assert_close(losses(workdir), losses(alone))
 
 
@@ -221,7 +221,7 @@ def test_nobody_is_named(words, process, tmp_path, monkeypatch):
     run = process(*words(tmp_path / "run"), "--distributed")
     _, err = run.communicate(timeout=120)
     assert run.returncode == 2
-    assert re.search(r"--distributed: nothing says .*\nfix: .*JAXSEG_COORDINATOR=HOST:PORT", err)
+    assert re.search(r"--distributed: no coordinator .*\nfix: .*JAXSEG_COORDINATOR=HOST:PORT", err)
 
 
 @pytest.mark.parametrize(

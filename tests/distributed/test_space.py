@@ -153,7 +153,7 @@ def test_rows_lie_on_the_devices_of_a_group():
 @pytest.mark.parametrize(
     ("space", "fsdp", "batch", "part"),
     [(3, 1, 8, "train.space is 3"), (4, 4, 8, "2 devices \\(of 8, 4 for each image\\)"),
-     (4, 1, 3, "which 2 devices cannot share")],
+     (4, 1, 3, "cannot be split evenly over 2 devices")],
 )  # fmt: skip
 def test_devices_that_do_not_fall_into_groups(space, fsdp, batch, part):
     with pytest.raises(InputError, match=part):

@@ -73,7 +73,9 @@ def test_product_of_logits_that_are_not_negative():
 
 def test_boxes_by_name_of_photographs_without_names():
     config = fields(protocol="instances", crop=(32, 32), boxes="boxes.txt").eval
-    with pytest.raises(InputError, match="eval.boxes is 'boxes.txt', but images .* no names"):
+    with pytest.raises(
+        InputError, match="eval.boxes is 'boxes.txt', but single images .* no names"
+    ):
         protocol(None, config)
 
 
@@ -81,7 +83,7 @@ def test_bad_ensembles():
     with pytest.raises(InputError, match="rule is 'sum'"):
         Ensemble(WithLogits(1, 0), WithLogits(2, 0), 0, "sum")
     for pair in ((Likely(1, 0), WithLogits(2, 0)), (WithLogits(1, 0), Likely(2, 0))):
-        with pytest.raises(InputError, match="one gives probabilities only"):
+        with pytest.raises(InputError, match="one gives only probabilities"):
             Ensemble(*pair, 0, "product")
 
 
@@ -100,7 +102,7 @@ def test_crf_of_an_image_that_is_too_large():
             return np.broadcast_to(np.float32(1 / 3), (*size, 3))
 
     refined = WithCRF(Even(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric"))
-    problem = "The dense CRF cannot take 3000×2000 pixels.* takes 5,162,220 at most"
+    problem = "of 3000×2000 pixels is too large for the dense CRF.* takes 5,162,220 at most"
     with pytest.raises(InputError, match=problem):
         refined.labels("mine", IMAGE, (2000, 3000))
 
@@ -116,9 +118,9 @@ def fields(**changes):
     "changes, problem",
     [
         ({"protocol": "instances"}, "eval.protocol is 'instances', but eval.crop is None"),
-        ({"windows": 20}, "eval.windows is 20, which changes nothing while eval.protocol"),
-        ({"overlap": "mean"}, "eval.overlap is 'mean', which changes nothing"),
-        ({"boxes": "b.txt"}, "eval.boxes is 'b.txt', which changes nothing while eval.protocol"),
+        ({"windows": 20}, "eval.windows is 20, which has no effect while eval.protocol"),
+        ({"overlap": "mean"}, "eval.overlap is 'mean', which has no effect"),
+        ({"boxes": "b.txt"}, "eval.boxes is 'b.txt', which has no effect while eval.protocol"),
         ({"boxes": "b.txt", "protocol": "sliding", "crop": (9, 9)}, "eval.boxes is 'b.txt', which"),
         ({"min_side": 3, "protocol": "sliding", "crop": (9, 9)}, "eval.min_side is 3, which"),
         ({"scales": (2.0,), "protocol": "instances", "crop": (9, 9)}, "eval.scales is"),
@@ -144,8 +146,8 @@ def test_protocol_in_words():
     )
     validate(config)
     assert describe(config.eval) == (
-        "windows of 224×224 about the first 30 proposals of 112 pixels or more, max of their "
-        "scores, mean with runs/fcn8s, dense CRF as deconvnet"
+        "windows of 224×224 around the first 30 proposals of at least 112 pixels, max of their "
+        "logits, mean with runs/fcn8s, dense CRF as deconvnet"
     )
 
 
@@ -196,7 +198,7 @@ def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
     config.data.root = str(shared_data / "camvid")
     config.eval.input_size = config.augment.crop = (32, 32)
     config.loss.class_weights = None
-    with pytest.raises(InputError, match="has 6 classes, the one that it is to be joined with 11"):
+    with pytest.raises(InputError, match="has 6 classes, but the other one has 11"):
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     classes = json.loads(finished[0].classes.read_text())
@@ -224,11 +226,13 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
         "model.bn_momentum": 0.0,  # its statistics are those of the last step
     }  # fmt: skip
     scores = train(tiny(changes), tmp_path / "run")
-    assert scores["protocol"].startswith("windows of 32×32 about the first 50 proposals of 8")
+    assert scores["protocol"].startswith(
+        "windows of 32×32 around the first 50 proposals of at least 8"
+    )
     again = evaluate_workdir(tmp_path / "run")
     assert again["iou"] == scores["iou"] or np.isnan(again["iou"]).any()
     mean = evaluate_workdir(tmp_path / "run", fields={"eval.overlap": "mean"})
-    assert mean["protocol"].endswith("mean of their scores")
+    assert mean["protocol"].endswith("mean of their logits")
 
     # the same boxes from a file, without a proposer; then one window about each photograph
     def none(image):
@@ -249,7 +253,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     file.write_text(f"{names[0]} 0 0 33 32\n")
     with pytest.raises(InputError, match=r"Line 1 of .*boxes.txt is '.* 33 32', but the image is"):
         evaluate_workdir(tmp_path / "run", fields={"eval.boxes": str(file)})
-    with pytest.raises(InputError, match=f"boxes.txt has no box of the image '{names[1]}'"):
+    with pytest.raises(InputError, match=f"boxes.txt has no box for the image '{names[1]}'"):
         file.write_text(f"{names[0]} 0 0 32 32\n")
         train(tiny(changes | {"eval.boxes": str(file)}), tmp_path / "other")
     assert not (tmp_path / "other").exists()

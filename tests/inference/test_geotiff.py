@@ -110,9 +110,9 @@ def test_what_is_wrong_is_said_and_leaves_nothing(tmp_path):
     cut = scene(tmp_path / "cut.tif", np.ones((2, 64, 64), np.uint16))
     cut.write_bytes(cut.read_bytes()[:9000])
     for path, words in (
-        (four, "4 bands, and the network takes 2"),
+        (four, "4 bands, but the network needs 2"),
         (deep, "float32, where 16 bits are expected"),
-        (tmp_path / "text.tif", "is no GeoTIFF"),
+        (tmp_path / "text.tif", "cannot be read as a GeoTIFF"),
         (tmp_path / "none.tif", "There is no file"),
         (cut, "cannot be labelled|no GeoTIFF"),
     ):

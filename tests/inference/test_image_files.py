@@ -60,15 +60,15 @@ def test_collisions_are_told_and_the_rest_goes_on(photos):
     found = [file.path.as_posix() for file in find_images(["p", "q"], "out", (), refused.append)]
     assert found == ["p/a.jpg", "p/b.jpg", "q/c.jpg"]
     assert [error.problem for error in refused] == [
-        "p/a.jpg and p/a.png would both be called a.",
-        "p/b.jpg and q/b.jpg would both be called b.",
+        "p/a.jpg and p/a.png would both be named a.",
+        "p/b.jpg and q/b.jpg would both be named b.",
     ]
-    with pytest.raises(InputError, match="would both be called a"):
+    with pytest.raises(InputError, match="would both be named a"):
         find_images(["p", "q"], "out")
 
 
 def test_an_address_is_none(photos):
-    with pytest.raises(InputError, match="https://a.b/c.jpg is an address") as error:
+    with pytest.raises(InputError, match="https://a.b/c.jpg is a URL") as error:
         find_images(["https://a.b/c.jpg"], "out")
     assert error.value.remedy.startswith("Download it")
 

@@ -79,11 +79,11 @@ def test_no_network(finished, tmp_path):
     for name in ("pspnet_of_mars", tmp_path / "nowhere"):
         with pytest.raises(InputError, match="There is no network"):
             jaxseg.load(name)
-    with pytest.raises(InputError, match="neither a network's model.json nor a run's config.json"):
+    with pytest.raises(InputError, match="without model.json (of a network) or config.json"):
         jaxseg.load(tmp_path)
     with pytest.raises(InputError, match="no checkpoint '39'"):
         jaxseg.load(finished[0].path, 39)
     copy = tmp_path / "run"
     shutil.copytree(finished[0].path, copy, ignore=lambda *_: [*map(str, range(41)), "tensorboard"])
-    with pytest.raises(InputError, match=f"{re.escape(str(copy))}.* holds no checkpoint"):
+    with pytest.raises(InputError, match=f"{re.escape(str(copy))}.* contains no checkpoint"):
         jaxseg.load(copy)

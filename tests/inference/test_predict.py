@@ -197,7 +197,7 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     code, said, err = predict(photos, photos / "missing.png")
     assert code == 2
     assert re.match(r"error: 4 of 6 .*first: .*/b.jpg cannot .*\nfix: .* where it stopped.\n", err)
-    for line in ("c.png cannot be", "d.png claims to have more than 89,478,485 pixels", "missing"):
+    for line in ("c.png cannot be", "d.png has more than 89,478,485 pixels", "missing"):
         assert line in said
     assert not {"b.png", "c.png", "d.png"} & contents(out).keys()
     (photos / "b.jpg").unlink()
@@ -210,10 +210,10 @@ BAD = {
     "empty": (lambda p: p.write_bytes(b""), "x.png cannot be decoded"),
     "missing": (lambda p: None, "x.png cannot be decoded .*No such file"),
     "deep": (lambda p: Image.new("I;16", (9, 9)).save(p), "x.png has more than 8 bits"),
-    "huge": (huge_png, "x.png claims to have more than 89,478,485 pixels.*Scale it down"),
+    "huge": (huge_png, "x.png has more than 89,478,485 pixels.*Scale it down"),
     "large": (
         lambda p: huge_png(p, 3000),
-        "x.png is 3000 wide and 3000 high: 9,000,000 pixels, where no more than 8,388,608"
+        "x.png is 3000 wide and 3000 high: 9,000,000 pixels, but the limit is 8,388,608"
         ".*eval.input_size=.*--max-pixels",
     ),
 }
@@ -229,9 +229,9 @@ def test_a_photograph_that_is_none(refused, tmp_path, case):
 @pytest.mark.slow
 def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
     photograph(tmp_path / "x.png")
-    refused("1,551 pixels, where no more than 1,550", "--max-pixels", 1550, tmp_path / "x.png")
+    refused("1,551 pixels, but the limit is 1,550", "--max-pixels", 1550, tmp_path / "x.png")
     words = [tmp_path / "x.png", "--max-pixels", 1550, "--config.eval.input_size=(40, 56)"]
-    refused("no more than 1,550", *words, "--probabilities")  # of the photograph's own size
+    refused("the limit is 1,550", *words, "--probabilities")  # of the photograph's own size
     assert predict(*words)[0] == 0
 
 
@@ -241,8 +241,8 @@ def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
     photograph(tmp_path / "x.png")
     sliding = ("--config.eval.protocol=sliding", "--config.eval.crop=(32, 32)")
     words = [tmp_path / "x.png", *sliding, "--max-pixels"]
-    refused("no more than 1,548 are .*fix: Scale it down, or raise --max-pixels. $", *words, 387)
-    kept = "no more than 1,550 are .*fix: .* 4 bytes a class and pixel"
+    refused("the limit is 1,548.*fix: Scale it down, or raise --max-pixels. $", *words, 387)
+    kept = "the limit is 1,550.*fix: .* 4 bytes per class and pixel"
     refused(kept, *words, 1550, "--probabilities")
     refused(kept, *words, 1550, "--config.eval.crf=deconvnet")
     assert predict(*words, 388)[0] == 0
@@ -263,7 +263,9 @@ def test_a_size_that_the_network_cannot_take(refused, tmp_path):
     save_exported(tmp_path / "network", "deconvnet_vgg16", model, zeros)
     photograph(tmp_path / "x.png")
     network = ("--weights", tmp_path / "network")
-    refused("x.png: DeconvNet cannot take images of 33×47", tmp_path / "x.png", network=network)
+    refused(
+        "x.png: DeconvNet does not support images of 33×47", tmp_path / "x.png", network=network
+    )
 
 
 @pytest.mark.slow
@@ -295,10 +297,10 @@ INSTANCES = ["--config.eval.protocol=instances", "--config.eval.crop=(32, 32)"]
     [
         ("x 0 0 33 47\nx 1 0 34 5", "Line 2 of .*boxes.txt is 'x 1 0 34 5', but the image is 33"),
         ("x 0 -1 33 47", "Line 1 of .*'x 0 -1 33 47', but the image is 33 wide and 47 high"),
-        ("x 0 0 0 47", "Line 1 of .*a box without a pixel"),
-        ("x 0 0 9", "Line 1 of .*no name with four whole numbers"),
-        ("y 0 0 33 47", "boxes.txt has no box of the image 'x'; its line 1 is 'y 0 0 33 47'"),
-        ("", "boxes.txt has no box of the image 'x': it is empty"),
+        ("x 0 0 0 47", "Line 1 of .*a box without pixels"),
+        ("x 0 0 9", "Line 1 of .*not a name with four whole numbers"),
+        ("y 0 0 33 47", "boxes.txt has no box for the image 'x'; its line 1 is 'y 0 0 33 47'"),
+        ("", "boxes.txt has no box for the image 'x': it is empty"),
         (None, "boxes.txt cannot be read"),
     ],
 )
@@ -309,7 +311,7 @@ def test_boxes_that_are_wrong(refused, tmp_path, lines, pattern):
         (tmp_path / "boxes.txt").write_text(lines)
     words = [tmp_path / "x.jpg", f"--config.eval.boxes={tmp_path / 'boxes.txt'}"]
     refused(pattern, *words, *INSTANCES)
-    refused("eval.boxes is .* which changes nothing while eval.protocol is 'whole'", *words)
+    refused("eval.boxes is .* which has no effect while eval.protocol is 'whole'", *words)
 
 
 # ---- which photographs
@@ -347,12 +349,12 @@ def test_words_that_name_photographs(here):
 @pytest.mark.parametrize(
     ("pattern", "words"),
     [
-        ("a.jpg and .*copy/a.png would both be called a", ["a.jpg", "copy/a.png"]),
-        ("copy/a.jpg and copy/a.png would both be called copy/a", ["."]),
-        ("Nothing matches b/.*.webp", ["b/*.webp"]),
-        ("empty holds no image", ["empty"]),
-        ("b/c.png lies where the results", ["b/c.png", "--out", "b"]),
-        ("classes.png has the name of a file that describes", ["copy/classes.png"]),
+        ("a.jpg and .*copy/a.png would both be named a", ["a.jpg", "copy/a.png"]),
+        ("copy/a.jpg and copy/a.png would both be named copy/a", ["."]),
+        ("No file matches b/.*.webp", ["b/*.webp"]),
+        ("empty contains no images", ["empty"]),
+        ("b/c.png is in the folder for the results", ["b/c.png", "--out", "b"]),
+        ("classes.png is reserved for a file that describes", ["copy/classes.png"]),
         ("No image is given", []),
         ("one of them", ["a.jpg", "--weights", "b"]),
         ("--max-pixels is 0", ["a.jpg", "--max-pixels", "0"]),
@@ -405,7 +407,7 @@ def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
     labels = (tmp_path / "out/x.png").read_bytes()
     network = ("--weights", tmp_path / "network")
     assert run(["convert", str(copied.path), "--out", str(network[1])]) == 0
-    other = "out holds predictions of another network, step or size"
+    other = "out contains predictions of another network, step or size"
     refused(other, tmp_path / "x.png", network=network)
     refused(other, tmp_path / "x.png", "--step", "39", network=run_there)
     refused(other, tmp_path / "x.png", "--config.eval.input_size=(32, 32)", network=run_there)
@@ -421,20 +423,20 @@ def test_no_network(copied, refused, tmp_path):
     words = [tmp_path / "x.png"]
     refused("is not a run's workdir", *words, network=("--workdir", tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
-    refused("a folder with neither", *words, network=("--weights", tmp_path / "empty"))
+    refused("a folder without", *words, network=("--weights", tmp_path / "empty"))
     refused("There is no network", *words, network=("--weights", "pspnet_r50_cityscape"))
     run_there = ("--workdir", copied.path)
     refused("no checkpoint '39'", *words, "--step", "39", network=run_there)
     fields = json.loads(copied.config.read_text())
     copied.config.write_text(json.dumps(fields | {"model.width": 0.04}))
-    refused("step 40 in .* is of another network than config.json", *words, network=run_there)
+    refused("step 40 in .* does not match the network than config.json", *words, network=run_there)
     copied.config.write_text(json.dumps(fields))
     classes = json.loads(copied.classes.read_text())
     short = {k: v[:5] if isinstance(v, list) else v for k, v in classes.items()}
     copied.classes.write_text(json.dumps(short))
-    refused("has scores of 6 classes, and the data set 5", *words, network=run_there)
+    refused("has 6 classes, but the data set has 5", *words, network=run_there)
     shutil.rmtree(copied.checkpoints)
-    refused("holds no checkpoint.*fix: Train first", *words, network=run_there)
+    refused("contains no checkpoint.*fix: Train first", *words, network=run_there)
 
 
 def test_results_that_cannot_be_written(predict, tmp_path):

@@ -267,9 +267,9 @@ def test_eight_devices_get_the_loss_of_one(mesh):
 @pytest.mark.parametrize(
     ("logits", "labels", "fields", "message"),
     [
-        ((2, 4, 4, 5), (3, 4, 4), {}, "do not belong"),
-        ((2, 4, 4, 5), (2, 4, 4, 1), {}, "do not belong"),
-        ((4, 4, 5), (4, 4), {}, "do not belong"),
+        ((2, 4, 4, 5), (3, 4, 4), {}, "do not match"),
+        ((2, 4, 4, 5), (2, 4, 4, 1), {}, "do not match"),
+        ((4, 4, 5), (4, 4), {}, "do not match"),
         ((2, 4, 4, 5), (2, 8, 8), {}, "upsampling maps"),
         ((2, 4, 4, 5), (2, 8, 8), {"upsample": (8, 9)}, "upsampling maps"),
         ((2, 4, 4, 5), (2, 8, 8), {"upsample": align_corners((5, 4), (8, 8))}, "upsampling maps"),

@@ -286,7 +286,7 @@ def test_what_does_not_fit(call, message):
     ("loss", "problem", "remedy"),
     [
         ({"smothing": 0.1}, "no field 'smothing'", "smoothing"),
-        ({"name": "dice", "gamma": 3.0}, "changes nothing for 'dice'", "'focal'"),
+        ({"name": "dice", "gamma": 3.0}, "has no effect for 'dice'", "'focal'"),
         ({"weights": (1.0,) * 3}, "no field 'weights'", "class_weights"),
     ],
 )

@@ -76,5 +76,5 @@ def test_what_cannot_be_counted():
         boundary_counts(good, good + 255, 3)
     with pytest.raises(InputError, match="one image"):
         boundary_counts(good[None], good[None], 3)
-    with pytest.raises(InputError, match="Boundary counts"):
+    with pytest.raises(InputError, match="boundary counts"):
         scores(np.eye(2, dtype=int), boundary=np.zeros((3, 3), int))

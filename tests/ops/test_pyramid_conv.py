@@ -119,6 +119,7 @@ def test_the_joined_map_is_never_made():
 def test_a_map_of_another_size_is_refused():
     x, (cells,), kernel = arrays((7, 10), [(2, 3)], 3)
     with pytest.raises(
-        InputError, match=r"A map of \(1, 10\) cannot be joined with one of \(7, 10\)"
+        InputError,
+        match=r"A map of size \(1, 10\) cannot be concatenated with one of size \(7, 10\)",
     ):
         pyramid_conv(x, [Resized(cells, half_pixel((2, 3), (1, 10)))], kernel)

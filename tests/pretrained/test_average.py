@@ -31,7 +31,7 @@ def test_refusals(finished, tmp_path):
     workdir = finished[0].path
     with pytest.raises(InputError, match="has 2 checkpoint.* not 9"):
         last_checkpoints(workdir, 9)
-    with pytest.raises(InputError, match="two networks or more"):
+    with pytest.raises(InputError, match="at least two networks"):
         average([(workdir, "last")])
     other = tmp_path / "other"
     shutil.copytree(workdir, other, ignore=shutil.ignore_patterns("tensorboard"))

@@ -42,7 +42,7 @@ def kernel(variables) -> np.ndarray:
 
 def test_the_first_kernel_is_repeated_over_channels_and_said(tmp_path):
     given = kernel(saved(tmp_path / "rgb"))
-    for channels, words in ((5, "repeated in turn over 5 channels"), (1, "added up for the one")):
+    for channels, words in ((5, "repeated in turn over 5 channels"), (1, "summed for the single")):
         variables, report = load(network(channels=channels), tmp_path / "rgb")
         assert [words in note for note in report.notes] == [True]
         got = kernel(variables)
@@ -94,16 +94,16 @@ def test_normalisation_has_the_scale_that_the_weights_expect():
         photo = np.array([0, 200, 255])
         np.testing.assert_allclose((photo * 257 - deep.mean) / deep.std,
                                    (photo - published.mean) / np.array(published.std))  # fmt: skip
-    with pytest.raises(InputError, match="Images of floats need a mean and a std"):
+    with pytest.raises(InputError, match="Float images need a mean and a std"):
         fitted(IMAGENET, ImageKind(4, 32))
 
 
 def test_a_config_says_what_does_not_go_together():
     for fields, words in (
         ({"data.mean": (1.0,) * 3, "data.std": (1.0,) * 3, "data.channels": 5}, "3 numbers for 5"),
-        ({"data.mean": (1.0,) * 3}, "its partner none"),
+        ({"data.mean": (1.0,) * 3}, "the other field is not set"),
         ({"data.bits": 12}, "8, 16 or 32"),
-        ({"data.channels": 4, "augment.hue": 0.1}, "4 channels have no such colours"),
+        ({"data.channels": 4, "augment.hue": 0.1}, "it needs 3 channels and data.channels is 4"),
         ({"data.std": (0.0,) * 3, "data.mean": (1.0,) * 3}, "a number above 0"),
     ):
         config = default_config()

@@ -75,7 +75,7 @@ def test_a_file_becomes_a_folder(source, tmp_path, capsys):
 def test_scores_for_other_classes(source, tmp_path, refused, capsys):
     out = tmp_path / "out"
     words = [source, "--out", out, "--model", "fcn8s_vgg16", "--classes", "9", *FIELDS]
-    refused(words, "has scores of 5 classes, and the network 9.*head='reset'")
+    refused(words, "has 5 classes, but the network has 9.*head='reset'")
     assert run([str(w) for w in ["convert", *words, "--head", "reset"]]) == 0
     model, variables = load_exported(out)
     assert model == make(classes=9)
@@ -112,20 +112,20 @@ def test_a_classifier_does_not_say_how_many_classes(tmp_path, refused, capsys):
     path, out = tmp_path / "vgg16.caffemodel", tmp_path / "out"
     write_caffemodel(path, [(name, "Convolution", [*b]) for name, b in blobs.items()], "v1")
     words = [path, "--out", out, "--model", "fcn32s_vgg16", *FIELDS, "--config.model.padding=1"]
-    refused(words, "no scores for fcn32s_vgg16.*--classes N")
+    refused(words, "no logits layer for fcn32s_vgg16.*--classes N")
     assert run([str(w) for w in ["convert", *words, "--classes", "7"]]) == 0
     model, _ = load_exported(out)
     assert model == make("fcn32s_vgg16", 7, padding=1)
-    assert "the scores of the ImageNet classes): fc8/0, fc8/1" in capsys.readouterr().out
+    assert "the logits layer of the ImageNet classes): fc8/0, fc8/1" in capsys.readouterr().out
 
 
 OTHERS = {
-    "text": (lambda p: p.write_text("conv1_1 0.5\n" * 99), "is a text, not a file of weights"),
+    "text": (lambda p: p.write_text("conv1_1 0.5\n" * 99), "is a text file, not a weight file"),
     "image": (lambda p: Image.new("RGB", (9, 9)).save(p, "PNG"), "is an image"),
     "nothing": (lambda p: p.write_bytes(b""), "is empty"),
-    "noise": (lambda p: p.write_bytes(bytes(range(256)) * 9), "is no whole .caffemodel"),
+    "noise": (lambda p: p.write_bytes(bytes(range(256)) * 9), "is not a complete .caffemodel"),
     "missing": (lambda p: None, "There is no file"),
-    "folder": (lambda p: p.mkdir(), "with neither a network's model.json nor a"),
+    "folder": (lambda p: p.mkdir(), "without model.json"),
 }
 
 
@@ -140,9 +140,14 @@ def test_what_is_no_source_of_weights(tmp_path, refused, case):
 
 def test_what_is_wrong_is_said_before_anything_is_written(source, tmp_path, layers, refused):
     out = tmp_path / "out"
-    refused([source, "--out", out], "which .* cannot be made: its shape is .*width")
-    refused([source, "--out", out, "--config.optim.lr=1"], "convert does not accept --config.optim.lr")
-    refused([source, "--out", out, "--config.model.name=x"], "convert does not accept --config.model.name")
+    refused([source, "--out", out], "has shape .* and cannot be filled from .*width")
+    refused(
+        [source, "--out", out, "--config.optim.lr=1"], "convert does not accept --config.optim.lr"
+    )
+    refused(
+        [source, "--out", out, "--config.model.name=x"],
+        "convert does not accept --config.model.name",
+    )
     refused([source, "--out", out, "--config.model.widht=1"], "widht.*'model.width'")
     for words, pattern in [
         (["--model", "fcn8s"], "does not fit 'fcn8s'.*fcn8s_vgg16"),
@@ -153,11 +158,11 @@ def test_what_is_wrong_is_said_before_anything_is_written(source, tmp_path, laye
         (["--classes", "1"], "num_classes is 1"),
         (["--clases", "5"], "no option --clases.*'--classes'"),
         (["--config.model.padding=1"], "padding is 1.*, padding=100.;"),
-        (["--config.model.normalization=imagenet"], "normalised by.*normalization='caffe_vgg'.;"),
+        (["--config.model.normalization=imagenet"], "normalised with.*normalization='caffe_vgg'.;"),
     ]:
         refused([source, "--out", out, *FIELDS, *words], pattern)
     for taken in (source, source.parent):
-        refused([source, "--out", taken, *FIELDS], f"something at {taken} already")
+        refused([source, "--out", taken, *FIELDS], f"{taken} already")
     layers = layers | {"fc7": [np.full_like(layers["fc7"][0], np.nan), layers["fc7"][1]]}
     write_caffemodel(source, [(name, "Convolution", [*blobs]) for name, blobs in layers.items()])
     refused([source, "--out", out, *FIELDS], "fc7/0' .* not finite.*params/fc7/kernel")

@@ -55,7 +55,7 @@ def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch,
     got, told = starting_variables(model, config.init, seed=3, image_size=(32, 32))
     kept = classes == CLASSES and head is None
     assert_same(without(() if kept else SCORES, got), without(() if kept else SCORES, variables))
-    assert ("The scores are of 4 classes there and of 6 here" in told) == (classes == 6)
+    assert ("The weights have 4 classes, this run has 6" in told) == (classes == 6)
     assert ("kept their initial values (the scores are reset)" in told) != kept
     assert got["params"]["score_fr"]["kernel"].shape[-1] == classes
     if not kept:  # zero, as they are initialised
@@ -83,7 +83,7 @@ def test_what_cannot_be_a_start_is_said_before_a_workdir_is_made(exported, words
     folder, _ = exported
     for fields, message in [
         ({"init.pretrained": tmp_path / "no"}, f"There is no file {tmp_path / 'no'}"),
-        ({"init.pretrained": tmp_path}, "neither a network's model.json"),
+        ({"init.pretrained": tmp_path}, "without model.json"),
         (
             {"init.pretrained": folder, "model.width": 0.05},
             "width is 0.05.*width=0.03.*config",
@@ -135,7 +135,7 @@ def test_a_run_starts_from_the_folder_and_goes_on_without_it(
     )
     assert int(state.step) == 1
     told = (tmp_path / "still" / "pretrained.txt").read_text()
-    assert "The scores are of 4 classes there and of 6 here" in told
+    assert "The weights have 4 classes, this run has 6" in told
     assert told in capsys.readouterr().out
 
     # two steps in one go, and in two parts, the second without the folder
@@ -149,7 +149,7 @@ def test_a_run_starts_from_the_folder_and_goes_on_without_it(
     assert (whole.params["conv1_1"]["kernel"] != state.params["conv1_1"]["kernel"]).any()
 
     # another start is another run
-    with pytest.raises(InputError, match="holds a run with init.pretrained = .*not None"):
+    with pytest.raises(InputError, match="contains a run with init.pretrained = .*not None"):
         training.train(tiny(fields | {"init.pretrained": None}), tmp_path / "whole")
     with pytest.raises(InputError, match="There is no file"):
         training.train(tiny(fields), tmp_path / "new")

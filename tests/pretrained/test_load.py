@@ -104,9 +104,7 @@ def test_what_no_layer_takes_is_reported(write, caplog):
     assert "aside/0" in caplog.text
     _, report = pretrained.load(make(), path)
     assert report.unused["aside/0"] is None
-    assert "1 of the file were not used (no layer of the network takes them): aside/0" in str(
-        report
-    )
+    assert "1 of the file were not used (no layer of the network uses them): aside/0" in str(report)
 
 
 def test_scores_that_are_reset(write):
@@ -139,7 +137,7 @@ def test_another_number_of_classes(write):
         (lambda: make("fcn8s_atonce_vgg16"), "at_once is True", ", at_once=False"),
         (lambda: make(padding=1), "padding is 1", ", padding=100"),
         (lambda: make(norm="batch"), "norm is 'batch'", ", norm=None"),
-        (lambda: make(normalization="imagenet"), "normalised by", ", normalization='caffe_vgg'"),
+        (lambda: make(normalization="imagenet"), "normalised with", ", normalization='caffe_vgg'"),
         (lambda: jaxseg.create_model("pspnet_resnet50", 5), "PSPNet", ""),
         (lambda: jaxseg.create_model("deconvnet_vgg16", 5), "DeconvNet", ""),
     ],

@@ -33,7 +33,7 @@ def test_safetensors_are_those_of_the_package(tmp_path):
     save_file(arrays(), path, metadata={"format": "pt"})
     file = read_tensors(path)
     assert file.container == "safetensors"
-    assert file.notes == ("Every name begins with 'module.', which is left out.",)
+    assert file.notes == ("Every name begins with 'module.', which is removed.",)
     want = load_file(path)
     assert {f"module.{name}" for name in file.tensors} == set(want)
     for name, got in file.tensors.items():
@@ -86,7 +86,10 @@ def jpeg(path):
 
 OTHERS = {
     "nothing": (lambda p: p.write_bytes(b""), "is empty"),
-    "text": (lambda p: p.write_text('name: "VGG"\nlayer {\n}\n' * 99), "is a text, not a file of"),
+    "text": (
+        lambda p: p.write_text('name: "VGG"\nlayer {\n}\n' * 99),
+        "is a text file, not a weight",
+    ),
     "short text": (lambda p: p.write_text("x"), "is a text"),
     "web page": (lambda p: p.write_text("\n<!DOCTYPE html><html>ü"), "is a web page.*download"),
     "pointer": (lambda p: p.write_text("version https://git-lfs.github.com/ü"), "git lfs pull"),
@@ -95,8 +98,11 @@ OTHERS = {
     "gzip": (lambda p: p.write_bytes(gzip.compress(bytes(99))), "compressed by gzip.*Unpack"),
     "numpy": (lambda p: numpy_file(p, np.save), "is a NumPy array"),
     "npz": (lambda p: numpy_file(p, np.savez), "without PyTorch's data.pkl"),
-    "hdf5": (lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)), "HDF5 file, as Keras"),
-    "zeros": (lambda p: p.write_bytes(bytes(1000)), "is no whole .caffemodel: .* number 0"),
+    "hdf5": (
+        lambda p: p.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(99)),
+        "HDF5 file, as written by Keras",
+    ),
+    "zeros": (lambda p: p.write_bytes(bytes(1000)), "is not a complete .caffemodel: .* number 0"),
     "a folder": (lambda p: p.mkdir(), "is a folder"),
     "absent": (lambda p: None, "There is no file"),
     "a pipe": (lambda p: os.mkfifo(p), "There is no file"),
@@ -114,7 +120,7 @@ def test_what_is_no_file_of_weights_is_named(tmp_path, case):
 
 
 def test_a_path_that_no_file_can_have():
-    with pytest.raises(InputError, match="No file can have the path"):
+    with pytest.raises(InputError, match="is not a valid path"):
         read_tensors("a\0b")
 
 

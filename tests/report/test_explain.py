@@ -76,5 +76,5 @@ def test_several_runs_stand_side_by_side(finished, tmp_path):
     page = np.asarray(Image.open(pages[2]))
     one, same = (page[26 : 26 + 170, 8 + i * 178 :][:, :170] for i in (2, 3))
     np.testing.assert_array_equal(one, same)
-    with pytest.raises(InputError, match="Two workdirs are named other"):
+    with pytest.raises(InputError, match="Two workdirs have the name other"):
         explain([other, other], tmp_path / "out")

@@ -303,9 +303,9 @@ def test_refused_places(finished, tmp_path, capsys):
     assert "no config.json" in capsys.readouterr().err
     shutil.copy(finished[0].config, empty)
     assert run(words(tmp_path / "p.html", finished[0].path, empty)) == 2
-    assert "holds no checkpoint" in capsys.readouterr().err
+    assert "contains no checkpoint" in capsys.readouterr().err
     assert run(words(tmp_path / "p.html", *[finished[0].path] * 2)) == 2
-    assert "Two workdirs are named run" in capsys.readouterr().err
+    assert "Two workdirs have the name run" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -194,7 +194,7 @@ def test_a_full_server_says_when_to_come_back(client, networks, refused):
             deadline = time.monotonic() + 20
             while client.get("/health").json()["requests"] < 6 and time.monotonic() < deadline:
                 time.sleep(0.01)
-            full = refused(503, "as many images", data=data)
+            full = refused(503, "server is full", data=data)
             assert int(full.headers["retry-after"]) >= 1
             stub.gate.set()
             assert [one.result().status_code for one in asked] == [200] * 6

@@ -140,7 +140,7 @@ def test_a_signal_ends_it_after_what_is_there(network, process):
 @pytest.mark.parametrize(
     ("words", "problem"),
     [
-        (["--port", "{taken}"], "Port {taken} of 127.0.0.1 cannot be had"),
+        (["--port", "{taken}"], "Port {taken} of 127.0.0.1 is not available"),
         (["--port", "70000"], "--port is 70000"),
         (["--host", "no such host"], "--host is"),
         (["--batch", "0"], "--batch is 0"),

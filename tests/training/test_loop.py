@@ -284,7 +284,7 @@ def test_finished_run_started_again_scores_again(finished, tiny, caplog, capsys)
     before = {name: (workdir.path / name).read_bytes() for name in names}
     np.testing.assert_equal(train(tiny(), workdir.path), scores)
     assert before == {name: (workdir.path / name).read_bytes() for name in names}
-    assert "going on from step 40 of 40" in capsys.readouterr().out
+    assert "resuming from step 40 of 40" in capsys.readouterr().out
 
 
 # ---- the step

@@ -79,14 +79,16 @@ def test_the_largest_power_of_two_that_fits(memory_of, bytes_of, memory, images)
 
 def test_what_does_not_fit_at_all(memory_of):
     memory_of(lambda n: 950 * MIB)
-    with pytest.raises(InputError, match="one image a device takes 0.93 GiB, .* has 0.98 GiB"):
+    with pytest.raises(InputError, match="one image per device needs 0.93 GiB, .* has 0.98 GiB"):
         largest_batch(default_config(), range(99), 1000 * MIB, quiet)
 
 
 def test_batch_size_0_in_parts_is_refused():
     config = default_config()
     config.train.batch_size, config.train.accumulate = 0, 2
-    with pytest.raises(InputError, match="train.batch_size is 0, and train.accumulate 2"):
+    with pytest.raises(
+        InputError, match="train.batch_size is 0, which requires train.accumulate 1, not 2"
+    ):
         validate(config)
 
 
@@ -128,6 +130,9 @@ def test_a_run_whose_time_is_over_is_scored(tiny, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(TimeLimit, "passed", lambda self, step: step == 3)
     fields = {"train.max_minutes": 30.0, "eval.every_steps": None}
     scores = train(tiny(fields), tmp_path)
-    assert scores["step"] == 3 and "train.max_minutes is over at step 3" in capsys.readouterr().out
+    assert (
+        scores["step"] == 3
+        and "stopping at step 3: train.max_minutes is reached" in capsys.readouterr().out
+    )
     assert Workdir(tmp_path).scores.is_file()
     assert (Workdir(tmp_path).checkpoints / "3").is_dir()

@@ -240,7 +240,7 @@ def test_lines_that_are_none_are_left_out_with_a_word(workdir, capsys):
     good = json.dumps({"kind": "train", "step": 1, "loss": 0.5}) + "\n"
     workdir.log.write_bytes(good.encode() + b"\x00\xff\n[1]\n" + b'{"kind": "tr')
     assert read_log(workdir.log) == [json.loads(good)]
-    assert "3 line(s) cut off or foreign" in capsys.readouterr().err
+    assert "ignored 3 truncated or foreign line(s)" in capsys.readouterr().err
     Progress(workdir, 1, 10, batch_size=4).close()
-    assert "3 line(s) cut off or foreign" in capsys.readouterr().out
+    assert "ignored 3 truncated or foreign line(s)" in capsys.readouterr().out
     assert workdir.log.read_text() == good

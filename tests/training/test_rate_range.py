@@ -57,5 +57,5 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss(descent):
 
 @pytest.mark.parametrize(("low", "high", "steps"), [(0, 1, 50), (1, 0.1, 50), (0.1, 1, 9)])
 def test_no_range(low, high, steps):
-    with pytest.raises(InputError, match="are no range"):
+    with pytest.raises(InputError, match="are not a valid range"):
         rate_range(default_config(), low=low, high=high, steps=steps)

@@ -128,7 +128,7 @@ def test_killed_and_started_again(finished_command, words, process, tiny, restor
     run = process(*words(killed.path))
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
-    assert "going on from step " in out
+    assert "resuming from step " in out
     others = [line for line in out.splitlines() if not line.startswith("step ")]
     assert len(others) < 35 and "\r" not in out  # quiet in a pipe
     assert_same_run(killed, finished_command[0], tiny(), restored)
@@ -157,7 +157,7 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
     run = process(*words(asked.path))
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
-    assert f"going on from step {step} of 40" in out
+    assert f"resuming from step {step} of 40" in out
     assert_same_run(asked, finished_command[0], tiny(), restored)
 
 

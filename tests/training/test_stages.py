@@ -112,9 +112,11 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
     train_stages(pair(), tmp_path)
     before = len(calls)
     (_, fine) = pair()[1]
-    with pytest.raises(InputError, match="holds the stages of another training"):
+    with pytest.raises(InputError, match="contains the stages of another training"):
         Workdir(tmp_path).open(fine)
-    with pytest.raises(InputError, match="holds the stage 2_fine, but these are 1_coarse, 2_finer"):
+    with pytest.raises(
+        InputError, match="contains the stage 2_fine, but the config has 1_coarse, 2_finer"
+    ):
         train_stages([pair()[0], ("finer", fine)], tmp_path)
     with pytest.raises(InputError, match="optim.lr = 1e-30, not 0.5"):
         train_stages(pair({"optim.lr": 0.5}), tmp_path)
@@ -122,7 +124,7 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
     longer[0][1].train.steps = 4
     with pytest.raises(InputError, match="1_coarse is not finished for train.steps = 4, but a lat"):
         train_stages(longer, tmp_path)
-    with pytest.raises(InputError, match="2_fine holds a single run, not stages"):
+    with pytest.raises(InputError, match="2_fine contains a single run, not stages"):
         train_stages(pair(), tmp_path / "2_fine")
     assert len(calls) == before
 
@@ -133,7 +135,7 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
         ({"model.width": 0.05}, "fine cannot start from stage coarse: width is 0.05"),
         ({"model.name": "pspnet_resnet50"}, "fine cannot start from .*: its network is a PSPNet"),
         ({"init.pretrained": "x"}, "Stage fine has init.pretrained = 'x'"),
-        ({"data.name": "voc2012"}, "PASCAL VOC 2012 is not here"),
+        ({"data.name": "voc2012"}, "PASCAL VOC 2012 cannot be found"),
         ({"train.batch_size": -1}, "train.batch_size is -1"),
     ],
 )
@@ -232,7 +234,7 @@ def test_killed_in_any_stage_it_ends_bit_for_bit_the_same(
     run = process(*words, "--workdir", killed)
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")
-    assert "stage 1 of 2: coarse is finished" in out and "going on from step" in out
+    assert "stage 1 of 2: coarse is finished" in out and "resuming from step" in out
     for stage in ("1_coarse", "2_fine"):
         config = read_config(str(tiny_file))
         with config.unlocked():

@@ -61,7 +61,7 @@ def test_a_command_says_it_in_two_lines():
     assert "`evaluate` needs more memory" in told.problem and "7.7 MiB" in told.problem
     assert "eval.batch_size=1" in told.remedy
     told = in_two_lines(OSError(errno.ENOSPC, "No space left", "/d/page.html"), "report")
-    assert "No space is left on the disk of /d/page.html" in told.problem
+    assert "The disk of /d/page.html is full" in told.problem
     assert in_two_lines(ValueError("a shape"), "report") is None
     assert in_two_lines(full_disk(pathlib.Path("a"), "b"), "train") is None
 

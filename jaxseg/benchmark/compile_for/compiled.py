@@ -58,7 +58,7 @@ def compile_for(
     """
     check_what(what)
     if beside not in (None, "plain"):
-        raise InputError(f"There is nothing '{beside}' to compare with.", "Give 'plain'.")
+        raise InputError(f"--beside does not accept '{beside}'.", "Give 'plain'.")
     validate(config)
     topology = open_topology(target)
     data = described(config, size)
@@ -85,7 +85,7 @@ def compile_for(
 def check_what(what: str) -> None:
     """Raises InputError unless there is such a program."""
     if what not in STEPS:
-        raise InputError(f"There is no program '{what}' to compile.", nearest(what, STEPS))
+        raise InputError(f"'{what}' cannot be compiled.", nearest(what, STEPS))
 
 
 def compiled_step(

@@ -46,8 +46,8 @@ class Described:
 
     def _none(self) -> NoReturn:
         raise InputError(
-            "The data set is described by its shapes alone, and has no image.",
-            "Give a config whose fields need no look at the data.",
+            "--compile-for does not open the data set, but a field of the config needs its images.",
+            "Use a config without such a field.",
         )
 
 
@@ -72,7 +72,7 @@ def _classes(config: ml_collections.ConfigDict) -> int:
         return open_data(config.data, "train", config.seed).info.num_classes
     except InputError as error:
         raise InputError(
-            f"How many classes there are is not known: {error.problem}",
+            f"The number of classes is unknown: {error.problem}",
             "Add --config.model.num_classes=N.",
         ) from None
 
@@ -84,6 +84,6 @@ def _image_size(config: ml_collections.ConfigDict) -> Size:
     if config.data.name == "scenes":
         return tuple(config.data.scenes_size)
     raise InputError(
-        "The size of the images is not known: the config trains on whole ones.",
+        "The image size is unknown, because the config trains on whole images.",
         "Add --size HEIGHTxWIDTH, such as --size 500x500, or set config.augment.crop.",
     )

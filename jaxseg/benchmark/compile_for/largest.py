@@ -79,7 +79,7 @@ def find_batch(
 def find_batch_line(found: dict[str, Any]) -> str:
     """What `find_batch` found, in a sentence."""
     if not found["batch_size"]:
-        return "not even one image a device fits"
+        return "not even one image per device fits"
     over = "" if found["devices"] == 1 else f" over {found['devices']} devices"
     return f"the largest batch that fits {found['target']}: {found['batch_size']}{over}"
 
@@ -97,7 +97,7 @@ def _of_batch(config: ml_collections.ConfigDict, what: str, batch_size: int):
 def _line(result: dict[str, Any]) -> str:
     memory = result["memory_bytes"]
     total = memory.get("total") or memory["needed"]
-    taken = f"{total / 1e9:.2f} GB" if total else "more than there is"
+    taken = f"{total / 1e9:.2f} GB" if total else "more memory than the device has"
     verdict = "fits" if result["fits"] else "does not fit"
     rate = result.get("images_per_second") or result.get("images_per_second_at_most")
     most = "" if "images_per_second" in result else "at most "

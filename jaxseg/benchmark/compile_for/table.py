@@ -19,14 +19,15 @@ def compile_for_table(result: Mapping[str, Any]) -> str:
         return "\n".join([*lines, *_pairs(_too_large(result))])
     lines += _pairs([*_time(result), *_memory(result), *_made_of(result)])
     if "bytes" in result.get("beside", {}):
-        lines += ["", "beside the same network in plain Flax and Optax"]
+        lines += ["", "comparison with the same network in plain Flax and Optax"]
         lines += _grid(_comparison(result, result["beside"]))
-    lines += ["", "at least, where another chip does the same operations and moves the same bytes"]
+    lines += ["", "lower bounds for other chips, with the same operations and bytes"]
     lines += _grid(_rooflines(result))
     if result["dearest"]:
         lines += [
             "",
-            "the most expensive instructions (~: not told by the compiler; ∇: of a gradient)",
+            "the most expensive instructions (~: not estimated by the compiler; ∇: part of a "
+            "gradient)",
         ]
         lines += _grid(_dearest(result))
     return "\n".join(line.rstrip() for line in lines)
@@ -43,23 +44,23 @@ def _title(result: Mapping[str, Any]) -> str:
 
 def _too_large(result: Mapping[str, Any]) -> list[_Row]:
     memory = result["memory_bytes"]
-    needed = f"{memory['needed'] / 1e9:.2f} GB are needed, " if memory["needed"] else ""
-    return [("fits", f"NO, {needed}{memory['chip'] / 1e9:.1f} GB are there")]
+    needed = f"{memory['needed'] / 1e9:.2f} GB needed, " if memory["needed"] else ""
+    return [("fits", f"NO, {needed}{memory['chip'] / 1e9:.1f} GB available")]
 
 
 def _time(result: Mapping[str, Any]) -> list[_Row]:
     bound = result["roofline"]
     if "milliseconds" in result:
         rows = [
-            ("time by the compiler's cycles", f"{result['milliseconds']:.1f} ms"),
-            ("  of it not told", f"{result['milliseconds_not_told']:.1f} ms"),
+            ("time, compiler estimate", f"{result['milliseconds']:.1f} ms"),
+            ("  without compiler estimate", f"{result['milliseconds_not_told']:.1f} ms"),
             ("images a second", f"{result['images_per_second']:.0f}"),
             ("share of the peak", f"{result['share_of_peak']:.1%}"),
         ]
     else:
         rows = [
-            ("time at least, kernel by kernel", f"{result['milliseconds_at_least']:.1f} ms"),
-            ("images a second at most", f"{result['images_per_second_at_most']:.0f}"),
+            ("time, lower bound", f"{result['milliseconds_at_least']:.1f} ms"),
+            ("images per second at most", f"{result['images_per_second_at_most']:.0f}"),
         ]
     flops = f"{result['flops'] / 1e9:,.0f} GFLOP, {bound['flops_milliseconds']:.1f} ms at the peak"
     moved = f"{result['bytes'] / 1e9:.2f} GB, {bound['bytes_milliseconds']:.1f} ms at the peak"
@@ -74,7 +75,7 @@ def _memory(result: Mapping[str, Any]) -> list[_Row]:
     answer = "yes" if result["fits"] else "NO"
     return [
         ("memory", f"{memory['total'] / 1e9:.2f} GB: {', '.join(parts)}"),
-        ("fits", f"{answer}, {memory['usable'] / 1e9:.1f} GB can be used"),
+        ("fits", f"{answer}, {memory['usable'] / 1e9:.1f} GB usable"),
     ]
 
 
@@ -95,8 +96,8 @@ def _made_of(result: Mapping[str, Any]) -> list[_Row]:
         rows.append(("widest window of a convolution", str(convolutions["widest_window"])))
     again = result["recomputed"]
     if again["convolutions"]:
-        early = f", {again['early']} of them before the gradients" if again["early"] else ""
-        rows.append(("convolutions computed again", f"{again['convolutions']}{early}"))
+        early = f", {again['early']} before the gradients" if again["early"] else ""
+        rows.append(("recomputed convolutions", f"{again['convolutions']}{early}"))
     for name, entry in result["collectives"].items():
         rows.append((name, f"{entry['count']}, {entry['bytes'] / 1e6:,.1f} MB"))
     unknown = result["loops_of_unknown_length"]

@@ -56,11 +56,9 @@ def open_topology(name: str) -> Topology:
     kind, _, size = rest.partition(":")
     kinds = {"tpu": TPUS, "cuda": GPUS}.get(platform)
     if kinds is None:
-        raise InputError(f"There is no platform '{platform}' to compile for.", _HINT)
+        raise InputError(f"'{platform}' is not a supported platform.", _HINT)
     if kind not in kinds:
-        raise InputError(
-            f"There is no {platform.upper()} '{kind}' to compile for.", nearest(kind, kinds)
-        )
+        raise InputError(f"'{kind}' is not a supported {platform.upper()}.", nearest(kind, kinds))
     _only_cpus()
     if platform == "tpu":
         return Topology(name, chip(kind), _tpus(kind, size, name), {})
@@ -74,13 +72,13 @@ def _only_cpus() -> None:
 
 def _tpus(kind: str, size: str, name: str) -> Sequence[jax.Device]:
     if importlib.util.find_spec("libtpu") is None:
-        raise _missing("tpu", "the TPU's compiler, libtpu,", "tpu-compiler")
+        raise _missing("tpu", "the TPU compiler libtpu", "tpu-compiler")
     for key, value in _TPU_ENVIRONMENT.items():
         os.environ.setdefault(key, value)
     os.environ.setdefault("TPU_ACCELERATOR_TYPE", _TPU_TYPES[kind])
     sides = size.split("x") if size else []
     if not all(side.isdigit() and int(side) for side in sides):
-        raise InputError(f"'{size}' in {name} is no grid of chips.", _HINT)
+        raise InputError(f"'{size}' in {name} is not a grid of chips.", _HINT)
     one = all(side == "1" for side in sides)  # also where no size is given
     host = "2x2x1" if kind in ("v4", "v5p") else "2x2"  # the smallest there is
     devices = _described(name, platform="tpu", topology_name=f"{kind}:{host if one else size}")
@@ -90,9 +88,9 @@ def _tpus(kind: str, size: str, name: str) -> Sequence[jax.Device]:
 def _gpus(kind: str, size: str, name: str) -> Sequence[jax.Device]:
     plugins = ("jax_cuda12_plugin", "jax_cuda13_plugin")
     if not any(importlib.util.find_spec(plugin) for plugin in plugins):
-        raise _missing("cuda", "the CUDA plugin of JAX", "cuda-compiler")
+        raise _missing("cuda", "the CUDA plugin for JAX", "cuda-compiler")
     if size and not (size.isdigit() and int(size)):
-        raise InputError(f"'{size}' in {name} is no number of GPUs.", _HINT)
+        raise InputError(f"'{size}' in {name} is not a number of GPUs.", _HINT)
     return _described(
         name,
         platform="cuda",
@@ -114,6 +112,6 @@ def _described(name: str, **description: str) -> Sequence[jax.Device]:
 
 def _missing(platform: str, what: str, extra: str) -> InputError:
     return InputError(
-        f"To compile for {platform}, {what} is needed, and it is not installed.",
-        f"pip install 'jaxseg[{extra}]', in an environment of its own; no device is needed.",
+        f"Compiling for {platform} needs {what}, which is not installed.",
+        f"Run pip install 'jaxseg[{extra}]' in a separate environment; no device is needed.",
     )

@@ -31,7 +31,7 @@ def plain_network(config: ml_collections.ConfigDict, num_classes: int) -> nn.Mod
     """
     if config.name not in _NETWORKS:
         raise InputError(
-            f"{config.name} has no plain form to be set beside.",
+            f"{config.name} has no plain form to compare with.",
             f"Choose one of {', '.join(_NETWORKS)}.",
         )
     return _NETWORKS[config.name](num_classes, config.width, jnp.dtype(config.dtype))

@@ -107,8 +107,9 @@ def mean_field(
     size = image.shape[:2]
     if probabilities.ndim != 3 or probabilities.shape[:2] != size:
         raise InputError(
-            f"Probabilities of shape {probabilities.shape} for an image of {size[0]}×{size[1]}.",
-            "Give [H, W, C] of the image's size.",
+            f"The probabilities have shape {probabilities.shape}, but the image is "
+            f"{size[0]}×{size[1]}.",
+            "Give [H, W, C] of the image size.",
         )
     y, x = np.mgrid[: size[0], : size[1]]
     features = [np.stack([y, x], -1) / crf.bilateral_std, image / crf.colour_std]

@@ -26,11 +26,11 @@ def check_fixed(file: TensorFile, model: nn.Module, tensors: dict[str, str]) -> 
         weight = file.tensors.get(tensors.get(layer, ""))
         if weight is not None and not is_bilinear(weight):
             raise InputError(
-                f"{file.path} upsamples by '{tensors[layer]}', which is not the bilinear kernel "
-                "that the network has built in.",
-                "Make the network with upsampling='learned'."
+                f"{file.path} upsamples with '{tensors[layer]}', which is not the fixed bilinear "
+                "kernel of the network.",
+                "Create the network with upsampling='learned'."
                 if layer in _TWICE
-                else "Load it with head='reset' to train new scores.",
+                else "Load it with head='reset' to train new logits.",
             )
 
 

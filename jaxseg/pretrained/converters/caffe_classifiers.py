@@ -40,7 +40,7 @@ def _take(
     if layer == "score_fr" and (
         bias not in file.tensors or file.tensors[bias].size != model.num_classes
     ):
-        return Keep("the classifier's classes are others")
+        return Keep("the classifier has other classes")
     if leaf == "bias":
         return Take((bias,), convert.vector)
     if layer in ("conv1_1", "conv1"):
@@ -52,9 +52,9 @@ def _take(
 
 def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     if name.startswith(("loss1/", "loss2/")):
-        return "the auxiliary classifiers, for training only"
+        return "auxiliary classifiers, for training only"
     if name.startswith(("fc8", "loss3/")):
-        return "the scores of the ImageNet classes"
+        return "the logits layer of the ImageNet classes"
     if name.startswith(("fc6/", "fc7/")):
         return "the network has no such layer"
     return None
@@ -78,10 +78,10 @@ def _check_order(file: TensorFile, model: nn.Module) -> None:
     layers = list(file.layer_types)
     if {"norm1", "pool1"} <= set(layers) and layers.index("norm1") < layers.index("pool1"):
         raise InputError(
-            f"{file.path} normalises before it pools, as BVLC's AlexNet does, and the network "
-            "pools first, as CaffeNet does.",
-            "Use bvlc_reference_caffenet.caffemodel; head='reset' takes these weights all the "
-            "same.",
+            f"{file.path} normalises before pooling, like BVLC's AlexNet, but the network pools "
+            "first, like CaffeNet.",
+            "Use bvlc_reference_caffenet.caffemodel, or load these weights anyway with "
+            "head='reset'.",
         )
 
 

@@ -11,7 +11,7 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 _LAYERS = {"fc6_deconv": "fc6-deconv", "score": "seg-score-voc"}  # the others have jaxseg's names
 _SOFTMAX_LOSS = ("SoftmaxWithLoss", 21)
-_LICENCE = "its authors give it for research only"
+_LICENCE = "its authors permit research use only"
 
 
 def _norm_layer(layer: str) -> str:
@@ -57,7 +57,7 @@ def _fits(file: TensorFile) -> list[Fit]:
 
 CAFFE_DECONVNET = Source(
     name="caffe_deconvnet",
-    title="a DeconvNet in Caffe, made for inference",
+    title="a DeconvNet in Caffe, for inference",
     recognises=functools.partial(_recognises, trained=False),
     fits=_fits,
     take=functools.partial(_take, folded=True),
@@ -67,15 +67,15 @@ CAFFE_DECONVNET = Source(
 
 CAFFE_DECONVNET_TRAINING = Source(
     name="caffe_deconvnet-training",
-    title="a DeconvNet in Caffe, as its training left it",
+    title="a DeconvNet in Caffe, from training",
     recognises=functools.partial(_recognises, trained=True),
     fits=_fits,
     take=functools.partial(_take, folded=False),
     notes=(
-        "Its authors normalise by the statistics of the batch at hand, in evaluation, too. With "
-        "train=True the network does the same; without, it needs statistics that are not in the "
-        "file: pass batches of training images through it with train=True first (the authors "
-        "average over 501 of 28 images), and keep the batch_stats that it gives.",
+        "Its authors normalise by the statistics of the current batch, also in evaluation. With "
+        "train=True the network does the same. Without it, the network needs statistics that are "
+        "not in the file: first pass batches of training images through it with train=True (the "
+        "authors average over 501 batches of 28 images), and keep the returned batch_stats.",
     ),
     licence=_LICENCE,
 )

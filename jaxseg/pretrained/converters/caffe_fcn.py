@@ -54,9 +54,9 @@ def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
 def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     layer = name.split("/")[0]
     if layer in _SCALES:
-        return "the constant scales of the pools, built into the network"
+        return "constant scales of the pooled maps, built into the network"
     if layer in (*fixed_layers(model), "upsample"):
-        return "the fixed bilinear upsampling, built into the network"
+        return "fixed bilinear upsampling, built into the network"
     return None
 
 
@@ -65,8 +65,9 @@ def _check(file: TensorFile, model: nn.Module) -> None:
         values = file.tensors.get(f"{layer}/0", np.float32(scale))
         if not np.allclose(values, scale, rtol=1e-3, atol=0):
             raise InputError(
-                f"{file.path} scales a pool by '{layer}/0', which is not {scale} everywhere.",
-                "Load it with head='reset' to train new scores of the pools.",
+                f"{file.path} scales a pooled map with '{layer}/0', which is not {scale} "
+                "everywhere.",
+                "Load it with head='reset' to train new logits for the pooled maps.",
             )
     names = _CVPR if "score-fr/0" in file.tensors else {}
     check_fixed(

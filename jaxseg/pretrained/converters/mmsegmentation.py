@@ -100,14 +100,14 @@ def _source(name: str, what: str, note: str, *, align_corners=False, d6=False, d
     )
 
 
-_ASKED_FOR = "Nothing in the file says so, but that it was asked for by name."
+_ASKED_FOR = "The file does not record this; it was selected by name."
 
 MMSEG = _source(
     "mmseg",
     "PSPNet or FCN",
-    "The file does not say whether it was trained on crops of 769×769 (load that with "
-    "source='mmseg_769x769'), or is an FCN-D6 (source='mmseg_d6', or for crops of 769×769 "
-    "'mmseg_d6-769x769'), or a PSPNet-D32 (source='mmseg_d32').",
+    "The file does not record whether it was trained on crops of 769×769 (then load it with "
+    "source='mmseg_769x769'), or is an FCN-D6 (source='mmseg_d6', or 'mmseg_d6-769x769' for "
+    "crops of 769×769) or a PSPNet-D32 (source='mmseg_d32').",
 )
 MMSEG_769 = _source(
     "mmseg_769x769",

@@ -31,7 +31,7 @@ def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
 
 def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     if name.split(".")[0] in fixed_layers(model):
-        return "the fixed bilinear upsampling, built into the network"
+        return "fixed bilinear upsampling, built into the network"
     return None
 
 
@@ -52,7 +52,7 @@ PYTORCH_FCN = Source(
     unused=_unused,
     check=_check,
     notes=(
-        "Its FCN-8s and its FCN-8s at-once have the same names: the network must be the one that "
-        "the file was trained as.",
+        "FCN-8s and FCN-8s at-once have the same tensor names: use the network that the file was "
+        "trained for.",
     ),
 )

@@ -46,9 +46,9 @@ def take_from(place: Place, kernel: Callable[[np.ndarray], np.ndarray] = convert
 def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
     """A `Source.unused`."""
     if name.endswith(".num_batches_tracked"):
-        return "how many batches the statistics are of, which no layer needs to know"
+        return "the number of batches in the statistics, which no layer needs"
     if name.startswith(("fc.", "classifier.")):
-        return "the scores of the ImageNet classes"
+        return "the logits layer of the ImageNet classes"
     return None
 
 

@@ -73,11 +73,11 @@ def _take(
     layer, norm = path[0], path[-1] == "bn"
     if layer in _CLASSIFIER:
         if features_only:
-            return Keep("the file has VGG16's features only")
+            return Keep("the file has only VGG16's features")
         if norm and batch_norm:
             return _identity(leaf, _CLASSIFIER[layer])
         if layer == "score_fr" and _classes(file) != model.num_classes:
-            return Keep("the classifier's classes are others")
+            return Keep("the classifier has other classes")
         place = (_CLASSIFIER[layer], "")
         kernel = convert.linear(7 if layer == "fc6" else 1)
     elif layer in _PLAIN:
@@ -104,7 +104,7 @@ def _identity(leaf: str, linear: str) -> Take:
 
 def _unused_features(file: TensorFile, model: nn.Module, name: str) -> str | None:
     if name.startswith("classifier."):
-        return "not numbers: the file has VGG16's features only"
+        return "not numbers: the file has only VGG16's features"
     return None
 
 
@@ -125,8 +125,8 @@ TORCHVISION_VGG16 = Source(
     take=_take,
     unused=unused,
     notes=(
-        "pytorch-fcn's copy of Caffe's VGG16 has the same names, but takes BGR images: load that "
-        "with source='pytorch-fcn'. The file does not say so.",
+        "pytorch-fcn's copy of Caffe's VGG16 has the same names but expects BGR images, which "
+        "the file does not record: load that one with source='pytorch-fcn'.",
     ),
 )
 
@@ -138,8 +138,8 @@ TORCHVISION_VGG16_BN = Source(
     take=functools.partial(_take, batch_norm=True),
     unused=unused,
     notes=(
-        "The file has no batch norm after fc6 and fc7: the network's changes nothing there, "
-        "until it is trained.",
+        "The file has no batch norm after fc6 and fc7: there the network's batch norm is the "
+        "identity until it is trained.",
     ),
 )
 

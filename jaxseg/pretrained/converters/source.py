@@ -100,7 +100,7 @@ class Fit:
         if self.images.get("channels", 3) not in (3, model.channels):
             found.append(f"channels is {model.channels}")
         if not self._normalized_alike(model):
-            found.append(f"its images are normalised by {model.of_photographs}")
+            found.append(f"its images are normalised with {model.of_photographs}")
         return found
 
     def _normalized_alike(self, model: nn.Module) -> bool:

@@ -72,7 +72,7 @@ def _backbone(layer: Layer) -> tuple[str, str]:
 
 
 def _fits_nothing(file: TensorFile, *, why: str, instead: str) -> list[Fit]:
-    raise InputError(f"{file.path} cannot fill a network of jaxseg: {why}.", instead)
+    raise InputError(f"{file.path} does not fit any jaxseg network: {why}.", instead)
 
 
 def _takes_nothing(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
@@ -117,9 +117,9 @@ TORCHVISION_ALEXNET = Source(
         _fits_nothing,
         why=(
             "torchvision's AlexNet is the one-tower variant of 2014, with 64, 192, 384, 256 and "
-            "256 channels and no groups, where FCN-AlexNet's CaffeNet has 96, 256, 384, 384 and "
-            "256 in groups of two; it does not normalise local responses; and its first "
-            "convolution pads by 2, where CaffeNet's does not"
+            "256 channels and no groups, but the CaffeNet of FCN-AlexNet has 96, 256, 384, 384 "
+            "and 256 in groups of two; it has no local response normalisation; and its first "
+            "convolution has padding 2, CaffeNet's none"
         ),
         instead="Start fcn32s_alexnet from Caffe's bvlc_reference_caffenet.caffemodel.",
     ),
@@ -134,9 +134,9 @@ TORCHVISION_GOOGLENET = Source(
         _fits_nothing,
         why=(
             "torchvision's GoogLeNet has batch norm (epsilon 0.001) after every convolution and "
-            "no bias, where FCN-GoogLeNet's has a bias and two local response normalisations; "
-            "branch3 of its nine inceptions has 3×3 convolutions, where the paper's have 5×5; its "
-            "fourth pooling has a window of 2×2, not 3×3; and it takes images scaled to -1..1"
+            "no bias, but FCN-GoogLeNet has a bias and two local response normalisations; "
+            "branch3 of its nine inceptions has 3×3 convolutions instead of 5×5; its fourth "
+            "pooling has a window of 2×2, not 3×3; and it expects images scaled to -1..1"
         ),
         instead="Start fcn32s_googlenet from Caffe's bvlc_googlenet.caffemodel.",
     ),

@@ -48,14 +48,14 @@ def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | i
         return _Reader(FileBytes(path)).network()
     except _Damaged as error:
         raise InputError(
-            f"{path} is no whole .caffemodel: {error}.",
-            "Download it again, and compare its checksum with the published one; other kinds of "
-            "file that jaxseg reads are PyTorch's .pth and .safetensors.",
+            f"{path} is not a complete .caffemodel: {error}.",
+            "Download it again, and compare its checksum with the published one. jaxseg also "
+            "reads PyTorch's .pth and .safetensors files.",
         ) from None
     except _Outdated:
         raise InputError(
             f"{path} has layers in Caffe's format of 2013 (V0).",
-            "Convert it with Caffe's own upgrade_net_proto_binary.",
+            "Convert it with Caffe's upgrade_net_proto_binary.",
         ) from None
 
 
@@ -109,12 +109,12 @@ class _Reader:
                 continue
             name, kind, blobs = self._layer(field)
             if blobs and f"{name}/0" in places:
-                raise _Damaged(f"two layers that have blobs are called {name!r}")
+                raise _Damaged(f"two layers with blobs are named {name!r}")
             if blobs or name not in types:
                 types[name] = kind
             places |= {f"{name}/{i}": blob for i, blob in enumerate(blobs)}
         if not places:
-            raise _Damaged("it holds no layer that has blobs")
+            raise _Damaged("it contains no layer with blobs")
         return places, types
 
     def _layer(self, field: _Field) -> tuple[str, str | int, list[Stored]]:
@@ -135,7 +135,7 @@ class _Reader:
             elif part.number == _V0_LAYER and field.number == _NET_LAYERS:
                 raise _Outdated
         if blobs and not name:
-            raise _Damaged("a layer that has blobs has no name")
+            raise _Damaged("a layer with blobs has no name")
         return name, kind, [self._blob(b, f"{name}/{i}") for i, b in enumerate(blobs)]
 
     def _blob(self, field: _Field, name: str) -> Stored:
@@ -162,7 +162,7 @@ class _Reader:
             part = values[_BLOB_DOUBLES if double else _BLOB_DATA]
             count, offset, step = self._values(part, dtype.itemsize, name)
         if len(shape) > _MAX_AXES or any(n < 1 for n in shape) or math.prod(shape) != count:
-            raise _Damaged(f"blob {name} says it has the shape {_short(shape)} and holds {count:,}")
+            raise _Damaged(f"blob {name} declares the shape {_short(shape)} but contains {count:,}")
         why = unfit(tuple(shape), dtype)
         if why:
             raise _Damaged(f"blob {name} {why}")
@@ -190,7 +190,9 @@ class _Reader:
         if field.wire == _BYTES:
             count, rest = divmod(field.stop - field.start, size)
             if rest:
-                raise _Damaged(f"the values of blob {name} are no whole number of float{8 * size}")
+                raise _Damaged(
+                    f"the values of blob {name} are not a whole number of float{8 * size}"
+                )
             return count, field.start, size
         self._expect(field, _FIXED32 if size == 4 else _FIXED64, f"a value of blob {name}")
         return field.repeats, field.start, field.step
@@ -249,7 +251,7 @@ class _Reader:
         value = 0
         for i in range(10):
             if at + i >= stop:
-                raise _Damaged(self._overrun(what, stop, "a number goes on"))
+                raise _Damaged(self._overrun(what, stop, "a number continues"))
             byte = self._data[at + i]
             value |= (byte & 0x7F) << (7 * i)
             if byte < 0x80:
@@ -273,7 +275,7 @@ class _Reader:
         try:
             return self._data[field.start : field.stop].decode()
         except UnicodeDecodeError:
-            raise _Damaged(f"{what} is no text") from None
+            raise _Damaged(f"{what} is not text") from None
 
 
 def _signed(value: int) -> int:

@@ -110,7 +110,7 @@ def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Stor
             machine.step(operation.name, argument)
         value = machine.pop()
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
-        raise DamagedPickle(f"its pickle cannot be followed: {str(error)[:200]}") from None
+        raise DamagedPickle(f"its pickle cannot be read: {str(error)[:200]}") from None
     return value, machine.storages
 
 
@@ -174,7 +174,7 @@ class _Machine:
         elif name in _TUPLES:
             n = _TUPLES[name]
             if len(self._stack) < n:
-                raise IndexError("a tuple lacks items")
+                raise IndexError("a tuple has too few items")
             self._stack[-n:] = [tuple(self._stack[-n:])]
         elif name in ("BINPUT", "LONG_BINPUT"):
             self._memo[argument] = self._stack[-1]
@@ -273,7 +273,7 @@ class _Machine:
     def _binpersid(self) -> None:
         identity = _a(tuple, self.pop())
         if len(identity) not in (5, 6) or identity[0] != "storage":
-            raise ValueError("something outside of it is no storage")
+            raise ValueError("an external reference is not a storage")
         _, kind, key, _, length, *view = identity
         first, size = 0, _natural(length)
         if view and view[0] is not None:
@@ -305,7 +305,7 @@ _TUPLES = {"TUPLE1": 1, "TUPLE2": 2, "TUPLE3": 3}
 
 def _a(kind: type, value: Any) -> Any:
     if type(value) is not kind:
-        raise TypeError(f"a {type(value).__name__} stands where a {kind.__name__} should")
+        raise TypeError(f"a {type(value).__name__} is in the place of a {kind.__name__}")
     return value
 
 
@@ -327,13 +327,13 @@ def storage_key(value: Any) -> str:
       ValueError: it is neither, or longer than any name is.
     """
     if not isinstance(value, str | int) or len(name := str(value)) > 100:
-        raise ValueError("the name of a storage is none")
+        raise ValueError("a storage has an invalid name")
     return name
 
 
 def _natural(value: Any) -> int:
     if type(value) is not int or not 0 <= value < 2**63:
-        raise ValueError("a size or an offset is no whole number of 0 or more")
+        raise ValueError("a size or an offset is not a whole number of 0 or more")
     return value
 
 
@@ -345,7 +345,7 @@ def _ordered_dict(pairs: Any = ()) -> dict:
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
     shape, strides = (tuple(map(_natural, _a(tuple, sizes))) for sizes in (shape, strides))
     if len(shape) != len(strides):
-        raise ValueError("a tensor has not as many strides as axes")
+        raise ValueError("a tensor has a different number of strides than axes")
     return Tensor(_a(Storage, storage), _natural(offset), shape, strides)
 
 

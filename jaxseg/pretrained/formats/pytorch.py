@@ -61,17 +61,18 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
         return {name: _place(name, t, locate) for name, t in tensors.items()}, notes
     except RefusedGlobal as error:
         raise InputError(
-            f"{path} is more than weights: it wants to import {error}, which is refused.",
-            "If you trust it, load it in PyTorch and save the weights alone: "
+            f"{path} contains more than weights: it tries to import {error}, which jaxseg refuses.",
+            "If you trust it, load it in PyTorch and save only the weights: "
             "torch.save(model.state_dict(), PATH).",
         ) from None
     except _BigEndian:
         raise InputError(
-            f"{path} was written on a big-endian machine.", "Load and save it again on another one."
+            f"{path} was written on a big-endian machine.",
+            "Load it and save it again on a little-endian machine.",
         ) from None
     except (_Damaged, DamagedPickle) as error:
         raise InputError(
-            f"{path} is no whole PyTorch file: {error}.",
+            f"{path} is not a complete PyTorch file: {error}.",
             "Download it again, and compare its size or checksum with the published one.",
         ) from None
 
@@ -90,9 +91,9 @@ class _BigEndian(Exception):
 def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
     """The object in a legacy container, and where its storages begin."""
     if read_pickle(data)[0] != _LEGACY_MAGIC:
-        raise _Damaged("it is a pickle that torch.save did not write")
+        raise _Damaged("it is a pickle that was not written by torch.save")
     if read_pickle(data)[0] != _LEGACY_PROTOCOL:
-        raise _Damaged("it is of an unknown version of the format")
+        raise _Damaged("its format version is unknown")
     system, _ = read_pickle(data)
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise _BigEndian
@@ -112,7 +113,9 @@ def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
             raise _Damaged(f"storage {key!r} has {count:,} values, not {known[key].length:,}")
         places[key], at = at + 8, at + 8 + count * known[key].dtype.itemsize
         if at > len(data):
-            raise _Damaged(f"it ends at byte {len(data):,}, and storage {key!r} at byte {at:,}")
+            raise _Damaged(
+                f"it ends at byte {len(data):,}, but storage {key!r} ends at byte {at:,}"
+            )
 
     def locate(storage: Storage) -> int:
         written = known[storage.key]._replace(first=storage.first, size=storage.size)
@@ -132,16 +135,16 @@ def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
         ):
             entries = {entry.filename: entry for entry in archive.infolist()}
             if len(entries) != len(archive.infolist()):
-                raise _Damaged("it has two entries of one name")
+                raise _Damaged("it has two entries with the same name")
     except _ZIP_ERRORS as error:
-        raise _Damaged(f"its list of contents is broken ({error})") from None
+        raise _Damaged(f"its table of contents is damaged ({error})") from None
     root = next((n.removesuffix("data.pkl") for n in entries if n.endswith("/data.pkl")), None)
     if root is None:
         raise _Damaged("it is a zip file without PyTorch's data.pkl")
     if root + "constants.pkl" in entries:
         raise InputError(
-            f"{path} is a TorchScript program, which is not run.",
-            "Save its weights alone: torch.save(model.state_dict(), PATH).",
+            f"{path} is a TorchScript program, which jaxseg does not execute.",
+            "Save only its weights: torch.save(model.state_dict(), PATH).",
         )
 
     def find(name: str) -> tuple[int, int]:
@@ -223,15 +226,15 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
         if isinstance(value, dict):
             seen = f"the keys {', '.join(map(repr, list(value)[:10]))}"[:200]
         raise InputError(
-            f"{path} holds no state dict, but {seen}.",
-            "Save the weights by themselves: torch.save(model.state_dict(), PATH).",
+            f"{path} contains no state dict, but {seen}.",
+            "Save only the weights: torch.save(model.state_dict(), PATH).",
         )
     tensors = {str(k): v for k, v in found.items() if isinstance(v, Tensor)}
     if len(tensors) != sum(isinstance(v, Tensor) for v in found.values()):
-        raise _Damaged("two of its tensors have one name")
+        raise _Damaged("two of its tensors have the same name")
     passed = [_named(k, v) for k, v in found.items() if not isinstance(v, Tensor)]
     if passed:
-        notes.append(f"No tensors, and passed over: {', '.join(passed[:10])}.")
+        notes.append(f"Ignored because they are not tensors: {', '.join(passed[:10])}.")
     return tensors, tuple(notes)
 
 

@@ -36,7 +36,8 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > _MAX_HEADER:
             raise InputError(
-                f"{path} is no whole .safetensors file: its header is larger than any network's.",
+                f"{path} is not a complete .safetensors file: its header is too large for any "
+                "network.",
                 "Download or write it again.",
             )
     try:
@@ -59,7 +60,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
     for name, entry in sorted(header.items(), key=lambda item: item[1]["data_offsets"]):
         if entry["dtype"] not in _DTYPES:
             raise InputError(
-                f"Tensor {name[:80]!r} of {path} is {entry['dtype']}.",
+                f"Tensor {name[:80]!r} of {path} has dtype {entry['dtype']}.",
                 f"Save it as one of {', '.join(_DTYPES)}.",
             )
         dtype, shape = _DTYPES[entry["dtype"]], tuple(entry["shape"])
@@ -76,5 +77,5 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("two of its tensors have one name")
+        raise ValueError("two of its tensors have the same name")
     return found

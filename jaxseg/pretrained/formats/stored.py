@@ -63,7 +63,7 @@ def unfit(shape: tuple[int, ...], dtype: np.dtype) -> str | None:
     if len(shape) > _MAX_AXES:
         return f"has {len(shape)} axes"
     if any(n < 0 for n in shape) or size >= 2**63:
-        return "is of a shape that no array can have"
+        return "has a shape that no array can have"
     return None
 
 
@@ -152,7 +152,7 @@ class FileBytes:
             while have < len(data):
                 n = self._file.readinto(view[have:])
                 if not n:
-                    raise self._changed("it is shorter than it was")
+                    raise self._changed("it became shorter")
                 have += n
         except OSError as error:
             raise self._changed(error.strerror or str(error)) from None
@@ -161,7 +161,7 @@ class FileBytes:
     def _changed(self, why: str) -> InputError:
         return InputError(
             f"{self._path} changed while it was read: {why}.",
-            "Leave the file as it is; try again.",
+            "Do not modify the file, and try again.",
         )
 
 

@@ -61,5 +61,5 @@ def not_writable(folder: pathlib.Path, error: BaseException) -> InputError:
     reason = getattr(error, "strerror", None) or str(error)
     return InputError(
         f"The cache folder {folder} cannot be written: {reason}.",
-        f"Set {CACHE} to a folder that you may write to, with room for the file.",
+        f"Set {CACHE} to a folder that you can write to, with enough free space.",
     )

@@ -45,9 +45,8 @@ def convert(row: Row, file: pathlib.Path, folder: pathlib.Path) -> None:
     fit = fitting(opened, None if row.reader is None else row.network, row.reader)
     if fit.num_classes != row.num_classes:
         raise InputError(
-            f"{file} has scores of {fit.num_classes} classes, and {row.name} has "
-            f"{row.num_classes}.",
-            f"Remove it, or get {row.url} again.",
+            f"{file} has {fit.num_classes} classes, but {row.name} has {row.num_classes}.",
+            f"Remove it, or download {row.url} again.",
         )
     model = fit.create(**{name: v for name, v in row.fields.items() if name not in fit.fields})
     variables, report = fill(model, opened, row.reader)

@@ -58,14 +58,14 @@ def address(row: Row) -> str:
 
 def bring(row: Row) -> str:
     """How to get the file without a network, in a sentence."""
-    return f"Get {row.url} elsewhere, and put it at {files_folder() / row.file}."
+    return f"Download {row.url} elsewhere, and copy it to {files_folder() / row.file}."
 
 
 def _download(row: Row, part: pathlib.Path) -> None:
     url = address(row)
     if is_offline():
         raise InputError(
-            f"{row.name} needs the file {row.file}, which is not in the cache, and {OFFLINE} is "
+            f"{row.name} needs the file {row.file}, which is not in the cache, but {OFFLINE} is "
             "set.",
             bring(row),
         )
@@ -74,24 +74,26 @@ def _download(row: Row, part: pathlib.Path) -> None:
             download(url, part, progress)
     except urllib.error.HTTPError as error:
         raise InputError(
-            f"{url} answers {error.code} ({error.reason}), so {row.name} has no file {row.file}.",
+            f"{url} returned {error.code} ({error.reason}), so {row.file} of {row.name} is "
+            "missing.",
             bring(row),
         ) from None
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{row.name} needs the file {row.file}, and {url} cannot be reached: {reason}.",
+            f"{row.name} needs the file {row.file}, but {url} cannot be reached: {reason}.",
             bring(row),
         ) from None
     except OSError as error:
         if error.errno is None:  # the server's
             raise InputError(
-                f"{url} cannot be downloaded: {error}.", f"Run this again to go on. {bring(row)}"
+                f"{url} cannot be downloaded: {error}.",
+                f"Run the command again to continue. {bring(row)}",
             ) from None
         raise not_writable(part.parent, error) from None
     except ValueError as error:  # no address
         raise InputError(
-            f"{url} is no address of a file: {error}.", f"Set {MIRROR} to an address, or unset it."
+            f"{url} is not a valid URL: {error}.", f"Set {MIRROR} to a URL, or unset it."
         ) from None
 
 
@@ -116,9 +118,10 @@ def _check(file: pathlib.Path, path: pathlib.Path, row: Row) -> None:
             aside = path.with_name(f"{path.name}.wrong")
             file.replace(aside)
             raise InputError(
-                f"The file {path.name} has the {kind.upper()} {found[:16]}..., and the published "
-                f"one begins with {start}: it is damaged, or another one. It is kept as {aside}.",
-                f"Run this again, or get {row.url} elsewhere, and put it at {path}.",
+                f"The {kind.upper()} of {path.name} is {found[:16]}..., but the published one "
+                f"begins with {start}: the file is damaged or a different one. It is kept as "
+                f"{aside}.",
+                f"Run the command again, or download {row.url} elsewhere and copy it to {path}.",
             )
         file.replace(path)
         _mark(path).write_text(_stamp(path, row), encoding="utf-8")

@@ -162,8 +162,13 @@ def unknown(name: object) -> InputError:
     close = nearest(str(name), _by_name())
     if close.startswith("Choose"):  # all of them would be no help
         close = "`python -m jaxseg models` lists the names"
-        close += "; else give a run's workdir, a folder of `python -m jaxseg convert`, or a file."
-    return InputError(f"There is no network '{name}', neither a path nor a known name.", close)
+        close += (
+            ". Otherwise give the workdir of a run, a folder written by `python -m jaxseg "
+            "convert`, or a file."
+        )
+    return InputError(
+        f"There is no network '{name}': it is neither a path nor a known name.", close
+    )
 
 
 @functools.cache

@@ -198,7 +198,7 @@ def test_other_heads_are_unknown(tmp_path):
     """Many of them have what an FCN's head has, and something between."""
     state = torch_mmseg.MMSeg("fcn", CLASSES, 26, 0.02).state_dict()
     attention = state | {"decode_head.nonlocal_block.g.conv.weight": torch.ones(2, 2, 1, 1)}
-    with pytest.raises(InputError, match="is none of the files"):
+    with pytest.raises(InputError, match="match none of the files"):
         pretrained.suggest(save(tmp_path / "nonlocal.pth", attention))
     path = save(tmp_path / "fcn.pth", state)
     model = jaxseg.create_model("fcn_resnet50", CLASSES, depth=26, stem="v1c")

@@ -110,7 +110,7 @@ def test_logits_are_those_of_pytorch_fcn(tmp_path, name, stride, at_once, kind):
     variables, report = pretrained.load(model, path)
     assert report.title == "pytorch-fcn's FCN" and not report.kept
     assert {n.split(".")[0] for n in report.unused} == {n for n in dir(other) if "upscore" in n}
-    assert set(report.unused.values()) == {"the fixed bilinear upsampling, built into the network"}
+    assert set(report.unused.values()) == {"fixed bilinear upsampling, built into the network"}
     assert_same_logits(model, variables, other, caffe_like, SIZES)
 
 
@@ -121,7 +121,9 @@ def test_learned_upsampling(tmp_path):
     noise = 0.1 * torch.tensor(np.random.default_rng(0).standard_normal((CLASSES, CLASSES, 4, 4)))
     other.upscore2.weight.data += noise.float()
     path = save(tmp_path / "fcn8s.pth", {"model_state_dict": other.state_dict(), "epoch": 3})
-    with pytest.raises(InputError, match="'upscore2.weight', which is not the bilinear kernel"):
+    with pytest.raises(
+        InputError, match="'upscore2.weight', which is not the fixed bilinear kernel"
+    ):
         pretrained.load(narrow("fcn8s_vgg16"), path)
     model = narrow("fcn8s_vgg16", upsampling="learned")
     variables, report = pretrained.load(model, path)

@@ -123,8 +123,8 @@ def test_features_alone(tmp_path):
     model = narrow(normalization="caffe_vgg_rounded")
     variables, report = pretrained.load(model, path)
     assert set(report.unused) == {name for name in state if name.startswith("classifier.")}
-    assert set(report.unused.values()) == {"not numbers: the file has VGG16's features only"}
-    assert set(report.kept.values()) == {"the file has VGG16's features only"}
+    assert set(report.unused.values()) == {"not numbers: the file has only VGG16's features"}
+    assert set(report.kept.values()) == {"the file has only VGG16's features"}
     assert {name.split("/")[1] for name in report.kept} == {"fc6", "fc7", "score_fr"}
     for size in SIZES:
         rgb = photographs(size)
@@ -153,7 +153,7 @@ def test_what_is_new_starts_as_before(tmp_path, name, new):
     fields = {"width": WIDTH, "fc_channels": HIDDEN / WIDTH, "normalization": "imagenet"}
     variables, report = pretrained.load(jaxseg.create_model(name, 5, **fields), path)
     assert {name.split("/")[1] for name in report.kept} == new
-    assert report.unused["classifier.6.weight"] == "the scores of the ImageNet classes"
+    assert report.unused["classifier.6.weight"] == "the logits layer of the ImageNet classes"
     assert not any(np.any(variables["params"][layer]["kernel"]) for layer in new)
 
 
@@ -205,7 +205,5 @@ def test_other_networks_are_refused(tmp_path):
     with pytest.raises(InputError, match="none of the files"):
         pretrained.suggest(save(tmp_path / "vgg19.pth", vgg19))
     del state["classifier.3.weight"]
-    with pytest.raises(
-        InputError, match="lacks the tensor 'classifier.3.weight', of which params/fc7"
-    ):
+    with pytest.raises(InputError, match="has no tensor 'classifier.3.weight', which params/fc7"):
         pretrained.load(narrow(normalization="imagenet"), save(tmp_path / "cut.pth", state))

@@ -107,7 +107,7 @@ def test_trunk_of_an_imagenet_file(tmp_path, name):
     variables, report = pretrained.load(model, path)
     assert report.title == "semseg's ImageNet ResNet"
     assert not [name for name in report.kept if "/backbone/" in name]
-    assert report.unused["fc.weight"] == "the scores of the ImageNet classes"
+    assert report.unused["fc.weight"] == "the logits layer of the ImageNet classes"
     for size in SIZES:
         rgb = photographs(size)
         with torch.no_grad():
@@ -162,7 +162,7 @@ def test_other_networks_are_refused(tmp_path):
         ({"depth": 26}, "depth is 26", ""),
         (
             {"stride_on": "1x1"},
-            "stride_on is '1x1', its images are normalised by",
+            "stride_on is '1x1', its images are normalised with",
             ", stride_on='3x3', normalization='imagenet'",
         ),
         ({"align_corners": False}, "align_corners is False", ", align_corners=True"),

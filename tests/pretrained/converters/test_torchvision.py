@@ -133,7 +133,7 @@ def test_trunk_is_the_classifiers(tmp_path, reference, name):
     variables, report = pretrained.load(model, path)
     assert report.title == "torchvision's ImageNet ResNet"
     assert not [kept for kept in report.kept if "/backbone/" in kept]
-    assert report.unused["fc.weight"] == "the scores of the ImageNet classes"
+    assert report.unused["fc.weight"] == "the logits layer of the ImageNet classes"
     for size in SIZES:
         rgb = photographs(size)
         x = standardized(rgb)

@@ -183,7 +183,7 @@ def layer(*blobs, name=b"conv"):
 GOOD = delimited(1, b"net") + layer(blob())
 DAMAGED = {
     "a layer cut off": (GOOD[:-1], "ends at byte"),
-    "a key cut off": (GOOD + b"\xa2", "ends at byte .*, where a number goes on"),
+    "a key cut off": (GOOD + b"\xa2", "ends at byte .*, where a number continues"),
     "a length beyond the end": (
         delimited(1, b"net") + key(100, 2) + varint(2**40) + GOOD,
         "a field reaches to byte 1,099,511,627,7",
@@ -206,21 +206,21 @@ DAMAGED = {
         layer(delimited(7, delimited(1, b"\1")) + key(5, 1) + bytes(8)),
         "a value of blob conv/0 has wire type 1, not 5",
     ),
-    "a value too few": (layer(blob(5)), r"shape \(2, 3\) and holds 5"),
-    "a value too many": (layer(blob(7)), r"shape \(2, 3\) and holds 7"),
-    "half a value": (layer(delimited(5, bytes(7))), "no whole number of float32"),
-    "no values": (layer(delimited(7, delimited(1, b"\2\3"))), r"shape \(2, 3\) and holds 0"),
-    "no shape": (layer(delimited(5, bytes(8))), r"shape \(\) and holds 2"),
-    "an empty blob": (layer(blob(0, (0, 3))), r"shape \(0, 3\) and holds 0"),
-    "negative sizes": (layer(blob(6, (-2, -3))), r"shape \(-2, -3\) and holds 6"),
+    "a value too few": (layer(blob(5)), r"shape \(2, 3\) but contains 5"),
+    "a value too many": (layer(blob(7)), r"shape \(2, 3\) but contains 7"),
+    "half a value": (layer(delimited(5, bytes(7))), "not a whole number of float32"),
+    "no values": (layer(delimited(7, delimited(1, b"\2\3"))), r"shape \(2, 3\) but contains 0"),
+    "no shape": (layer(delimited(5, bytes(8))), r"shape \(\) but contains 2"),
+    "an empty blob": (layer(blob(0, (0, 3))), r"shape \(0, 3\) but contains 0"),
+    "negative sizes": (layer(blob(6, (-2, -3))), r"shape \(-2, -3\) but contains 6"),
     "sizes whose product overflows 64 bits": (
         layer(blob(0, (2**32, 2**32))),
-        r"shape \(4294967296, 4294967296\) and holds 0",
+        r"shape \(4294967296, 4294967296\) but contains 0",
     ),
     "a hundred axes": (layer(blob(1, (1,) * 100)), r"shape \(1, 1, 1, 1, 1, 1, 1, 1, ...\)"),
     "an old shape that lacks a size": (
         layer(number(1, 2) + number(2, 3) + number(3, 1) + delimited(5, bytes(24))),
-        r"shape \(2, 3, 1, 0\) and holds 6",
+        r"shape \(2, 3, 1, 0\) but contains 6",
     ),
     "a negative old shape": (
         layer(
@@ -231,13 +231,13 @@ DAMAGED = {
     "values in pieces": (layer(blob() + delimited(5, bytes(4))), "conv/0 are in several pieces"),
     "two layers of one name": (
         GOOD + layer(blob()),
-        "two layers that have blobs are called 'conv'",
+        "two layers with blobs are named 'conv'",
     ),
     "a layer without a name": (layer(blob(), name=b""), "has no name"),
-    "a name that is no text": (layer(blob(), name=b"\xff\xfe"), "is no text"),
+    "a name that is no text": (layer(blob(), name=b"\xff\xfe"), "is not text"),
     "a name without end": (layer(blob(), name=b"x" * 2000), "the name of a layer has 2,000 bytes"),
-    "no layers": (delimited(1, b"net"), "holds no layer that has blobs"),
-    "no blobs": (layer() + layer(), "holds no layer that has blobs"),
+    "no layers": (delimited(1, b"net"), "contains no layer with blobs"),
+    "no blobs": (layer() + layer(), "contains no layer with blobs"),
     "a solver's state": (number(1, 9) + delimited(2, b"Snapshot"), "wire type 3"),
     "noise": (np.random.default_rng(0).bytes(1000), ""),
 }
@@ -248,7 +248,9 @@ def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path, case):
     data, message = DAMAGED[case]
     path = tmp_path / "a.caffemodel"
     path.write_bytes(data)
-    with pytest.raises(InputError, match=f"a.caffemodel is no whole .caffemodel: .*{message}"):
+    with pytest.raises(
+        InputError, match=f"a.caffemodel is not a complete .caffemodel: .*{message}"
+    ):
         read_tensors(path)
 
 
@@ -317,7 +319,7 @@ def test_a_file_of_nothing_but_crumbs_costs_no_more_memory_than_twice_its_size(t
     path = tmp_path / "a.caffemodel"
     path.write_bytes(CRUMBS[crumb]())
     began = time.perf_counter()
-    with pytest.raises(InputError, match="no whole .caffemodel: .* more than [0-9]+"):
+    with pytest.raises(InputError, match="not a complete .caffemodel: .* more than [0-9]+"):
         read_tensors(path)
     assert time.perf_counter() - began < 10
     with traced() as peak, pytest.raises(InputError):
@@ -331,7 +333,7 @@ def test_messages_inside_messages_are_not_followed(tmp_path):
         data = delimited(2, data) + delimited(100, b"")
     path = tmp_path / "a.caffemodel"
     path.write_bytes(data)
-    with pytest.raises(InputError, match="no whole .caffemodel"):
+    with pytest.raises(InputError, match="not a complete .caffemodel"):
         read_tensors(path)
 
 

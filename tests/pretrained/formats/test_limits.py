@@ -56,7 +56,7 @@ TWO_OF_ONE_NAME = (
     state((4,), (1,)).replace(b"a/data/0", b"a/\0_____").replace(b"a/data.pkl", b"a/\0_______")
 )
 PRIME = 2**61 - 1  # a number's hash is its remainder by it
-NOT_WHOLE = "is no whole"
+NOT_WHOLE = "is not a complete"
 TORCH = {
     "keys of one hash": (torch_file(number(2 * PRIME) + b"N"), "key is a number"),
     "fractions as keys": (torch_file(b"G" + struct.pack(">d", 0.1) + b"N"), "a fraction"),
@@ -76,7 +76,7 @@ TORCH = {
     "a list of itself": (torch_file(b"", b"]q\1h\1a\x85Q."), NOT_WHOLE),
     "a text of 2 GB": (torch_file(b"", b"X\xff\xff\xff\x7f"), NOT_WHOLE),
     "two keys of one name": (torch_file(text("7") + ONE + number(7) + ONE), "one name"),
-    "two entries of one name": (TWO_OF_ONE_NAME, "two entries of one name"),
+    "two entries with the same name": (TWO_OF_ONE_NAME, "two entries with the same name"),
 }  # fmt: skip
 SAFETENSORS = {
     "numbers of thousands of digits": (safe({"a": entry([10**4000])}), NOT_WHOLE),
@@ -87,12 +87,12 @@ SAFETENSORS = {
     "two tensors of one name": (twice(safe({"a": entry([4]), "b": entry([4])})), NOT_WHOLE),
 }  # fmt: skip
 CAFFE = {
-    "too many axes": (caffe([1] * 33, 4), "says it has the shape"),
-    "nothing, but large": (caffe([0, 2**62], 0), "says it has the shape"),
-    "a product that overflows": (caffe([2**32, 2**32], 0), "says it has the shape"),
+    "too many axes": (caffe([1] * 33, 4), "declares the shape"),
+    "nothing, but large": (caffe([0, 2**62], 0), "declares the shape"),
+    "a product that overflows": (caffe([2**32, 2**32], 0), "declares the shape"),
     "a number without end": (part(100, b"\x0a" + b"\xff" * 2000), "more than 64 bits"),
     "a name of 5 MB": (caffe([4], name=b"n" * 5_000_000), "the name of a layer has 5,000,000"),
-    "two layers of one name": (caffe([4]) * 2, "two layers .* are called 'conv'"),
+    "two layers of one name": (caffe([4]) * 2, "two layers .* are named 'conv'"),
 }
 CASES = {
     f"{suffix}: {kind}": (suffix, *case)
@@ -127,7 +127,7 @@ def test_what_is_made_to_cost_is_refused(tmp_path, case):
 LONG = {
     "pth: steps": (pickle, "_MAX_STEPS", torch_file(b"", b"}" * 1000), "more than 100 steps"),
     "pth: bytes": (pickle, "_MAX_BYTES", torch_file(text("n" * 1000) + b"N"), "more than 0 MiB"),
-    "pth: entries": (pytorch, "_MAX_LIST", state((4,), (1,)), "list of contents .* too long"),
+    "pth: entries": (pytorch, "_MAX_LIST", state((4,), (1,)), "table of contents .* too long"),
     "safetensors: header": (safetensors, "_MAX_HEADER", safe({"a" * 99: entry([4])}), "larger"),
     "caffemodel: fields": (caffe_format, "_MAX_FIELDS", b"\x08\1" * 1000, "more than 100 fields"),
 }
@@ -162,5 +162,5 @@ def test_a_file_that_shrinks_after_it_was_opened(tmp_path, suffix, left):
     (name,) = tensors
     assert tensors[name].shape == (4,)
     path.write_bytes(whole[suffix][:left])
-    with pytest.raises(InputError, match="changed while it was read: it is shorter"):
+    with pytest.raises(InputError, match="changed while it was read: it became shorter"):
         tensors[name]

@@ -73,14 +73,14 @@ def test_pushed_and_loaded(hub, zoo, tmp_path, capsys):
 def test_offline_asks_for_local_files(hub, monkeypatch):
     (hub.root / "me/empty").mkdir(parents=True)
     monkeypatch.setenv("JAXSEG_OFFLINE", "1")
-    with pytest.raises(InputError, match="hf://me/empty holds no network of jaxseg"):
+    with pytest.raises(InputError, match="hf://me/empty contains no jaxseg network"):
         jaxseg.load("hf://me/empty")
     assert hub.calls == [("me/empty", None, True)]
 
 
 def test_no_such_repository(hub):
     with pytest.raises(
-        InputError, match="cannot be had: 404: Repository me/none not found"
+        InputError, match="cannot be downloaded: 404: Repository me/none not found"
     ) as caught:
         fetch_repository("hf://me/none")
     assert "\n" not in str(caught.value)
@@ -88,7 +88,7 @@ def test_no_such_repository(hub):
 
 @pytest.mark.parametrize("address", ["hf://streets", "hf://a/b/c", "hf://../x y"])
 def test_no_address(address):
-    with pytest.raises(InputError, match="is no address of a Hub repository"):
+    with pytest.raises(InputError, match="is not the address of a Hub repository"):
         jaxseg.load(address)
 
 

@@ -74,7 +74,7 @@ def test_a_start_by_name(zoo):
     variables, report = starting_variables(model, config.init, 0, (32, 48))
     want = jaxseg.load(row.name).variables["params"]["backbone"]
     jax.tree.map(np.testing.assert_array_equal, variables["params"]["backbone"], want)
-    assert "The scores are of 6 classes there and of 3 here" in report
+    assert "The weights have 6 classes, this run has 3" in report
 
 
 @pytest.mark.slow
@@ -132,7 +132,10 @@ def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys)
     monkeypatch.setattr(rows, "EMBEDDED", tmp_path / "embedded")
     assert run(["predict", "street.png"]) == 2
     error = capsys.readouterr().err.splitlines()
-    assert error[0] == "error: No network is given, and this installation of jaxseg has no built-in one."
+    assert (
+        error[0]
+        == "error: No network is given, and this installation of jaxseg has no built-in one."
+    )
     assert len(error) == 2 and not (tmp_path / "predictions").exists()
     words = ["convert", row.name, "--out", str(tmp_path / "embedded"), "--dtype", "float16"]
     assert run(words) == 0
@@ -164,7 +167,7 @@ def test_a_file_of_another_network(zoo, monkeypatch):
     other = dataclasses.replace(row, classes=row.classes[:-1], palette=row.palette[:-1])
     monkeypatch.setattr(rows, "rows", lambda: (other,))
     rows._by_name.cache_clear()
-    with pytest.raises(InputError, match="has scores of 6 classes, and tiny_fcn_scenes has 5"):
+    with pytest.raises(InputError, match="has 6 classes, but tiny_fcn_scenes has 5"):
         jaxseg.load(row.name)
 
 
