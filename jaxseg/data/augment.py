@@ -17,14 +17,14 @@ _CROPS = 10  # how many are looked at, at most, for one that no class fills
 
 @dataclass(frozen=True)
 class Augment:
-    """Resizes, scales, rotates and blurs an example, cuts a window out of it and mirrors it.
+    """Resizes, scales, rotates, blurs, crops and mirrors an example.
 
-    Image and label are read at the same positions in one interpolation, the image bilinearly and
-    the label at the nearest pixel, so a label never gains a value it did not hold (but
-    `ignore_label`, outside the image). Where size and angle stay as they are, pixels are copied.
-    Shrinking does not average over the pixels it skips, unlike `resize_image`.
+    Image and label are sampled at the same positions in one interpolation, the image bilinearly and
+    the label at the nearest pixel. A label therefore never gets a new value, except `ignore_label`
+    outside the image. If size and angle do not change, pixels are copied. Shrinking does not
+    average skipped pixels, unlike `resize_image`.
 
-    The recipes of the papers, with the network's mean colour as `fill`:
+    The recipes of the papers, with the mean colour of the network as `fill`:
 
     - PSPNet: crop=(473, 473), scale=(0.5, 2), rotation=10, blur=0.5, flip=0.5, padding="centre":
       the order, probabilities and fills of the authors' second release, but one interpolation
@@ -33,29 +33,29 @@ class Augment:
     - DeconvNet: resize=(250, 250), crop=(224, 224), flip=0.5.
 
     Args:
-      crop: (height, width) of the result in pixels; None: the size before scaling. Where the scaled
-        image is smaller than the crop, it is surrounded by `fill`.
+      crop: (height, width) of the result in pixels; None: the size before scaling. A scaled image
+        smaller than the crop is padded with `fill`.
       scale: (lowest, highest) scale, drawn uniformly; needs `crop` unless it is (1, 1).
       flip: the probability of mirroring left and right.
       rotation: the largest angle in degrees, 0..180; the angle is drawn uniformly from both
-        directions. The image turns about its centre and keeps its size.
-      rotation_probability: how often the image is rotated at all.
+        directions. The image is rotated about its centre and keeps its size.
+      rotation_probability: the probability of rotating the image.
       blur: the probability of a Gaussian blur of 5×5 pixels, after scaling and rotating.
-      resize: (height, width) that every image is first brought to, whatever its shape; None: its
-        own size.
-      padding: where a smaller image lies in the crop: at a "random" place, or in the "centre".
-      backend: of the interpolation: "pillow", or "opencv", which is faster and needs the extra of
-        that name. Their results differ by a few levels of colour.
+      resize: (height, width) to which every image is resized first, whatever its shape; None: no
+        resize.
+      padding: position of a smaller image in the crop: "random" or "centre".
+      backend: library for interpolation: "pillow", or "opencv", which is faster and needs the extra
+        of that name. Their results differ by a few levels.
       fill: the colour outside the image, a number for each channel: (r, g, b), 0..255.
       ignore_label: the label outside the image.
-      vertical_flip: the probability of mirroring top and bottom, before all else.
-      quarter_turns: the probability of a turn by 90, 180 or 270 degrees, before all else; needs
-        `crop` or `resize`, for it exchanges height and width.
-      noise: the largest std of Gaussian noise, as a share of the range of values; see `with_noise`.
-      erase: the probability that a rectangle is erased; see `jaxseg.data.noise.erased`.
-      max_class_share: a crop is drawn again, up to nine times, while one class has more than this
-        share of its labelled pixels (mmsegmentation's `cat_max_ratio`); 1: never.
-      brightness, contrast, saturation, hue, grayscale: of the random colours; see `ColourJitter`.
+      vertical_flip: the probability of mirroring top and bottom, before all other steps.
+      quarter_turns: the probability of a rotation by 90, 180 or 270 degrees, before all other
+        steps; needs `crop` or `resize`, because it swaps height and width.
+      noise: the largest std of Gaussian noise, as a fraction of the value range; see `with_noise`.
+      erase: the probability of erasing a rectangle; see `jaxseg.data.noise.erased`.
+      max_class_share: a crop is redrawn, up to nine times, while one class has more than this share
+        of its labelled pixels (mmsegmentation's `cat_max_ratio`); 1: never.
+      brightness, contrast, saturation, hue, grayscale: random colours; see `ColourJitter`.
 
     Raises:
       InputError: a value is out of its range.

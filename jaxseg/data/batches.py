@@ -15,16 +15,15 @@ _TRIES = 100
 
 
 class Batch(NamedTuple):
-    """The part of a batch that one process has: b examples in arrays of one size.
+    """One process's part of a batch: b examples in arrays of one size.
 
     Attributes:
-      step: the batch's number, from 0; of training the steps taken before it.
-      image: uint8 [b, h, w, 3], RGB; of other kinds of images their own dtype and channels.
+      step: the batch number, from 0; in training the number of steps before it.
+      image: uint8 [b, h, w, 3], RGB; for other kinds of images their own dtype and channels.
       label: uint8 [b, H, W], of the same size unless images were resized.
-      names: of the b examples; "" for filling.
-      indices: evaluation: int64 [b], positions in the source, -1 for filling; empty in
-        training.
-      skipped: training: the errors of examples that others stand in for.
+      names: of the b examples; "" for padding.
+      indices: evaluation: int64 [b], positions in the source, -1 for padding; empty in training.
+      skipped: training: the errors of examples that were replaced.
     """
 
     step: int

@@ -15,14 +15,14 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 def read_image(
     path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
 ) -> np.ndarray:
-    """The image in `path`, upright: uint8 [H, W, 3], RGB.
+    """Reads the image in `path`, upright: uint8 [H, W, 3], RGB.
 
     Grey, palette and CMYK images are converted; an alpha channel is dropped.
 
     Args:
       path: the file.
-      data: its bytes, where they were read already; then `path` only serves in messages.
-      kind: other images than photographs; their pixels are [H, W, channels] of its dtype, by the
+      data: its bytes, if already read; `path` is then used only in messages.
+      kind: channels and bits if not 8-bit RGB; the pixels are [H, W, channels] of its dtype, by the
         rules of `jaxseg.data.bands`.
 
     Raises:

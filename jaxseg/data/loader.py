@@ -41,34 +41,34 @@ def train_batches(
     workers: int = 0,
     prefetch: int = 4,
 ) -> Generator[Batch]:
-    """This process's part of the training batches `start_step`, `start_step + 1`, ... without end.
+    """Yields this process's part of training batches `start_step`, `start_step + 1`, ... forever.
 
-    A position 0, 1, ... of the run decides, with the seed, which example stands there and how it is
-    augmented: the source is shuffled anew in every epoch, and a batch may straddle two epochs; or
-    each example is drawn from all of them, as FCN's released training does. Batch t holds positions
-    t * batch_size to (t + 1) * batch_size - 1. Of these process p gets the p-th part, so that the
-    parts in order are the batch of a single process.
+    The seed and the position 0, 1, ... in the run determine each example and its augmentation. The
+    source is reshuffled in every epoch, and a batch may span two epochs; or each example is drawn
+    from all of them, as in FCN's released training. Batch t contains the positions from
+    t * batch_size to (t + 1) * batch_size - 1. Process p gets the p-th part, so the parts in order
+    form the batch of a single process.
 
     Args:
-      source: where examples come from; picklable where `workers` > 0.
+      source: the examples; picklable if `workers` > 0.
       seed: of order and augmentation, 0 or above.
       batch_size: examples in a batch, over all processes.
-      augment: `(example, rng) -> example`, such as `Augment`; its results must be of one size, or
-        with `pad_to` of the size of their input.
+      augment: `(example, rng) -> example`, such as `Augment`; its results must have one size, or
+        with `pad_to` the size of their input.
       sampling: "shuffle" (epochs) or "replacement".
-      pad_to: images of several sizes share a batch: they stand in its upper left corner, and its
-        height and width are the least multiples of this that hold them. The rest is `fill` and
-        ignored. `batch_shapes` tells how many shapes there can be.
+      pad_to: puts images of several sizes into one batch: each is in the upper left corner, and
+        height and width of the batch are the smallest multiples of this that fit. The rest is
+        `fill` and ignored. `batch_shapes` gives the possible number of shapes.
       fill: a number for each channel: (r, g, b), 0..255.
-      skipped: receives the examples whose files are bad, and ends the run where they are too many;
-        the example a billion positions later takes the place. None: the first ends the run.
+      skipped: receives the examples with bad files, and stops the run if there are too many; the
+        example a billion positions later replaces each. None: the first bad file stops the run.
       start_step: number of the first batch.
       process_index: which process this is, 0..process_count-1.
-      process_count: how many processes share a batch; it divides `batch_size`.
-      threads: threads that make batches, in each process that does; 0 makes them when asked.
-      workers: worker processes; 0: the threads run in this process. They import the main module
-        anew, so a script that uses them needs `if __name__ == "__main__":`.
-      prefetch: batches made ahead.
+      process_count: number of processes that share a batch; it divides `batch_size`.
+      threads: threads that prepare batches, per process that does so; 0: on demand.
+      workers: worker processes; 0: the threads run in this process. Workers import the main module
+        again, so a script that uses them needs `if __name__ == "__main__":`.
+      prefetch: batches prepared in advance.
 
     Yields:
       A `Batch` of b = batch_size // process_count examples.
@@ -121,16 +121,17 @@ def eval_batches(
     threads: int = 2,
     prefetch: int = 4,
 ) -> Generator[Batch]:
-    """This process's part of the batches that hold every example exactly once.
+    """Yields this process's part of the batches that contain every example exactly once.
 
-    Examples are grouped by size (with `pad_to`, by the size they pad to), smallest first and in the
-    source's order, so that a batch has one shape. The last batch of a group is filled up with black
-    images whose labels are all ignored. Every process yields as many batches, of the same shapes.
+    Examples are grouped by size (with `pad_to`, by padded size), smallest first and in the order of
+    the source, so each batch has one shape. The last batch of a group is filled with black images
+    whose labels are all ignored. All processes yield the same number of batches with the same
+    shapes.
 
     Args:
-      source: where examples come from.
+      source: the examples.
       batch_size: examples in a batch, over all processes.
-      input_size: (height, width) that images are resized to; labels keep their own size.
+      input_size: (height, width) to which images are resized; labels keep their size.
       pad_to: as in `train_batches`; not together with `input_size`.
       process_index, process_count, threads, prefetch: as in `train_batches`.
 

@@ -24,13 +24,13 @@ def read_mask(
     values: Mapping[int, int] | None = None,
     data: bytes | None = None,
 ) -> np.ndarray:
-    """The classes in the mask `path`: uint8 [H, W], 0..num_classes-1 or 255 (ignore).
+    """Reads the classes in the mask `path`: uint8 [H, W], 0..num_classes-1 or 255 (ignore).
 
     Args:
       path: the file.
-      num_classes: how many classes there are.
-      values: the class, or 255, that each legal stored value stands for; None: the stored values
-        are the classes, and 255.
+      num_classes: the number of classes.
+      values: maps each allowed stored value to its class or to 255; None: the stored values are the
+        classes, and 255.
       data: as in `read_image`.
 
     Raises:

@@ -29,7 +29,7 @@ from jaxseg.utils.paths import given_path
 
 
 def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> Source:
-    """The data set that `config` (a run's `config.data`) describes.
+    """Opens the data set that `config` (a run's `config.data`) describes.
 
     Args:
       config: names the data set and its two splits.

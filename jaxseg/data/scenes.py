@@ -25,11 +25,11 @@ _PALETTE = (
 
 
 class Scenes:
-    """`count` scenes; scene i is a function of (seed, stream, i) alone.
+    """`count` scenes; scene i depends only on (seed, stream, i).
 
     Args:
       seed: 0 or above.
-      count: how many scenes, 1 or above.
+      count: number of scenes, 1 or above.
       size: (height, width) in pixels, 16 or above.
       num_classes: 2 to 6, the ground included.
       stream: "train" or "eval": two streams of one seed share no scene.

@@ -15,7 +15,7 @@ IGNORE = 255  # the label of pixels that neither train nor score, as in PASCAL V
 
 
 class Example(NamedTuple):
-    """One picture and its labels."""
+    """One image and its labels."""
 
     image: np.ndarray  # uint8 [H, W, 3], RGB; or [H, W, channels] of the source's `ImageKind`
     label: np.ndarray  # uint8 [H, W], a class index in 0..C-1 or 255 (ignore)
@@ -55,7 +55,7 @@ class DataInfo:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; the ignore label is not one of them."""
+        """The number of classes, without the ignore label."""
         return len(self.class_names)
 
 

@@ -44,11 +44,11 @@ def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
 
 
 class VocFolder(Pairs):
-    """The examples of one list of a folder in VOC layout.
+    """The examples in one list of a folder with the VOC layout.
 
-    `classes.txt` in the folder names the classes, one a line (without it: VOC's 21);
-    `palette.txt` colours them, `R G B name` a line (without it: VOC's colours). Opening the folder
-    checks that every listed file exists; its contents are checked when it is read.
+    `classes.txt` in the folder lists the classes, one per line (without it: VOC's 21).
+    `palette.txt` gives their colours, `R G B name` per line (without it: VOC's colours). Opening
+    the folder checks that every listed file exists; reading a file checks its contents.
 
     Args:
       root: the folder.

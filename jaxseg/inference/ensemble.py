@@ -17,14 +17,14 @@ _MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 10
 
 
 class Ensemble:
-    """Two networks as DeconvNet's authors join theirs with an FCN-8s (EDeconvNet, section 4.4).
+    """Combines two networks, as in DeconvNet's EDeconvNet with an FCN-8s (section 4.4).
 
     Args:
-      first: the one whose `variables` are given when it is asked.
-      second: the other one.
-      variables: the other one's parameters and statistics.
+      first: the network whose `variables` are passed to each call.
+      second: the other network.
+      variables: parameters and statistics of the second network.
       rule: "mean" of the probabilities, as in the paper; or, as in the authors' code, the softmax
-        of the "product" of both networks' logits, where those below 0 count as 0. It needs
+        of the "product" of both networks' logits, with negative logits set to 0. "product" needs
         inferences that give logits: on whole images, or instance-wise.
 
     Raises:
@@ -72,7 +72,7 @@ class Ensemble:
 
 
 class WithCRF:
-    """A network, and a dense CRF that sharpens its probabilities at the image's edges.
+    """A network followed by a dense CRF, which sharpens its probabilities at image edges.
 
     Args:
       inference: the network.

@@ -27,30 +27,30 @@ _COLUMNS = 64  # the image's width is rounded up to these, so that few are compi
 
 
 class InstanceWise:
-    """The network on windows about proposed objects, whose logits are put together.
+    """Applies the network to windows around object proposals, and combines their logits.
 
-    Each proposal is enlarged 1.2 times, as in training, and resized to the network's size; black
-    where it leaves the image. Windows whose shorter side is too small are skipped, and of the
-    others the first `count` are taken. Their logits are resized back and laid over each other: at
-    each pixel and class the largest counts (the paper's equation 1), or their mean. Pixels outside
-    of all windows have logits of 0. The softmax comes after.
+    Each proposal is enlarged by a factor of 1.2, as in training, and resized to the input size of
+    the network; parts outside the image are black. Windows whose shorter side is too small are
+    skipped, and the first `count` of the others are used. Their logits are resized back and
+    combined: at each pixel and class by their maximum (the paper's equation 1) or their mean.
+    Pixels outside all windows have logits of 0. The softmax follows.
 
-    With "max", logits below 0 count as 0, as in the authors' code and wherever, in the paper's
-    formula, a window does not reach. The paper's equation 2 is a sum: it gives the same labels as
-    the mean of the windows that hold a pixel, whose probabilities do not depend on their number.
-    An image without any window is one window itself.
+    With "max", negative logits count as 0, as in the authors' code and as outside a window in the
+    paper's formula. The paper's equation 2 is a sum. It gives the same labels as the mean over the
+    windows that contain a pixel, but the probabilities of the mean do not depend on the number of
+    windows. An image without windows is treated as one window.
 
-    The windows' logits are kept, `count` maps of the network's size; of the image only 64 rows at
-    a time are on the device.
+    The logits of all windows are kept: `count` maps of the network's size. Only 64 rows of the
+    image at a time are on the device.
 
     Args:
       model: the network.
-      window: (height, width) that it sees, 224×224 as published.
-      count: windows of an image at most, 50 as published.
-      min_side: pixels that the shorter side of an enlarged proposal has at least; the code's 112.
+      window: (height, width) of its input, 224×224 as published.
+      count: largest number of windows per image, 50 as published.
+      min_side: smallest shorter side of an enlarged proposal in pixels; 112 in the authors' code.
       overlap: "max" or "mean".
-      find: gives an image's proposals, best first.
-      boxes: instead of `find`, the proposals of images by name: `named` chooses one.
+      find: returns the proposals of an image, best first.
+      boxes: instead of `find`, the proposals of images by name; `named` selects an image.
 
     Raises:
       InputError: an unknown overlap.

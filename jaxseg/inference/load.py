@@ -11,10 +11,10 @@ def load(name_or_path: str | os.PathLike, step: str | int = "last") -> Network:
 
     Args:
       name_or_path: a name of `jaxseg.list_pretrained()`, whose file is downloaded and converted
-        once; `hf://owner/repo` on the Hugging Face Hub (extra "hub"); a run's workdir,
-        `WORKDIR/checkpoints/STEP`, a folder that `python -m jaxseg convert` wrote, or a file of
-        published weights (`.caffemodel`, `.pth`, `.safetensors`), whose network is told from the
-        names of its tensors. What lies at a path wins over a name.
+        once; `hf://owner/repo` on the Hugging Face Hub (extra "hub"); the workdir of a run,
+        `WORKDIR/checkpoints/STEP`, a folder written by `python -m jaxseg convert`, or a file of
+        published weights (`.caffemodel`, `.pth`, `.safetensors`), whose network is detected from
+        its tensor names. An existing path takes precedence over a name.
       step: of a workdir: "last", "best" (by mean IoU) or a step's number.
 
     Returns:

@@ -34,8 +34,8 @@ def protocol(
     Args:
       model: the network.
       config: the group `eval` of a run's config.
-      sizes: gives the (height, width) of each image that will be asked about, by name; it is called
-        where there is a file of boxes, which are checked, and `named` is to be used then.
+      sizes: returns the (height, width) of each image by name; used to check the boxes if there is
+        a file of boxes. In that case use `named`.
 
     Raises:
       InputError: `config.ensemble` has no network that goes with this one; `config.boxes` is wrong,

@@ -33,15 +33,15 @@ def ohem(
     """Mean cross-entropy of hard pixels (Shrivastava et al. 2016, for pixels as in Wu et al. 2016).
 
     A pixel is hard if the probability of its true class is below `threshold`, or if it is among the
-    `share` of the batch's labelled pixels with the lowest such probability (all that tie with the
-    last of them count). It walks the image twice: to find each pixel's probability, which is kept,
-    one number a pixel, and for the loss. The choice itself has no gradient. No pixels are sorted:
-    the lowest probability that is still in is found by halving, a sum over pixels each time.
+    `share` of the batch's labelled pixels with the lowest such probability (including ties with the
+    last of them). The image is processed twice: once for the probability of each pixel, one stored
+    number per pixel, and once for the loss. The selection has no gradient. Pixels are not sorted:
+    bisection finds the probability bound, with one sum over pixels per step.
 
     Args:
       threshold: a probability, in 0..1; 0: only the share counts.
       share: of the labelled pixels, in 0..1; 0: only the threshold counts.
-      class_weights: what a hard pixel of each class counts; the choice does not heed it.
+      class_weights: weight of each class; the selection of hard pixels does not use it.
       coarse_logits, labels, upsample, ignore_label, smoothing, strip_rows: as in `cross_entropy`.
 
     Returns:

@@ -67,9 +67,10 @@ def labelled_weight(
     ignore_label: int = 255,
     class_weights: Sequence[float] | None = None,
 ) -> jax.Array:
-    """What `cross_entropy` divides by for its mean: the number of labelled pixels, or their weight.
+    """The denominator of `cross_entropy`'s mean: the number of labelled pixels, or their weight.
 
-    Means of parts of a batch, each times its share of this number, add up to the mean of the whole.
+    The mean over a batch is the sum of the means over its parts, each multiplied by its share of
+    this number.
 
     Args:
       labels: [..., H, W] integers, 0..C-1 or `ignore_label`.

@@ -26,20 +26,20 @@ def lovasz(
 ) -> jax.Array:
     """Lovász-softmax (Berman et al. 2018, equations 8 to 12), over all pixels of the batch.
 
-    For each class, pixels are sorted by their error, the distance of probability and truth. An
-    error is weighted by what its pixel adds to 1 - IoU when it joins the wrong ones. The loss is
-    the mean over the classes in the truth, as in the paper.
+    For each class, pixels are sorted by their error, the distance of probability and truth. Each
+    error is weighted by the increase of 1 - IoU when its pixel is added to the wrong ones. The loss
+    is the mean over the classes in the truth, as in the paper.
 
-    Pixels cannot be sorted strip by strip, so this loss walks over classes: one class's map at full
-    resolution exists at a time. Memory grows with the image and not with the classes. It costs one
-    sort of all pixels a class. XLA's sort for the CPU is slow: with 21 classes the loss takes some
-    200 times as long as `cross_entropy` there. Over several devices XLA gathers each map for its
-    sort.
+    Pixels cannot be sorted strip by strip, so this loss processes one class at a time, with its map
+    at full resolution. Memory grows with the image, not with the number of classes. Each class
+    needs one sort of all pixels. XLA's sort is slow on the CPU: with 21 classes the loss takes
+    about 200 times as long as `cross_entropy` there. With several devices, XLA gathers each map for
+    its sort.
 
     Args:
-      class_weights: what each class counts in the mean; None: 1 each.
+      class_weights: weight of each class in the mean; None: all 1.
       coarse_logits, labels, upsample, ignore_label: as in `cross_entropy`.
-      strip_rows: rows that exist at a time of what is not sorted.
+      strip_rows: rows in memory at a time for the parts without sorting.
 
     Returns:
       float32 scalar in 0..1; it and its gradient are exactly 0 for a batch that is all

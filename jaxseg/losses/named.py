@@ -54,17 +54,17 @@ def named_loss(
     class_weights: Sequence[float] | None = None,
     **fields,
 ) -> Callable[..., jax.Array]:
-    """A loss by its name, or the sum of several: "cross_entropy+dice".
+    """Returns a loss by name, or the sum of several: "cross_entropy+dice".
 
     Args:
-      name: names in `LOSSES`, joined by "+"; each counts 1.
-      ignore_label: the label of pixels that count nothing.
-      class_weights: what each class counts.
-      fields: others of theirs; each loss is given those that it takes. One that none of these takes
-        may be there with its default.
+      name: names in `LOSSES`, joined by "+"; each has weight 1.
+      ignore_label: the label of ignored pixels.
+      class_weights: weight of each class.
+      fields: other arguments; each loss gets those that it accepts. A field that none of them
+        accepts must have its default.
 
     Returns:
-      A function of (coarse_logits, labels, upsample) that gives a float32 scalar.
+      A function (coarse_logits, labels, upsample) that returns a float32 scalar.
 
     Raises:
       InputError: there is no such loss or field, or a field has no effect on this loss.

@@ -27,12 +27,12 @@ def dice(
 
     For a class c it is 1 - 2 sum(p_c * t_c) / (sum(p_c) + sum(t_c)), with the softmax p and the
     truth t, over the labelled pixels of the whole batch. The loss is the mean over the classes that
-    the truth contains: others would push their probability down wherever they are not.
+    occur in the truth; the others would only push their probability down everywhere.
 
-    The sums are made in one walk over the image, and the gradient, which needs them, in another.
+    One pass over the image computes the sums, a second one the gradient, which needs them.
 
     Args:
-      class_weights: what each class counts in the mean; None: 1 each.
+      class_weights: weight of each class in the mean; None: all 1.
       coarse_logits, labels, upsample, ignore_label, strip_rows: as in `cross_entropy`.
 
     Returns:

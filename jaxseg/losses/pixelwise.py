@@ -36,25 +36,25 @@ def cross_entropy(
     Args:
       coarse_logits: [N, h, w, C] floating point; the sums are float32.
       labels: [N, H, W] integers, 0..C-1 or `ignore_label`.
-      upsample: how [h, w] becomes [H, W]: (H, W) for align-corners bilinear, an `Upsampling` (a
-        network's own, see `Head.upsampling`), or None where the logits are at label resolution.
-      ignore_label: the label of pixels that count nothing.
-      class_weights: what a pixel of each class counts, C values of 0 or more; None: 1 each. The
-        mean is then weighted: the sum of weighted losses over the sum of weights, as in PyTorch.
+      upsample: the map from [h, w] to [H, W]: (H, W) for align-corners bilinear, an `Upsampling`
+        (that of a network, see `Head.upsampling`), or None if the logits are at label resolution.
+      ignore_label: the label of ignored pixels.
+      class_weights: weight of each class, C values of 0 or more; None: all 1. The mean is then
+        weighted: the sum of weighted losses over the sum of weights, as in PyTorch.
       smoothing: share of the target that is spread evenly over all classes, in 0..1; with class
-        weights each class's part counts its own weight, as in PyTorch.
-      reduction: "mean" over the labelled pixels of the whole batch (0 where there is none), or
-        "sum" over them divided by N (the unnormalised loss of the released FCN: Caffe's `normalize:
+        weights, the part of each class has its own weight, as in PyTorch.
+      reduction: "mean" over the labelled pixels of the whole batch (0 if there are none), or "sum"
+        over them divided by N (the unnormalised loss of the released FCN: Caffe's `normalize:
         false`).
-      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
-        platform (see `jaxseg.ops.strips.in_strips`).
+      strip_rows: rows of the full-resolution map in memory at a time; None: chosen for the platform
+        (see `jaxseg.ops.strips.in_strips`).
 
     Returns:
       float32 scalar; it and its gradient are exactly 0 for a batch that is all `ignore_label`.
 
     Raises:
-      InputError: shapes that do not belong together, or labels out of range (the latter only where
-        the labels' values are known, that is outside `jit`; inside, such pixels count nothing).
+      InputError: shapes that do not match, or labels out of range (only outside `jit`, where the
+        values are known; inside, such pixels are ignored).
 
     >>> logits = jnp.zeros([1, 2, 2, 4])
     >>> labels = jnp.array([[[0, 1, 2], [3, 255, 255]]])
@@ -82,7 +82,8 @@ def focal(
     """Focal loss (Lin et al. 2017, section 3): (1 - p)^gamma * -log p, p that of the true class.
 
     Args:
-      gamma: how much less a pixel counts the better it is known, 0 or more; 0 is `cross_entropy`.
+      gamma: exponent that reduces the weight of well-classified pixels, 0 or more; 0 is
+        `cross_entropy`.
       class_weights: the paper's alpha. The mean is over labelled pixels and their weights as in
         `cross_entropy`, and not over objects as in detection.
       coarse_logits, labels, upsample, ignore_label, reduction, strip_rows: as in `cross_entropy`.

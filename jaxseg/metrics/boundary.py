@@ -16,17 +16,17 @@ def boundary_counts(
 ) -> np.ndarray:
     """Counts the boundary pixels of each class in one image, of truth, prediction and both.
 
-    A class's boundary in a map are its pixels that have, within d rows and d columns, a pixel of
-    another class or one outside the image (section 4.1; the erosion by 3×3 squares of the authors'
-    code). d is `dilation` times the image's diagonal, rounded, at least 1. What is ignored is no
-    class in either map, so that a prediction is not asked for contours that nobody drew.
+    The boundary of a class consists of its pixels that have, within d rows and d columns, a pixel
+    of another class or one outside the image (section 4.1; the erosion by 3×3 squares in the
+    authors' code). d is `dilation` times the diagonal of the image, rounded, at least 1. Ignored
+    pixels belong to no class in either map, so unlabelled contours do not count.
 
     Args:
       labels: [H, W] integers, 0..num_classes-1 or `ignore_label`.
       predictions: [H, W] integers; where `labels` are counted, 0..num_classes-1.
       num_classes: C.
       ignore_label: the label of pixels that are not counted.
-      dilation: the boundary's width as a share of the image's diagonal.
+      dilation: width of the boundary as a fraction of the image diagonal.
 
     Returns:
       [C, 3] int64: pixels in both boundaries, in the truth's, in the prediction's. Add them up over

@@ -31,8 +31,8 @@ def confusion_matrix(
       ignore_label: the label of pixels that are not counted.
 
     Returns:
-      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels, add in 64 bits
-      beyond.
+      [C, C] int32, row = truth, column = prediction; exact up to 2**31 - 1 pixels. Add larger
+      counts in 64 bits.
 
     Raises:
       InputError: shapes that differ; values out of range (where they are known, that is outside
@@ -66,7 +66,7 @@ def predict_labels(
     *,
     strip_rows: int | None = None,
 ) -> jax.Array:
-    """The class with the highest upsampled logit at each pixel, walked in strips.
+    """The class with the highest upsampled logit at each pixel, computed in strips.
 
     Args:
       coarse_logits: [N, h, w, C] floating point, at most 256 classes.
@@ -97,7 +97,7 @@ def coarse_confusion(
     ignore_label: int = 255,
     strip_rows: int | None = None,
 ) -> jax.Array:
-    """`confusion_matrix` of `predict_labels`, without a label map: strips are counted and dropped.
+    """`confusion_matrix` of `predict_labels`, counted strip by strip without a full label map.
 
     Args:
       coarse_logits: [N, h, w, C] floating point.
@@ -137,7 +137,7 @@ def scores(
     absent: str = "nan",
     boundary: ArrayLike | None = None,
 ) -> dict[str, Any]:
-    """The four scores of the FCN paper (section 5), Dice, and those of each class.
+    """The four metrics of the FCN paper (section 5), Dice, and the values of each class.
 
     With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and p[i] = sum_j n[j, i]:
     pixel accuracy sum_i n[i, i] / sum_i t[i]; accuracy of a class n[i, i] / t[i], its IoU
@@ -147,17 +147,17 @@ def scores(
     Args:
       confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over
         images).
-      absent: what a class counts in a mean when it occurs neither in the truth nor in the
-        prediction (in the truth, for mean accuracy). "nan": it is left out, as cityscapesScripts
-        and mmsegmentation do; "zero": 0, as semseg does; "one": 1, as PaddleSeg does.
-      boundary: [C, 3] integers, what `boundary_counts` gives, added up over the set; None: no
-        boundary IoU.
+      absent: value in a mean of a class that occurs neither in the truth nor in the prediction (for
+        mean accuracy: not in the truth). "nan": it is left out, as in cityscapesScripts and
+        mmsegmentation; "zero": 0, as in semseg; "one": 1, as in PaddleSeg.
+      boundary: [C, 3] integers, the sum of `boundary_counts` over the data set; None: no boundary
+        IoU.
 
     Returns:
       A dict of floats `pixel_accuracy`, `mean_accuracy`, `mean_iou`, `frequency_weighted_iou` and
       `mean_dice` in 0..1, the lists `accuracy`, `iou`, `dice` and `share` of C floats, and the
-      string `absent`; with `boundary` also `mean_boundary_iou` and `boundary_iou`. Where nothing is
-      labelled at all the scores are NaN.
+      string `absent`; with `boundary` also `mean_boundary_iou` and `boundary_iou`. If nothing is
+      labelled, all metrics are NaN.
 
     Raises:
       InputError: a matrix that is not square, counts that are not [C, 3], or an unknown `absent`.

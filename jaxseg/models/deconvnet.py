@@ -32,8 +32,8 @@ _DECODER_INITS = {
 class DeconvNet(SegmentationModel):
     """DeconvNet on VGG16 (section 3 of the paper): batch norm after every layer but the logits.
 
-    Images are 224×224 as published, or other multiples of 32 from 32 * `fc_kernel` on. Logits are
-    at the image's resolution: the `Head` upsamples nothing.
+    Images are 224×224 as published, or other multiples of 32, at least 32 * `fc_kernel`. Logits are
+    at image resolution, so the `Head` does no upsampling.
 
     `features` (figure 4 of the paper): pool1 to pool5, unpool5 to unpool1, and `out` of every
     layer, such as deconv5_3.
@@ -46,22 +46,22 @@ class DeconvNet(SegmentationModel):
       num_classes: C, at least 2.
       width: multiplies the channels of every hidden layer.
       fc_channels: channels of fc6 and fc7, before `width`.
-      fc_kernel: size of fc6's and fc6-deconv's windows, 7 as published; a smaller one lets the
-        network take smaller images.
-      bn_epsilon: what batch norm adds to a variance. The published 1e-9 makes a nearly constant
-        channel, and its gradient, up to 30,000 times larger; 1e-5 is the safer choice for training
-        from random weights.
-      decoder_init: the first kernels of fc6-deconv and all after it: "gaussian" of std 0.01 as
-        published; "he"; or "smoothing", a bilinear kernel for each channel plus 0.3 of "he". The
-        updates of an optimiser such as Adam are too large for the small published kernels: from
-        random weights it does better with "he", and much better with "smoothing", which fills what
-        unpooling leaves empty from the first step.
-      bn_momentum: momentum of batch norm's running statistics. The authors keep none, and average
-        over 501 batches once training has ended.
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, or the name of
-        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
+      fc_kernel: kernel size of fc6 and fc6-deconv, 7 as published; a smaller one allows smaller
+        images.
+      bn_epsilon: added to the variance in batch norm. The published 1e-9 amplifies a nearly
+        constant channel, and its gradient, up to 30,000 times; 1e-5 is safer for training from
+        random weights.
+      decoder_init: initial kernels from fc6-deconv on: "gaussian" with std 0.01 as published; "he";
+        or "smoothing", a bilinear kernel per channel plus 0.3 of "he". The updates of an optimizer
+        such as Adam are too large for the small published kernels. From random weights, "he" works
+        better, and "smoothing" much better, because it fills the gaps of unpooling from the first
+        step.
+      bn_momentum: momentum of the running statistics of batch norm. The authors keep none; they
+        average over 501 batches after training.
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 

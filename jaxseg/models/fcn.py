@@ -33,20 +33,21 @@ class FCNVGG16(SegmentationModel):
       width: multiplies the channels of conv1_1 to fc7.
       fc_channels: channels of fc6 and fc7, before `width`.
       norm: None as published, or "batch" for batch norm after every convolution but the logits.
-      padding: zeros around the image before conv1_1. 100 as published, with an fc6 that does not
-        pad. Below 81 that fc6 would leave the image's border without logits, so there fc6 pads by 3
-        and covers it; 1 makes every layer keep its size, which is far cheaper on small images.
+      padding: zeros around the image before conv1_1. 100 as published, with an fc6 without padding.
+        Below 81 that fc6 would leave the border of the image without logits, so fc6 then has
+        padding 3; 1 preserves the size of every layer, which is much cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
-      upsampling: of the logits before they are fused: "fixed" bilinear (released), or "learned"
-        from a bilinear start (section 3.3). The last one, to the image, is always fixed.
+      upsampling: of the logits before fusing: "fixed" bilinear (released), or "learned" from a
+        bilinear start (section 3.3). The final one, to the image size, is always fixed.
       upscore2_bias: whether the first learned upsampling adds a bias, as in the network of the CVPR
         paper, which was released before the others.
       at_once: whether pool4 and pool3 are scaled by 0.01 and 0.0001 before their logits, so that
-        all can be trained at once (released "at-once"), not one network after the other.
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, or the name of
-        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
+        all strides can be trained at once (released "at-once") instead of one network after the
+        other.
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 

@@ -31,23 +31,23 @@ class FCNResNet(SegmentationModel):
       num_classes: C, at least 2.
       depth: of the backbone: 18, 34, 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
-      output_stride: 8, 16 or 32 pixels of the image to a cell of the logits.
+      output_stride: image pixels per cell of the logits: 8, 16 or 32.
       stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: as in `ResNet`.
       head_convs: 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
-      concat_input: whether one more 3×3 convolution of the head sees the backbone's last stage
-        joined with what the others make of it.
-      head_dilation: of the 3×3 convolutions of both heads, but of that last one.
+      concat_input: whether the head has one more 3×3 convolution, on the backbone's last stage
+        concatenated with the output of the others.
+      head_dilation: of the 3×3 convolutions of both heads, except that last one.
       align_corners: whether the logits are resized with corner pixels on corner pixels, or with
         half-pixel centres.
       aux_weight: weight of the auxiliary head's loss.
       dropout: rate before each head's logits in training.
-      dropout_mode: "element" or "channel": what is dropped as one.
-      bn_momentum: momentum of batch norm's running statistics.
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, or the name of
-        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
+      dropout_mode: unit of dropout: "element" or "channel".
+      bn_momentum: momentum of the running statistics of batch norm.
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 

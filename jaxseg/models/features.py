@@ -17,18 +17,18 @@ def features(
     images: ArrayLike,
     names: Sequence[str] | None = None,
 ) -> dict[str, jax.Array]:
-    """What the layers of a network give for a batch of images, outside of training.
+    """The outputs of a network's layers for a batch of images, in evaluation mode.
 
-    A layer's output has the layer's own name, as in the parameters ("conv3_1", "fc7",
-    "backbone/layer2_block1/conv2"); each network's docstring names what it offers besides, such as
-    "pool5", "unpool1" or "level6_upsampled". A pure function: under `jit` only what leads to the
-    arrays that are asked for is computed.
+    The output of a layer has the name of the layer in the parameters ("conv3_1", "fc7",
+    "backbone/layer2_block1/conv2"). The docstring of each network lists additional names, such as
+    "pool5", "unpool1" or "level6_upsampled". A pure function: under `jit` only the requested arrays
+    and their inputs are computed.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
       images: [N, H, W, 3] floating point, normalised.
-      names: which arrays to give; None for all.
+      names: the arrays to return; None: all.
 
     Returns:
       The arrays by name: [N, h, w, channels] in the network's `dtype`.

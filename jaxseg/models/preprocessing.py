@@ -131,15 +131,15 @@ def fitted(
 
 
 def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
-    """Makes a network's input from photographs.
+    """Normalises images for a network.
 
     Args:
-      rgb: [..., 3] uint8, channels in RGB order; of a network for other images, what
-        `preprocessing` says: its `dtype`, and as many channels as its `mean` has.
-      preprocessing: the network's own, `model.preprocessing`.
+      rgb: [..., 3] uint8, channels in RGB order; for other kinds of images the `dtype` and the
+        number of channels of `preprocessing`.
+      preprocessing: that of the network, `model.preprocessing`.
 
     Returns:
-      As many channels, float32.
+      The same shape, float32.
 
     Raises:
       InputError: an array of another dtype (it may be normalised already) or number of channels.

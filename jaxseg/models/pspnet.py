@@ -19,9 +19,9 @@ class PSPNet(SegmentationModel):
     """PSPNet with its auxiliary head (sections 3.2, 3.3 and 4 of the paper).
 
     Images may have any size. With `output_stride` * n + 1 pixels, such as the published 473 and
-    713, the cells lie exactly that stride apart, the first and last on the image's first and last
-    pixel. At other sizes the logits are resized from corner to corner all the same, which moves
-    them by less than a cell.
+    713, the cells are exactly that stride apart, and the first and last cell are on the first and
+    last pixel. At other sizes the logits are also resized from corner to corner, which shifts them
+    by less than a cell.
 
     mmsegmentation's PSPNet has `stem="v1c"` and `dilate_first=False`, and unless it was trained on
     crops of 769×769, `align_corners=False`. With `stem="7x7"` a network can start from
@@ -31,27 +31,27 @@ class PSPNet(SegmentationModel):
       num_classes: C, at least 2.
       depth: of the backbone: 18, 34, 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
-      output_stride: 8, 16 or 32 pixels of the image to a cell of the logits.
+      output_stride: image pixels per cell of the logits: 8, 16 or 32.
       dilations: as in `ResNet`.
-      bins: windows along each axis for each level of the pyramid; () leaves the pyramid out (the
-        paper's baseline).
+      bins: windows along each axis for each level of the pyramid; (): no pyramid (the paper's
+        baseline).
       pooling: "avg" or "max".
       reduce: whether a 1×1 convolution reduces each level to 1 / len(bins) of the channels (the
         paper's DR).
       stem: "deep", "v1c" or "7x7", as in `ResNet`.
-      stride_on: the convolution that strides: "3x3" as in semseg, or "1x1" as in the released Caffe
-        models. Those also take their images unscaled, see `preprocessing`.
+      stride_on: the convolution with the stride: "3x3" as in semseg, or "1x1" as in the released
+        Caffe models, whose images are also not divided by a std, see `preprocessing`.
       dilate_first: as in `ResNet`.
-      align_corners: whether the pyramid's levels and the logits are resized with corner pixels on
+      align_corners: whether the pyramid levels and the logits are resized with corner pixels on
         corner pixels, or with half-pixel centres.
-      aux_weight: weight of the auxiliary head's loss.
+      aux_weight: loss weight of the auxiliary head.
       dropout: rate before each head's logits in training.
-      dropout_mode: "channel" (semseg) or "element" (Caffe): what is dropped as one.
-      bn_momentum: momentum of batch norm's running statistics (0.95 in Caffe).
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, or the name of
-        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
+      dropout_mode: unit of dropout: "channel" (semseg) or "element" (Caffe).
+      bn_momentum: momentum of the running statistics of batch norm (0.95 in Caffe).
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
       dtype: of the computation; parameters, statistics and logits are float32.
     """
 

@@ -41,7 +41,7 @@ _MODELS: dict[str, functools.partial] = {
 
 
 def list_models() -> list[str]:
-    """The names that `create_model` takes.
+    """The names that `create_model` accepts.
 
     >>> "fcn8s_vgg16" in list_models()
     True
@@ -50,18 +50,18 @@ def list_models() -> list[str]:
 
 
 def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> SegmentationModel:
-    """Makes a network; its parameters come from `model.init(rng, images)`.
+    """Creates a network; `model.init(rng, images)` creates its parameters.
 
     Args:
       name: one of `list_models()`.
       num_classes: C, at least 2.
-      **fields: the network's own fields, such as `width`, `dtype` (a dtype or its name) or `norm`;
-        what is not given is as published. `name=` names the module, as in Flax.
+      **fields: fields of the network, such as `width`, `dtype` (a dtype or its name) or `norm`; the
+        defaults are the published values. `name=` names the module, as in Flax.
 
-    Returns:
-      A `flax.linen.Module`. `model.apply(variables, images)` takes images [N, H, W, 3] float32,
-      RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and gives logits [N, H, W, C]
-      float32.
+      Returns:
+        A `flax.linen.Module`. `model.apply(variables, images)` accepts images [N, H, W, 3] float32,
+        RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and returns logits [N, H,
+        W, C] float32.
 
     Raises:
       InputError: an unknown name or field, or fewer than two classes.

@@ -115,16 +115,16 @@ class ResNet(nn.Module):
       depth: 18, 34, 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
       stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet), "v1c" (32, 32 and 64
         channels: mmsegmentation) or "7x7" (one of 64, as in the paper: torchvision).
-      output_stride: 8, 16 or 32. A stage that would stride beyond it dilates instead.
-      dilations: of the four stages, which then all stride as in the paper (mmsegmentation's D32: 1,
-        1, 2 and 4); None for those that `output_stride` asks for.
-      dilate_first: whether the first block of such a stage has the dilation of that stage (PSPNet,
-        section 3.1) or still the one of the stage before it (torchvision, mmsegmentation).
-      stride_on: the convolution that strides in a stage's first block, "1x1" (Caffe's PSPNet) or
-        "3x3" (semseg, torchvision).
+      output_stride: 8, 16 or 32. A stage that would exceed it is dilated instead.
+      dilations: of the four stages, which then all have the stride of the paper (mmsegmentation's
+        D32: 1, 1, 2 and 4); None: derived from `output_stride`.
+      dilate_first: whether the first block of a dilated stage has the dilation of that stage
+        (PSPNet, section 3.1) or that of the previous stage (torchvision, mmsegmentation).
+      stride_on: the convolution with the stride in the first block of a stage, "1x1" (Caffe's
+        PSPNet) or "3x3" (semseg, torchvision).
       width: multiplies all channels.
       bn_momentum: of batch norm.
-      remat: what a block keeps for the backward pass (see `jaxseg.nn.sequential`).
+      remat: what a block stores for the backward pass (see `jaxseg.nn.sequential`).
       dtype: of the computation; parameters and statistics are float32.
     """
 

@@ -11,21 +11,22 @@ from jaxseg.errors import InputError
 def transplant(
     source: Mapping[str, Any], target: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """Copies every array that two networks have at the same path, in the same shape.
+    """Copies every array that two networks share: same path, same shape.
 
-    So FCN-16s starts from a trained FCN-32s, and FCN-8s from FCN-16s (Long et al. 2015, section
-    4.2). The new scores start at zero: every score of the coarser network is there unchanged, and
-    the first map that is fused is its twofold upsampling. The logits at the image's resolution are
-    that map interpolated, not the coarser one: linear between finer cells, they cut the corners
-    that it has at its cells by up to an eighth of the score's second difference along each axis.
+    FCN-16s starts from a trained FCN-32s in this way, and FCN-8s from FCN-16s (Long et al. 2015,
+    section 4.2). The new logits layers start at zero. The logits of the coarser network are
+    therefore unchanged, and the first fused map is their twofold upsampling. The logits at image
+    resolution interpolate that map and not the coarser one: they are linear between finer cells, so
+    at the coarse cells they differ by up to an eighth of the second difference of the logits along
+    each axis.
 
     Args:
       source: variables of the network to start from (`{"params": ..., "batch_stats": ...}`).
       target: variables of the new network, as its `init` gives them.
 
     Returns:
-      The new network's variables, and the paths ("params/score_pool4/kernel") of what kept its
-      initial value: the source has it not, or in another shape.
+      The variables of the new network, and the paths ("params/score_pool4/kernel") of the arrays
+      that kept their initial values because the source has none with that path and shape.
 
     Raises:
       InputError: the networks have nothing in common.

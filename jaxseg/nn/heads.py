@@ -18,12 +18,12 @@ from jaxseg.ops.upsampling import Upsampling
 
 @flax.struct.dataclass
 class Head:
-    """One output of a network: coarse logits, and their map to the image's resolution.
+    """One output of a network: coarse logits, and their upsampling to image resolution.
 
     Attributes:
       logits: [N, h, w, num_classes] float32.
       upsampling: the linear map from [h, w] to the image's [H, W].
-      weight: of the head's loss in training; the first head's is 1.
+      weight: loss weight of the head in training; 1 for the first head.
     """
 
     logits: jax.Array

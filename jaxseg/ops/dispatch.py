@@ -52,15 +52,15 @@ _chosen = jax.make_user_context(default_value=_Choice())  # a part of the key of
 def implementation(name: str, **ops: str) -> Iterator[None]:
     """Forces the form of every op that is traced inside the context.
 
-    A function that was jitted outside is traced again inside, and the other way round.
+    A function that was jitted outside the context is traced again inside, and vice versa.
 
     Args:
-      name: "auto" follows the platform that a program is lowered for, whatever the machine that
-        lowers it. "reference" takes the reference forms; they support `jvp`, `vjp`, `vmap` and
-        derivatives of any order. "cpu", "gpu" and "tpu" take the forms for that platform, and the
-        reference where an op has none; those for CPUs have no forward-mode derivatives. Every form
-        runs on every platform, so that it can be tested.
-      **ops: the form of single ops, such as `max_pool="cpu"`.
+      name: "auto" follows the platform that a program is lowered for, regardless of the machine
+        that lowers it. "reference" selects the reference forms; they support `jvp`, `vjp`, `vmap`
+        and derivatives of any order. "cpu", "gpu" and "tpu" select the forms for that platform, and
+        the reference form of an op without one; the CPU forms have no forward-mode derivatives.
+        Every form runs on every platform, so it can be tested.
+      **ops: the forms of single ops, such as `max_pool="cpu"`.
 
     Raises:
       InputError: another name, or an op that has no form for a platform.

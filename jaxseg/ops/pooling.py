@@ -25,10 +25,11 @@ def max_pool(
 
     Args:
       x: [N, H, W, C], floating point.
-      window: rows and columns of a window, one number for both or a pair; so for the next two.
+      window: rows and columns of a window, one number for both or a pair; the same for the next
+        two.
       strides: step from one window to the next.
       padding: rows and columns of minus infinity at each side.
-      ceil_mode: whether the output size is rounded up (Caffe; the last window may hang over the
+      ceil_mode: whether the output size is rounded up (Caffe; the last window may extend beyond the
         edge, but never starts outside the padded input) or down.
 
     Returns:
@@ -70,7 +71,7 @@ def max_pool(
 def max_pool_with_argmax(
     x: ArrayLike, window: Pair, strides: Pair, padding: Pair = 0, *, ceil_mode: bool = False
 ) -> tuple[jax.Array, jax.Array]:
-    """Max pooling that also says where each maximum stood.
+    """Max pooling that also returns the position of each maximum.
 
     Args:
       x: [N, H, W, C], floating point.

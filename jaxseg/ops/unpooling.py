@@ -18,36 +18,36 @@ from jaxseg.ops.pooling import Pair, pair
 def max_unpool(
     values: ArrayLike, indices: ArrayLike, size: Pair, *, in_place: bool | None = None
 ) -> jax.Array:
-    """Puts each value where its index says, in planes of zeros (DeconvNet, section 3.2.1).
+    """Writes each value to its index, in planes of zeros (DeconvNet, section 3.2.1).
 
-    The inverse of `max_pool_with_argmax`, as Caffe's Unpooling layer and PyTorch's `max_unpool2d`
-    have it. Of several values with one index the last in row order stays, on every platform. The
-    gradient is a gather: each value receives that of the place its index names, also where another
-    value stayed.
+    The inverse of `max_pool_with_argmax`, like Caffe's Unpooling layer and PyTorch's
+    `max_unpool2d`. If several values have the same index, the last in row order is kept, on every
+    platform. The gradient is a gather: each value receives the gradient at its index, even if
+    another value was kept there.
 
-    Where the indices come from 2×2 windows with stride 2 and without padding, no two windows share
-    a place, and four comparisons do what a scatter does, bit for bit and much faster. Whether that
-    is so cannot be read from shapes (a 3×3 pooling with stride 2 has the same), so the indices are
-    looked at when the program runs, and `lax.cond` takes the faster form where all lie in their own
-    2×2 windows. A caller who knows says so, and nothing is looked at.
+    If the indices come from 2×2 windows with stride 2 and without padding, no two windows share a
+    position. Four comparisons then replace the scatter, with bit-identical results and much faster.
+    The shapes do not show whether this holds (3×3 pooling with stride 2 gives the same ones), so
+    the program checks the indices at run time, and `lax.cond` selects the faster form if all are in
+    their own 2×2 windows. A caller who knows can set `in_place` and skip the check.
 
     Args:
       values: [N, h, w, C], floating point.
       indices: [N, h, w, C] integers, `y * W + x` inside a plane (Caffe's pooling mask, PyTorch's
-        `return_indices`). Where they are known, as outside `jit`, one outside of the plane is an
+        `return_indices`). Outside `jit`, where they are known, an index outside the plane is an
         error; under `jit` its value is dropped.
-      size: (H, W) of the result, one number for both or a pair: the size of what was pooled, which
-        h and w do not tell where it was odd.
-      in_place: None to look at the indices; True where `max_pool_with_argmax(x, 2, 2)`, with or
-        without `ceil_mode`, has made them for an `x` of this size (a value with another index is
-        dropped); False for the scatter.
+        size: (H, W) of the result, one number for both or a pair: the size before pooling, which h
+          and w do not determine if it was odd.
+        in_place: None: check the indices; True: they come from `max_pool_with_argmax(x, 2, 2)`,
+          with or without `ceil_mode`, for an `x` of this size (a value with another index is
+          dropped); False: use the scatter.
 
     Returns:
       [N, H, W, C] in the dtype of `values`.
 
     Raises:
-      InputError: the shapes of indices and values differ, an index is known to lie outside of the
-        plane, or `in_place` does not fit the sizes.
+      InputError: the shapes of indices and values differ, an index is known to be outside the
+      plane, or `in_place` does not fit the sizes.
 
     >>> values, indices = jnp.array([[[[7.0]]]]), jnp.array([[[[3]]]])
     >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()

@@ -50,8 +50,7 @@ class Axis:
 class Upsampling:
     """A separable linear map from [h, w] to [H, W]: one or more `Axis` maps in a row for each axis.
 
-    Hashable and free of arrays, so that it may stand in a pytree's static part or a jit's static
-    argument.
+    Hashable and without arrays, so it can be static in a pytree or a static argument of `jit`.
 
     >>> up = bilinear_deconv((2, 3), (16, 24), stride=8, kernel=16, offset=4)
     >>> up(jnp.ones([1, 2, 3, 5])).shape
@@ -75,12 +74,12 @@ class Upsampling:
 
     @property
     def in_size(self) -> tuple[int, int]:
-        """(h, w) of what it takes."""
+        """(h, w) of its input."""
         return self.rows[0].in_size, self.columns[0].in_size
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(H, W) of what it gives."""
+        """(H, W) of its output."""
         return self.rows[-1].out_size, self.columns[-1].out_size
 
     def then(self, after: "Upsampling") -> "Upsampling":
@@ -94,7 +93,7 @@ class Upsampling:
         return Upsampling(self.rows + after.rows, self.columns + after.columns)
 
     def resized(self, size: tuple[int, int]) -> "Upsampling":
-        """This map, followed by a half-pixel resize to `size` where that is not its output size."""
+        """This map, followed by a half-pixel resize to `size` if its output has another size."""
         return self if self.out_size == size else self.then(half_pixel(self.out_size, size))
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:
@@ -127,7 +126,7 @@ class UpsamplingOfEach(NamedTuple):
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(H, W) of what it gives."""
+        """(H, W) of its output."""
         return self.rows.shape[1], self.columns.shape[1]
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -177,7 +176,7 @@ def align_corners(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsamp
 
 
 def half_pixel(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsampling:
-    """Bilinear resize that takes pixels as squares: the default of OpenCV and PyTorch."""
+    """Bilinear resize with half-pixel centres: the default of OpenCV and PyTorch."""
 
     def axis(n: int, m: int) -> Axis:
         return Axis(n, m, step=2 * n, offset=n - m, unit=2 * m, clamp=True)
@@ -237,10 +236,10 @@ def resize_bilinear(
     Args:
       x: [N, h, w, C], floating point.
       size: (H, W).
-      align_corners: whether corner pixels map to corner pixels (PSPNet), or pixels are squares (the
-        default of image libraries). `jax.image.resize` offers only the second.
-      extent: [N, 2] integers, the (rows, columns) that each map is resized to; they lie in the
-        upper left corner of [H, W], and what is beyond them is zero. None: all of it.
+      align_corners: True: corner pixels map to corner pixels (PSPNet); False: half-pixel centres
+        (the default of image libraries). `jax.image.resize` offers only the second.
+      extent: [N, 2] integers, the (rows, columns) to which each map is resized; they are in the
+        upper left corner of [H, W], with zeros beyond them. None: all of [H, W].
 
     >>> x = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
     >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()

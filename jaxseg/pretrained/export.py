@@ -30,17 +30,17 @@ def export(
     fields: Mapping[str, Any] | None = None,
     dtype: str = "float32",
 ) -> tuple[str, nn.Module, ImportReport]:
-    """Writes the folder of a network that is filled from a file; `load_exported` reads it.
+    """Fills a network from a file and writes its folder; `load_exported` reads the folder.
 
     Args:
-      path: as `load_pretrained` takes it.
-      folder: where to; it must not exist, or be empty.
-      name: the network's, as `create_model` takes it; None for the one that the file was made for.
-      num_classes: None for as many as the file has scores of.
-      source: as `load_pretrained` takes it.
-      head: as `load_pretrained` takes it.
-      fields: the network's, beside those that the file asks for.
-      dtype: of the values, as `save_exported` takes it.
+      path: as in `load_pretrained`.
+      folder: folder to write; it must be empty or not exist.
+      name: name of the network for `create_model`; None: the one that the file is for.
+      num_classes: None: that of the file.
+      source: as in `load_pretrained`.
+      head: as in `load_pretrained`.
+      fields: fields of the network in addition to those that the file requires.
+      dtype: of the values, as in `save_exported`.
 
     Returns:
       The network's name, the network, and the report on every tensor.

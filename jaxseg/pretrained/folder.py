@@ -80,14 +80,14 @@ def save_exported(
     """Writes a network's folder, atomically.
 
     Args:
-      folder: where to; it must not exist, or be empty.
-      name: the network's, as `create_model` takes it.
+      folder: folder to write; it must be empty or not exist.
+      name: name of the network for `create_model`.
       model: the network.
-      variables: as its `apply` takes them.
-      class_names: one for each class, where they are known.
-      info: names and colours of the classes, in place of `class_names`.
-      eval: how it is asked for an image's classes, by fields of `config.eval`.
-      source: where the variables came from, as JSON can hold it; for people to read.
+      variables: the variables for its `apply`.
+      class_names: one for each class, if known.
+      info: names and colours of the classes, instead of `class_names`.
+      eval: its protocol, as fields of `config.eval`.
+      source: origin of the variables as JSON, for people to read.
       dtype: of the values in the file: "float32"; or "float16" or "bfloat16", rounded.
 
     Raises:

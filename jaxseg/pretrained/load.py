@@ -29,17 +29,17 @@ def load_pretrained(
       model: the network.
       path: a `.caffemodel`, `.pth` or `.safetensors` file, a folder that jaxseg exported, or the
         workdir of a run.
-      source: whose names the file has ("caffe", "torchvision", ...); None tells it from the names
-        themselves.
-      head: "keep" to give the original's scores; "reset" to leave the score layers at their initial
-        values, for training them on other classes.
-      rng: key of the initial values that the file lacks; None for `jax.random.key(0)`.
-      image_size: (height, width) of an image that the network can take, where it cannot take
+      source: project that the file comes from ("caffe", "torchvision", ...); None: detected from
+        the tensor names.
+      head: "keep" to reproduce the original logits; "reset" to leave the logits layers at their
+        initial values, for training on other classes.
+      rng: key of the initial values that the file does not have; None: `jax.random.key(0)`.
+      image_size: (height, width) of an image that the network supports, if it does not support
         224×224.
 
-    Returns:
-      Variables as of `model.init(rng, images)`, float32. Missing and unused tensors are logged as a
-      warning; `jaxseg.pretrained.load` gives them as a report.
+      Returns:
+        Variables as from `model.init(rng, images)`, float32. Missing and unused tensors are logged
+        as a warning; `jaxseg.pretrained.load` returns them as a report.
 
     Raises:
       InputError: a file that cannot be read or is of an unknown kind; a network that it does not

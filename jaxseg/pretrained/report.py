@@ -11,7 +11,7 @@ class ImportReport:
     Attributes:
       path: the file.
       title: its kind.
-      used: for each parameter that was filled, the tensors it was made of.
+      used: for each filled parameter, its source tensors.
       kept: for each parameter that kept its initial value, the reason.
       unused: for each tensor that was not used, the reason; None where there is no good one.
       notes: for the file's users.

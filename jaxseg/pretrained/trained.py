@@ -67,14 +67,14 @@ def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> T
 def load_run(
     workdir: str | os.PathLike, step: str | int = "last"
 ) -> tuple[SegmentationModel, dict[str, Any]]:
-    """A run's network and its variables, for one's own code. The run's data set is not needed.
+    """The network of a run and its variables, for your own code. The data set is not needed.
 
     Args:
       workdir: of a run of `python -m jaxseg train`.
       step: "last", "best" (by mean IoU) or a step's number.
 
     Returns:
-      The network, and the variables that its `apply` takes.
+      The network, and the variables for its `apply`.
 
     Raises:
       InputError: no run, no such checkpoint, or one of another network than the config describes.

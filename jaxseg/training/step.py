@@ -61,8 +61,9 @@ def create_state(
       model: the network.
       optimizer: the optimiser.
       seed: of the initial parameters.
-      image_size: (height, width) of an image the network can take; parameters do not depend on it.
-      averaged: whether it keeps a moving average of the parameters.
+      image_size: (height, width) of an image that the network supports; parameters do not depend on
+        it.
+      averaged: whether the state keeps a moving average of the parameters.
     """
     images = jnp.zeros((1, *image_size, model.preprocessing.channels), jnp.float32)
     return state_at_start(model.init(jax.random.key(seed), images), optimizer, averaged)
@@ -98,35 +99,35 @@ def make_train_step(
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
     """A pure function (state, images, labels) -> (state, metrics), to be jitted.
 
-    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends on the seed and
-    the step alone. Over a mesh, with the batch split and the state replicated, batch norm and loss
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends only on the seed
+    and the step. Over a mesh, with the batch split and the state replicated, batch norm and loss
     are those of the whole batch. The metrics, float32 scalars, are `loss`, `gradient_norm` (before
-    it is clipped) and `guessing`, what a cross-entropy is where every class has the same
-    probability, by which a loss is judged that does not fall; NaN for other losses.
+    clipping) and `guessing`: the cross-entropy of equal class probabilities, to judge a loss that
+    does not fall; NaN for other losses.
 
     Args:
       model: the network.
       optimizer: the optimiser.
       loss: a run's `config.loss`, or some of its fields; None: the mean cross-entropy.
       seed: of dropout.
-      ignore_label: the label of pixels that count nothing.
-      accumulate: how many parts the batch is worked through in, one after the other, for a gradient
-        of the whole: a part's activations are all that is in memory. The loss stays that of the
-        batch: "mean" is over all its labelled pixels (Caffe's `iter_size` averages the means of the
-        parts, which differs where parts have unequal numbers of them). OHEM, Dice and Lovász are no
-        sums over pixels: theirs is the mean of the parts', weighted by labelled pixels. Batch norm
-        normalises by a part's statistics, and its running ones take in every part, as Caffe's do.
-        Part j holds the images j, j + accumulate, ...: on devices that share a batch, each has a
-        share of each part.
+      ignore_label: the label of ignored pixels.
+      accumulate: number of parts in which the batch is processed, one after the other, with one
+        gradient for the whole batch; only the activations of one part are in memory. The loss is
+        that of the batch: "mean" is over all its labelled pixels (Caffe's `iter_size` averages the
+        means of the parts, which differs if the parts have unequal numbers of labelled pixels).
+        OHEM, Dice and Lovász are not sums over pixels: they are averaged over the parts, weighted
+        by labelled pixels. Batch norm uses the statistics of a part, and every part updates the
+        running statistics, as in Caffe. Part j contains the images j, j + accumulate, ...: each
+        device that shares a batch has a share of each part.
       ema: the decay d of the moving average; the state must keep one (`averaged`). After step t =
         1, 2, ... it is average = d' * average + (1 - d') * value with d' = min(d, t / (9 + t)), so
-        that the random start is soon forgotten. Batch norm's running statistics are averaged like
-        the parameters, or they would be those of another network than the one that is evaluated.
+        the influence of the random start soon vanishes. The running statistics of batch norm are
+        averaged like the parameters, to match the evaluated network.
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.training.optimizers.frozen`): its gradient is not computed and does not count in the
         norm.
-      gather: what makes of the parameters of a state that is split over devices those that the
-        network is given (see `jaxseg.distributed.mesh.gathered`); None: they are whole.
+      gather: gathers the parameters of a sharded state for the network (see
+        `jaxseg.distributed.mesh.gathered`); None: they are not sharded.
 
     Raises:
       InputError: an unknown loss or field of it, or not one class weight for each class.

@@ -76,12 +76,12 @@ those in the CRF authors' example of their second code."""
 def mean_field(
     image: np.ndarray, probabilities: np.ndarray, crf: CRF = CRFS["deconvnet"]
 ) -> np.ndarray:
-    """Each class's probability once every pixel has heard all others: mean field, on the CPU.
+    """Mean-field inference of a dense CRF, on the CPU: the probability of each class.
 
-    Sums over positions are exact to 1e-5, those over positions and colours come from `Lattice`. As
-    in the authors' code, and unlike in the paper's formulas, a pixel hears itself as well. A
-    image of 500×375 with 21 classes takes 4 to 10 seconds on one core, and at most some
-    100 (C + 10) bytes a pixel.
+    Sums over positions are exact to 1e-5; sums over positions and colours use `Lattice`. As in the
+    authors' code, and unlike the paper's formulas, a pixel also sends a message to itself. An image
+    of 500×375 with 21 classes takes 4 to 10 seconds on one core, and at most about 100 (C + 10)
+    bytes per pixel.
 
     Args:
       image: uint8 [H, W, 3].
