@@ -3,7 +3,7 @@
 python -m jaxseg.main --config configs/camvid_deconvnet.py --config.data.root=DIR
 python -m jaxseg.main --config configs/camvid_deconvnet.py:full --config.data.root=DIR
 
-Sizes are multiples of 32, as the network asks for.
+Sizes are multiples of 32, which the network requires.
 """
 
 from jaxseg.config import default_config

@@ -1,33 +1,33 @@
-"""DeconvNet on PASCAL VOC (Noh, Hong, Han 2015), its two stages by one command.
+"""DeconvNet on PASCAL VOC (Noh, Hong, Han 2015): both stages with one command.
 
     python -m jaxseg.main --config configs/deconvnet.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.stage_2.data.boxes=boxes.txt \\
       --config.init.pretrained=VGG_ILSVRC_16_layers_conv.caffemodel --workdir runs/deconvnet
 
-Source: section 4 of the paper, and its released solvers. Stage 1 shows single objects, cut out 1.2
-times enlarged, all else background; stage 2 shows object proposals with all classes, those of rare
-classes repeated. Both are resized to 250×250, cropped to 224×224 and mirrored. 64 crops a step, in
-eight parts of 8, whose statistics batch norm takes; SGD with momentum 0.9, learning rate 0.01 (the
-convolutions' biases twice, without decay), decay 5e-4. Stage 1: 20,000 steps, a tenth of the rate
-from each of 9,000 and 18,000 on; stage 2: 40,000 steps, from 10,000, 20,000 and 30,000 on. Stage 2
-starts from stage 1's weights, with the full rate again.
+Source: section 4 of the paper, and its released solvers. Stage 1 trains on crops of single objects,
+enlarged 1.2 times, with everything else as background. Stage 2 trains on object proposals with
+all classes; those of rare classes are repeated. Both are resized to 250×250, cropped to 224×224
+and mirrored. A step has 64 crops, in eight parts of 8 for batch norm; SGD with momentum 0.9,
+learning rate 0.01 (twice that for convolution biases, without decay), decay 5e-4. Stage 1: 20,000
+steps, the rate divided by ten at 9,000 and 18,000; stage 2: 40,000 steps, at 10,000, 20,000 and
+30,000. Stage 2 starts from the weights of stage 1, with the full rate again.
 
-Expected: mean IoU 69.6 on VOC 2012's test server by 50 proposals an image, 70.5 with a CRF
-(72.5 together with FCN-8s), trained on trainval with SBD's labels. This recipe keeps VOC's val to
-score on: whole images resized to 224×224, which is less than proposals give.
+Expected: mean IoU 69.6 on the VOC 2012 test server with 50 proposals per image, 70.5 with a CRF
+(72.5 with CRF and FCN-8s), trained on trainval with SBD's labels. This recipe evaluates on VOC's
+val: whole images resized to 224×224, which scores lower than proposals.
 
-The released network normalises by an average over 501 batches, made afterwards; here running
-statistics that keep 0.99 at each part come close to it.
+The released network normalises with an average over 501 batches, computed after training. Here the
+running statistics, with momentum 0.99 for each part, approximate it.
 
-Data: VOC 2012, and beside it SBD (benchmark_RELEASE), whose own object masks stage 1 uses. The
-authors' proposals are EdgeBoxes; --config.stage_2.data.boxes=FILE takes such, `NAME left top right
-bottom` a line. Without a file they are Selective Search's (extra opencv).
+Data: VOC 2012, and beside it SBD (benchmark_RELEASE), whose object masks stage 1 uses. The authors'
+proposals are EdgeBoxes; --config.stage_2.data.boxes=FILE reads them, `NAME left top right bottom`
+per line. Without a file, Selective Search computes them (extra opencv).
 
 Hardware: one GPU of 12 GB (the authors': a Titan X, six days).
 
 Variants:
-  :stage_1  alone
-  :stage_2  alone: give --config.init.pretrained=WORKDIR of stage 1
+  :stage_1  only stage 1
+  :stage_2  only stage 2: give --config.init.pretrained=WORKDIR of stage 1
   :smoke    both, narrow, on generated scenes, a minute on two cores
 """
 

@@ -4,12 +4,12 @@
       --config.init.pretrained=runs/fcn32s --workdir runs/fcn16s
 
 `init.pretrained` is the workdir of FCN-32s, or fcn32s-heavy-pascal.caffemodel. `fcn8s.py:staged`
-trains FCN-32s, FCN-16s and FCN-8s by one command.
+trains FCN-32s, FCN-16s and FCN-8s with one command.
 
 Source: the solver of fcn16s-heavy-pascal: that of `fcn32s.py` with a learning rate of 1e-12. The
-scores of pool4 start at zero.
+logits layer of pool4 starts at zero.
 
-Expected: mean IoU 65.0 on seg11valid (pixel accuracy 91.0); 64.9 where others repeated it.
+Expected: mean IoU 65.0 on seg11valid (pixel accuracy 91.0); reproduced by others as 64.9.
 
 Data, hardware: as `fcn32s.py`; the authors took about a day.
 

@@ -3,20 +3,21 @@
     python -m jaxseg.main --config configs/fcn32s.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=VGG_ILSVRC_16_layers.caffemodel --workdir runs/fcn32s
 
-Source: the solver of fcn32s-heavy-pascal. One whole image a step, drawn with replacement from
-the 8,498 of SBD's training list, no augmentation; loss summed over pixels; momentum 0.99, learning
-rate 1e-10 (biases twice, without decay), decay 5e-4; 100,000 steps; fixed bilinear upsampling.
+Source: the solver of fcn32s-heavy-pascal. One whole image per step, drawn with replacement from the
+8,498 of SBD's training list, no augmentation; loss summed over pixels; momentum 0.99, learning
+rate 1e-10 (twice that for biases, without decay), decay 5e-4; 100,000 steps; fixed bilinear
+upsampling.
 
-Expected: mean IoU 63.6 on the 736 images of seg11valid (pixel accuracy 90.5); 62.8 where
-others repeated it. From ImageNet's VGG16 only: from random weights this rate learns nothing.
+Expected: mean IoU 63.6 on the 736 images of seg11valid (pixel accuracy 90.5); reproduced by others
+as 62.8. It needs an ImageNet VGG16: from random weights this rate learns nothing.
 
-Data: VOC 2012, and beside it SBD (benchmark_RELEASE) and VOC 2011's lists. Without those,
---config.data.train_split=train and --config.data.eval_split=val take VOC's own.
+Data: VOC 2012, and beside it SBD (benchmark_RELEASE) and VOC 2011's lists. Without those, set
+--config.data.train_split=train and --config.data.eval_split=val to use VOC's own lists.
 
-Hardware: one GPU of 12 GB (the authors': a Titan X, about three days with Caffe); of several,
-CUDA_VISIBLE_DEVICES chooses one. Images keep their sizes, and each new size is compiled once;
---config.data.pad_to=64 (the first layers then see other edges) and --config.eval.pad_to=64 make
-those few.
+Hardware: one GPU of 12 GB (the authors': a Titan X, about three days with Caffe);
+CUDA_VISIBLE_DEVICES selects one of several. Images keep their sizes, and each new size is
+compiled once. --config.data.pad_to=64 (which changes the image borders for the first layers) and
+--config.eval.pad_to=64 reduce the number of sizes.
 
 Variants:
   :mean   the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)

@@ -3,26 +3,27 @@
     python -m jaxseg.main --config configs/fcn8s.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=runs/fcn16s --workdir runs/fcn8s
 
-or all of it, FCN-32s, FCN-16s, FCN-8s, each from the one before, by one command:
+or all stages, FCN-32s, FCN-16s and FCN-8s, each from the previous one, with one command:
 
     python -m jaxseg.main --config configs/fcn8s.py:staged --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=VGG_ILSVRC_16_layers.caffemodel --workdir runs/fcn8s
 
-Source: the solver of fcn8s-heavy-pascal: batch of one whole image, momentum 0.99, loss summed
-over pixels, learning rate 1e-14 (biases twice, without decay), decay 5e-4, 100,000 steps, each
-image drawn from all 8,498 of SBD's training list, no augmentation.
+Source: the solver of fcn8s-heavy-pascal: batch of one whole image, momentum 0.99, loss summed over
+pixels, learning rate 1e-14 (twice that for biases, without decay), decay 5e-4, 100,000 steps,
+each image drawn from all 8,498 of SBD's training list, no augmentation.
 
-Expected: mean IoU 65.5 on the 736 images of seg11valid (pixel accuracy 91.2), and 67.2 on VOC
-2012's test server; 65.5 where others repeated it. The learning rate is made for its start: from
+Expected: mean IoU 65.5 on the 736 images of seg11valid (pixel accuracy 91.2), and 67.2 on the VOC
+2012 test server; reproduced by others as 65.5. The learning rate assumes pretrained weights: from
 random weights it learns nothing.
 
-Data: SBD (benchmark_RELEASE) and VOC2011's lists are to lie beside VOC2012; without them,
---config.data.train_split=train and --config.data.eval_split=val take VOC's own.
+Data: SBD (benchmark_RELEASE) and VOC2011's lists beside VOC2012. Without them, set
+--config.data.train_split=train and --config.data.eval_split=val to use VOC's own lists.
 
-Hardware: as `fcn32s.py`; the authors took about a day a stage after three for the first.
+Hardware: as `fcn32s.py`; the authors needed three days for the first stage and about a day for each
+later one.
 
 Variants:
-  :staged       the three stages above; :staged_mean, :staged_cvpr by the other solvers
+  :staged       the three stages above; :staged_mean, :staged_cvpr with the other solvers
   :mean         the same step with a mean over pixels (see `jaxseg.config.recipes.fcn_mean`)
   :cvpr         the paper's first solver, from `fcn16s.py:cvpr`: a hundredth of its rate; 62.7
   :smoke        the three stages, narrow, on generated scenes, a minute on two cores

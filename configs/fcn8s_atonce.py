@@ -1,12 +1,13 @@
-"""FCN-8s "at once" on PASCAL VOC (Shelhamer, Long, Darrell 2017), as released: in a single stage.
+"""FCN-8s "at once" on PASCAL VOC (Shelhamer, Long, Darrell 2017), as released, in a single stage.
 
     python -m jaxseg.main --config configs/fcn8s_atonce.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=VGG_ILSVRC_16_layers.caffemodel --workdir runs/fcn8s_atonce
 
 Source: the solver of fcn8s-atonce-pascal: that of `fcn32s.py`, for 300,000 steps. The network
-scales pool4 by 0.01 and pool3 by 0.0001 before it scores them, so that all learn together.
+scales pool4 by 0.01 and pool3 by 0.0001 before their logits layers, so that all strides learn
+together.
 
-Expected: mean IoU 65.4 on seg11valid (pixel accuracy 91.1); 64.7 where others repeated it.
+Expected: mean IoU 65.4 on seg11valid (pixel accuracy 91.1); reproduced by others as 64.7.
 
 Data, hardware: as `fcn32s.py`.
 

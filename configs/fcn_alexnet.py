@@ -3,14 +3,15 @@
     python -m jaxseg.main --config configs/fcn_alexnet.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=bvlc_reference_caffenet.caffemodel --workdir runs/fcn_alexnet
 
-Source: the solver of fcn-alexnet-pascal. It is not that of the other released networks: twenty
-images a step, one after the other, momentum 0.9, loss averaged over pixels, learning rate
-1e-4, decay 5e-4, 100,000 steps. Only the scores' bias learns twice as fast and does not decay.
+Source: the solver of fcn-alexnet-pascal, which differs from those of the other released networks:
+twenty images per step, one after the other, momentum 0.9, loss averaged over pixels, learning
+rate 1e-4, decay 5e-4, 100,000 steps. Only the bias of the logits layer has twice the rate and no
+decay.
 
 Expected: mean IoU 48.0 on seg11valid.
 
-The authors average the means of twenty images, each in its own size; here one mean is over all
-labelled pixels of the twenty, which are filled up to 500×500 with ignored labels.
+The authors average the means of twenty images, each in its own size. Here the mean is over all
+labelled pixels of the twenty images, which are padded to 500×500 with ignored labels.
 
 Data: as `fcn32s.py`. Hardware: one GPU of 4 GB.
 

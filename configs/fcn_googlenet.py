@@ -1,13 +1,14 @@
-"""FCN-GoogLeNet (32s) on PASCAL VOC (Long, Shelhamer, Darrell 2015), by the paper: never released.
+"""FCN-GoogLeNet (32s) on PASCAL VOC (Long, Shelhamer, Darrell 2015), from the paper; never
+released.
 
     python -m jaxseg.main --config configs/fcn_googlenet.py --config.data.root=VOCdevkit/VOC2012 \\
       --config.init.pretrained=bvlc_googlenet.caffemodel --workdir runs/fcn_googlenet
 
-Source: section 4.3 of the CVPR paper: batch 20, momentum 0.9, learning rate 5e-5 (biases twice,
-without decay), decay 5e-4, 175 epochs.
+Source: section 4.3 of the CVPR paper: batch 20, momentum 0.9, learning rate 5e-5 (twice that for
+biases, without decay), decay 5e-4, 175 epochs.
 
-Expected: mean IoU 42.5 on VOC 2011's validation images, trained on VOC 2011's own; their
-classifier was one of the authors' (68.5 % top-1), not bvlc_googlenet. With SBD, as here, more.
+Expected: mean IoU 42.5 on VOC 2011's validation images, trained on VOC 2011's training images, from
+the authors' own classifier (68.5 % top-1), not bvlc_googlenet. With SBD, as here, more.
 
 Data: as `fcn32s.py`. Hardware: one GPU of 4 GB.
 

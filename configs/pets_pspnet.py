@@ -1,12 +1,12 @@
-"""PSPNet on the Oxford-IIIT Pets: 3 classes, 3,680 training images, 3,669 to score on.
+"""PSPNet on the Oxford-IIIT Pets: 3 classes, 3,680 training images, 3,669 evaluation images.
 
 python -m jaxseg.main --config configs/pets_pspnet.py
 python -m jaxseg.main --config configs/pets_pspnet.py:full
 python -m jaxseg.main --config configs/pets_pspnet.py:pretrained
 
-The data set (800 MB) comes by itself, through tensorflow-datasets. Its masks are trimaps: pet,
-background, and the border between. `--config.data.ignore_label=3` ignores the border and leaves two
-classes.
+The data set (800 MB) is downloaded automatically by tensorflow-datasets. Its masks are trimaps:
+pet, background, and the border between them. `--config.data.ignore_label=3` ignores the border and
+leaves two classes.
 """
 
 from jaxseg.config.recipes import pets

@@ -5,11 +5,11 @@
     python -m jaxseg.main --config configs/pspnet_cityscapes.py:semseg \\
       --config.data.root=cityscapes --config.init.pretrained=resnet101_v2.pth
 
-Source: as `pspnet_ade20k.py`, for 90,000 steps on crops of 713×713, neither turned nor blurred.
+Source: as `pspnet_ade20k.py`, for 90,000 steps on crops of 713×713, without rotation or blur.
 
-Expected: mean IoU 79.70, pixel accuracy 96.38 on the 500 validation images at a single scale,
-80.91 and 96.59 at six; 78.4 on the test server by the fine labels alone. By semseg 78.63 and 96.14,
-at six scales 79.29 and 96.38.
+Expected: mean IoU 79.70, pixel accuracy 96.38 on the 500 validation images at a single scale, 80.91
+and 96.59 at six; 78.4 on the test server with only the fine labels. semseg reports 78.63 and
+96.14, at six scales 79.29 and 96.38.
 
 Hardware: eight GPUs of 12 GB, or one of 80 GB (semseg: 10 hours on eight RTX 2080 Ti);
 --config.model.remat saves memory.

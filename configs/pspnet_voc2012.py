@@ -7,8 +7,9 @@
 
 Source: as `pspnet_ade20k.py`, for 30,000 steps on the 10,582 images of train_aug.
 
-Expected: the paper's 82.6 mean IoU is of VOC 2012's test server at six scales (85.4 after COCO). On
-the 1,449 of val, semseg 79.07 and pixel accuracy 95.34 at a single scale, 79.63 and 95.50 at six.
+Expected: the paper reports 82.6 mean IoU on the VOC 2012 test server at six scales (85.4 with
+COCO). On the 1,449 images of val, semseg reports 79.07 and pixel accuracy 95.34 at a single
+scale, 79.63 and 95.50 at six.
 
 Data: VOC 2012, and beside it SBD (benchmark_RELEASE).
 

@@ -1,10 +1,10 @@
-"""Narrow networks on scenes that jaxseg generates itself: no data needed, minutes on a laptop.
+"""Narrow networks on generated scenes: no data needed, minutes on a laptop.
 
 python -m jaxseg.main --config configs/quickstart.py
 python -m jaxseg.main --config configs/quickstart.py:deconvnet
 python -m jaxseg.main --config configs/quickstart.py:pspnet
 
-The other variants, fcn32s and fcn16s, are FCN without its finer scores.
+The other variants, fcn32s and fcn16s, are FCN without its finer logits.
 """
 
 from jaxseg.config import default_config

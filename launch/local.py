@@ -32,10 +32,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--processes", type=int, required=True, help="how many")
-    parser.add_argument("--devices", type=int, help="CPU devices of each; without: one GPU each")
-    parser.add_argument("--dry-run", action="store_true", help="print the commands only")
-    parser.add_argument("words", nargs="+", help="of `python -m jaxseg`, or a script; after --")
+    parser.add_argument("--processes", type=int, required=True, help="number of processes")
+    parser.add_argument(
+        "--devices", type=int, help="CPU devices per process (default: one GPU each)"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only print the commands")
+    parser.add_argument(
+        "words", nargs="+", help="command of `python -m jaxseg`, or a script; after --"
+    )
     args = parser.parse_args(argv)
     if args.processes < 1 or (args.devices is not None and args.devices < 1):
         parser.error("--processes and --devices take 1 or more")

@@ -55,7 +55,7 @@ case $verb in
     ;;
   start)
     if (($# == 0)); then
-      echo "start wants the words of \`python -m jaxseg train\`, --config and --workdir first" >&2
+      echo "start needs the options of \`python -m jaxseg train\`, beginning with --config and --workdir" >&2
       exit 2
     fi
     words=$(printf '%q ' "$@")

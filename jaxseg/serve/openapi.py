@@ -131,8 +131,8 @@ def description_page(described: dict[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         '<link rel="icon" href="data:,"><link rel="stylesheet" href="/page.css">'
-        '<title>jaxseg: interface</title></head><body class="docs">'
-        '<header><h1>jaxseg <small>interface</small></h1><nav><a href="/">page</a> '
+        '<title>jaxseg: API</title></head><body class="docs">'
+        '<header><h1>jaxseg <small>API</small></h1><nav><a href="/">page</a> '
         '<a href="/openapi.json">OpenAPI</a></nav></header><main>'
         "<pre>curl --data-binary @street.jpg 'http://127.0.0.1:8000/predict?format=overlay' "
         "--output labelled.jpg</pre>"
@@ -154,7 +154,7 @@ def _section(method: str, path: str, operation: dict[str, Any]) -> str:
     title = f"<h2><code>{method.upper()} {html.escape(path)}</code></h2>"
     body = f"<p>{html.escape(operation['summary'])} {text}</p>"
     if rows:
-        body += f"<table>{rows}</table><h3>Answers</h3><table>{answers}</table>"
+        body += f"<table>{rows}</table><h3>Responses</h3><table>{answers}</table>"
     return f"<section>{title}{body}</section>"
 
 

@@ -55,7 +55,7 @@ async function take(file, name) {
     current = { bitmap, blob, name: name.replace(/\.[^.]*$/, "") || "photograph" };
   } catch {
     if (mine !== turn) return;
-    say(`The browser cannot show ${name}. Give a JPEG, PNG, WebP or GIF.`, "bad");
+    say(`The browser cannot display ${name}. Use a JPEG, PNG, WebP or GIF.`, "bad");
     return;
   }
   await label();
