@@ -97,10 +97,10 @@ def _in_few_words(error: Exception) -> str:
     text = str(error)
     for code, words in (
         ("NOT_FOUND", "an array is missing"),
-        ("OUT_OF_RANGE", "an array is cut off"),
-        ("DATA_LOSS", "an array is cut off or changed"),
-        ("FAILED_PRECONDITION", "an array is cut off or changed"),
-        ("INVALID_ARGUMENT", "an array is cut off or changed"),
+        ("OUT_OF_RANGE", "an array is truncated"),
+        ("DATA_LOSS", "an array is truncated or changed"),
+        ("FAILED_PRECONDITION", "an array is truncated or changed"),
+        ("INVALID_ARGUMENT", "an array is truncated or changed"),
     ):
         if code in text:
             return words

@@ -91,7 +91,7 @@ def as_kind(
     """
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise InputError(
-            f"{path} holds an array of shape {pixels.shape}.",
+            f"{path} contains an array of shape {pixels.shape}.",
             "Give [height, width] or [height, width, channels].",
         )
     pixels = pixels[..., None] if pixels.ndim == 2 else pixels
@@ -154,7 +154,9 @@ def read_deep_frame(path: str | os.PathLike, data: bytes | None) -> tuple[int, i
     if is_array(path):
         shape = _array(path, data, header_only=True).shape
         if len(shape) not in (2, 3):
-            raise InputError(f"{path} holds an array of shape {shape}.", "Give [H, W, channels].")
+            raise InputError(
+                f"{path} contains an array of shape {shape}.", "Give [H, W, channels]."
+            )
         return shape[0], shape[1], 1
     if not _start(path, data).startswith(_TIFF) or _tifffile() is None:
         return None

@@ -98,7 +98,7 @@ BAD = {
         lambda p: tiff(p, np.where(DEEP > 60000, np.nan, DEEP).astype(np.float32)),
         f"{(DEEP > 60000).sum()} values that are not finite",
     ),
-    "floats": (5, 16, lambda p: tiff(p, FLOAT), "float32, where 16 bits are expected"),
+    "floats": (5, 16, lambda p: tiff(p, FLOAT), "float32, but 16 bits are expected"),
     "too deep": (1, 8, lambda p: Image.fromarray(DEEP[..., 0]).save(p), "16 bits per channel"),
     "cut off": (
         *(5, 16),

@@ -111,10 +111,10 @@ def test_what_is_wrong_is_said_and_leaves_nothing(tmp_path):
     cut.write_bytes(cut.read_bytes()[:9000])
     for path, words in (
         (four, "4 bands, but the network needs 2"),
-        (deep, "float32, where 16 bits are expected"),
+        (deep, "float32, but 16 bits are expected"),
         (tmp_path / "text.tif", "cannot be read as a GeoTIFF"),
         (tmp_path / "none.tif", "There is no file"),
-        (cut, "cannot be labelled|no GeoTIFF"),
+        (cut, "cannot be labelled|cannot be read as a GeoTIFF"),
     ):
         with pytest.raises(InputError, match=words):
             geotiff.label_scene(path, out, by_neighbours, INFO, BANDS)

@@ -196,7 +196,9 @@ def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     huge_png(photos / "d.png")
     code, said, err = predict(photos, photos / "missing.png")
     assert code == 2
-    assert re.match(r"error: 4 of 6 .*first: .*/b.jpg cannot .*\nfix: .* where it stopped.\n", err)
+    assert re.match(
+        r"error: 4 of 6 .*first problem: .*/b.jpg cannot .*\nfix: .* to label the rest.\n", err
+    )
     for line in ("c.png cannot be", "d.png has more than 89,478,485 pixels", "missing"):
         assert line in said
     assert not {"b.png", "c.png", "d.png"} & contents(out).keys()

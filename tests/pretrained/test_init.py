@@ -88,7 +88,7 @@ def test_what_cannot_be_a_start_is_said_before_a_workdir_is_made(exported, words
             {"init.pretrained": folder, "model.width": 0.05},
             "width is 0.05.*width=0.03.*config",
         ),
-        ({"init.pretrained": folder, "init.head": "keep"}, "4 classes, and the network 6"),
+        ({"init.pretrained": folder, "init.head": "keep"}, "4 classes, but the network has 6"),
         ({"init.pretrained": folder, "init.source": "caffe"}, "none of the files"),
         ({"init.pretrained": folder, "init.head": "rest"}, "init.head is 'rest'.*'reset'"),
     ]:

@@ -163,7 +163,7 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
 
 @pytest.mark.nightly
 def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path):
-    """The second signal ends it at once, in whatever it does: it goes on from the last save."""
+    """The second signal ends it at once, in whatever it does: it goes on from the last checkpoint."""
     asked = Workdir(tmp_path / "run")
     run = process(*words(asked.path))
     while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
@@ -172,7 +172,7 @@ def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path)
     run.send_signal(signal.SIGTERM)
     run.send_signal(signal.SIGHUP)  # the system makes two of one kind, not yet seen, one
     _, err = run.communicate(timeout=60)
-    assert run.returncode == 75 and re.fullmatch(r"stopped by SIG.*: .* the last save\n", err)
+    assert run.returncode == 75 and re.fullmatch(r"stopped by SIG.*: .* the last checkpoint\n", err)
     run = process(*words(asked.path))
     out, err = run.communicate(timeout=300)
     assert (run.returncode, err) == (0, "")

@@ -45,7 +45,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
             pass
     except safetensors.SafetensorError as error:
         raise InputError(
-            f"{path} is no whole .safetensors file: {error}.", "Download or write it again."
+            f"{path} is not a complete .safetensors file: {error}.", "Download or write it again."
         ) from None
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -53,7 +53,8 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
             header = json.loads(file.read(size), object_pairs_hook=_once)
         except ValueError as error:
             raise InputError(
-                f"{path} is no whole .safetensors file: {error}.", "Download or write it again."
+                f"{path} is not a complete .safetensors file: {error}.",
+                "Download or write it again.",
             ) from None
     header.pop("__metadata__", None)
     places = {}

@@ -177,7 +177,7 @@ def test_files_of_other_formats(tmp_path):
         ({"shapes": [], "imagePath": "a.png"}, "LabelMe JSON, not COCO.*name='labelme'"),
         ({"shapes": [], "images": [], "annotations": [], "categories": []}, "at once"),
         ([{"data": {}, "annotations": []}], "Label Studio JSON, not"),
-        ({"images": []}, "is no COCO JSON"),
+        ({"images": []}, "is not COCO JSON"),
         ("{", "cannot be read as JSON"),
         ("[" * 100000, "cannot be read as JSON"),
     ]

@@ -113,7 +113,7 @@ def test_brush_strokes_by_label_studios_own_converter(tmp_path):
     label_studio(tmp_path, result("brushlabels", format="rle", rle=rle))
     np.testing.assert_array_equal(only("labelstudio", tmp_path) == 1, SQUARE)
     label_studio(tmp_path, result("brushlabels", format="rle", rle=rle[:20]))
-    with pytest.raises(InputError, match="brush stroke shape 1 .* of task 1 of .* cut off"):
+    with pytest.raises(InputError, match="brush stroke shape 1 .* of task 1 of .* truncated"):
         only("labelstudio", tmp_path)
 
 
