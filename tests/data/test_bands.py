@@ -91,7 +91,7 @@ BAD = {
         lambda p: tiff(p, DEEP[..., 0] >> 4, bitspersample=12),
         "12 bits per channel",
     ),
-    "a band is missing": (5, 16, lambda p: tiff(p, DEEP[..., :4]), "4 channels, where 5 are"),
+    "a band is missing": (5, 16, lambda p: tiff(p, DEEP[..., :4]), "4 channels, but 5 are"),
     "colours for grey": (1, 16, lambda p: Image.fromarray(BYTES[..., :3]).save(p), "3 channels"),
     "no number": (
         *(5, 32),

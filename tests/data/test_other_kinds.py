@@ -126,8 +126,8 @@ def test_a_file_of_another_kind_is_named(folder, capsys):
     words = ["--data", "folder", "--root", str(folder), "--config.data.split=2:1"]
     assert run(["check", *words, "--config.data.channels=5", "--config.data.bits=16"]) == 2
     out = capsys.readouterr().out
-    assert f"{folder}/images/s0.npy has 4 channels, where 5 are expected." in out
-    assert f"{folder}/images/s1.npy has values of type float32, where 16 bits are expected." in out
+    assert f"{folder}/images/s0.npy has 4 channels, but 5 are expected." in out
+    assert f"{folder}/images/s1.npy has values of type float32, but 16 bits are expected." in out
     with pytest.raises(InputError, match=r"s0\.npy has 4 channels"):
         next(iter(open_data(data(folder, split="1:0"), "train")))
 

@@ -70,7 +70,7 @@ def test_a_saved_network_knows_its_images(tmp_path):
     assert opened.model.kind == ImageKind(5, 16)
     assert opened.model.preprocessing == network(**BANDS).preprocessing
     np.save(tmp_path / "four.npy", np.zeros((64, 64, 4), np.uint16))
-    with pytest.raises(InputError, match="4 channels, where 5 are expected"):
+    with pytest.raises(InputError, match="4 channels, but 5 are expected"):
         opened.predict(tmp_path / "four.npy")
     with pytest.raises(InputError, match="Give uint16 images of 5 channels"):
         opened.predict(np.zeros((64, 64, 3), np.uint8))
@@ -79,7 +79,7 @@ def test_a_saved_network_knows_its_images(tmp_path):
 def test_a_network_of_photographs_refuses_bands(tmp_path):
     saved(tmp_path / "rgb")
     np.save(tmp_path / "five.npy", np.zeros((64, 64, 5), np.uint8))
-    with pytest.raises(InputError, match="5 channels, where 3 are expected"):
+    with pytest.raises(InputError, match="5 channels, but 3 are expected"):
         jaxseg.load(tmp_path / "rgb").predict(tmp_path / "five.npy")
 
 

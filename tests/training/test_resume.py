@@ -163,7 +163,7 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
 
 @pytest.mark.nightly
 def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path):
-    """The second signal ends it at once, in whatever it does: it goes on from the last checkpoint."""
+    """The second signal ends it at once, in whatever it does: it goes on from the last save."""
     asked = Workdir(tmp_path / "run")
     run = process(*words(asked.path))
     while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):

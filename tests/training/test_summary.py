@@ -15,9 +15,7 @@ def test_summary_of_a_known_step():
     program = types.SimpleNamespace(step=step, like=state, compiled=compiled, source=range(20))
     flops = 2 * 8 * 64 * 1000
     said = summary(program, images, None)
-    assert said.startswith(
-        f"a step of 8 images needs {flops / 1e6:.3g} MFLOPs, 0.00 GiB of memory per"
-    )
+    assert said.startswith(f"a step of 8 images needs {flops / 1e6:.3g} MFLOPs, 0.00 GiB of memory")
     assert said.endswith("an epoch has 3 steps")
 
 

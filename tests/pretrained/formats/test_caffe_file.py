@@ -262,9 +262,7 @@ def test_truncated_files_are_refused(tmp_path):
         assert len(read_tensors(path).tensors) == 2
         for length in range(1, len(whole), 3):
             path.write_bytes(whole[:length])
-            with pytest.raises(
-                InputError, match="a.caffemodel is (not a complete .caffemodel|a text)"
-            ):
+            with pytest.raises(InputError, match="a.caffemodel is (not a complete|a text)"):
                 read_tensors(path)
 
 
