@@ -64,27 +64,27 @@ class Networks(SphinxDirective):
     def run(self):
         by_data: dict[str, list] = {}
         for row in jaxseg.list_pretrained():
-            key = row.data if row.kind == "network" else "ImageNet (backbones to start from)"
+            key = row.data if row.kind == "network" else "ImageNet (backbones)"
             by_data.setdefault(key, []).append(row)
         sections = []
         for data, rows in by_data.items():
             section = nodes.section(ids=[nodes.make_id(f"networks-{data}")])
             section += nodes.title(text=data)
-            heads = ["name", "mean IoU", "parameters", "from", "licence"]
+            heads = ["name", "mean IoU", "parameters", "source", "licence"]
             section += _table(heads, [_cells(row) for row in rows])
             sections.append(section)
         return sections
 
 
 def _cells(row) -> list[nodes.Node]:
-    here = nodes.Text("in the package")
+    here = nodes.Text("built in")
     file = nodes.reference("", row.source, refuri=row.url) if row.url else here
     return [
         nodes.literal(text=min([row.name, *row.aliases], key=len)),
         nodes.Text("" if row.mean_iou is None else f"{100 * row.mean_iou:.2f}"),
         nodes.Text("" if row.parameters is None else f"{row.parameters / 1e6:.1f} M"),
         file,
-        nodes.Text(row.licence or "not known"),
+        nodes.Text(row.licence or "unknown"),
     ]
 
 

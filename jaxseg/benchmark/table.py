@@ -13,7 +13,7 @@ def benchmark_table(result: Mapping[str, Any]) -> str:
     ...     benchmark_table({"network": "x", "peak_flops": None, "program_bytes": {"output": 2e6}})
     ... )
     network                       x
-    peak flops                    not known
+    peak flops                    unknown
     program bytes, output         2.00 M
     """
     lines = []
@@ -28,7 +28,7 @@ def benchmark_table(result: Mapping[str, Any]) -> str:
 
 def _text(name: str, value: Any) -> str:
     if value is None:
-        return "not known"
+        return "unknown"
     if isinstance(value, list):
         return "×".join(map(str, value))
     if "share" in name:

@@ -76,6 +76,6 @@ def _cells(row: Any, cached: bool) -> tuple[str, ...]:
         str(row.num_classes or ""),
         "" if row.mean_iou is None else f"{row.mean_iou:.4f}",
         "" if row.parameters is None else f"{row.parameters / 1e6:.1f} M",
-        row.licence or "not known",
+        row.licence or "unknown",
         "yes" if cached else "",
     )

@@ -142,4 +142,4 @@ def _stamp(path: pathlib.Path, row: Row) -> str:
 def _say_licence(row: Row) -> None:
     """Says at the first use that a licence does not allow everything."""
     if not row.permissive:
-        print(f"licence of {row.name}: {row.licence or 'not known'}", file=sys.stderr)
+        print(f"licence of {row.name}: {row.licence or 'unknown'}", file=sys.stderr)
