@@ -36,18 +36,18 @@ def max_unpool(
       indices: [N, h, w, C] integers, `y * W + x` inside a plane (Caffe's pooling mask, PyTorch's
         `return_indices`). Outside `jit`, where they are known, an index outside the plane is an
         error; under `jit` its value is dropped.
-        size: (H, W) of the result, one number for both or a pair: the size before pooling, which h
-          and w do not determine if it was odd.
-        in_place: None: check the indices; True: they come from `max_pool_with_argmax(x, 2, 2)`,
-          with or without `ceil_mode`, for an `x` of this size (a value with another index is
-          dropped); False: use the scatter.
+      size: (H, W) of the result, one number for both or a pair: the size before pooling, which h
+        and w do not determine if it was odd.
+      in_place: None: check the indices; True: they come from `max_pool_with_argmax(x, 2, 2)`, with
+        or without `ceil_mode`, for an `x` of this size (a value with another index is dropped);
+        False: use the scatter.
 
     Returns:
       [N, H, W, C] in the dtype of `values`.
 
     Raises:
       InputError: the shapes of indices and values differ, an index is known to be outside the
-      plane, or `in_place` does not fit the sizes.
+        plane, or `in_place` does not fit the sizes.
 
     >>> values, indices = jnp.array([[[[7.0]]]]), jnp.array([[[[3]]]])
     >>> max_unpool(values, indices, (2, 3))[0, :, :, 0].tolist()
