@@ -147,7 +147,7 @@ class _Finder:
         ends = name.lower().endswith(tuple(suffixes))
         bare = name if what == "photo" or ends else name + ending
         expected = folder / (bare if ends else bare + suffixes[0])
-        problem = f"{list_file} lists {expected}, which does not exist"
+        problem = f"There is no {expected}, which {list_file} lists"
         at = (folder / bare).parent
         if at not in self._stems:
             self._stems[at] = stems_in(at)

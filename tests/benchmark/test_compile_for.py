@@ -21,7 +21,7 @@ from jaxseg.errors import InputError
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--compile-for", "gpu:h200"], "platform 'gpu'"),
+        (["--compile-for", "gpu:h200"], "'gpu' is not a supported platform"),
         (["--compile-for", "tpu:v5"], "'v5e'"),
         (["--compile-for", "tpu:v5e:2x2"], r"jaxseg\[tpu-compiler\]"),
         (["--compile-for", "cuda:h200"], r"jaxseg\[cuda-compiler\]"),

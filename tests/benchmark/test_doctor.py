@@ -42,7 +42,7 @@ def test_a_gpu_that_jax_does_not_see(tmp_path, monkeypatch, capsys):
     assert finding.state == "wrong" and "this machine has a GPU" in finding.text
     assert "jaxseg[cuda]" in finding.remedy
     assert run(["doctor", "--workdir", str(tmp_path)]) == 2
-    assert "WRONG    devices: 8 devices (cpu), though" in capsys.readouterr().out
+    assert "WRONG    devices: 8 devices (cpu), but" in capsys.readouterr().out
 
 
 def test_products_that_are_rounded_or_wrong(tmp_path, monkeypatch):

@@ -301,7 +301,7 @@ def test_fewer_steps_than_the_run_has_taken(finished, words, refused):
     """Nothing is done under another name: no step is left to take, and none is taken back."""
     workdir, taken = finished[0].path, finished[1]["step"]
     before = contents(workdir)
-    refused(words(workdir, {"train.steps": taken - 1}), f"has taken {taken} steps", "fix: Raise")
+    refused(words(workdir, {"train.steps": taken - 1}), f"has taken {taken} steps", "fix: Increase")
     assert contents(workdir) == before
     assert all(path.name.isdecimal() for path in (workdir / "checkpoints").iterdir())  # no lease
 

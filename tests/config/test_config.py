@@ -199,7 +199,7 @@ def test_images_are_resized_or_padded():
 def test_validate_finds_none_in_a_field_that_needs_a_value():
     config = default_config()
     config.optim.lr = None  # ConfigDict itself takes None anywhere
-    assert "optim.lr takes a number" in refusal(validate, config)
+    assert "optim.lr must be a number" in refusal(validate, config)
 
 
 def test_save_and_load(tmp_path):
@@ -295,11 +295,11 @@ def test_override_refused(config_file, name, text, words):
         ("print(c.optim.lrr)", "line 5: There is no config field optim.lrr."),
         ("o = c.optim\no.lrr = 1", "line 6: There is no config field lrr. Did you mean 'optim.lr'"),
         ("c.optim['lrr'] = 1", "line 5: There is no config field lrr."),
-        ("c.optim.lr = 'abc'", "line 5: Config field optim.lr takes a number, not 'abc'."),
-        ("c.optim.rules = 5", "line 5: Config field optim.rules takes a tuple, not '5'."),
-        ("c.model.norm = True", "line 5: Config field model.norm takes a word or None"),
-        ("c.optim.lr = None", "optim.lr takes a number, not None."),
-        ("c.train.steps = True", "train.steps takes a whole number, not True."),
+        ("c.optim.lr = 'abc'", "line 5: Config field optim.lr must be a number, not 'abc'."),
+        ("c.optim.rules = 5", "line 5: Config field optim.rules must be a tuple, not '5'."),
+        ("c.model.norm = True", "line 5: Config field model.norm must be a word or None"),
+        ("c.optim.lr = None", "optim.lr must be a number, not None."),
+        ("c.train.steps = True", "train.steps must be a whole number, not True."),
         ("c = None", "returned NoneType"),
         ("with c.unlocked(): c.extra = 1", "no config field extra"),
         ("with c.unlocked(): del c.optim", "has no field optim."),

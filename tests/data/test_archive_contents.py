@@ -132,7 +132,7 @@ def test_more_than_the_disk_holds_is_told_before_anything_is_written(tmp_path, m
     monkeypatch.setattr(archive_contents.shutil, "disk_usage", lambda _: usage)
     monkeypatch.setattr(zipfile.ZipFile, "extract", None)
     monkeypatch.setattr(tarfile.TarFile, "extractall", None)
-    assert "Free some space" in refused(tmp_path, make(*NAMES), "holds .* has only").remedy
+    assert "Free some space" in refused(tmp_path, make(*NAMES), "needs .* has only").remedy
 
 
 def header(kind, size):

@@ -80,5 +80,5 @@ def test_colours_that_two_classes_share(tmp_path):
 
 def test_without_colours_the_message_says_what_to_write(tmp_path):
     folder(tmp_path, [[SKY]], classes="sky\nroad\n")
-    with pytest.raises(InputError, match="contains? colours .*`name r g b`"):
+    with pytest.raises(InputError, match="contains colours .*`name r g b`"):
         label(tmp_path)

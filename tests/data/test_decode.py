@@ -125,7 +125,7 @@ def test_palette_mask_of_few_bits(tmp_path, bits):
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
 def test_colour_mask_is_refused(tmp_path, mode):
     Image.fromarray(RGB).convert(mode).save(tmp_path / "a.png")
-    with pytest.raises(InputError, match=f"a.png contains? colours .mode {mode}.*its class index"):
+    with pytest.raises(InputError, match=f"a.png contains colours .mode {mode}.*its class index"):
         read_mask(tmp_path / "a.png", 21)
 
 

@@ -105,7 +105,7 @@ def test_one_name_is_no_set_of_classes(folder):
 @pytest.mark.parametrize(
     ("names", "problem"),
     [
-        (("road", "back"), "the classes in another order than the run: road, back, and"),
+        (("road", "back"), "the classes in another order than the run: it has road, back, but"),
         (("back", "street"), "other classes than the run"),
     ],
 )

@@ -62,7 +62,7 @@ def test_photos_and_the_indices_of_palette_masks(folder):
 @pytest.mark.parametrize(
     ("fields", "text"),
     [
-        ({"mask_key": "mask"}, "no image column 'mask'.*mask_key.*It has pixels, annotation"),
+        ({"mask_key": "mask"}, "no image column 'mask'.*mask_key.*columns: pixels, annotation"),
         ({"image_key": "n"}, "no image column 'n'"),
         ({"eval_split": "val"}, "has no split 'val'.*validation"),
         ({"classes": None}, "config.data.classes is not set"),

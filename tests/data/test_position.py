@@ -18,8 +18,8 @@ def test_position_is_plain_and_step_is_all_that_moves():
 @pytest.mark.parametrize(
     "source, seed, batch_size, message",
     [
-        (SOURCE, 2, 2, "config.seed = 1, this run has 2"),
-        (SOURCE, 1, 4, "config.train.batch_size = 2, this run has 4"),
+        (SOURCE, 2, 2, "config.seed = 1, but this run has 2"),
+        (SOURCE, 1, 4, "config.train.batch_size = 2, but this run has 4"),
         (Scenes(0, 6, (16, 16)), 1, 2, "saved with 5 training examples, but this run has 6"),
         (Scenes(3, 5, (16, 16)), 1, 2, "checksum of the names"),
     ],

@@ -60,7 +60,7 @@ def config(voc):
         ("a 1 2 3", "is 'a 1 2 3', not a name with four whole numbers"),
         ("1 2 3 4", "not a name with four whole numbers"),
         ("a 1 2 3 4.5", "not a name with four whole numbers"),
-        ("", "is '', no name"),
+        ("", "is '', not a name"),
         ("a 5 5 5 9", "a box without pixels"),
         ("a 5 9 7 9", "a box without pixels"),
         ("a 7 5 5 9", "a box without pixels"),

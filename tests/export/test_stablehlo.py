@@ -173,7 +173,7 @@ def test_what_cannot_be_exported(tmp_path):
     [
         (["--size", "64"], "--size is '64'.*480,640"),
         (["--size", "0,64"], "--size is '0,64'"),
-        (["--weights", "elsewhere"], "one of them"),
+        (["--weights", "elsewhere"], "Exactly one of"),
         (["--format", "onnx"], "need a fixed image size"),
         (["--step", "39"], "no checkpoint '39'"),
     ],

@@ -102,7 +102,7 @@ def test_crf_of_an_image_that_is_too_large():
             return np.broadcast_to(np.float32(1 / 3), (*size, 3))
 
     refined = WithCRF(Even(1, "mine"), CRF(1.5, 1.0, 6.0, 60.0, 1.0, 2, "symmetric"))
-    problem = "of 3000×2000 pixels is too large for the dense CRF.* takes 5,162,220 at most"
+    problem = "of 3000×2000 pixels is too large for the dense CRF.* limit is 5,162,220"
     with pytest.raises(InputError, match=problem):
         refined.labels("mine", IMAGE, (2000, 3000))
 

@@ -60,8 +60,8 @@ def test_collisions_are_told_and_the_rest_goes_on(photos):
     found = [file.path.as_posix() for file in find_images(["p", "q"], "out", (), refused.append)]
     assert found == ["p/a.jpg", "p/b.jpg", "q/c.jpg"]
     assert [error.problem for error in refused] == [
-        "p/a.jpg and p/a.png would both be named a.",
-        "p/b.jpg and q/b.jpg would both be named b.",
+        "The results of p/a.jpg and p/a.png would both be named a.",
+        "The results of p/b.jpg and q/b.jpg would both be named b.",
     ]
     with pytest.raises(InputError, match="would both be named a"):
         find_images(["p", "q"], "out")
@@ -99,5 +99,5 @@ def test_a_word_without_images_does_not_stop_the_others(photos):
     assert [error.problem.partition(" ")[0] for error in refused] == [
         "https://a.b/c.jpg",
         "The",
-        "Nothing",
+        "No",
     ]

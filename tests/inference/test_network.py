@@ -67,7 +67,7 @@ def test_a_run_without_its_data_set(copied, restored, tiny):
 
 
 OTHERS = {  # what config.json says in place of what was trained, and what is found
-    "width": ({"model.width": 0.04}, "has batch_stats/conv1_1.* of shape .2,., .* one of .3,."),
+    "width": ({"model.width": 0.04}, "has batch_stats/conv1_1.* of shape .2,., .* shape .3,."),
     "norm": ({"model.norm": None}, "has batch_stats/conv1_1.*, but that network has none"),
     "skips": ({"model.name": "fcn16s_vgg16"}, "has params/score_pool3.* has none"),
     "network": (

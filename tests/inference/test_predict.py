@@ -130,9 +130,9 @@ def test_a_folder(finished, predict, tmp_path):
     whole = (out / "sub/b.png").read_bytes()
     (out / "sub/b.png").write_bytes(whole[:-5])
     (out / "c.npz").unlink()
-    assert "1 image labelled, 2 there" in predict(photos, "--overlay")[1]
+    assert "1 image labelled, 2 already" in predict(photos, "--overlay")[1]
     assert (out / "sub/b.png").read_bytes() == whole and not (out / "c.npz").exists()
-    assert "1 image labelled, 2 there" in predict(*words)[1]
+    assert "1 image labelled, 2 already" in predict(*words)[1]
     assert "3 images labelled\n" in predict(photos, "--overwrite")[1]
     assert contents(out).keys() == made.keys()
 
@@ -358,7 +358,7 @@ def test_words_that_name_photographs(here):
         ("b/c.png is in the folder for the results", ["b/c.png", "--out", "b"]),
         ("classes.png is reserved for a file that describes", ["copy/classes.png"]),
         ("No image is given", []),
-        ("one of them", ["a.jpg", "--weights", "b"]),
+        ("Exactly one of", ["a.jpg", "--weights", "b"]),
         ("--max-pixels is 0", ["a.jpg", "--max-pixels", "0"]),
         ("--step is 'first'", ["a.jpg", "--step", "first"]),
         ("cannot be both", ["-", "--list", "-"]),
@@ -431,7 +431,7 @@ def test_no_network(copied, refused, tmp_path):
     refused("no checkpoint '39'", *words, "--step", "39", network=run_there)
     fields = json.loads(copied.config.read_text())
     copied.config.write_text(json.dumps(fields | {"model.width": 0.04}))
-    refused("step 40 in .* does not match the network than config.json", *words, network=run_there)
+    refused("step 40 in .* does not match the network in config.json", *words, network=run_there)
     copied.config.write_text(json.dumps(fields))
     classes = json.loads(copied.classes.read_text())
     short = {k: v[:5] if isinstance(v, list) else v for k, v in classes.items()}

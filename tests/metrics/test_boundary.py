@@ -70,9 +70,9 @@ def test_scores():
 
 def test_what_cannot_be_counted():
     good = np.zeros((4, 5), int)
-    with pytest.raises(InputError, match="labels hold 3"):
+    with pytest.raises(InputError, match="labels contain 3"):
         boundary_counts(good + 3, good, 3)
-    with pytest.raises(InputError, match="predictions hold 255"):
+    with pytest.raises(InputError, match="predictions contain 255"):
         boundary_counts(good, good + 255, 3)
     with pytest.raises(InputError, match="one image"):
         boundary_counts(good[None], good[None], 3)

@@ -58,10 +58,10 @@ def test_under_jit_values_out_of_range_are_not_counted():
 @pytest.mark.parametrize(
     ("labels", "predictions", "message"),
     [
-        ([0, 4], [0, 0], "labels hold 4"),
-        ([0, -1], [0, 0], "labels hold -1"),
-        ([0, 1], [0, 255], "predictions hold 255"),
-        ([0, 1], [0, -1], "predictions hold -1"),
+        ([0, 4], [0, 0], "labels contain 4"),
+        ([0, -1], [0, 0], "labels contain -1"),
+        ([0, 1], [0, 255], "predictions contain 255"),
+        ([0, 1], [0, -1], "predictions contain -1"),
         ([0, 1], [0], "differ"),
         ([0.0, 1.0], [0, 1], "float"),
         ([0, 1], [0.0, 1.0], "float"),

@@ -72,7 +72,7 @@ def test_a_saved_network_knows_its_images(tmp_path):
     np.save(tmp_path / "four.npy", np.zeros((64, 64, 4), np.uint16))
     with pytest.raises(InputError, match="4 channels, but 5 are expected"):
         opened.predict(tmp_path / "four.npy")
-    with pytest.raises(InputError, match="Give uint16 images of 5 channels"):
+    with pytest.raises(InputError, match="Give uint16 images with 5 channels"):
         opened.predict(np.zeros((64, 64, 3), np.uint8))
 
 

@@ -45,7 +45,9 @@ def test_safetensors_are_those_of_the_package(tmp_path):
 def test_a_dtype_that_is_not_known_is_named(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"w": np.zeros(3, ml_dtypes.float8_e4m3fn)}, path)
-    with pytest.raises(InputError, match="Tensor 'w' of .*a.safetensors is F8_E4M3. Save it as"):
+    with pytest.raises(
+        InputError, match="Tensor 'w' of .*a.safetensors has dtype F8_E4M3. Save it as"
+    ):
         read_tensors(path)
 
 
@@ -93,9 +95,9 @@ OTHERS = {
     "short text": (lambda p: p.write_text("x"), "is a text"),
     "web page": (lambda p: p.write_text("\n<!DOCTYPE html><html>ü"), "is a web page.*download"),
     "pointer": (lambda p: p.write_text("version https://git-lfs.github.com/ü"), "git lfs pull"),
-    "png": (png, "is an image, not a file of weights"),
-    "jpeg": (jpeg, "is an image, not a file of weights"),
-    "gzip": (lambda p: p.write_bytes(gzip.compress(bytes(99))), "compressed by gzip.*Unpack"),
+    "png": (png, "is an image, not a weight file"),
+    "jpeg": (jpeg, "is an image, not a weight file"),
+    "gzip": (lambda p: p.write_bytes(gzip.compress(bytes(99))), "compressed with gzip.*Unpack"),
     "numpy": (lambda p: numpy_file(p, np.save), "is a NumPy array"),
     "npz": (lambda p: numpy_file(p, np.savez), "without PyTorch's data.pkl"),
     "hdf5": (

@@ -122,7 +122,7 @@ def test_a_path_is_given_back(tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     assert given_path("a/b") == pathlib.Path("a/b")
     assert given_path(tmp_path) == tmp_path and given_path("~/a") == tmp_path / "a"
-    with pytest.raises(InputError, match=r"^is not a valid path 'x{60}\.\.\.': .*\. Give"):
+    with pytest.raises(InputError, match=r"^'x{60}\.\.\.' is not a valid path: .*\. Give"):
         given_path("x" * 300)
 
 

@@ -75,7 +75,7 @@ TORCH = {
     "lists in lists": (torch_file(b"", b"]" * 5_000 + b"a" * 4_999 + b"s."), NOT_WHOLE),
     "a list of itself": (torch_file(b"", b"]q\1h\1a\x85Q."), NOT_WHOLE),
     "a text of 2 GB": (torch_file(b"", b"X\xff\xff\xff\x7f"), NOT_WHOLE),
-    "two keys of one name": (torch_file(text("7") + ONE + number(7) + ONE), "one name"),
+    "two keys of one name": (torch_file(text("7") + ONE + number(7) + ONE), "same name"),
     "two entries with the same name": (TWO_OF_ONE_NAME, "two entries with the same name"),
 }  # fmt: skip
 SAFETENSORS = {
@@ -128,7 +128,7 @@ LONG = {
     "pth: steps": (pickle, "_MAX_STEPS", torch_file(b"", b"}" * 1000), "more than 100 steps"),
     "pth: bytes": (pickle, "_MAX_BYTES", torch_file(text("n" * 1000) + b"N"), "more than 0 MiB"),
     "pth: entries": (pytorch, "_MAX_LIST", state((4,), (1,)), "table of contents .* too long"),
-    "safetensors: header": (safetensors, "_MAX_HEADER", safe({"a" * 99: entry([4])}), "larger"),
+    "safetensors: header": (safetensors, "_MAX_HEADER", safe({"a" * 99: entry([4])}), "too large"),
     "caffemodel: fields": (caffe_format, "_MAX_FIELDS", b"\x08\1" * 1000, "more than 100 fields"),
 }
 

@@ -87,7 +87,7 @@ def test_wrong_bytes_are_kept_aside_and_named(served):
     row, faults, _ = served
     other = dataclasses.replace(row, checksum="sha256:00000000")
     aside = files_folder() / f"{row.file}.wrong"
-    with pytest.raises(InputError, match="has the SHA256 .* begins with 00000000") as caught:
+    with pytest.raises(InputError, match="The SHA256 of .* begins with 00000000") as caught:
         fetch(other)
     assert str(aside) in caught.value.problem and aside.read_bytes() == DATA
     assert not (files_folder() / row.file).exists()

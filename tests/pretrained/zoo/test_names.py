@@ -222,7 +222,7 @@ def test_classes_in_another_order_are_renumbered():
     np.testing.assert_array_equal(there[0].label[known], len(names) - 1 - label[known])
     assert (there[0].label[~known] == 255).all() and not known.all()
     assert numbered_as(source, source.info) is source
-    with pytest.raises(InputError, match="and the network 2 others: it lacks dog"):
+    with pytest.raises(InputError, match="but the network has 2 other ones: missing are dog"):
         numbered_as(source, DataInfo("pets", ("dog", "cat"), ((0, 0, 0), (1, 1, 1))))
 
 
