@@ -342,9 +342,7 @@ def test_own_folder_names_what_is_missing(tmp_path):
         ("duplicate", "p1.jpeg"),
         ("unpaired", "q.png"),
     ]
-    with pytest.raises(
-        InputError, match="p1.jpeg is a second photo for 'p1', in addition to p1.PNG"
-    ):
+    with pytest.raises(InputError, match="p1.jpeg is a second photo for 'p1', .* p1.PNG"):
         open_data(data("folder", root), "train")
     (root / "classes.txt").unlink()
     with pytest.raises(InputError, match="no .*classes.txt. The folder must contain images/SPLIT"):

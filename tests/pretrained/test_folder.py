@@ -211,7 +211,7 @@ def change(folder, **values):
         ({"model": 3}, "model.json is damaged"),
         ({"fields": {"widht": 1.0}}, "model.json: .* no field 'widht'"),
         ({"fields": {"dtype": "no such"}}, "model.json is damaged"),
-        ({"fields": {}}, "normalised with .*123.675.*uses .*122.67"),
+        ({"fields": {}}, "normalisation .*123.675.*uses .*122.67"),
         ({"num_classes": 1, "class_names": None}, "model.json: num_classes is 1"),
         ({"class_names": [1, 2, 3]}, "model.json is damaged"),
         ({"class_names": ["a"]}, "model.json is damaged"),

@@ -46,7 +46,7 @@ def test_a_dtype_that_is_not_known_is_named(tmp_path):
     path = tmp_path / "a.safetensors"
     save_file({"w": np.zeros(3, ml_dtypes.float8_e4m3fn)}, path)
     with pytest.raises(
-        InputError, match="Tensor 'w' of .*a.safetensors has dtype F8_E4M3. Save it as"
+        InputError, match="Tensor 'w' of .*a.safetensors has dtype F8_E4M3. Save it"
     ):
         read_tensors(path)
 
