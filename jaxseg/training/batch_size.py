@@ -61,8 +61,8 @@ def largest_batch(
     fits = largest_that_fits(takes, limit, most)
     if not fits:
         raise InputError(
-            f"A step with one image per device needs {takes(1) / 2**30:.2f} GiB, but a device has "
-            f"only {memory / 2**30:.2f} GiB.",
+            f"A step with one image per device needs {takes(1) / 2**30:.2f} GiB, more than nine "
+            f"tenths of the {memory / 2**30:.2f} GiB of a device.",
             "Set a smaller config.augment.crop, config.model.remat=True or "
             "config.model.dtype=bfloat16.",
         )

@@ -79,7 +79,7 @@ def test_the_largest_power_of_two_that_fits(memory_of, bytes_of, memory, images)
 
 def test_what_does_not_fit_at_all(memory_of):
     memory_of(lambda n: 950 * MIB)
-    with pytest.raises(InputError, match="one image per device needs 0.93 GiB, .* has 0.98 GiB"):
+    with pytest.raises(InputError, match="one image per device needs 0.93 GiB, .* of the 0.98 GiB"):
         largest_batch(default_config(), range(99), 1000 * MIB, quiet)
 
 

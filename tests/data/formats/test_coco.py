@@ -150,7 +150,7 @@ def test_image_ids_and_files(tmp_path):
     file.write_text(file.read_text().replace('"id": 2', '"id": 1'))
     (tmp_path / "images/c.png").unlink()
     found = problems(tmp_path)
-    assert any("image id 1 twice: 'a' and 'b.png'" in text for text in found)
+    assert any("image id 1 twice: for 'a' and 'b.png'" in text for text in found)
     assert any("c.png, which does not exist" in text for text in found), found
     assert len(found) == 2
 
