@@ -265,4 +265,6 @@ def default_config() -> ml_collections.ConfigDict:
     # "N..M": steps whose trace goes to the workdir's profile/, for XProf or TensorBoard; None: none
     c.log.profile = placeholder(str)
     c.log.wandb = placeholder(str)  # project at Weights & Biases (extra "wandb"); None: not there
+    c.log.mlflow = placeholder(str)  # experiment at MLflow (extra "mlflow"); None: not there
+    c.log.trackio = placeholder(str)  # project of Trackio (extra "trackio"); None: not there
     return c.lock()
