@@ -56,6 +56,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.channels = 3
     # bits of each: 8, 16 (integers of 16 bits), or 32 (floats, and all else as it is stored)
     c.data.bits = 8
+    # your own images whose bands are separate files: the ends of their names before the suffix, in
+    # the order of the channels, such as ("_B02", "_B03") of NAME_B02.tif; (): a file holds them all
+    c.data.band_suffixes = ()
     # mean and std of each channel, as `python -m jaxseg check` prints them; None: of 8 and 16 bits
     # those that the weights expect of photographs
     c.data.mean = placeholder(tuple)
