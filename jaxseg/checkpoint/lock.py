@@ -76,9 +76,8 @@ class WorkdirLock:
         except OSError:  # it was given back just now
             return
         if is_alive(holder, age):
-            who = f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
             raise InputError(
-                f"The workdir {self._path.parent} is in use by {who}, since "
+                f"The workdir {self._path.parent} is in use by {_in_words(holder)}, since "
                 f"{holder.get('since', 'a moment ago')}.",
                 f"Give another --workdir or wait; if that run is gone, remove {self._path}.",
             )
@@ -95,6 +94,21 @@ class WorkdirLock:
                 self._say(f"took over the workdir from a run that is gone (its lock: {holder})")
         finally:
             breaker.unlink(missing_ok=True)
+
+
+def running(workdir: pathlib.Path) -> str | None:
+    """The process, in words, whose run writes to a workdir; None where none does that lives."""
+    path = workdir / LOCK_FILE
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    holder = _read(path)
+    return _in_words(holder) if is_alive(holder, age) else None
+
+
+def _in_words(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
 
 
 def process_start(pid: int) -> str | None:

@@ -12,6 +12,7 @@ import pytest
 
 from jaxseg.checkpoint import lock
 from jaxseg.checkpoint.lock import LOCK_FILE, STALE, WorkdirLock, process_start
+from jaxseg.checkpoint.steps import find_step
 from jaxseg.errors import InputError
 
 
@@ -45,6 +46,17 @@ def test_a_living_process_of_this_host_keeps_it(tmp_path, sleeper):
         WorkdirLock(tmp_path).__enter__()
     assert LOCK_FILE in error.value.remedy
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
+
+
+def test_a_run_without_a_checkpoint_yet_is_told_from_one_that_is_gone(tmp_path, sleeper):
+    holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
+    checkpoints = tmp_path / "checkpoints"
+    with pytest.raises(InputError, match=f"no checkpoint yet: its run, process {sleeper.pid} on"):
+        find_step(checkpoints, "last")
+    sleeper.kill()
+    sleeper.wait()
+    with pytest.raises(InputError, match="holds no checkpoint\\. Train first"):
+        find_step(checkpoints, "last")
 
 
 def test_a_killed_process_loses_it_at_once(tmp_path, sleeper, capsys):
