@@ -96,12 +96,15 @@ def test_what_is_imported_is_declared_and_the_other_way_round(repository):
     of_import = importlib.metadata.packages_distributions() | {
         "cv2": ["opencv-contrib-python-headless"],
         "wandb": ["wandb"],
+        "mlflow": ["mlflow-skinny"],
+        "trackio": ["trackio"],
         "huggingface_hub": ["huggingface_hub"],
         "av": ["av"],
     }
     imported -= {"jaxseg", "__future__"} | _ELSEWHERE | set(sys.stdlib_module_names)
     found = {_usual(name) for i in imported for name in of_import.get(i, [i])}
     extras = declared["opencv"] | declared["wandb"] | declared["hub"] | declared["hf"]
+    extras |= declared["mlflow"] | declared["trackio"]
     extras |= declared["serve"] | declared["video"] | declared["images"] | declared["geo"]
     needed_with_it = {"python-multipart"}  # Starlette imports it to read forms
     assert declared["serve"] - needed_with_it <= found

@@ -76,9 +76,8 @@ class WorkdirLock:
         except OSError:  # it was given back just now
             return
         if is_alive(holder, age):
-            who = f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
             raise InputError(
-                f"The workdir {self._path.parent} has been in use by {who} since "
+                f"The workdir {self._path.parent} has been in use by {_in_words(holder)} since "
                 f"{holder.get('since', 'a moment ago')}.",
                 "Give another --workdir, or wait. If that run no longer exists, remove "
                 f"{self._path}.",
@@ -98,6 +97,21 @@ class WorkdirLock:
                 )
         finally:
             breaker.unlink(missing_ok=True)
+
+
+def running(workdir: pathlib.Path) -> str | None:
+    """The process, in words, whose run writes to a workdir; None where none does that lives."""
+    path = workdir / LOCK_FILE
+    try:
+        age = time.time() - path.stat().st_mtime
+    except OSError:
+        return None
+    holder = _read(path)
+    return _in_words(holder) if is_alive(holder, age) else None
+
+
+def _in_words(holder: dict[str, Any]) -> str:
+    return f"process {holder.get('process', '?')} on {holder.get('host', 'an unknown host')}"
 
 
 def process_start(pid: int) -> str | None:

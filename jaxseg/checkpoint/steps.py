@@ -4,6 +4,7 @@ import json
 import pathlib
 import re
 
+from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import is_bucket, reaching
 
@@ -37,6 +38,12 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
     """
     steps = whole_steps(folder)
     if not steps:
+        who = None if is_bucket(folder) else running(folder.parent)
+        if who is not None:
+            raise InputError(
+                f"{folder} contains no checkpoint yet: its run, {who}, has not saved one.",
+                "Wait for the first one; config.checkpoint.every_steps of the run sets when.",
+            )
         raise InputError(
             f"{folder} contains no checkpoint.", "Train first, or give another workdir."
         )

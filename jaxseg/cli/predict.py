@@ -144,6 +144,8 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     network = _changed(open_network(args), fields, UNUSED)
     if args.weights is not None:
         print(f"network: {_named(args.weights)}, {_classes(network.classes)}")
+    if network.bands:
+        files = _by_bands(files, network.bands, refused)
     if args.geotiff:
         _label_scenes(args, network, files, put)
         if refused:
@@ -198,6 +200,23 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
             f"{bad[0].problem}",
             f"{bad[0].remedy} Then run the same command again to label the rest.",
         )
+
+
+def _by_bands(files, bands: Sequence[str], refused: list[InputError]):
+    """The files as images whose bands are separate files; the incomplete go to `refused`."""
+    from jaxseg.inference.image_files import by_bands
+
+    found = by_bands(files, bands)
+    if found.incomplete is not None:
+        if not found.images:
+            raise found.incomplete
+        refused.append(found.incomplete)
+        print(found.incomplete.problem)
+    if found.others:
+        names = ", ".join(str(file.path) for file in found.others[:3])
+        more = ", ..." if len(found.others) > 3 else ""
+        print(f"{len(found.others)} file(s) left out, which are no band: {names}{more}")
+    return found.images
 
 
 def _label_scenes(args, network, files, put: Put) -> None:

@@ -64,5 +64,7 @@ def main(argv: Sequence[str]) -> None:
         name = "folder" if plain else config.data.name
         put({"data": name, "root": folder})
         print(f"--config.data.name={name} --config.data.root={folder}")
+        if config.data.band_suffixes and args.form == "folder":
+            print("An image is one file there: leave config.data.band_suffixes at ().")
         if name in PUBLISHED_NAMES:
             print(f"On this machine --config.data.name={config.data.name} alone also works.")

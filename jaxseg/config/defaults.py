@@ -56,6 +56,9 @@ def default_config() -> ml_collections.ConfigDict:
     c.data.channels = 3
     # bits per channel: 8, 16 (16-bit integers), or 32 (floats, or any other values unchanged)
     c.data.bits = 8
+    # your own images with bands in separate files: the ends of their names before the extension, in
+    # the order of the channels, such as ("_B02", "_B03") for NAME_B02.tif; (): one file per image
+    c.data.band_suffixes = ()
     # mean and std of each channel, as printed by `python -m jaxseg check`; None: for 8 and 16 bits
     # the values that the weights expect for photographs
     c.data.mean = placeholder(tuple)
@@ -264,4 +267,6 @@ def default_config() -> ml_collections.ConfigDict:
     # "N..M": steps to trace into profile/ in the workdir, for XProf or TensorBoard; None: no trace
     c.log.profile = placeholder(str)
     c.log.wandb = placeholder(str)  # project at Weights & Biases (extra "wandb"); None: not used
+    c.log.mlflow = placeholder(str)  # experiment at MLflow (extra "mlflow"); None: not used
+    c.log.trackio = placeholder(str)  # project of Trackio (extra "trackio"); None: not used
     return c.lock()

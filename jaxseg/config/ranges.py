@@ -155,6 +155,10 @@ CHECKS: dict[str, _Check] = {
         "true or a policy: " + _POLICIES,
     ),
     "data.channels": _POSITIVE,
+    "data.band_suffixes": (
+        lambda v: all(isinstance(s, str) and s for s in v) and len(set(v)) == len(v),
+        "the ends of files' names, each once, such as ('_B02', '_B03', '_B04')",
+    ),
     "data.bits": (lambda v: v in (8, 16, 32), "8, 16 or 32"),
     "data.mean": (_are_numbers, "a number for each channel, as `python -m jaxseg check` prints"),
     "data.std": (

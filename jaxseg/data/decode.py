@@ -17,7 +17,7 @@ from PIL import Image
 
 from jaxseg.data.bands import is_array, read_deep_frame
 from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
-from jaxseg.data.inside import EmbeddedPhoto
+from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.not_images import what_it_is
 from jaxseg.data.upright import Frame, orientation_of, turned
 from jaxseg.errors import InputError
@@ -108,6 +108,8 @@ def read_size(path: str | os.PathLike, data: bytes | None = None) -> tuple[int, 
 
 def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
     """`read_size`, and the orientation."""
+    if isinstance(path, BandFiles):
+        return read_frame(path.files[0])
     found = None
     if is_array(path):
         found = read_deep_frame(path, data)

@@ -8,6 +8,7 @@ import numpy as np
 from jaxseg.data.boxes_file import read_boxes
 from jaxseg.data.crops import Crop, box_crops, boxes_about_objects, object_crops
 from jaxseg.data.disk_cache import cached, digest
+from jaxseg.data.inside import BandFiles
 from jaxseg.data.listing import Pairs
 from jaxseg.data.proposals import METHOD, propose_for_all
 from jaxseg.data.scenes import Scenes
@@ -65,9 +66,13 @@ def _files(source: Pairs) -> list[tuple]:
     paths = [
         path
         for index, (_, photo, mask) in enumerate(source.pairs)
-        for path in (photo, mask, source.object_file(index))
+        for path in (*_own(photo), mask, source.object_file(index))
     ]
     return [(str(path), _state(path)) for path in paths]
+
+
+def _own(photo: os.PathLike) -> tuple[os.PathLike, ...]:
+    return photo.files if isinstance(photo, BandFiles) else (photo,)
 
 
 def _state(path: os.PathLike) -> tuple[int, int] | None:

@@ -1,12 +1,14 @@
 """Image files to arrays of pixels: photographs become RGB, other images keep their channels."""
 
+import io
 import os
+from pathlib import Path
 
 import numpy as np
 
-from jaxseg.data.bands import as_kind, is_array, of_image, read_deep
+from jaxseg.data.bands import Stored, as_kind, is_array, of_image, read_deep
 from jaxseg.data.decode import decoded, upright
-from jaxseg.data.inside import EmbeddedPhoto
+from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.upright import Picture, turned
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind
@@ -20,7 +22,7 @@ def read_image(
     Grey, palette and CMYK images are converted; an alpha channel is dropped.
 
     Args:
-      path: the file.
+      path: the file, or the files of the bands.
       data: its bytes, if already read; `path` is then used only in messages.
       kind: channels and bits if not 8-bit RGB; the pixels are [H, W, channels] of its dtype, by the
         rules of `jaxseg.data.bands`.
@@ -36,6 +38,8 @@ def decode_image(
     path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
 ) -> Picture:
     """`read_image`, and the orientation that it was turned by."""
+    if isinstance(path, BandFiles):
+        return _decode_bands(path, kind)
     if kind != RGB or is_array(path):
         return _decode_kind(path, data, kind)
     with decoded(path, data) as loaded:
@@ -51,14 +55,57 @@ def decode_image(
         return Picture(upright(pixels, image, orientation), orientation)
 
 
+def image_bytes(path: Path | EmbeddedPhoto | BandFiles, kind: ImageKind = RGB) -> bytes:
+    """An image as a single file holds it; bands of files of their own become a `.npy` file.
+
+    Raises:
+      InputError: of bands, as `read_image`.
+      OSError: the file cannot be read.
+    """
+    if not isinstance(path, BandFiles):
+        return path.read_bytes()
+    file = io.BytesIO()
+    np.save(file, read_image(path, kind=kind))
+    return file.getvalue()
+
+
 def _decode_kind(path: str | os.PathLike, data: bytes | None, kind: ImageKind) -> Picture:
     """An image that is no photograph."""
+    found = _stored(path, data)
+    return Picture(as_kind(found.pixels, found.alpha, kind, path), found.orientation)
+
+
+def _stored(path: str | os.PathLike, data: bytes | None) -> Stored:
+    """The pixels of a file as it stores them, but upright."""
     if data is None and isinstance(path, EmbeddedPhoto):
         data = path.read_bytes()
     found = read_deep(path, data)
     if found is not None:
-        pixels = as_kind(found.pixels, found.alpha, kind, path)
-        return Picture(np.ascontiguousarray(turned(pixels, found.orientation)), found.orientation)
+        return found._replace(pixels=turned(found.pixels, found.orientation))
     with decoded(path, data) as (image, orientation, _):
-        pixels = as_kind(*of_image(image), kind, path)
-        return Picture(upright(pixels, image, orientation), orientation)
+        pixels, alpha = of_image(image)
+        return Stored(upright(pixels, image, orientation), orientation, alpha)
+
+
+def _decode_bands(image: BandFiles, kind: ImageKind) -> Picture:
+    """An image whose bands are separate files."""
+    bands: list[np.ndarray] = []
+    for file in image.files:
+        found = _stored(file, None)
+        channels = found.pixels.shape[2] - found.alpha if found.pixels.ndim == 3 else 1
+        if channels != 1:
+            raise InputError(
+                f"{file} has {channels} channels, where a file of config.data.band_suffixes holds "
+                "one band.",
+                "Save each band alone; files that hold all bands need no band_suffixes.",
+            )
+        band = as_kind(found.pixels, found.alpha, ImageKind(1, kind.bits), file)
+        if bands and band.shape != bands[0].shape:
+            height, width, _ = band.shape
+            raise InputError(
+                f"{file} is {width} wide and {height} high, but {image.files[0]}, another band of "
+                f"the same image, {bands[0].shape[1]} and {bands[0].shape[0]}.",
+                "Resample the bands to one size, such as by gdalwarp -tr.",
+            )
+        bands.append(band)
+    return Picture(as_kind(np.concatenate(bands, axis=2), False, kind, image), found.orientation)

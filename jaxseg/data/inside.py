@@ -1,7 +1,9 @@
-"""Photos and masks without a file of their own: inside another file, or drawn from its shapes."""
+"""Photos and masks without a file of their own: inside another file, in several, or drawn."""
 
 import os
 from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -19,6 +21,26 @@ class EmbeddedPhoto(os.PathLike):
 
     def __str__(self) -> str:
         return f"{self.__fspath__()} (the image inside)"
+
+
+@dataclass(frozen=True)
+class BandFiles(os.PathLike):
+    """An image whose bands are separate files; as a path it is the first of them.
+
+    Attributes:
+      place: what the paths of the files have in common: folder and name, without a band's ending.
+      files: one for each band, in the order of the channels.
+    """
+
+    place: Path
+    files: tuple[Path, ...]
+
+    def __fspath__(self) -> str:
+        return str(self.files[0])
+
+    def __str__(self) -> str:
+        more = len(self.files) - 1
+        return f"{self.files[0]} (and {more} more band{'s' * (more != 1)})"
 
 
 class DrawnMask(os.PathLike):

@@ -11,7 +11,8 @@ import numpy as np
 
 from jaxseg.data.class_lines import is_ignored, named_colours
 from jaxseg.data.decode import read_frame, read_size
-from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
+from jaxseg.data.images import image_bytes
+from jaxseg.data.inside import BandFiles, DrawnMask, EmbeddedPhoto
 from jaxseg.data.masks import Colours, decode_mask
 from jaxseg.data.pairs import read_pair
 from jaxseg.data.source import DataInfo, Example
@@ -28,7 +29,7 @@ class Pair(NamedTuple):
     """An example's files."""
 
     name: str
-    photo: Path | EmbeddedPhoto
+    photo: Path | EmbeddedPhoto | BandFiles
     mask: Path | DrawnMask
 
 
@@ -99,8 +100,8 @@ class Pairs:
         return read_size(self.pairs[index].photo)
 
     def photo_bytes(self, index: int) -> bytes:
-        """The photo's file, as it is stored."""
-        return self.pairs[index].photo.read_bytes()
+        """The photo's file, as it is stored; of bands in files of their own, a `.npy` file."""
+        return image_bytes(self.pairs[index].photo, self.kind)
 
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None of one that is drawn."""
@@ -158,8 +159,8 @@ def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> di
 
 def paired(
     info: DataInfo,
-    photos: Mapping[str, list[Path]],
-    masks: Mapping[str, list[Path]],
+    photos: Mapping[str, Sequence[Path | BandFiles]],
+    masks: Mapping[str, Sequence[Path]],
     values: Mapping[int, int] | None = None,
     mask_folder: Path | None = None,
 ) -> Listing:
@@ -167,7 +168,7 @@ def paired(
 
     Args:
       info: the classes.
-      photos, masks: of `files_by_stem`.
+      photos, masks: the files of each name, as `files_by_stem` gives them.
       values: as in `read_mask`.
       mask_folder: where the masks are, to tell of those in formats that cannot be.
     """
@@ -189,7 +190,7 @@ def paired(
                         "duplicate",
                         str(paths[1]),
                         f"{paths[1]} is a second {what} for '{name}', in addition to "
-                        f"{paths[0].name}.",
+                        f"{Path(paths[0]).name}.",
                         "Keep one of them.",
                     )
                 )

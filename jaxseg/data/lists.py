@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from jaxseg.data.band_files import no_band
+from jaxseg.data.inside import BandFiles
 from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
@@ -29,6 +31,7 @@ def listed(
     masks: Places,
     values: Mapping[int, int] | None = None,
     ending: str = "",
+    bands: Sequence[str] = (),
 ) -> Listing:
     """The files of a list; a line without its files, or twice in the list, is a problem.
 
@@ -44,6 +47,7 @@ def listed(
       photos, masks: where they are, tried in this order.
       values: as in `read_mask`.
       ending: of the masks' names, before the suffix.
+      bands: `config.data.band_suffixes`; then a line is a name without a band.
     """
     finder, problems, pairs = _Finder(photos[0][0].parent), [], []
     counts = Counter(ids)
@@ -58,12 +62,20 @@ def listed(
                 )
             )
     for line in counts:
-        photo, mask = _files(finder, line, photos, masks, ending)
-        if isinstance(photo, Path) and isinstance(mask, Path):
-            pairs.append(Pair(_name(photo, photos), photo, mask))
+        photo, mask = (
+            _bands(finder, line, photos, masks, ending, bands)
+            if bands
+            else _files(finder, line, photos, masks, ending)
+        )
+        if isinstance(photo, list):
+            problems += photo
+            continue
+        if not isinstance(photo, str) and isinstance(mask, Path):
+            bare = photo.place if isinstance(photo, BandFiles) else photo.with_suffix("")
+            pairs.append(Pair(_name(bare, photos), photo, mask))
             continue
         for what, found, places in (("photo", photo, photos), ("mask", mask, masks)):
-            if not isinstance(found, Path):
+            if isinstance(found, str):
                 problems.append(finder.missing(what, found, places, list_file, ending))
     return Listing(info, pairs, problems, values)
 
@@ -74,9 +86,7 @@ def _files(
     """Photo and mask of a line; in place of one that is not there its name, without the suffix."""
     photo = finder.find(line, photos)
     if photo is not None:
-        name = _name(photo, photos)
-        mask = finder.find(name, masks, ending) or finder.find(Path(name).name, masks, ending)
-        return photo, mask or name
+        return photo, _mask(finder, _name(photo.with_suffix(""), photos), masks, ending)
     for left, right in _columns(line):
         first, second = finder.find(left, photos), finder.find(right, masks)
         if first is not None and second is not None:
@@ -84,13 +94,39 @@ def _files(
     words = line.split()
     if len(words) == 2 and (found := finder.find(words[0], photos)) is not None:
         return found, words[1]
-    bare = line[: -len(Path(line).suffix)] if _is_photo(line) else line
+    bare = _bare(line)
     return line, finder.find(bare, masks, ending) or bare
 
 
-def _name(photo: Path, photos: Places) -> str:
-    """The name of an example: the photo's path from its folder, without the suffix."""
-    bare = photo.with_suffix("")
+def _bands(
+    finder: "_Finder", line: str, photos: Places, masks: Places, ending: str, bands: Sequence[str]
+) -> tuple[BandFiles | list[Problem] | str, Path | str]:
+    """`_files` of an image whose bands are separate files; problems of one that lacks some."""
+    bare = _bare(line)
+    files = {band: finder.find(bare, photos, band) for band in bands}
+    there = {band: file for band, file in files.items() if file is not None}
+    if not there:
+        return bare + bands[0], finder.find(bare, masks, ending) or bare
+    band, first = next(iter(there.items()))
+    place = first.with_name(first.stem.removesuffix(band))
+    if len(there) < len(bands):
+        return [no_band(place, band, first) for band in bands if band not in there], bare
+    mask = _mask(finder, _name(place, photos), masks, ending)
+    return BandFiles(place, tuple(there.values())), mask
+
+
+def _mask(finder: "_Finder", name: str, masks: Places, ending: str) -> Path | str:
+    """The mask of an example; its name where there is none."""
+    found = finder.find(name, masks, ending) or finder.find(Path(name).name, masks, ending)
+    return found or name
+
+
+def _bare(line: str) -> str:
+    return line[: -len(Path(line).suffix)] if _is_photo(line) else line
+
+
+def _name(bare: Path, photos: Places) -> str:
+    """The name of an example: the photo's path without suffix, from the photos' folder."""
     for folder, _ in photos:
         if bare.is_relative_to(folder):
             return bare.relative_to(folder).as_posix()

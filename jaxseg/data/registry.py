@@ -76,7 +76,24 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
 
 
 def image_kind(config: ml_collections.ConfigDict) -> ImageKind:
-    """The kind of images that `config` (a run's `config.data`) describes."""
+    """The kind of images that `config` (a run's `config.data`) describes.
+
+    Raises:
+      InputError: `config.band_suffixes` are not one for each channel, or the data set has no such
+        files.
+    """
+    bands = config.band_suffixes
+    if bands and config.name not in _BANDED:
+        raise InputError(
+            f"config.data.band_suffixes is {bands}, but of '{config.name}' an image is one file.",
+            f"Leave it at (); it is for {', '.join(_BANDED)}.",
+        )
+    if bands and len(bands) != config.channels:
+        raise InputError(
+            f"config.data.band_suffixes names {len(bands)} bands, and config.data.channels is "
+            f"{config.channels}.",
+            f"Set config.data.channels={len(bands)}, or name a suffix for each channel.",
+        )
     return ImageKind(config.channels, config.bits)
 
 
@@ -129,7 +146,8 @@ def _own(files: Callable[..., Listing], **options):
     def listing(config, root: Path, split: str) -> Listing:
         tolerance, is_split = config.colour_tolerance, not splits.is_set(config)
         more = {name: choose(config) for name, choose in options.items()}
-        found = files(root, split if is_split else None, ending=config.mask_suffix, **more)
+        more |= {"ending": config.mask_suffix, "bands": config.band_suffixes}
+        found = files(root, split if is_split else None, **more)
         if not is_split:
             chosen = splits.share_of(found.pairs, lambda pair: pair.name, config, split)
             found = dataclasses.replace(found, pairs=chosen)
@@ -294,5 +312,7 @@ _FOLDERS = {
 IN_FOLDERS = tuple(_FOLDERS)
 """The data sets that `list_data` lists."""
 _OWN = ("folder", "voc_folder", "coco", "labelme", "cvat", "labelstudio", "supervisely", "yolo")
+# the bands of an image may be separate files; others list every file of a folder as an image
+_BANDED = ("folder", "voc_folder", "coco", "cvat", "labelstudio")
 PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in _OWN)
 """Those of them that are the same for everyone."""

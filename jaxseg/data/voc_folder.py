@@ -3,14 +3,13 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from jaxseg.data.band_files import paired_in
 from jaxseg.data.class_lines import is_ignored, named_colours
 from jaxseg.data.listing import (
     PHOTO_SUFFIXES,
     Listing,
     Pairs,
     checked_names,
-    files_by_stem,
-    paired,
     read_class_names,
     read_lines,
 )
@@ -70,6 +69,7 @@ def voc_listing(
     values: Mapping[int, int] | None = None,
     name: str | None = None,
     ending: str = "",
+    bands: Sequence[str] = (),
 ) -> Listing:
     """The files of one list of a folder in VOC layout.
 
@@ -79,6 +79,7 @@ def voc_listing(
       values: as in `read_mask`.
       name: of the data set; the folder's name by default.
       ending: of the masks' names, before the suffix.
+      bands: `config.data.band_suffixes`.
 
     Raises:
       InputError: the layout is not VOC's, or a list or class file is malformed.
@@ -88,9 +89,7 @@ def voc_listing(
             raise no_folder(root, part, LAYOUT)
     info = folder_info(root, name or root.resolve().name, VOC_CLASSES)
     if split is None:
-        photos = files_by_stem(root / PHOTOS, PHOTO_SUFFIXES)
-        masks = files_by_stem(root / MASKS, (".png",), ending)
-        return paired(info, photos, masks, values, root / MASKS)
+        return paired_in(info, root / PHOTOS, root / MASKS, (".png",), values, ending, bands)
     path = list_file(root / LISTS, split, LAYOUT)
     return listed(
         info,
@@ -100,6 +99,7 @@ def voc_listing(
         masks=[(root / MASKS, (".png",))],
         values=values,
         ending=ending,
+        bands=bands,
     )
 
 

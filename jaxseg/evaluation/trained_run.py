@@ -96,6 +96,7 @@ def _open_other(
     config.model.name = trained.card["network"]
     for field, value in changed_fields(config.model.name, trained.model).items():
         config["data" if field in IMAGE_FIELDS else "model"][field] = value
+    config.data.band_suffixes = trained.bands
     config.eval = trained.eval.copy_and_resolve_references()
     if row is not None:
         score_otherwise(config, {f"eval.{field}": v for field, v in row.protocol.items()})

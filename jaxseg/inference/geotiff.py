@@ -13,8 +13,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxseg.data.bands import as_kind
+from jaxseg.data.inside import BandFiles
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.errors import InputError
+from jaxseg.inference.band_scenes import opened_bands
 from jaxseg.inference.image_files import ImageFile
 from jaxseg.inference.inference import Inference
 from jaxseg.inference.network import Network
@@ -122,7 +124,7 @@ def _labeller(inference: Inference, variables: Any) -> Callable[[np.ndarray], np
 
 
 def label_scene(
-    path: pathlib.Path,
+    path: pathlib.Path | BandFiles,
     target: pathlib.Path,
     label: Callable[[np.ndarray], np.ndarray],
     info: DataInfo,
@@ -136,7 +138,7 @@ def label_scene(
     result, and the mean colour for the network.
 
     Args:
-      path: the scene.
+      path: the scene, or the files of its bands.
       target: the result: uint8 in blocks, compressed, with the classes' colours and names.
       label: the class of each pixel of a window [H, W, C], uint8 [H, W].
       info: the classes.
@@ -242,7 +244,9 @@ def _profile(scene) -> dict[str, Any]:
     }
 
 
-def _opened(rasterio, path: pathlib.Path) -> Any:
+def _opened(rasterio, path: pathlib.Path | BandFiles) -> Any:
+    if isinstance(path, BandFiles):
+        return opened_bands(path, lambda file: _opened(rasterio, file))
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Correct the path.")
     try:

@@ -5,6 +5,8 @@ import pathlib
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from jaxseg.data.band_files import parted
+from jaxseg.data.inside import BandFiles
 from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
 from jaxseg.utils.files import is_hidden, walk_files
@@ -18,12 +20,12 @@ class ImageFile(NamedTuple):
 
     Attributes:
       name: of its results, without suffix; a name may have a subfolder.
-      path: the file, or its name in messages.
+      path: the file, or the files of its bands, or its name in messages.
       data: its bytes, where they come from elsewhere.
     """
 
     name: str
-    path: pathlib.Path
+    path: pathlib.Path | BandFiles
     data: bytes | None = None
 
 
@@ -74,6 +76,60 @@ def find_images(
         else:
             refuse(collision)
     return list(by_name.values())
+
+
+class ByBands(NamedTuple):
+    """The files of images whose bands are separate files.
+
+    Attributes:
+      images: the complete ones, in the order of their first files.
+      others: files that are no band, where there are bands.
+      incomplete: an error that names the images that lack bands; None where none does.
+    """
+
+    images: list[ImageFile]
+    others: list[ImageFile]
+    incomplete: InputError | None
+
+
+def by_bands(files: Iterable[ImageFile], bands: Sequence[str]) -> ByBands:
+    """Groups the files of `find_images` by image; those of an image lie in one folder.
+
+    Args:
+      files: in any order. Where none is a band, each is an image that holds all bands.
+      bands: the ends of their names, in the order of the channels.
+    """
+    files, others = list(files), []
+    found: dict[pathlib.Path, tuple[str, dict[str, pathlib.Path]]] = {}
+    for file in files:
+        parts = parted(file.name, bands)
+        if parts is None or not isinstance(file.path, pathlib.Path) or file.data is not None:
+            others.append(file)
+            continue
+        name, band = parts
+        place = file.path.absolute().parent / pathlib.Path(name).name
+        found.setdefault(place, (name, {}))[1].setdefault(band, file.path)
+    if not found:
+        return ByBands(files, [], None)
+    images, lacking = [], []
+    for name, by_band in found.values():
+        missing = [band for band in bands if band not in by_band]
+        if missing:
+            lacking.append(f"{name} ({', '.join(missing)})")
+            continue
+        place = by_band[bands[0]].with_name(pathlib.Path(name).name)
+        paths = tuple(by_band[band] for band in bands)
+        images.append(ImageFile(name, BandFiles(place, paths)))
+    return ByBands(images, others, _incomplete(lacking, bands) if lacking else None)
+
+
+def _incomplete(lacking: Sequence[str], bands: Sequence[str]) -> InputError:
+    what = f"{len(lacking)} images lack bands" if len(lacking) > 1 else "An image lacks bands"
+    more = f" and {len(lacking) - 10} more" if len(lacking) > 10 else ""
+    return InputError(
+        f"{what}: {', '.join(lacking[:10])}{more}.",
+        f"Give the files of all bands, NAME{', NAME'.join(bands)}, of an image in one folder.",
+    )
 
 
 def _no_place(

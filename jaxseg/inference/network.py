@@ -3,12 +3,14 @@
 import dataclasses
 import functools
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.data import read_image
+from jaxseg.data.inside import BandFiles
 from jaxseg.inference.protocols import protocol
 from jaxseg.ops.checks import as_pixels
 from jaxseg.pretrained.folder import save_exported
@@ -23,7 +25,7 @@ class Network(Trained):
     """The result of `jaxseg.load`: `network.predict("street.jpg")` labels an image.
 
     Its attributes are those of `jaxseg.pretrained.trained.Trained`: `model`, `variables`, `info`,
-    `eval` and `card`.
+    `eval`, `card` and `bands`.
     """
 
     def __repr__(self) -> str:
@@ -43,18 +45,24 @@ class Network(Trained):
         names = {"network": "network", "path": "folder", "step": "step"}
         return {name: self.card[key] for key, name in names.items() if self.card[key] is not None}
 
-    def predict(self, image: ArrayLike | str | os.PathLike) -> np.ndarray:
+    def predict(
+        self, image: ArrayLike | str | os.PathLike | Sequence[str | os.PathLike]
+    ) -> np.ndarray:
         """The class of each pixel, uint8 [H, W], as the run's evaluation sees the image.
 
         Args:
           image: uint8 [H, W, 3] RGB (of a network for other images, those of its `model.kind`), or
-            the path of an image file; its EXIF orientation is respected.
+            the path of an image file; its EXIF orientation is respected. Or the paths of files of
+            one band each, in the order of the channels.
 
         Raises:
           InputError: the file holds no image, or the network cannot take one of its size.
         """
         if isinstance(image, str | os.PathLike):
             image = read_image(given_path(image), kind=self.model.kind)
+        elif isinstance(image, Sequence) and image and isinstance(image[0], str | os.PathLike):
+            files = tuple(given_path(file) for file in image)
+            image = read_image(BandFiles(files[0], files), kind=self.model.kind)
         return self._inference.labels(self.variables, np.asarray(as_pixels(image)))
 
     @classmethod
@@ -86,6 +94,7 @@ class Network(Trained):
             eval=self.eval,
             source=source,
             dtype=dtype,
+            bands=self.bands,
         )
 
     @functools.cached_property

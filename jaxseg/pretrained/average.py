@@ -92,6 +92,7 @@ def save_average(sources: Sequence[Source], folder: str | os.PathLike) -> Traine
         info=mean.info,
         eval=mean.eval,
         source={"file": card["source"], **carried},
+        bands=mean.bands,
     )
     return mean
 

@@ -61,6 +61,7 @@ def export(
     model = create_model(fit.model, classes, **{**fit.needed(), **(fields or {})})
     variables, report = load(model, file, source, head)
     info = eval = None
+    bands: tuple[str, ...] = ()
     origin: dict[str, Any] = {}
     if isinstance(file, JaxsegFile) and file.info is not None and head == "keep":
         info = file.info if file.info.num_classes == classes else None
@@ -68,7 +69,7 @@ def export(
             origin["data_set"] = load_config(file.run.config).data.name
             origin["metrics"] = saved_metrics(file.run, file.step)
         origin |= {k: v for k, v in file.source.items() if k not in ("sha256", "head", "notes")}
-        eval = file.eval
+        eval, bands = file.eval, file.bands
     origin |= {
         "file": path.name,
         "sha256": None if path.is_dir() else _sha256(path),
@@ -78,7 +79,15 @@ def export(
         "licence": report.licence or origin.get("licence"),
     }
     save_exported(
-        folder, fit.model, model, variables, info=info, eval=eval, source=origin, dtype=dtype
+        folder,
+        fit.model,
+        model,
+        variables,
+        info=info,
+        eval=eval,
+        source=origin,
+        dtype=dtype,
+        bands=bands,
     )
     return fit.model, model, report
 

@@ -54,6 +54,8 @@ class JaxsegFile(TensorFile):
       eval: how it is asked, as `config.eval`; None where that is not known.
       run: the run that it is of, if any.
       step: of a run.
+      bands: the ends of the names of an image's files, one for each channel, as
+        `config.data.band_suffixes`; none where a file holds all channels.
     """
 
     name: str
@@ -63,6 +65,7 @@ class JaxsegFile(TensorFile):
     eval: ml_collections.ConfigDict | None = None
     run: Workdir | None = None
     step: int | None = None
+    bands: tuple[str, ...] = ()
 
 
 def save_exported(
@@ -76,6 +79,7 @@ def save_exported(
     eval: Mapping[str, Any] | None = None,
     source: Mapping[str, Any] | None = None,
     dtype: str = "float32",
+    bands: Sequence[str] = (),
 ) -> None:
     """Writes a network's folder, atomically.
 
@@ -89,6 +93,7 @@ def save_exported(
       eval: its protocol, as fields of `config.eval`.
       source: origin of the variables as JSON, for people to read.
       dtype: of the values in the file: "float32"; or "float16" or "bfloat16", rounded.
+      bands: as `config.data.band_suffixes`.
 
     Raises:
       InputError: an unknown dtype, or values that it cannot hold; there is something at `folder`
@@ -109,6 +114,7 @@ def save_exported(
         "num_classes": model.num_classes,
         "fields": changed_fields(name, model),
         "images": model.preprocessing.described(),
+        **({"band_suffixes": list(bands)} if bands else {}),
         "class_names": None if class_names is None else list(class_names),
         "palette": None if info is None else [list(map(int, colour)) for colour in info.palette],
         "data": None if info is None else info.name,
@@ -185,6 +191,7 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
         info=None if names is None else _info(about, names),
         source=about["source"],
         eval=about["eval"],
+        bands=about["band_suffixes"],
     )
 
 
@@ -293,6 +300,9 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
         raise damaged
     if about.get("palette") is not None and not _is_palette(about["palette"], names):
         raise damaged
+    bands = about.get("band_suffixes", [])
+    if type(bands) is not list or any(type(band) is not str for band in bands):
+        raise damaged
     fields = {k: tuple(v) if isinstance(v, list) else v for k, v in about["fields"].items()}
     try:
         network = create_model(about["model"], about["num_classes"], **fields)
@@ -311,6 +321,7 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
     return about | {
         "network": network,
         "eval": asked,
+        "band_suffixes": tuple(bands),
         "class_names": None if names is None else tuple(names),
     }
 

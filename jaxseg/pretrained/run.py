@@ -61,6 +61,7 @@ def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
         eval=config.eval,
         run=run,
         step=found,
+        bands=config.data.band_suffixes,
     )
 
 

@@ -36,6 +36,8 @@ class Trained:
         as `create_model` takes it), "path", "step" (of a run), "classes" (names), "data_set",
         "metrics" (of that step, by name), "source" (the file that it was converted from),
         "licence", "preprocessing" ("mean", "std").
+      bands: the ends of the names of an image's files, one for each channel, as the run's
+        `config.data.band_suffixes`; none where a file holds all channels.
     """
 
     model: SegmentationModel
@@ -43,6 +45,7 @@ class Trained:
     info: DataInfo
     eval: ml_collections.ConfigDict
     card: dict[str, Any]
+    bands: tuple[str, ...] = ()
 
 
 def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> Trained:
@@ -116,7 +119,8 @@ def _of_ours(file: JaxsegFile) -> Trained:
         "source": file.source.get("file"),
         "licence": file.source.get("licence"),
     }
-    return Trained(file.model, variables, info, file.eval or default_config().eval, card)
+    asked = file.eval or default_config().eval
+    return Trained(file.model, variables, info, asked, card, file.bands)
 
 
 def _of_others(file: TensorFile) -> Trained:

@@ -1,10 +1,12 @@
-"""Loggers of a run's curves and pictures: TensorBoard, and Weights & Biases if asked for."""
+"""Loggers of a run's curves and pictures: TensorBoard, and others if asked for."""
 
 import importlib.util
 import pathlib
+import sys
 import time
 import uuid
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 import ml_collections
 import numpy as np
@@ -107,11 +109,11 @@ class WeightsAndBiases:
                 config=flatten(config),
             )
         except wandb.Error as error:
-            reason = str(error).partition("\n")[0].rstrip(".")
-            raise InputError(
-                f"Weights & Biases could not start: {reason}.",
-                "Log in with `wandb login`, set WANDB_MODE=offline, or set config.log.wandb to "
-                "None.",
+            raise _no_start(
+                "Weights & Biases",
+                error,
+                "Log in with `wandb login`, set WANDB_MODE=offline, or",
+                "wandb",
             ) from None
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
@@ -127,6 +129,118 @@ class WeightsAndBiases:
         self._run.finish()
 
 
+class MLflow:
+    """A run at MLflow, by its own package (the extra `mlflow`).
+
+    MLFLOW_TRACKING_URI says where; without it MLflow keeps its database in the folder of the
+    command. A run that goes on here goes on there, by the id in `mlflow_id.txt`. A server that
+    fails later ends no training: a line says so, and nothing more is sent.
+
+    Args:
+      workdir: of the run.
+      step: steps taken so far.
+      experiment: which experiment the run is shown in.
+      config: of the run, shown beside it.
+
+    Raises:
+      InputError: it cannot start: the server does not answer, say.
+    """
+
+    def __init__(
+        self, workdir: Workdir, step: int, experiment: str, config: ml_collections.ConfigDict
+    ):
+        import mlflow
+
+        self._mlflow, path = mlflow, workdir.path / "mlflow_id.txt"
+        again = path.read_text().strip() if step and path.exists() else None
+        try:
+            mlflow.set_experiment(experiment)
+            run = mlflow.start_run(run_id=again, run_name=workdir.path.name)
+            if again is None:
+                mlflow.log_params(flatten(config))
+        except mlflow.MlflowException as error:
+            raise _no_start(
+                "MLflow", error, "Set MLFLOW_TRACKING_URI to a server that runs, or", "mlflow"
+            ) from None
+        write_atomic(path, run.info.run_id + "\n")
+        self._lost = False
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._send(self._mlflow.log_metrics, values, step=step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._send(self._mlflow.log_image, image, key="predictions", step=step)
+
+    def flush(self) -> None:
+        """What it is given is there at once."""
+
+    def close(self) -> None:
+        self._send(self._mlflow.end_run)
+
+    def _send(self, send: Callable[..., Any], *values: Any, **named: Any) -> None:
+        if self._lost:
+            return
+        try:
+            send(*values, **named)
+        except self._mlflow.MlflowException as error:
+            self._lost = True
+            reason = str(error).partition("\n")[0]
+            print(f"MLflow gets nothing more of this run: {reason}", file=sys.stderr, flush=True)
+
+
+class Trackio:
+    """A run in Trackio, by its own package (the extra `trackio`).
+
+    The package's environment variables hold: TRACKIO_DIR and TRACKIO_SPACE_ID. A run that goes on
+    here goes on there, by the id in `trackio_id.txt`, which is part of its name.
+
+    Args:
+      workdir: of the run.
+      step: steps taken so far.
+      project: which project the run is shown in.
+      config: of the run, shown beside it.
+
+    Raises:
+      InputError: it cannot start.
+    """
+
+    def __init__(
+        self, workdir: Workdir, step: int, project: str, config: ml_collections.ConfigDict
+    ):
+        import trackio
+
+        self._trackio = trackio
+        name = f"{workdir.path.name}-{_id_of_run(workdir.path / 'trackio_id.txt', new=step == 0)}"
+        try:
+            self._run = trackio.init(
+                project=project, name=name, config=flatten(config), resume="allow", embed=False
+            )
+        except (ValueError, OSError, RuntimeError) as error:
+            raise _no_start(
+                "Trackio", error, "Set TRACKIO_DIR to a folder that you may write to, or", "trackio"
+            ) from None
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._run.log({"predictions": self._trackio.Image(image)}, step=step)
+
+    def flush(self) -> None:
+        """A thread of its own writes."""
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+_OTHERS: dict[str, Callable[..., Logger]] = {
+    "wandb": WeightsAndBiases,
+    "mlflow": MLflow,
+    "trackio": Trackio,
+}
+"""By the field of `config.log`, which is the name of the package and of the extra, too."""
+
+
 def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict) -> list[Logger]:
     """The loggers that a run's `config.log` asks for, and TensorBoard.
 
@@ -138,9 +252,11 @@ def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict)
     Raises:
       InputError: one of them cannot start.
     """
-    loggers: list[Logger] = []
-    if config.log.wandb is not None:
-        loggers.append(WeightsAndBiases(workdir, step, config.log.wandb, config))
+    loggers: list[Logger] = [
+        logger(workdir, step, config.log[name], config)
+        for name, logger in _OTHERS.items()
+        if config.log[name] is not None
+    ]
     return [*loggers, TensorBoard(workdir, step)]
 
 
@@ -150,11 +266,20 @@ def check_loggers(log: ml_collections.ConfigDict) -> None:
     Raises:
       InputError: one is not.
     """
-    if log.wandb is not None and importlib.util.find_spec("wandb") is None:
-        raise InputError(
-            f"Config field log.wandb is {log.wandb!r}, but the package wandb is not installed.",
-            "Install it with `pip install 'jaxseg[wandb]'`, or set log.wandb to None.",
-        )
+    for name in _OTHERS:
+        if log[name] is not None and importlib.util.find_spec(name) is None:
+            raise InputError(
+                f"Config field log.{name} is {log[name]!r}, but the package {name} is not "
+                "installed.",
+                f"Install it with `pip install 'jaxseg[{name}]'`, or set log.{name} to None.",
+            )
+
+
+def _no_start(what: str, error: Exception, remedy: str, field: str) -> InputError:
+    reason = str(error).partition("\n")[0].rstrip(".")
+    return InputError(
+        f"{what} could not start: {reason}.", f"{remedy} set config.log.{field} to None."
+    )
 
 
 def _id_of_run(path: pathlib.Path, new: bool) -> str:

@@ -12,6 +12,7 @@ import pytest
 
 from jaxseg.checkpoint import lock
 from jaxseg.checkpoint.lock import LOCK_FILE, STALE, WorkdirLock, process_start
+from jaxseg.checkpoint.steps import find_step
 from jaxseg.errors import InputError
 
 
@@ -47,6 +48,17 @@ def test_a_living_process_of_this_host_keeps_it(tmp_path, sleeper):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
 
 
+def test_a_run_without_a_checkpoint_yet_is_told_from_one_that_is_gone(tmp_path, sleeper):
+    holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
+    checkpoints = tmp_path / "checkpoints"
+    with pytest.raises(InputError, match=f"no checkpoint yet: its run, process {sleeper.pid} on"):
+        find_step(checkpoints, "last")
+    sleeper.kill()
+    sleeper.wait()
+    with pytest.raises(InputError, match="contains no checkpoint\\. Train first"):
+        find_step(checkpoints, "last")
+
+
 def test_a_killed_process_loses_it_at_once(tmp_path, sleeper, capsys):
     path = holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
     sleeper.kill()
@@ -65,7 +77,7 @@ def test_another_process_of_the_same_number_is_another_one(tmp_path, sleeper):
 
 def test_another_host_keeps_it_while_it_is_touched(tmp_path):
     holder(tmp_path, host="elsewhere", age=STALE / 2)
-    with pytest.raises(InputError, match="process 1 on elsewhere, since 2026"):
+    with pytest.raises(InputError, match="process 1 on elsewhere since 2026"):
         WorkdirLock(tmp_path).__enter__()
     holder(tmp_path, host="elsewhere", age=2 * STALE)
     with WorkdirLock(tmp_path):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from jaxseg.data.inside import BandFiles
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
 from jaxseg.inference import geotiff
@@ -100,6 +101,34 @@ def test_alpha_is_a_mask_and_no_band(tmp_path):
     with rasterio.open(tmp_path / "out.tif") as result:
         labels = result.read(1)
     assert (labels[:, :10] == 255).all() and (labels[:, 20:] == 1).all()
+
+
+def test_bands_of_a_scene_may_be_separate_files(tmp_path):
+    pixels = np.random.default_rng(0).integers(1, 1400, (2, 70, 130)).astype(np.uint16)
+    pixels[1, 3:5, 7:9] = 0
+    both = scene(tmp_path / "both.tif", pixels, nodata=0)
+    files = [scene(tmp_path / f"s_{i}.tif", pixels[[i]], nodata=0) for i in range(2)]
+    bands = BandFiles(tmp_path / "s", tuple(files))
+
+    def label(part):
+        return (part[..., 0] > part[..., 1]).astype(np.uint8)
+
+    for path, out in ((both, "a.tif"), (bands, "b.tif")):
+        geotiff.label_scene(path, tmp_path / out, label, INFO, BANDS, window=64)
+    with rasterio.open(tmp_path / "a.tif") as one, rasterio.open(tmp_path / "b.tif") as other:
+        np.testing.assert_array_equal(one.read(1), other.read(1))
+        assert set(np.unique(one.read(1))) == {0, 1, 255}
+        assert (one.crs, one.transform) == (other.crs, other.transform)
+    moved = {"transform": from_origin(0, 0, 10, 10)}
+    for pixel, how, words in (
+        (pixels, {}, "s_1.tif has 2 bands, where a file of config.data.band_suffixes holds one"),
+        (pixels[:1, :64], {}, r"s_1.tif and .*s_0.tif, bands of one scene, differ in height"),
+        (pixels[:1], moved, "differ in transform"),
+    ):
+        scene(tmp_path / "s_1.tif", pixel, **how)
+        with pytest.raises(InputError, match=words):
+            geotiff.label_scene(bands, tmp_path / "c.tif", label, INFO, BANDS, window=64)
+    assert not (tmp_path / "c.tif").exists()
 
 
 def test_what_is_wrong_is_said_and_leaves_nothing(tmp_path):

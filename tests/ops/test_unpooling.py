@@ -248,7 +248,7 @@ INDICES = np.zeros((1, 2, 2, 1), np.int32)
         (INDICES, INDICES, {}, "floating"),
         (VALUES, INDICES + 16, {}, "0 to 15"),
         (VALUES, INDICES - 1, {}, "0 to 15"),
-        (VALUES, INDICES, {"size": (6, 4), "in_place": True}, "2×2 of 6×4"),
+        (VALUES, INDICES, {"size": (6, 4), "in_place": True}, "pooling of 6×4 does not give 2×2"),
     ],
 )
 def test_what_cannot_be_unpooled(values, indices, how, message):

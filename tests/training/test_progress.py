@@ -11,6 +11,7 @@ import sys
 import termios
 import textwrap
 import time
+import types
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config
 from jaxseg.errors import InputError
 from jaxseg.report.measure import read_log
-from jaxseg.training.loggers import TensorBoard, WeightsAndBiases, check_loggers
+from jaxseg.training.loggers import MLflow, TensorBoard, Trackio, WeightsAndBiases, check_loggers
 from jaxseg.training.progress import Progress
 
 SCORES = {"mean_iou": 0.5, "pixel_accuracy": 0.75, "iou": [0.5], "absent": "nan"}
@@ -210,6 +211,94 @@ def test_weights_and_biases(workdir, monkeypatch):
     assert again == first["id"] != anew
 
 
+class FakeMlflow:
+    """As `FakeWandb`."""
+
+    MlflowException = type("MlflowException", (Exception,), {})
+
+    def __init__(self):
+        self.said, self.info = [], types.SimpleNamespace(run_id="")
+
+    def set_experiment(self, name):
+        self.said.append(("experiment", name))
+
+    def start_run(self, run_id, run_name):
+        if run_name == "refused":
+            raise self.MlflowException("API request failed.\nmore")
+        self.info.run_id = run_id or f"run{len(self.said)}"
+        self.said.append(("run", run_id, run_name))
+        return self
+
+    def log_params(self, values):
+        self.said.append(("params", values["optim.lr"]))
+
+    def log_metrics(self, values, step):
+        self.said.append((step, values))
+
+    def log_image(self, image, key, step):
+        self.said.append((step, key, image.shape))
+
+    def end_run(self):
+        self.said.append("end")
+
+    def fail(self, values, step):
+        raise self.MlflowException("no answer")
+
+
+def test_mlflow(workdir, monkeypatch, capsys):
+    mlflow = FakeMlflow()
+    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
+    name = workdir.path.name
+    for start in (0, 2, 0):
+        logger = MLflow(workdir, start, "streets", default_config())
+        logger.scalars(start + 1, {"train/loss": 0.5})
+        logger.picture(start + 1, np.zeros((4, 6, 3), np.uint8))
+        logger.close()
+    begin = [("experiment", "streets"), ("run", None, name), ("params", 0.01)]
+    first = [(1, {"train/loss": 0.5}), (1, "predictions", (4, 6, 3)), "end"]
+    again = [("experiment", "streets"), ("run", "run1", name), (3, {"train/loss": 0.5})]
+    assert mlflow.said[:9] == [*begin, *first, *again]
+    assert mlflow.said[11:13] == begin[:2]  # a run that begins anew is another
+    capsys.readouterr()
+    for step in (4, 5):  # no server fault ends a training
+        monkeypatch.setattr(mlflow, "log_metrics", mlflow.fail)
+        logger.scalars(step, {})
+    assert capsys.readouterr().err == "MLflow gets nothing more of this run: no answer\n"
+    with pytest.raises(InputError, match=r"MLflow could not start: API request failed\. Set MLF"):
+        MLflow(Workdir(workdir.path / "refused"), 0, "streets", default_config())
+
+
+class FakeTrackio(FakeWandb):
+    """As `FakeWandb`, whose names Trackio has."""
+
+    def init(self, **fields):
+        if self.refuses:
+            raise RuntimeError("database is locked\nmore")
+        return super().init(**fields)
+
+
+def test_trackio(workdir, monkeypatch):
+    trackio = FakeTrackio()
+    monkeypatch.setitem(sys.modules, "trackio", trackio)
+    for start in (0, 2, 0):
+        logger = Trackio(workdir, start, "streets", default_config())
+        logger.scalars(start + 1, {"train/loss": 0.5})
+        logger.picture(start + 1, np.zeros((4, 6, 3), np.uint8))
+        logger.close()
+    begun = [fields for what, fields in trackio.said if what == "init"]
+    assert all((f["project"], f["resume"]) == ("streets", "allow") for f in begun)
+    assert begun[0]["name"] == begun[1]["name"] != begun[2]["name"]
+    assert begun[0]["name"].startswith(f"{workdir.path.name}-")
+    assert trackio.said[1:4] == [
+        (1, {"train/loss": 0.5}),
+        (1, {"predictions": (4, 6, 3)}),
+        ("finish", {}),
+    ]
+    trackio.refuses = True
+    with pytest.raises(InputError, match=r"Trackio could not start: database is locked\. Set TR"):
+        Trackio(workdir, 0, "streets", default_config())
+
+
 def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", FakeWandb(refuses=True))
     with pytest.raises(InputError, match=r"start: api_key not configured \(no-tty\)\. Log in"):
@@ -218,9 +307,11 @@ def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     log = default_config().log
     check_loggers(log)
-    log.wandb = "streets"
-    with pytest.raises(InputError, match=r"pip install 'jaxseg\[wandb\]'"):
-        check_loggers(log)
+    for name in ("wandb", "mlflow", "trackio"):
+        log = default_config().log
+        log[name] = "streets"
+        with pytest.raises(InputError, match=rf"pip install 'jaxseg\[{name}\]'"):
+            check_loggers(log)
 
 
 def test_events_are_on_disk_before_a_save(workdir):

@@ -1,15 +1,11 @@
 """Your own photos and masks: a folder `images`, a folder `masks`, and the names of the classes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxseg.data.band_files import paired_in
 from jaxseg.data.colours import distinct_colours
-from jaxseg.data.listing import (
-    PHOTO_SUFFIXES,
-    Listing,
-    files_by_stem,
-    paired,
-)
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, files_by_stem
 from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.voc_folder import folder_info, no_folder
 from jaxseg.errors import InputError, nearest
@@ -29,6 +25,7 @@ def own_folder(
     split: str | None,
     values: Mapping[int, int] | None = None,
     ending: str = "",
+    bands: Sequence[str] = (),
     jpeg: bool = False,
 ) -> Listing:
     """The photos and masks of one split of a folder; see `LAYOUT`.
@@ -40,6 +37,7 @@ def own_folder(
         these folders themselves.
       values: as in `read_mask`.
       ending: of the masks' names, before the suffix.
+      bands: `config.data.band_suffixes`.
       jpeg: whether masks may be JPEGs, too: of colours, with a tolerance.
 
     Raises:
@@ -54,8 +52,7 @@ def own_folder(
     suffixes = _MASK_SUFFIXES + ((".jpg", ".jpeg") if jpeg else ())
     images, masks, path = root / "images", root / "masks", root / f"{split}.txt"
     if split is None:
-        whole = (files_by_stem(images, PHOTO_SUFFIXES), files_by_stem(masks, suffixes, ending))
-        return paired(info, *whole, values, masks)
+        return paired_in(info, images, masks, suffixes, values, ending, bands)
     if path.is_file():
         return listed(
             info,
@@ -65,6 +62,7 @@ def own_folder(
             masks=[(masks, suffixes)],
             values=values,
             ending=ending,
+            bands=bands,
         )
     if not (images / split).is_dir():
         lists = {p.stem for p in root.glob("*.txt")} - {"classes", "palette"}
@@ -75,11 +73,9 @@ def own_folder(
             if known
             else LAYOUT,
         )
-    photos = files_by_stem(images / split, PHOTO_SUFFIXES)
-    if not photos:
+    if not files_by_stem(images / split, PHOTO_SUFFIXES):
         _refuse_subfolders(images / split, path)
-    found = files_by_stem(masks / split, suffixes, ending)
-    return paired(info, photos, found, values, masks / split)
+    return paired_in(info, images / split, masks / split, suffixes, values, ending, bands)
 
 
 def _refuse_subfolders(folder: Path, list_file: Path) -> None:

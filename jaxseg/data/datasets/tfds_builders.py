@@ -63,12 +63,12 @@ class _Segmentation(
         }
 
     def _generate_examples(self, source: Pairs):
-        for index, pair in enumerate(source.pairs):
+        for index in range(len(source)):
             mask = io.BytesIO()
             Image.fromarray(source[index].label).save(mask, "PNG")
             mask.seek(0)
             name = source.name(index)
-            photo = io.BytesIO(pair.photo.read_bytes())
+            photo = io.BytesIO(source.photo_bytes(index))
             yield name, {"image": photo, "segmentation_mask": mask, "file_name": name}
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from jaxseg.data.decode import read_size
 from jaxseg.data.formats.shapes import Region
 from jaxseg.data.image_file import check_size
-from jaxseg.data.inside import DrawnMask, EmbeddedPhoto
+from jaxseg.data.inside import BandFiles, DrawnMask, EmbeddedPhoto
 
 OVERLAPS = ("file", "size")
 
@@ -29,7 +29,7 @@ class Drawing(DrawnMask):
     """
 
     file: Path
-    photo: Path | EmbeddedPhoto
+    photo: Path | EmbeddedPhoto | BandFiles
     size: tuple[int, int] | None
     shapes: Sequence[tuple[int, Region, bool]]
     unlabelled: int

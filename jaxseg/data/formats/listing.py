@@ -1,17 +1,19 @@
 """Annotations as a listing: what a folder of masks gives, with masks that are drawn."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ml_collections
 
 from jaxseg.data import splits
+from jaxseg.data.band_files import bands_beside
 from jaxseg.data.formats.classes import Classes, no_class, number_classes
 from jaxseg.data.formats.drawing import Drawing
 from jaxseg.data.formats.panoptic import Panoptic
 from jaxseg.data.formats.shapes import Annotated, Annotations
-from jaxseg.data.listing import Listing, Pair, Problem
+from jaxseg.data.inside import BandFiles
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, Pair, Problem, files_by_stem
 from jaxseg.data.lists import read_ids
 from jaxseg.errors import InputError, nearest
 
@@ -37,9 +39,12 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
                 f"{'ignored' if unlabelled == 'ignore' else 'background'} (config.data.unlabelled)"
             )
         problems = list(found.problems)
+        folders: dict[Path, dict[str, list[Path]]] = {}
         pairs, empty, twice = [], 0, Counter(image.name for image in images)
         for image in images:
             bad = _problems(image, classes, twice[image.name] > 1)
+            if config.band_suffixes:
+                bad += _take_bands(image, config.band_suffixes, folders)
             if image.png is None and not image.shapes:
                 empty += 1
                 if config.unannotated == "error":
@@ -55,6 +60,20 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
         return Listing(classes.info, pairs, list(unique.values()), notes=notes)
 
     return listing
+
+
+def _take_bands(image: Annotated, bands: Sequence[str], folders: dict) -> list[Problem]:
+    """Replaces the photo of an image by its bands; `folders` keeps the files of each folder."""
+    if not isinstance(image.photo, Path):
+        return []
+    folder = image.photo.parent
+    if folder not in folders:
+        folders[folder] = files_by_stem(folder, PHOTO_SUFFIXES)
+    found = bands_beside(image.photo, folders[folder], bands)
+    if not isinstance(found, BandFiles):
+        return found
+    image.photo = found
+    return []
 
 
 def unannotated(photo: str, file: Path) -> Problem:

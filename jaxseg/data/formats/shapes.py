@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.data.inside import EmbeddedPhoto
+from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
 from jaxseg.utils.files import text_of
@@ -52,7 +52,7 @@ class Annotated:
     """An image and its shapes."""
 
     name: str
-    photo: Path | EmbeddedPhoto
+    photo: Path | EmbeddedPhoto | BandFiles
     file: Path  # of the annotations
     size: tuple[int, int] | None  # (height, width) as annotated; None: the photo's own
     shapes: Sequence[Shape] = ()  # the lowest first

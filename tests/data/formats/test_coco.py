@@ -77,6 +77,9 @@ def test_classes_txt_orders_and_ignores(tmp_path):
     (tmp_path / "classes.txt").write_text("dog\ncat\n")
     with pytest.raises(InputError, match="no class 'background'.*unlabelled='ignore'"):
         only("coco", tmp_path)
+    (tmp_path / "classes.txt").write_text("background\ndog\n")
+    with pytest.raises(InputError, match="shapes of 'cat', which is not one of the 2 classes"):
+        only("coco", tmp_path)
 
 
 def test_a_file_for_each_split_counts_the_classes_of_both(tmp_path):

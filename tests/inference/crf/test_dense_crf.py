@@ -180,7 +180,7 @@ def test_bad_input():
     for wrong in (image.astype(float), image[..., 0]):
         with pytest.raises(InputError, match="The image is .* of shape"):
             mean_field(wrong, even)
-    with pytest.raises(InputError, match=r"of shape \(4, 4, 2\) for an image of 4×5"):
+    with pytest.raises(InputError, match=r"shape \(4, 4, 2\), but the image is 4×5"):
         mean_field(image, even[:, :4])
     for field, value in {
         "position_std": 0.0,

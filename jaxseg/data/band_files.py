@@ -1,0 +1,121 @@
+"""Images whose bands are separate files: which belong together, by the ends of their names."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from jaxseg.data.inside import BandFiles
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, Problem, files_by_stem, paired
+from jaxseg.data.source import DataInfo
+from jaxseg.errors import InputError
+
+
+def parted(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
+    """The name of an image and the suffix of its band; None of another file.
+
+    Args:
+      name: of a file, without what follows the last dot.
+      suffixes: `config.data.band_suffixes`; of two that fit, the longer one counts.
+
+    >>> parted("field_7_B02", ("_B02", "_B03")), parted("field_7", ("_B02", "_B03"))
+    (('field_7', '_B02'), None)
+    """
+    fits = [suffix for suffix in suffixes if name.endswith(suffix)]
+    suffix = max(fits, key=len, default="")
+    bare = name.removesuffix(suffix)
+    return (bare, suffix) if fits and bare and not bare.endswith("/") else None
+
+
+def paired_in(
+    info: DataInfo,
+    photos: Path,
+    masks: Path,
+    mask_suffixes: Sequence[str],
+    values: Mapping[int, int] | None = None,
+    ending: str = "",
+    bands: Sequence[str] = (),
+) -> Listing:
+    """The images of a folder and the masks of another, of the same names.
+
+    Args:
+      info: the classes.
+      photos, masks: the folders.
+      mask_suffixes: as `files_by_stem` takes them.
+      values: as in `read_mask`.
+      ending: of the masks' names, before the suffix.
+      bands: the ends of the names of an image's files, one a channel; none: an image is a file.
+
+    Raises:
+      InputError: no file is a band.
+    """
+    files = files_by_stem(photos, PHOTO_SUFFIXES)
+    labels = files_by_stem(masks, mask_suffixes, ending)
+    if not bands:
+        return paired(info, files, labels, values, masks)
+    images, problems, incomplete = _grouped(photos, files, bands)
+    whole = {name: paths for name, paths in labels.items() if name not in incomplete}
+    listing = paired(info, images, whole, values, masks)
+    return replace(listing, problems=[*problems, *listing.problems])
+
+
+def _grouped(
+    folder: Path, files: Mapping[str, list[Path]], bands: Sequence[str]
+) -> tuple[dict[str, list[BandFiles]], list[Problem], set[str]]:
+    """The complete images by name, what is wrong with others, and the names of the incomplete."""
+    found: dict[str, dict[str, list[Path]]] = {}
+    for stem, paths in files.items():
+        if (parts := parted(stem, bands)) is not None:
+            found.setdefault(parts[0], {})[parts[1]] = paths
+    if files and not found:
+        raise InputError(
+            f"No file in {folder} has a name that ends in {' or '.join(bands)}, such as "
+            f"{next(iter(files.values()))[0].name}.",
+            "Correct config.data.band_suffixes, or leave it at () for files that hold all bands.",
+        )
+    images, problems = {}, []
+    for name, by_band in found.items():
+        for paths in by_band.values():
+            if len(paths) > 1:
+                text = f"{paths[1]} is a second file of the band, beside {paths[0].name}."
+                problems.append(Problem("duplicate", str(paths[1]), text, "Keep one of them."))
+        problems += [
+            no_band(folder / name, band, next(iter(by_band.values()))[0])
+            for band in bands
+            if band not in by_band
+        ]
+        if len(by_band) == len(bands):
+            images[name] = [BandFiles(folder / name, tuple(by_band[band][0] for band in bands))]
+    return images, problems, set(found) - set(images)
+
+
+def bands_beside(
+    photo: Path, files: Mapping[str, list[Path]], bands: Sequence[str]
+) -> BandFiles | list[Problem]:
+    """The bands of an image that annotations name by one of its files, or by a preview.
+
+    Args:
+      photo: that file; a preview NAME.png lies beside NAME_B02.tif.
+      files: of its folder, by `files_by_stem`.
+      bands: the ends of their names, one a channel.
+
+    Returns:
+      A problem for each missing band, if any is.
+    """
+    parts = parted(photo.stem, bands)
+    place = photo.with_name(parts[0] if parts else photo.stem)
+    found = {band: files[place.name + band][0] for band in bands if place.name + band in files}
+    if len(found) == len(bands):
+        return BandFiles(place, tuple(found.values()))
+    other = next(iter(found.values()), photo)
+    return [no_band(place, band, other) for band in bands if band not in found]
+
+
+def no_band(place: Path, band: str, other: Path) -> Problem:
+    """The problem that an image lacks a band; `other` is one that it has."""
+    return Problem(
+        "no band",
+        f"{place}{band}",
+        f"The image {place} lacks the band {band}: there is no file {place.name}{band}"
+        f"{other.suffix} beside {other.name}.",
+        "Add the file, or take the image and its mask away.",
+    )
