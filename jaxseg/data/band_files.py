@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from jaxseg.data.inside import BandFiles
-from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, Problem, files_by_stem, paired
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, Problem, files_by_stem, paired, stems_in
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
 
@@ -66,6 +66,12 @@ def _grouped(
     for stem, paths in files.items():
         if (parts := parted(stem, bands)) is not None:
             found.setdefault(parts[0], {})[parts[1]] = paths
+    other = next((f for stem, f in stems_in(folder).items() if parted(stem, bands)), None)
+    if not found and other is not None:
+        raise InputError(
+            f"{folder / other} is of no format that is read.",
+            "Convert the bands to TIFF, such as by gdal_translate IN.jp2 OUT.tif.",
+        )
     if files and not found:
         raise InputError(
             f"No file in {folder} has a name that ends in {' or '.join(bands)}, such as "
