@@ -69,8 +69,8 @@ def _grouped(
     other = next((f for stem, f in stems_in(folder).items() if parted(stem, bands)), None)
     if not found and other is not None:
         raise InputError(
-            f"{folder / other} is of no format that is read.",
-            "Convert the bands to TIFF, such as by gdal_translate IN.jp2 OUT.tif.",
+            f"{folder / other} has a format that is not supported.",
+            "Convert the bands to TIFF, for example with gdal_translate IN.jp2 OUT.tif.",
         )
     if files and not found:
         raise InputError(

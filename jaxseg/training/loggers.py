@@ -160,7 +160,7 @@ class MLflow:
                 mlflow.log_params(flatten(config))
         except mlflow.MlflowException as error:
             raise _no_start(
-                "MLflow", error, "Set MLFLOW_TRACKING_URI to a server that runs, or", "mlflow"
+                "MLflow", error, "Set MLFLOW_TRACKING_URI to a running server, or", "mlflow"
             ) from None
         write_atomic(path, run.info.run_id + "\n")
         self._lost = False
@@ -217,7 +217,7 @@ class Trackio:
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise _no_start(
-                "Trackio", error, "Set TRACKIO_DIR to a folder that you may write to, or", "trackio"
+                "Trackio", error, "Set TRACKIO_DIR to a folder that you can write to, or", "trackio"
             ) from None
 
     def scalars(self, step: int, values: dict[str, float]) -> None:

@@ -108,7 +108,7 @@ BAD = {
     "depth": rf"{NAMES[0]}_B8A.tif has values of type int32, but 16 bits are expected",
     "channels": r"band_suffixes names 4 bands, and config.data.channels is 3.*channels=4",
     "tfds": r"band_suffixes is .* but of 'tfds' an image is one file",
-    "format": r"_B(02|03|08|8A).jp2 is of no format that is read.*gdal_translate",
+    "format": r"_B(02|03|08|8A).jp2 has a format that is not supported.*gdal_translate",
     "none": r"No file in .*train has a name that ends in _X or _Y, such as T31_20.L2A_B02.tif",
 }
 
