@@ -127,11 +127,11 @@ class PredictionFolder:
             ) from None
 
 
-def photo_mark(path: pathlib.Path, data: bytes | None = None) -> str:
+def photo_mark(path: str | os.PathLike, data: bytes | None = None) -> str:
     """By what a photo is known wherever it lies: its size in bytes, and a checksum of its start."""
     if data is None:
         try:
-            with path.open("rb") as file:
+            with open(path, "rb") as file:
                 size, data = os.fstat(file.fileno()).st_size, file.read(_MARKED)
         except (OSError, ValueError):  # it is told when the pixels are read
             return ""

@@ -114,9 +114,8 @@ def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> 
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
     if len(weights) != num_classes or not all(0 <= weight < math.inf for weight in weights):
         raise InputError(
-            f"There are {len(weights)} class weights for {num_classes} classes; the lowest is "
-            f"{min(weights)}.",
-            "Give one weight of 0 or more for each class, or None: "
+            f"There are {len(weights)} class weights for {num_classes} classes: {weights}.",
+            "Give one finite weight of 0 or more for each class, or None: "
             "config.loss.class_weights=None. `python -m jaxseg check` prints weights for a data "
             "set.",
         )
