@@ -35,6 +35,11 @@ class Parser(argparse.ArgumentParser):
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
                 raise InputError(f"There is no option {option}.", nearest(option, known))
+        if sum(word.partition("=")[0] == "--config" for word in args or ()) > 1:
+            raise InputError(  # argparse would leave out all but the last
+                "--config is given more than once.",
+                "Give one config file; --config.FIELD=VALUE sets a field besides.",
+            )
         parsed = super().parse_args(args, namespace)
         for name, value in vars(parsed).items():
             if isinstance(value, list):

@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from jaxseg.config.defaults import default_config
-from jaxseg.config.ranges import ANY, CHECKS, CHOICES, NEEDS, PROTOCOLS
+from jaxseg.config.ranges import ANY, CHECKS, CHOICES, LARGEST, NEEDS, PROTOCOLS
 from jaxseg.errors import InputError, nearest
 from jaxseg.losses import TAKES, names_in
 from jaxseg.models.registry import check_fields as check_network_fields
@@ -143,6 +143,8 @@ def validate(config: ml_collections.ConfigDict) -> None:
         finite = not isinstance(value, float) or math.isfinite(value)
         if value is not None and not (finite and accepts(value)):
             raise InputError(f"Config field {name} is {value!r}.", f"Give {requirement}.")
+        if isinstance(value, int) and name != "seed" and abs(value) > LARGEST:
+            raise InputError(f"Config field {name} is {value!r}.", f"Give at most {LARGEST}.")
     if config.train.epochs is None and config.optim.warmup_steps >= config.train.steps:
         raise InputError(
             f"Config field optim.warmup_steps is {config.optim.warmup_steps}, but the whole run "

@@ -122,6 +122,9 @@ NEEDS = {
     "optim.momentum_form": ("optim.name", "sgd"),
 }
 
+LARGEST = 2**31 - 1
+"""The largest whole number of a field, but of the seed: programs count in 32 bits."""
+
 # whether a field takes a value, and its range in words
 _Check = tuple[Callable[[Any], bool], str]
 ANY: _Check = (lambda v: True, "a finite number")
@@ -199,8 +202,8 @@ CHECKS: dict[str, _Check] = {
     "augment.grayscale": _PROBABILITY,
     "train.steps": _POSITIVE,
     "train.batch_size": (
-        lambda v: v >= 0,
-        "1 or more, or 0 for the largest batch that fits in memory",
+        lambda v: 0 <= v <= 2**16,
+        "1 to 65536, or 0 for the largest batch that fits in memory",
     ),
     "train.max_minutes": _POSITIVE,
     "train.epochs": _POSITIVE,

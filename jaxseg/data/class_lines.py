@@ -1,5 +1,6 @@
 """The lines of a `classes.txt`: names, or names and colours."""
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -33,3 +34,36 @@ def named_colours(lines: Sequence[str]) -> list[Named] | None:
 def is_ignored(name: str) -> bool:
     """Whether a line of this name gives a colour of no class."""
     return name.lower() in IGNORED
+
+
+def misplaced_line(lines: Sequence[str]) -> tuple[int, str, str] | None:
+    """The first line that would give the classes behind it a wrong index; None if there is none.
+
+    That is a comment, which would be a class; or, where every line begins with a number of its
+    own, one whose number is not its place, counted from 0 or from 1.
+
+    Returns:
+      The row from 0, what is wrong, and what to do.
+
+    >>> misplaced_line(["0: sky", "2: road", "1: car"])[:2]
+    (1, "has the number 2, and its place makes it class 1 ('2: road')")
+    >>> misplaced_line(["1 road", "2 car"]), misplaced_line(["10 euro", "50 euro"])
+    (None, None)
+    """
+    for row, line in enumerate(lines):
+        if line.startswith("#"):
+            return row, "is a comment", "Take it out: every line is a class, the first is class 0."
+    numbered = [re.fullmatch(r"(\d+)[\s:;,.)=-]+(\D.*)", line) for line in lines]
+    pairs = [(int(found[1]), found[2]) for found in numbered if found]
+    if len(pairs) < len(lines) or any(len(set(c)) < len(lines) for c in zip(*pairs, strict=True)):
+        return None
+    first = min(pairs[0][0], 1)
+    for row, (number, _) in enumerate(pairs):
+        if number != row + first:
+            return (
+                row,
+                f"has the number {number}, and its place makes it class {row} ({lines[row]!r})",
+                "Write the names alone, one a line, in the order of the values in the masks; "
+                "convert masks whose values are not 0, 1, 2, ...",
+            )
+    return None

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseg.data.class_lines import is_ignored, named_colours
+from jaxseg.data.class_lines import is_ignored, misplaced_line, named_colours
 from jaxseg.data.decode import read_frame, read_size
 from jaxseg.data.images import image_bytes
 from jaxseg.data.inside import BandFiles, DrawnMask, EmbeddedPhoto
@@ -260,10 +260,13 @@ def read_class_names(path: Path) -> list[str]:
     A line may have a colour behind its name; of those, the lines named "ignore" are no classes.
 
     Raises:
-      InputError: a line is empty or a name stands there twice; it names the line. Or there are
-        fewer than two names.
+      InputError: a line is empty, a comment, or numbered unlike its place, or a name stands there
+        twice; it names the line. Or there are fewer than two names.
     """
     names = read_lines(path)
+    if (wrong := misplaced_line(names)) is not None:
+        row, why, remedy = wrong
+        raise InputError(f"Line {row + 1} of {path} {why}.", remedy)
     if (lines := named_colours(names)) is not None:
         names = [line.name for line in lines if not is_ignored(line.name)]
     return checked_names(path, names)

@@ -48,7 +48,9 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
         if start.lower().startswith(first):
             return what, remedy
     if not start:
-        return "it is empty", _WHOLE
+        return "it is empty", _WHOLE if data is None else "Send the bytes of an image."
+    if suffix in (".txt", ".lst", ".csv"):
+        return "it is a text", "Give images; `predict` takes a text that lists them with --list."
     if isinstance(error, UnidentifiedImageError) and start.startswith((b"II", b"MM")):
         return (
             "it is a TIFF with bands other than 8-bit grey or RGB",

@@ -17,7 +17,7 @@ from jaxseg.errors import InputError
 from jaxseg.inference import protocol
 from jaxseg.inference.image_files import ImageFile
 from jaxseg.inference.network import Network
-from jaxseg.inference.prediction_folder import PredictionFolder
+from jaxseg.inference.prediction_folder import PredictionFolder, photo_mark
 from jaxseg.utils.exhausted import full_memory, memory_is_full
 from jaxseg.utils.image_kind import ImageKind
 from jaxseg.utils.paths import given_path
@@ -79,7 +79,10 @@ def predict_images(
     inference = protocol(network.model, _protocol(network.eval, files), lambda: _sizes(files))
     todo = [file for file in files if overwrite or not folder.has(file.name)]
     limit = _limit(network.eval, probabilities, max_pixels)
-    bad = []
+    bad = _others(folder, files, todo)
+    for error in bad:
+        say(error.problem)
+    others = len(bad)
     for file, read in progress(_read_ahead(todo, limit, network.model.kind), len(todo)):
         try:
             image, ask = read(), inference.named(file.name)
@@ -93,8 +96,23 @@ def predict_images(
             bad.append(_named(error, file))
             say(bad[-1].problem)
             continue
-        folder.write(file.name, image, labels, likely)
-    return Summary(len(todo) - len(bad), len(files) - len(todo), bad)
+        folder.write(file.name, image, labels, likely, photo_mark(file.path, file.data))
+    return Summary(len(todo) - (len(bad) - others), len(files) - len(todo) - others, bad)
+
+
+def _others(
+    folder: PredictionFolder, files: Sequence[ImageFile], todo: Sequence[ImageFile]
+) -> list[InputError]:
+    """An error for each file whose name the folder has given to another photo's labels."""
+    names = {file.name for file in todo}
+    return [
+        InputError(
+            f"{file.path}: the labels of that name are of another photo, or of an older state.",
+            "Give another --out, or --overwrite to replace them.",
+        )
+        for file in files
+        if file.name not in names and not folder.is_of(file.name, photo_mark(file.path, file.data))
+    ]
 
 
 def _protocol(

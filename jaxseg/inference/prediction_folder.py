@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import jax
 import numpy as np
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from jaxseg.config import flatten
 from jaxseg.errors import InputError
@@ -22,7 +23,11 @@ from jaxseg.visualization.panel import legend
 DESCRIPTION = "classes"  # the name of the files that describe the results
 UNUSED = ("every_steps", "absent", "boundary")  # fields of `config.eval` that are about metrics
 _NO_MATTER = (*UNUSED, "batch_size", "pad_to")  # and those that change no prediction
+_PHOTO = "photo"  # the key of a label image's text that tells its photo
 _ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of whole files
+
+
+_MARKED = 1 << 16  # bytes
 
 
 class PredictionFolder:
@@ -64,8 +69,26 @@ class PredictionFolder:
         """Whether all files of an image are there, whole."""
         return all(_is_whole(self._path / f"{name}{suffix}") for suffix in self._suffixes)
 
-    def write(self, name: str, image: np.ndarray, labels: np.ndarray, likely: np.ndarray | None):
-        """Writes the files of an image; the labels last."""
+    def is_of(self, name: str, photo: str) -> bool:
+        """Whether the labels of that name are of this photo (a `photo_mark`), so far as told."""
+        try:
+            with Image.open(self._path / f"{name}.png") as labels:
+                return not photo or labels.info.get(_PHOTO, photo) == photo
+        except (OSError, ValueError, SyntaxError):  # of a broken PNG
+            return False
+
+    def write(
+        self,
+        name: str,
+        image: np.ndarray,
+        labels: np.ndarray,
+        likely: np.ndarray | None,
+        photo: str = "",
+    ) -> None:
+        """Writes the files of an image; the labels last, with the mark of the photo."""
+        about = PngInfo()
+        if photo:
+            about.add_text(_PHOTO, photo)
         contents = {
             ".npz": lambda file: np.savez_compressed(
                 file, probabilities=likely, class_names=np.array(self._info.class_names)
@@ -73,7 +96,7 @@ class PredictionFolder:
             ".overlay.jpg": lambda file: Image.fromarray(overlay(image, labels, self._info)).save(
                 file, "JPEG", quality=90
             ),
-            ".png": lambda file: palette_image(labels, self._info).save(file, "PNG"),
+            ".png": lambda file: palette_image(labels, self._info).save(file, "PNG", pnginfo=about),
         }
         self.describe()
         for suffix, content in contents.items():
@@ -102,6 +125,19 @@ class PredictionFolder:
                 f"{path} cannot be written: {error.strerror or error}.",
                 "Give an --out that you can write to, on a disk with free space.",
             ) from None
+
+
+def photo_mark(path: str | os.PathLike, data: bytes | None = None) -> str:
+    """By what a photo is known wherever it lies: its size in bytes, and a checksum of its start."""
+    if data is None:
+        try:
+            with open(path, "rb") as file:
+                size, data = os.fstat(file.fileno()).st_size, file.read(_MARKED)
+        except (OSError, ValueError):  # it is told when the pixels are read
+            return ""
+    else:
+        size = len(data)
+    return f"{size}-{zlib.crc32(data[:_MARKED]):08x}"
 
 
 def _fingerprint(variables: Any) -> int:

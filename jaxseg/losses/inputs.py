@@ -1,5 +1,6 @@
 """What all losses take: logits, labels and an upsampling that belong together."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -108,14 +109,13 @@ def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> 
     """One weight for each class, 1 where none are given.
 
     Raises:
-      InputError: there are more or fewer, or one is below 0.
+      InputError: there are more or fewer, or one is below 0 or not finite.
     """
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
-    if len(weights) != num_classes or min(weights) < 0:
+    if len(weights) != num_classes or not all(0 <= weight < math.inf for weight in weights):
         raise InputError(
-            f"There are {len(weights)} class weights for {num_classes} classes; the lowest is "
-            f"{min(weights)}.",
-            "Give one weight of 0 or more for each class, or None: "
+            f"There are {len(weights)} class weights for {num_classes} classes: {weights}.",
+            "Give one finite weight of 0 or more for each class, or None: "
             "config.loss.class_weights=None. `python -m jaxseg check` prints weights for a data "
             "set.",
         )

@@ -1,12 +1,14 @@
 """The networks by name: what `create_model` makes."""
 
 import functools
+import math
 import types
 import typing
 from collections.abc import Iterable
 
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.models.base import IMAGE_FIELDS, SegmentationModel
@@ -70,10 +72,15 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
     0.25
     """
     check_fields(name, set(fields) - {"name"})
-    if num_classes < 2:
+    whole = isinstance(num_classes, int | np.integer) and not isinstance(num_classes, bool)
+    if not whole or num_classes < 2:
         raise InputError(
-            f"num_classes is {num_classes}.", "Give at least 2; background is a class."
+            f"num_classes is {num_classes!r}.",
+            "Give a whole number of at least 2; background is a class.",
         )
+    width = fields.get("width", 1.0)
+    if not (isinstance(width, int | float | np.number) and 0 < width < math.inf):
+        raise InputError(f"width is {width!r}.", "Give a number above 0; 1.0 is the paper's.")
     if fields.get("bits", 8) not in DTYPES or fields.get("channels", 1) < 1:
         raise InputError(
             f"channels is {fields.get('channels', 3)} and bits {fields.get('bits', 8)}.",

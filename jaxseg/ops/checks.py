@@ -22,10 +22,21 @@ def as_pixels(values: ArrayLike) -> jax.Array:
 
     >>> as_pixels([[0, 255]]).dtype.name, as_pixels([[0, 256]]).dtype.name
     ('uint8', 'int32')
+
+    Raises:
+      InputError: they are no numbers: None, or a list of paths.
     """
     if hasattr(values, "ndim"):
         return values
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # rows of other lengths
+        array = np.asarray(None)
+    if array.dtype.kind not in "biuf":
+        raise InputError(
+            f"A {type(values).__name__} is no array of pixels.",
+            "Give one array of numbers, or where a file may stand the path of one.",
+        )
     whole = array.size and np.issubdtype(array.dtype, np.integer)
     fits = whole and array.min() >= 0 and array.max() <= 255
     return jnp.asarray(array.astype(np.uint8) if fits else array)

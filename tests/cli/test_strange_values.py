@@ -1,0 +1,58 @@
+"""Values that nobody means: each is refused with its name, before anything is built."""
+
+import math
+
+import pytest
+
+import jaxseg
+from jaxseg.cli.parser import Parser
+from jaxseg.config import default_config, validate
+from jaxseg.data.not_images import what_it_is
+from jaxseg.errors import InputError
+from jaxseg.losses.inputs import checked_weights
+from jaxseg.ops.checks import as_pixels
+
+
+@pytest.mark.parametrize(
+    ("section", "field", "value"),
+    [("train", "steps", 10**30), ("train", "batch_size", 10**12), ("log", "every_steps", 2**31)],
+)
+def test_whole_numbers_beyond_what_programs_count(section, field, value):
+    config = default_config()
+    config[section][field] = value
+    with pytest.raises(InputError, match=f"{section}.{field} is {value}"):
+        validate(config)
+
+
+def test_a_second_config_file_is_not_left_out_in_silence():
+    parser = Parser("train", "", [])
+    parser.add_argument("--config")
+    assert parser.parse_args(["--config", "a.py"]).config == "a.py"
+    with pytest.raises(InputError, match="--config is given more than once"):
+        parser.parse_args(["--config", "a.py", "--config=b.py"])
+
+
+@pytest.mark.parametrize("weight", [math.nan, math.inf, -1.0])
+def test_class_weights_are_finite(weight):
+    with pytest.raises(InputError, match="class weights"):
+        checked_weights((1.0, weight, 1.0), 3)
+
+
+@pytest.mark.parametrize(
+    "fields", [{"num_classes": "3"}, {"num_classes": 3.0}, {"width": math.nan}, {"width": 0}]
+)
+def test_a_network_of_no_size(fields):
+    with pytest.raises(InputError, match=f"{next(iter(fields))} is"):
+        jaxseg.create_model("fcn8s_vgg16", **{"num_classes": 3, **fields})
+
+
+@pytest.mark.parametrize("image", [None, ["a.png"], b"PNG", [[1, 2], [3]]])
+def test_what_is_no_array_of_pixels(image):
+    with pytest.raises(InputError, match="no array of pixels"):
+        as_pixels(image)
+
+
+def test_texts_and_empty_input_get_a_fix_of_their_own(tmp_path):
+    (tmp_path / "list.txt").write_text("a.png\n")
+    assert "--list" in what_it_is(tmp_path / "list.txt", None, ValueError())[1]
+    assert "Send" in what_it_is("standard input", b"", ValueError())[1]
