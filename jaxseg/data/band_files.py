@@ -51,7 +51,7 @@ def paired_in(
     files = files_by_stem(photos, PHOTO_SUFFIXES)
     labels = files_by_stem(masks, mask_suffixes, ending)
     if not bands:
-        return paired(info, files, labels, values, masks)
+        return paired(info, files, labels, values, masks, photos)
     images, problems, incomplete = _grouped(photos, files, bands)
     whole = {name: paths for name, paths in labels.items() if name not in incomplete}
     listing = paired(info, images, whole, values, masks)

@@ -47,8 +47,8 @@ def decode_image(
         if loaded.is_deep:
             raise InputError(
                 f"Image {path} has more than 8 bits per channel ({packing or image.mode}).",
-                "Set config.data.bits=16, and config.data.channels=1 if it is grey; or convert "
-                "it to 8 bits with the range of values that matters to you.",
+                "Convert it to 8 bits with the range of values that matters to you; or train on 16 "
+                "bits: config.data.bits=16, and config.data.channels=1 if it is grey.",
             )
         shown = image.convert("RGBA") if "transparency" in image.info else image
         pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))

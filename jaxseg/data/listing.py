@@ -163,6 +163,7 @@ def paired(
     masks: Mapping[str, Sequence[Path]],
     values: Mapping[int, int] | None = None,
     mask_folder: Path | None = None,
+    photo_folder: Path | None = None,
 ) -> Listing:
     """Photos and masks of the same names, sorted; a file without its partner is a problem.
 
@@ -170,7 +171,7 @@ def paired(
       info: the classes.
       photos, masks: the files of each name, as `files_by_stem` gives them.
       values: as in `read_mask`.
-      mask_folder: where the masks are, to tell of those in formats that cannot be.
+      mask_folder, photo_folder: where they are, to name those in formats that are not read.
     """
     problems = []
     suffix = _common_ending(photos, masks) if mask_folder is not None else None
@@ -179,6 +180,7 @@ def paired(
         "mask": {name.lower(): name for name in masks},
     }
     stems = {} if mask_folder is None else stems_in(mask_folder)
+    photo_stems = {} if photo_folder is None else stems_in(photo_folder)
     for what, files, partner, others in (
         ("photo", photos, "mask", masks),
         ("mask", masks, "photo", photos),
@@ -208,6 +210,9 @@ def paired(
                 elif what == "photo" and mask_folder is not None:
                     other = no_such_mask(mask_folder, stems.get(name))
                     text, remedy = (f"{text}: {other[0]}", other[1]) if other else (text, remedy)
+                elif what == "mask" and photo_folder is not None and name in photo_stems:
+                    text += f": {photo_folder / photo_stems[name]} has a format that is not read"
+                    remedy = "Convert it to PNG or JPEG."
                 problems.append(Problem("unpaired", str(paths[0]), f"{text}.", remedy))
     both = [Pair(n, photos[n][0], masks[n][0]) for n in sorted(photos) if n in masks]
     return Listing(info, both, problems, values)

@@ -142,11 +142,16 @@ def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
       The same shape, float32.
 
     Raises:
-      InputError: an array of another dtype (it may be normalised already) or number of channels.
+      InputError: an array of another dtype (it may be normalised already) or number of channels,
+        or no preprocessing.
 
     >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
     [-122, -116, -104]
     """
+    if not isinstance(preprocessing, Preprocessing):
+        raise InputError(
+            f"{preprocessing!r} is no preprocessing.", "Give the network's: model.preprocessing."
+        )
     rgb, dtype, channels = as_pixels(rgb), preprocessing.dtype, preprocessing.channels
     if rgb.dtype != jnp.dtype(dtype) or rgb.ndim < 1 or rgb.shape[-1] != channels:
         photographs = (channels, dtype) == (RGB.channels, RGB.dtype)

@@ -1,5 +1,7 @@
 """Checks of arrays that are cheap where the values are known and silent where they are traced."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -42,14 +44,31 @@ def as_pixels(values: ArrayLike) -> jax.Array:
     return jnp.asarray(array.astype(np.uint8) if fits else array)
 
 
+def check_whole(value: int, name: str, smallest: int | None = None) -> None:
+    """Raises InputError where `value` is no whole number, or less than `smallest`.
+
+    >>> check_whole(21, "num_classes", 1)
+    """
+    try:
+        operator.index(value)
+    except TypeError:
+        raise InputError(f"{name} is {value!r}.", "Give a whole number.") from None
+    if smallest is not None and value < smallest:
+        raise InputError(f"{name} is {value}.", f"Give a whole number from {smallest} on.")
+
+
 def check_labels(
     labels: jax.Array | np.ndarray, num_classes: int, ignore_label: int | None, what: str
 ) -> None:
-    """Raises InputError where `labels` are not integers, or hold a value that is no class.
+    """Raises InputError where `labels` are not integers, or hold a value that is no class; or
+    where `num_classes` or `ignore_label` is no whole number.
 
     Values are looked at only where they are known: under `jit` (a tracer) only the dtype is
     checked.
     """
+    check_whole(num_classes, "num_classes", 1)
+    if ignore_label is not None:
+        check_whole(ignore_label, "ignore_label")
     if not np.issubdtype(labels.dtype, np.integer):
         raise InputError(
             f"The {what} are {labels.dtype}.", "Give integers: a class index for each pixel."

@@ -175,6 +175,13 @@ def test_names_that_differ_in_capitals_are_shown(folder):
     assert any("train1.png has no mask, but" in t and "Train1.PNG differs only" in t for t in texts)
 
 
+def test_an_image_of_a_format_that_is_not_read_is_named(folder):
+    (folder / "images/train/train1.png").rename(folder / "images/train/train1.gif")
+    (problem,) = (p for p in report(folder).problems if p.kind == "unpaired")
+    assert "train1.gif has a format that is not read" in problem.text
+    assert problem.remedy == "Convert it to PNG or JPEG."
+
+
 def test_a_mask_that_was_smoothed_is_called_that(folder):
     mask(folder, "train/train1", np.arange(48).reshape(6, 8))
     (problem,) = (p for p in report(folder).problems if p.kind == "values")

@@ -73,6 +73,12 @@ def test_equals_the_plain_form(up, rows, reduction):
     )
 
 
+def test_an_ignore_label_that_is_no_whole_number():
+    labels = np.zeros((1, 2, 2), np.int32)
+    with pytest.raises(InputError, match="ignore_label is 1.5"):
+        cross_entropy(np.zeros((1, 2, 2, 3), np.float32), labels, ignore_label=1.5)
+
+
 def test_a_size_means_align_corners_and_none_means_as_they_are():
     up = MAPS["align_corners"]
     logits, labels = example(up)

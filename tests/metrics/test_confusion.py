@@ -72,6 +72,19 @@ def test_what_cannot_be_counted(labels, predictions, message):
         confusion_matrix(np.array(labels), np.array(predictions), C)
 
 
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"num_classes": 3.0}, "num_classes is 3.0. Give a whole number"),
+        ({"num_classes": 0}, "num_classes is 0. Give a whole number from 1 on"),
+        ({"num_classes": 3, "ignore_label": 1.5}, "ignore_label is 1.5. Give a whole number"),
+    ],
+)
+def test_numbers_that_are_not_whole(fields, message):
+    with pytest.raises(InputError, match=message):
+        confusion_matrix(np.array([0, 1]), np.array([0, 1]), **fields)
+
+
 MAPS = {
     "fcn8s": bilinear_deconv((9, 10), (37, 43), stride=8, kernel=16, offset=31),
     "align_corners": align_corners((6, 5), (37, 23)),

@@ -41,3 +41,8 @@ def test_every_network_has_a_published_one_and_refuses_unknown_ones():
 
 def test_the_config_takes_the_same_names():
     assert set(CHOICES["model.normalization"]) == set(NORMALIZATIONS) == set(PUBLISHED)
+
+
+def test_a_network_in_place_of_its_preprocessing():
+    with pytest.raises(InputError, match="None is no preprocessing.*model.preprocessing"):
+        normalize(np.zeros((1, 2, 2, 3), np.uint8), None)
