@@ -17,7 +17,7 @@ class Skipped:
     skipped: a.png cannot be decoded.
     >>> skipped.add(InputError("b.png cannot be decoded.", "Replace it."))
     Traceback (most recent call last):
-    jaxseg.errors.InputError: 2 files are bad, and data.skip_limit allows 1; ...
+    jaxseg.errors.InputError: 2 files are bad, but data.skip_limit allows 1. ...
     """
 
     def __init__(self, limit: int, tell: Callable[[str], None]):

@@ -34,7 +34,7 @@ def told(name: str, channels: int) -> str:
     """What `spread` did to the parameter `name`, in a sentence.
 
     >>> told("params/conv1_1/kernel", 1)
-    'params/conv1_1/kernel: the kernels of red, green and blue are added up for the one channel'
+    'params/conv1_1/kernel: the kernels of red, green and blue are summed for the single channel'
     """
     done = (
         "are summed for the single channel"

@@ -27,7 +27,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
     'camvid'
     >>> given_path("runs/a\\0b")
     Traceback (most recent call last):
-    jaxseg.errors.InputError: No file can have the path 'runs/a\\x00b': ...
+    jaxseg.errors.InputError: 'runs/a\\x00b' is not a valid path: ...
     """
     if isinstance(path, str) and re.match(r"(https?|ftp|s3|hdfs|file)://", path):
         raise InputError(

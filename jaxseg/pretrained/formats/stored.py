@@ -55,7 +55,7 @@ def unfit(shape: tuple[int, ...], dtype: np.dtype) -> str | None:
     """Why there can be no such array, as a sentence ends; None where there can.
 
     >>> unfit((0, 2**62), np.dtype("f4"))
-    'is of a shape that no array can have'
+    'has a shape that no array can have'
     """
     size = dtype.itemsize
     for n in shape:
