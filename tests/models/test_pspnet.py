@@ -347,7 +347,7 @@ def test_one_image_alone_cannot_train_the_level_of_one_window():
         ({"stride_on": "2x2"}, "stride_on is '2x2'"),
         ({"pooling": "mean"}, "Choose one of 'avg', 'max'"),
         ({"bins": (1, 0)}, "1 or more"),
-        ({"bins": (2, 2)}, "different"),
+        ({"bins": (2, 2)}, "distinct"),
         ({"dropout_mode": "pixel"}, "'element', 'channel'"),
     ],
 )
