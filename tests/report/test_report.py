@@ -294,7 +294,7 @@ def test_refusals(finished, tmp_path, capsys, more, part):
 
 @pytest.mark.slow
 def test_refused_places(finished, tmp_path, capsys):
-    for place, part in ((tmp_path, "is a folder"), (tmp_path / "no" / "p.html", "is no folder")):
+    for place, part in ((tmp_path, "is a folder"), (tmp_path / "no" / "p.html", "is not a folder")):
         assert run(words(place, finished[0].path)) == 2
         assert part in capsys.readouterr().err
     empty = tmp_path / "empty"
