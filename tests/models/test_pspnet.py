@@ -130,6 +130,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fields):
 
 
 @pytest.mark.slow
+@pytest.mark.optimized
 def test_training_is_that_of_pytorch(torch):
     """Both heads, with the batch's own statistics; without dropout, whose noise differs."""
     from torch_resnet import PSPNet as Reference
