@@ -143,26 +143,9 @@ def gathered(mesh: Mesh, params: Any, dtype: Any, smallest: int = _SMALLEST) -> 
         if split.is_fully_replicated:
             return array
         narrow = jax.lax.with_sharding_constraint(array.astype(dtype), split)
-        return _whole(narrow, whole, split)
+        return jax.lax.with_sharding_constraint(narrow, whole)
 
     return jax.tree.map(gather, params, split_state(mesh, params, smallest))
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-def _whole(array, whole, split):
-    return jax.lax.with_sharding_constraint(array, whole)
-
-
-def _whole_forward(array, whole, split):
-    return _whole(array, whole, split), None
-
-
-def _whole_backward(whole, split, saved, gradient):
-    summed = jax.lax.with_sharding_constraint(gradient, whole)  # else a convolution is split
-    return (jax.lax.with_sharding_constraint(summed, split),)
-
-
-_whole.defvjp(_whole_forward, _whole_backward)
 
 
 def with_split_rows(train_step: Callable, mesh: Mesh) -> Callable:
