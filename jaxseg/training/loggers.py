@@ -76,7 +76,31 @@ class TensorBoard:
         self._events.write_event(event)
 
 
-class WeightsAndBiases:
+class _RunOfPackage:
+    """A run of Weights & Biases or of a package with the same functions.
+
+    Args:
+      package: the module.
+      run: what its `init` returned.
+    """
+
+    def __init__(self, package: Any, run: Any):
+        self._package, self._run = package, run
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._run.log(values, step=step)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._run.log({"predictions": self._package.Image(image)}, step=step)
+
+    def flush(self) -> None:
+        """A process or thread of its own writes."""
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+class WeightsAndBiases(_RunOfPackage):
     """A run at Weights & Biases, by its own package (the extra `wandb`).
 
     The package's environment variables hold: WANDB_MODE=offline keeps everything in the workdir. A
@@ -98,9 +122,8 @@ class WeightsAndBiases:
     ):
         import wandb
 
-        self._wandb = wandb
         try:
-            self._run = wandb.init(
+            run = wandb.init(
                 project=project,
                 name=workdir.path.name,
                 dir=str(workdir.path),
@@ -115,18 +138,7 @@ class WeightsAndBiases:
                 "Log in with `wandb login`, set WANDB_MODE=offline, or",
                 "wandb",
             ) from None
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._run.log(values, step=step)
-
-    def picture(self, step: int, image: np.ndarray) -> None:
-        self._run.log({"predictions": self._wandb.Image(image)}, step=step)
-
-    def flush(self) -> None:
-        """Its own process writes."""
-
-    def close(self) -> None:
-        self._run.finish()
+        super().__init__(wandb, run)
 
 
 class MLflow:
@@ -188,7 +200,7 @@ class MLflow:
             print(f"MLflow gets nothing more of this run: {reason}", file=sys.stderr, flush=True)
 
 
-class Trackio:
+class Trackio(_RunOfPackage):
     """A run in Trackio, by its own package (the extra `trackio`).
 
     The package's environment variables hold: TRACKIO_DIR and TRACKIO_SPACE_ID. A run that goes on
@@ -209,28 +221,16 @@ class Trackio:
     ):
         import trackio
 
-        self._trackio = trackio
         name = f"{workdir.path.name}-{_id_of_run(workdir.path / 'trackio_id.txt', new=step == 0)}"
         try:
-            self._run = trackio.init(
+            run = trackio.init(
                 project=project, name=name, config=flatten(config), resume="allow", embed=False
             )
         except (ValueError, OSError, RuntimeError) as error:
             raise _no_start(
                 "Trackio", error, "Set TRACKIO_DIR to a folder that you can write to, or", "trackio"
             ) from None
-
-    def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._run.log(values, step=step)
-
-    def picture(self, step: int, image: np.ndarray) -> None:
-        self._run.log({"predictions": self._trackio.Image(image)}, step=step)
-
-    def flush(self) -> None:
-        """A thread of its own writes."""
-
-    def close(self) -> None:
-        self._run.finish()
+        super().__init__(trackio, run)
 
 
 _OTHERS: dict[str, Callable[..., Logger]] = {
