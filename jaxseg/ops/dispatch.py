@@ -191,8 +191,7 @@ def for_devices(function: Callable, devices: Sequence[jax.Device]) -> Callable:
     `across_devices`. XLA divides these among the devices. A CPU form walks over the images of a
     batch in a loop, for which every device would fetch the whole batch.
     """
-    platform = {"cuda": "gpu", "rocm": "gpu"}.get(devices[0].platform, devices[0].platform)
-    known = platform if platform in PLATFORMS else None
+    known = (_LOWERED | {"gpu": "gpu"}).get(devices[0].platform)
     shared = len(devices) > 1
     named = function.func if isinstance(function, functools.partial) else function
 
