@@ -1,6 +1,7 @@
 """Train steps as TPU and GPU get them, lowered without a device: no form of CPUs is in them."""
 
 import collections
+import functools
 import re
 
 import jax
@@ -109,38 +110,40 @@ def test_products_are_of_bfloat16_but_for_those_named(programs, platform):
         assert any(file in place for file in IN_FLOAT32), place
 
 
+def told(text):
+    """What a location of the program says, with those that it refers to: by its name, "#loc12"."""
+    named = dict(re.findall(r"^(#loc\d*) = (.*)$", text, re.MULTILINE))
+
+    @functools.cache
+    def tell(location):
+        inside = named.get(location, "")
+        return inside + "".join(tell(ref) for ref in re.findall(r"#loc\d+", inside))
+
+    return tell
+
+
 def sources(text):
     """The source files of a program's operations, but for functions of jax.numpy (`_where`): they
     are kept from one use to the next, and name the file of the first."""
-    named, counts, used = dict(re.findall(r"^(#loc\d*) = (.*)$", text, re.MULTILINE)), True, set()
+    counts, used = True, set()
     for line in text.splitlines():
         if function := re.search(r"func\.func \w+ @(\w+)", line):
             counts = not function[1].startswith("_")
         if counts and not line.startswith("#loc"):
             used.update(re.findall(r"#loc\d+", line))
-    left = list(used)
-    while left:
-        inside = set(re.findall(r"#loc\d+", named.get(left.pop(), ""))) - used
-        used |= inside
-        left += inside
-    return "\n".join(named.get(location, "") for location in used)
+    return "\n".join(map(told(text), used))
 
 
 def where(text, operation, pattern=""):
     """For each `operation` whose line has `pattern`: the source files that it came from."""
-    named = dict(re.findall(r"^(#loc\d*) = (.*)$", text, re.MULTILINE))
-
-    def told(location):
-        inside = named.get(location, "")
-        return inside + "".join(told(ref) for ref in re.findall(r"#loc\d+", inside))
-
+    tell = told(text)
     found, lines = [], text.splitlines()
     for i, line in enumerate(lines):
         if re.search(rf"stablehlo\.{operation}\b", line) and re.search(pattern, line):
             if not re.search(r"loc\(", line):  # it has a body, and its place at the end of that
                 margin = line[: len(line) - len(line.lstrip())]
                 line = next(after for after in lines[i:] if after.startswith(f"{margin}}} loc("))
-            found.append("".join(told(ref) for ref in re.findall(r"#loc\d*", line)))
+            found.append("".join(tell(ref) for ref in re.findall(r"#loc\d*", line)))
     return found
 
 
