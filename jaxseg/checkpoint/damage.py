@@ -5,14 +5,19 @@ import errno
 import functools
 import json
 import logging
+import os
 import pathlib
 import sys
+import time
 import traceback
 from collections.abc import Iterator
 
+from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
+from jaxseg.utils.bucket import is_bucket
 
 _FULL_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
+_REMOVAL_SECONDS = 3.0  # a run that is removing a checkpoint goes on with it within this time
 
 
 class DamagedCheckpoint(InputError):
@@ -66,7 +71,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
         text = str(error)
         if any(word in text for word in _FULL_MEMORY):
             raise
-        if not (folder / str(step)).exists():
+        if _is_removed(folder, step):
             raise RemovedCheckpoint(folder, step) from None
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
             raise InputError(
@@ -74,6 +79,22 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
                 "Make its files readable for this user.",
             ) from None
         raise DamagedCheckpoint(folder, step, _in_few_words(error)) from error
+
+
+def _is_removed(folder: pathlib.Path, step: int) -> bool:
+    """Whether a checkpoint is gone, or going: the run that saves there removes it file by file."""
+    place = folder / str(step)
+    files = _number_of_files(place)
+    end = time.monotonic() + _REMOVAL_SECONDS
+    while place.exists():
+        if is_bucket(folder) or running(folder.parent) is None or time.monotonic() > end:
+            return _number_of_files(place) < files
+        time.sleep(0.05)
+    return True
+
+
+def _number_of_files(place: pathlib.Path) -> int:
+    return sum(len(files) for _, _, files in os.walk(place))
 
 
 def read_json(path: pathlib.Path) -> dict:

@@ -1,7 +1,11 @@
 """A damaged checkpoint is told of and never restored in silence; the one before it is taken."""
 
+import json
+import os
 import pathlib
 import shutil
+import socket
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +18,7 @@ from jaxseg.checkpoint import Checkpoints, restore_variables, whole_steps
 from jaxseg.checkpoint.checksums import checksums, differing
 from jaxseg.checkpoint.damage import DamagedCheckpoint, RemovedCheckpoint
 from jaxseg.checkpoint.lease import lease, leased_steps
+from jaxseg.checkpoint.lock import LOCK_FILE, process_start
 from jaxseg.checkpoint.manager import abstract
 from jaxseg.distributed.mesh import make_mesh, replicated
 from jaxseg.errors import InputError
@@ -201,3 +206,28 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_no_damage(folder):
     shutil.rmtree(folder / "4")
     with pytest.raises(RemovedCheckpoint):
         restore_variables(folder, 4)
+
+
+@pytest.fixture
+def half_removed(folder):
+    """A folder in which another process saves; the arrays of step 4 are missing."""
+    other = os.getppid()
+    lock = {"host": socket.gethostname(), "process": other, "began": process_start(other)}
+    (folder.parent / LOCK_FILE).write_text(json.dumps(lock))
+    for path in (folder / "4/state").rglob("d/*"):
+        path.unlink()
+    return folder
+
+
+def test_a_checkpoint_that_a_run_is_removing_is_no_damage(half_removed):
+    removal = threading.Timer(0.3, shutil.rmtree, [half_removed / "4"])
+    removal.start()
+    with pytest.raises(RemovedCheckpoint):
+        restore_variables(half_removed, 4)
+    removal.join()
+
+
+def test_damage_is_told_though_a_run_saves_there(half_removed, monkeypatch):
+    monkeypatch.setattr("jaxseg.checkpoint.damage._REMOVAL_SECONDS", 0.1)
+    with pytest.raises(DamagedCheckpoint):
+        restore_variables(half_removed, 4)
