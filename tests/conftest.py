@@ -1,6 +1,7 @@
 """What every test shares: eight devices on the CPU, the photographs, runs of seconds."""
 
 import atexit
+import collections
 import os
 import pathlib
 import re
@@ -247,6 +248,18 @@ def restored():
 def pytest_xdist_auto_num_workers(config):
     """Of `pytest -n auto`: each takes up to 4 GB, and makes the runs that tests share anew."""
     return min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """Of a test with `default_cases(n)`, the cases after the first n are slow."""
+    cases = collections.Counter()
+    for item in items:
+        name = item.nodeid.partition("[")[0]
+        cases[name] += 1
+        limit = item.get_closest_marker("default_cases")
+        if limit is not None and cases[name] > limit.args[0]:
+            item.add_marker(pytest.mark.slow)
 
 
 def pytest_configure(config):

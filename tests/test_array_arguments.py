@@ -38,6 +38,7 @@ CALLS = {
 }  # fmt: skip
 
 
+@pytest.mark.default_cases(8)
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_every_kind_of_array(call):
     of_numpy, of_jax, of_lists = (call(c) for c in (np.asarray, jnp.asarray, np.ndarray.tolist))

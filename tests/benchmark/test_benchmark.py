@@ -80,6 +80,7 @@ def test_loops_and_branches():
     assert count_flops(jax.jit(jax.checkpoint(each)), x) == 2 * 8**3
 
 
+@pytest.mark.slow
 def test_a_train_step_of_fcn8s_counted_by_hand():
     """Three products for each convolution, two for those that see the image."""
     c, n, size = 5, 2, (64, 96)

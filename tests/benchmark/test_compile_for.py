@@ -60,6 +60,7 @@ def test_a_data_set_is_its_classes_and_size(tiny):
 RESULTS = {"eval": (6, 6), "forward": (8, 4, 4, 6)}
 
 
+@pytest.mark.slow
 def test_steps_are_those_of_a_run(tiny):
     config = tiny({"train.fsdp": 2})
     devices = jax.devices()[:4]

@@ -49,6 +49,7 @@ def folders(tmp_path):
     return {p.name for p in (tmp_path / "c").iterdir() if p.name != ".reading"}
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("sharding", ["replicated", "one device"])
 def test_saves_the_values_of_the_moment(checkpoints, sharding):
     """On the CPU a copy on the host may be the device's own memory, which the next step reuses."""
@@ -165,6 +166,7 @@ def broken(folder, how):
         target.mkdir()
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("how", ["unfinished", "unmarked", "half", "no position", "empty"])
 def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
     first = Checkpoints(tmp_path / "c")

@@ -33,6 +33,7 @@ def test_none_is_forgotten(repository):
     assert {spec.split(":")[0] for spec in SPECS} == {p.name for p in repository.glob("configs/*")}
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize(
     "spec",
     [pytest.param(s, marks=pytest.mark.slow if ":" in s or s in SLOW else ()) for s in SPECS],

@@ -62,6 +62,7 @@ def test_seeds_differ():
     assert take(1)[0].names != take(1, seed=6)[0].names
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("start", [1, 3, 9])
 def test_seeking_continues_the_run(start):
     assert_same(take(12 - start, start_step=start), take(12)[start:])
@@ -82,6 +83,7 @@ def test_seeking_far_reads_nothing_else():
     assert_same([batch], take(1, start_step=10**9))
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("processes", [2, 4, 8])
 def test_processes_get_the_parts_of_the_batch_of_one(processes):
     options = {"start_step": 2, "batch_size": 8}
@@ -107,6 +109,7 @@ def test_a_source_of_one_example():
     assert batch.names == ["train-0-0"] * 4
 
 
+@pytest.mark.slow
 def test_worker_processes_change_nothing():
     assert_same(take(6, workers=2), take(6))
 
@@ -218,6 +221,7 @@ def spoil(devkit, *names):
         path.write_bytes(path.read_bytes()[:-100])
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("options", [{}, {"sampling": "replacement"}, {"pad_to": 8}])
 def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
     options = {"augment": Augment((9, 9)), **options}

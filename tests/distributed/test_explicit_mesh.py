@@ -64,6 +64,7 @@ def assert_close(got, want, tolerance=1e-5):
     )
 
 
+@pytest.mark.default_cases(6)
 @pytest.mark.parametrize("devices", [2, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "kind", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.slow)], ids=str
@@ -75,6 +76,7 @@ def test_a_function_gives_what_it_gives_on_one_device(name, kind, devices):
     assert_close(on_mesh(function, mesh_of(devices, kind), (), LOGITS, LABELS), want)
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("name", [*LOSSES, "gradient", "confusion", "coarse", "unpool"])
 def test_inside_shard_map_each_device_sees_its_part(name):
     function, mesh = FUNCTIONS[name], mesh_of(2, AxisType.Auto)

@@ -100,6 +100,7 @@ def test_losses_are_those_of_one_device(config, one, shape):
         assert {len({str(s.index) for s in a.addressable_shards}) for a in split} == {shape[1]}
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     "saved, restored", [((8, 1), (1, 1)), ((1, 1), (8, 1)), ((8, 1), (4, 2)), ((2, 4), (1, 2))]
 )

@@ -78,6 +78,7 @@ OTHERS = {  # what config.json says in place of what was trained, and what is fo
 }
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("case", OTHERS)
 @pytest.mark.parametrize("load", [jaxseg.load_run, open_run])
 def test_a_checkpoint_of_another_network(copied, case, load):

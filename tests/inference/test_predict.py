@@ -137,6 +137,7 @@ def test_a_folder(finished, predict, tmp_path):
     assert contents(out).keys() == made.keys()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("input_size", [pytest.param(None, marks=pytest.mark.slow), (40, 56)])
 def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_size):
     fields = json.loads(copied.config.read_text()) | {"eval.input_size": input_size}
@@ -221,6 +222,7 @@ BAD = {
 }
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("case", BAD)
 def test_a_photograph_that_is_none(refused, tmp_path, case):
     write, message = BAD[case]

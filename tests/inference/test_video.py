@@ -43,6 +43,7 @@ def command(finished, tmp_path):
     return call
 
 
+@pytest.mark.slow
 def test_every_frame_in_its_colours(film, command, finished, capsys):
     import jaxseg
 

@@ -57,6 +57,7 @@ def agree(got, want):
     np.testing.assert_allclose(got[1] / scale, want[1] / scale, rtol=0, atol=1e-5)
 
 
+@pytest.mark.default_cases(1)
 @maps
 @pytest.mark.parametrize(
     ("rows", "reduction"),

@@ -217,6 +217,7 @@ def test_full_resolution_logits_are_never_in_memory(case, megabytes):
     assert used < megabytes
 
 
+@pytest.mark.slow
 def test_ohem_counts_ties_and_may_choose_none():
     labels = jnp.zeros([1, 1, 4], int)
     logits = jnp.array([[[[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [9.0, 0.0]]]])
@@ -237,6 +238,7 @@ def test_dice_and_lovasz_of_a_perfect_prediction():
         assert loss(jnp.roll(right, 1, axis=-1), labels) > 0.99
 
 
+@pytest.mark.slow
 def test_lovasz_of_hard_predictions_is_1_minus_mean_iou():
     """The paper's point: at the corners of the cube the surrogate is the score itself."""
     from jaxseg.metrics import confusion_matrix, scores

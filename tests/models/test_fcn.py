@@ -138,6 +138,7 @@ def test_offset_of_alexnet():
         score.offset_of(Grid())
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("stride", [8, 32])
 @pytest.mark.parametrize(
     "padding", [0, 80, 81, *(pytest.param(p, marks=slow) for p in (1, 2, 5, 30, 50, 99, 100))]
@@ -151,6 +152,7 @@ def test_every_padding_covers_the_image(padding, stride):
         assert logits.shape == (1, *size, 2)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (17, 1)])
 @pytest.mark.parametrize("padding", [1, 100])
 def test_tiny_images(size, padding):
@@ -167,6 +169,7 @@ def test_image_too_small_for_fc6():
         jax.eval_shape(model.init, jax.random.key(0), images(1, (16, 16)))
 
 
+@pytest.mark.slow
 def test_dropout_acts_in_training_only():
     model = narrow(padding=1, dropout=0.5)
     x = images(1, (33, 47))

@@ -14,6 +14,7 @@ from jaxseg.errors import InputError
 FCN = functools.partial(create_model, "fcn8s_vgg16", 5, width=0.03, padding=1, norm="batch")
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     ("name", "fields", "expected"),
     [
@@ -60,6 +61,7 @@ def test_names_and_sizes(name, fields, expected):
     assert {layer.removesuffix("/bn") for layer in layers} <= set(found)
 
 
+@pytest.mark.slow
 def test_values_are_those_of_the_network():
     """The last scores are the head's logits; ReLU and pooling are what they are."""
     model, x = FCN(), images(2, (37, 53))

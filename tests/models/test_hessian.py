@@ -16,6 +16,7 @@ NETWORKS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "fields", "size"),
     [pytest.param(*n, id=n[0], marks=() if "fcn" in n[0] else pytest.mark.slow) for n in NETWORKS],

@@ -62,6 +62,7 @@ def torchs(variables, x, depth, strides, dilations):
     return stages
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(
     ("depth", "fields", "strides", "dilations"),
     [

@@ -41,6 +41,7 @@ def loop(x, size, reduce):
     return out
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(("pool", "reduce"), POOLS)
 @pytest.mark.parametrize(("size", "windows"), SIZES)
 def test_is_the_loop_over_windows(size, windows, pool, reduce):
@@ -48,6 +49,7 @@ def test_is_the_loop_over_windows(size, windows, pool, reduce):
     np.testing.assert_allclose(pool(x, windows), loop(x, windows, reduce), atol=1e-6)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     ("pool", "name"),
     [(adaptive_avg_pool, "adaptive_avg_pool2d"), (adaptive_max_pool, "adaptive_max_pool2d")],
@@ -65,6 +67,7 @@ def test_values_and_gradient_are_those_of_torch(torch, size, windows, pool, name
     np.testing.assert_allclose(gradient, other.grad.permute(0, 2, 3, 1), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extent", [pytest.param(None, marks=pytest.mark.slow), [[3, 11], [7, 4]]])
 def test_several_levels_are_those_of_each_by_itself(extent):
     """The gradient of the map is one sum, with no array of its size for each level."""

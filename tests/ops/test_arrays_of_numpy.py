@@ -17,6 +17,7 @@ UP = ops.bilinear_deconv((8, 8), (16, 16), stride=2, kernel=4, offset=1)
 SIZE = (16, 16)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "function, arrays",
     [

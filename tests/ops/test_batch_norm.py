@@ -27,6 +27,7 @@ def plain(x, scale, bias, epsilon):
     return (x - mean) / jnp.sqrt(var + epsilon) * scale + bias, mean, var
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("form", ["reference", "cpu"])
 @pytest.mark.parametrize(
@@ -51,6 +52,7 @@ def test_values_and_gradients_are_torchs(torch, shape, form, fast):
         np.testing.assert_allclose(ours, leaf.grad, rtol=1e-3, atol=1e-5)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("fast", [True, False])
 @pytest.mark.parametrize("form", ["reference", "cpu"])
 def test_gradient_through_the_statistics_too(form, fast):
@@ -75,6 +77,7 @@ def test_a_large_mean_wants_the_exact_variance():
     assert np.abs(batch_norm(x, scale, bias)[2] / want - 1).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_constant_channel_is_its_bias():
     x = jnp.full((2, 3, 3, 1), 5.0)
     value = jax.value_and_grad(lambda x: batch_norm(x, jnp.ones(1), jnp.full(1, 2.0))[0].sum())

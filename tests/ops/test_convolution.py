@@ -37,6 +37,7 @@ def arrays(k, padding, size, dtype=np.float32, dilation=1):
     return [jnp.asarray(a, dtype) for a in (x, kernel, dy)]
 
 
+@pytest.mark.default_cases(5)
 @every_case
 def test_value_and_gradients_are_xlas(k, padding, size, dilation):
     x, kernel, dy = arrays(k, padding, size, dilation=dilation)
@@ -65,6 +66,7 @@ def test_reference_form(reference_form, k):
         close(a, b)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_bfloat16(k):
     x, kernel, dy = arrays(k, k // 2, (8, 9), jnp.bfloat16)
@@ -92,6 +94,7 @@ def test_checkpoint_and_vmap(k):
         close(a[1], 4 * b)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("k", [1, 3, 7])
 def test_eight_devices_get_the_gradients_of_one(mesh, k):
     x, kernel, dy = (jnp.concatenate([a] * 3)[:8] for a in arrays(k, k // 2, (6, 5)))

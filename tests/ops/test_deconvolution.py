@@ -10,6 +10,7 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     "size", [(4, 3), *(pytest.param(s, marks=pytest.mark.slow) for s in ((1, 1), (1, 5)))]
 )
@@ -38,6 +39,7 @@ def test_values_and_gradients_are_torchs(torch, size, k, strides, padding):
     np.testing.assert_allclose(dk, weight.grad.permute(2, 3, 0, 1), atol=1e-4)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(("k", "strides", "padding"), [(7, 1, 0), (3, 1, 1), (4, 2, 0)])
 def test_bfloat16(k, strides, padding):
     x, kernel = (jnp.asarray(random(*s), jnp.bfloat16) for s in ((2, 3, 4, 5), (k, k, 5, 2)))

@@ -71,6 +71,7 @@ def dot(a, b):
     return sum(jax.tree.leaves(jax.tree.map(lambda a, b: (a * b).sum(), a, b)))
 
 
+@pytest.mark.default_cases(8)
 @pytest.mark.parametrize("name", OPS)
 def test_reference_forms(reference_form, name):
     """jvp against a difference, vjp against jvp, jvp of grad against a difference, vmap."""
@@ -112,6 +113,7 @@ def test_reference_forms(reference_form, name):
     np.testing.assert_allclose(got["vmap"], got["moved"], rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_unpooling_forwards_is_the_transpose_of_its_gather(reference_form):
     """Also where several values name one place."""
     run = functools.partial(unpool, indices=OVERLAPPING[:, :3, :3], in_place=False)

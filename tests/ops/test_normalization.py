@@ -11,6 +11,7 @@ def random(*shape, seed=0):
     return 40 * np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     "channels", [1, 5, *(pytest.param(c, marks=pytest.mark.slow) for c in (2, 4, 11))]
 )

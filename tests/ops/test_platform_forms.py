@@ -57,6 +57,7 @@ CONVOLUTIONS = {  # shape of x, of the kernel, and how
 }
 
 
+@pytest.mark.default_cases(8)
 @pytest.mark.parametrize("form", ["gpu", "tpu"])
 @pytest.mark.parametrize("name", CONVOLUTIONS)
 def test_a_convolution(name, form):
@@ -140,6 +141,7 @@ def same_loss(loss, up, form):
         np.testing.assert_allclose(got, want, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("name", MAPS)
 def test_cross_entropy(name):
     same_loss(losses.cross_entropy, MAPS[name], "gpu")

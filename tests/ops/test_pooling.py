@@ -189,6 +189,7 @@ def pull_back(x, dy, how, ceil_mode, with_argmax=False):
     return jax.jit(lambda x, dy: jax.vjp(run, x)[1](dy)[0])(jnp.asarray(x), jnp.asarray(dy))
 
 
+@pytest.mark.default_cases(6)
 @geometries
 @rounding
 @pytest.mark.parametrize("make", [random, tied])

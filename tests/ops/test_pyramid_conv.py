@@ -81,6 +81,7 @@ def test_images_of_several_sizes_see_zeros_beyond_their_own():
         close(got[one, :h, :w], want, 1e-5)
 
 
+@pytest.mark.slow
 def test_resized_is_zero_beyond_an_images_own_part():
     up = resizing((2, 3), (7, 10), align_corners=True, extent=jnp.array([[5, 10], [7, 4]]))
     y = np.asarray(up(jnp.ones([2, 2, 3, 1])))[..., 0]

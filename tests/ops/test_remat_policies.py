@@ -27,6 +27,7 @@ def arguments():
     return weights, jnp.asarray(rng.standard_normal((2, 4)), jnp.float32)
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("policy", [True, *(name for name in POLICIES if "offload" not in name)])
 def test_gradients_are_those_without(policy):
     got, want = (jax.jit(gradient(p))(*arguments()) for p in (policy, False))

@@ -31,6 +31,7 @@ def random(*shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
 
 
+@pytest.mark.default_cases(2)
 @for_all_maps
 def test_joined_strips_are_the_whole_map(name, rows):
     up = MAPS[name]
@@ -48,6 +49,7 @@ def test_joined_strips_are_the_whole_map(name, rows):
     np.testing.assert_allclose(strips.join(parts), up(x)[..., 1], atol=2e-6)
 
 
+@pytest.mark.default_cases(2)
 @for_all_maps
 def test_transposed_strips_add_up_to_the_gradient(name, rows):
     up = MAPS[name]

@@ -48,6 +48,7 @@ def test_a_bias_and_its_gradient(form):
     np.testing.assert_allclose(dbias, dy.sum(axis=(0, 1, 2)), rtol=1e-5)
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("shape", [(5, 1000, 2003), (9_000_011,), (20,)])
 @pytest.mark.parametrize("form", FORMS)
 def test_square_sum(form, shape):

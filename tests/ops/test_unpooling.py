@@ -49,6 +49,7 @@ def pull_back(values, indices, size, dy, **how):
     return jax.vjp(run, values)[1](dy)[0]
 
 
+@pytest.mark.default_cases(1)
 @pooled_sizes
 @pytest.mark.parametrize("ceil_mode", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("how", [{}, {"in_place": True}, {"in_place": False}])

@@ -40,6 +40,7 @@ def kernel(variables) -> np.ndarray:
     return np.asarray(variables[FIRST[0]][FIRST[1]][FIRST[2]])
 
 
+@pytest.mark.slow
 def test_the_first_kernel_is_repeated_over_channels_and_said(tmp_path):
     given = kernel(saved(tmp_path / "rgb"))
     for channels, words in ((5, "repeated in turn over 5 channels"), (1, "summed for the single")):

@@ -46,6 +46,7 @@ def without(layers, variables):
     }
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(("classes", "head"), [(CLASSES, None), (CLASSES, "reset"), (6, None)])
 def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch, classes, head):
     folder, variables = exported

@@ -201,6 +201,7 @@ def test_values_that_are_no_numbers_may_stand_where_they_are_not_used(write):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["upscore2", "upscore_pool4", "upscore8"])
 def test_an_upsampling_that_is_not_the_fixed_one(write, layers, name):
     """As where someone has trained it."""

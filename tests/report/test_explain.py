@@ -49,6 +49,7 @@ def test_a_page_for_each_run(finished, tmp_path, capsys):
     np.testing.assert_array_equal(complete, with_all)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(
     ("more", "part"),
     [

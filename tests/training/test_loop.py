@@ -278,6 +278,7 @@ def test_fields_that_differ_from_the_runs(finished):
 # ---- going on
 
 
+@pytest.mark.slow
 def test_finished_run_started_again_scores_again(finished, tiny, caplog, capsys):
     workdir, scores = finished
     names = ("metrics.jsonl", "scores.json", "config.json", "predictions.png")

@@ -124,6 +124,7 @@ def test_other_processes_are_silent(workdir, capsys):
     assert not list(workdir.path.iterdir())
 
 
+@pytest.mark.slow
 def test_bar_on_a_terminal(tmp_path):
     code = f"""
         import time

@@ -195,6 +195,7 @@ NEW_NORMS = {
 NEW_BIASES = {"head/score/bias", "aux/score/bias"}
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("name", ["pspnet_ade20k", "pspnet_voc2012", "pspnet_cityscapes"])
 def test_what_of_pspnet_learns_ten_times_as_fast(optims, name):
     model = create_model("pspnet_resnet50", 6, width=0.05)
@@ -213,6 +214,7 @@ def test_what_of_pspnet_learns_ten_times_as_fast(optims, name):
     assert (paper.momentum_form, semseg.momentum_form) == ("caffe", "pytorch")
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     ("spec", "network", "fields"),
     [

@@ -129,6 +129,7 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
     assert len(calls) == before
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize(
     ("fields", "message"),
     [

@@ -113,6 +113,7 @@ def test_the_loss_of_guessing(fields):
         np.testing.assert_allclose(numbers["guessing"], numbers["loss"], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_batch_without_labels_in_parts():
     run = Run(accumulate=3)
     images, labels = batch()
@@ -122,6 +123,7 @@ def test_a_batch_without_labels_in_parts():
     jax.tree.map(np.testing.assert_array_equal, state.params, before)
 
 
+@pytest.mark.slow
 def test_batch_norm_sees_a_part_at_a_time():
     """Its running statistics take in the parts one after the other, as Caffe's do."""
     run = Run(model=Toy(norm=True), accumulate=3)
@@ -153,6 +155,7 @@ def test_each_part_drops_out_other_units():
     assert loss(0) == loss(0)  # a function of the seed and the step
 
 
+@pytest.mark.slow
 def test_devices_that_share_a_batch_share_each_part(mesh):
     """Eight devices, two parts of eight images: the losses of one device."""
     from jaxseg.distributed.mesh import replicated, split_batch
@@ -195,6 +198,7 @@ def test_no_buffer_is_donated_twice():
     assert all(a.is_deleted() for a in old)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "how"), [("sgd", "freeze"), pytest.param("adamw", "rules", marks=pytest.mark.slow)]
 )

@@ -114,6 +114,7 @@ def test_mean_field_against_all_pairs(scene, crf):
     assert np.abs(found - expected).mean() < 0.01
 
 
+@pytest.mark.slow
 def test_normalizations_and_weights_differ_by_more_than_the_lattice_errs(scene):
     """While nothing is certain yet, the nearest of several models is the one that was asked for.
 

@@ -61,6 +61,7 @@ def spy(monkeypatch):
     return called
 
 
+@pytest.mark.default_cases(1)
 @every_case
 def test_is_the_sum_over_places(padding, size, dilation):
     x, kernel, dy = arrays(padding, size, dilation)

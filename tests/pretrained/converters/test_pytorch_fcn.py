@@ -140,6 +140,7 @@ def test_full_width(tmp_path):
     assert_same_logits(model, variables, other, caffe_like, SIZES[:1])
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("stride", [32, 16, 8])
 def test_every_tensor_of_the_published_files(stride):
     full = FullSize(shapes(on_meta(FCN, stride)))

@@ -167,6 +167,7 @@ def test_full_size(tmp_path, batch_norm):
     assert_same_scores(model, pretrained.load_pretrained(model, path), other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_every_tensor_of_the_published_files(batch_norm):
     theirs = shapes(on_meta(VGG16, batch_norm=batch_norm))

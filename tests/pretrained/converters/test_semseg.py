@@ -48,6 +48,7 @@ def imagenet_names(state):
     return with_fc(named)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("depth", "kind", "sizes"),
     [

@@ -66,6 +66,7 @@ def torch_network(facts):
     return randomized(network, seed=facts["depth"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "facts",
     [pytest.param(f, id=f["file"], marks=_tier(i, f)) for i, f in enumerate(FACTS)],

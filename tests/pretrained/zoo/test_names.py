@@ -171,6 +171,7 @@ def test_a_file_of_another_network(zoo, monkeypatch):
         jaxseg.load(row.name)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
 def test_saved_and_loaded_again(zoo, tmp_path, dtype):
     row, _ = zoo
