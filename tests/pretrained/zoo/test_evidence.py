@@ -38,14 +38,9 @@ def _architecture(facts):
 
 
 def _tier(index, facts):
-    """A few run by default, one of each architecture among the slow tests, the rest nightly."""
-    if facts["file"].startswith(QUICK):
-        return ()
+    """The first of each architecture is slow, the others are nightly."""
     first = next(i for i, f in enumerate(FACTS) if _architecture(f) == _architecture(facts))
     return (pytest.mark.slow,) if index == first else (pytest.mark.nightly,)
-
-
-QUICK = ("fcn_r18-d8_512x1024_80k_cityscapes",)
 
 
 def torch_network(facts):
@@ -66,7 +61,24 @@ def torch_network(facts):
     return randomized(network, seed=facts["depth"])
 
 
-@pytest.mark.slow
+def loaded_by_name(row, other, tmp_path, monkeypatch, **fields):
+    """The network of a row, from a file server that has `other`'s weights under the row's name."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    save(folder / row.file, other.state_dict(), "mmengine")
+    start = hashlib.sha256((folder / row.file).read_bytes()).hexdigest()[:8]
+    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
+    with serving(folder) as (url, _, _):
+        served = dataclasses.replace(
+            row,
+            fields={**row.fields, **fields},
+            checksum=f"sha256:{start}",
+            url=f"{url}/{row.file}",
+        )
+        monkeypatch.setattr(names, "find", {row.name: served}.get)
+        return jaxseg.load(row.name)
+
+
 @pytest.mark.parametrize(
     "facts",
     [pytest.param(f, id=f["file"], marks=_tier(i, f)) for i, f in enumerate(FACTS)],
@@ -74,20 +86,7 @@ def torch_network(facts):
 def test_the_network_of_a_row_is_the_published_one(facts, tmp_path, monkeypatch):
     other = torch_network(facts)
     row = ROWS[facts["file"]]
-    folder = tmp_path / "served"
-    folder.mkdir()
-    save(folder / facts["file"], other.state_dict(), "mmengine")
-    start = hashlib.sha256((folder / facts["file"]).read_bytes()).hexdigest()[:8]
-    monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
-    with serving(folder) as (url, _, _):
-        narrow = dataclasses.replace(
-            row,
-            fields={**row.fields, "width": WIDTH},
-            checksum=f"sha256:{start}",
-            url=f"{url}/{row.file}",
-        )
-        monkeypatch.setattr(names, "find", {row.name: narrow}.get)
-        network = jaxseg.load(row.name)
+    network = loaded_by_name(row, other, tmp_path, monkeypatch, width=WIDTH)
     expected = jaxseg.create_model(row.network, facts["num_classes"], width=WIDTH, **row.fields)
     assert network.model == expected
     rgb = photographs((57, 73))
@@ -96,6 +95,53 @@ def test_the_network_of_a_row_is_the_published_one(facts, tmp_path, monkeypatch)
     images = jaxseg.normalize(rgb, network.model.preprocessing)
     assert_close(np.asarray(network.model.apply(network.variables, images)), want)
     assert network.classes == row.classes and network.card["licence"] == row.licence
+
+
+# ResNet-18, 50 and 101; both stems; output strides 8, 16 and 32; aligned corners; FP16; RSB weights
+FULL_WIDTH = (
+    "pspnet_r18-d8_512x1024_80k_cityscapes",
+    "pspnet_r50-d8_512x512_160k_ade20k",
+    "pspnet_r101-d8_512x512_40k_voc12aug",
+    "pspnet_r50-d8_769x769_80k_cityscapes",
+    "pspnet_r50b-d8_512x1024_80k_cityscapes",
+    "pspnet_r50-d32_rsb-pretrain_512x1024_adamw_80k_cityscapes",
+    "pspnet_r101-d8_fp16_512x1024_80k_cityscapes",
+    "fcn_r50-d8_512x512_80k_ade20k",
+    "fcn_r101b-d8_769x769_80k_cityscapes",
+    "fcn_d6_r50-d16_769x769_80k_cityscapes",
+)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", FULL_WIDTH)
+def test_at_full_width_the_network_is_mmsegmentations_own(name, tmp_path, monkeypatch):
+    import peers
+
+    peers.mmseg()
+    import mmseg
+    import mmseg.models  # registers its layers
+    import yaml
+    from mmengine.config import Config
+    from mmengine.registry import init_default_scope
+    from mmseg.registry import MODELS
+
+    (row,) = [row for row in ROWS.values() if row.file.rpartition("_20")[0] == name]
+    init_default_scope("mmseg")
+    root = pathlib.Path(mmseg.__file__).parent / ".mim"
+    collection = root / "configs" / name.partition("_")[0] / "metafile.yaml"
+    models = yaml.safe_load(collection.read_text())["Models"]
+    (entry,) = [entry for entry in models if entry["Weights"].endswith(f"/{row.file}")]
+    config = Config.fromfile(root / entry["Config"]).model
+    config.pretrained = config.backbone.init_cfg = config.data_preprocessor = None
+    for part in (config.backbone, config.decode_head, config.auxiliary_head):
+        part.norm_cfg.type = "BN"  # SyncBN wants several devices
+    other = randomized(MODELS.build(config))
+    network = loaded_by_name(row, other, tmp_path, monkeypatch)
+    rgb = photographs((65, 81))
+    with torch.no_grad():
+        want = other.encode_decode(standardized(rgb), [{"img_shape": (65, 81)}])
+    images = jaxseg.normalize(rgb, network.model.preprocessing)
+    assert_close(np.asarray(network.model.apply(network.variables, images)), want)
 
 
 def test_every_checkpoint_has_a_row():
