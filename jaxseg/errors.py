@@ -1,11 +1,11 @@
-"""Errors of the caller: one sentence says what is wrong, one how to fix it."""
+"""User errors: each message has one sentence for the problem and one for the fix."""
 
 import difflib
 from collections.abc import Iterable
 
 
 class InputError(ValueError):
-    """The caller gave something wrong, and can fix it.
+    """An error in the caller's input, which the caller can fix.
 
     The command line prints it as two lines and exits with code 2, without a traceback.
 
@@ -13,7 +13,7 @@ class InputError(ValueError):
       problem: one sentence naming the file, key or value that is wrong.
       remedy: one sentence on the fix.
 
-    Both are made `plain`.
+    Both texts pass through `plain`.
 
     >>> print(InputError("width is 0.", "Give a width above 0."))
     width is 0. Give a width above 0.
@@ -25,16 +25,16 @@ class InputError(ValueError):
         self.problem = problem
         self.remedy = remedy
 
-    def __reduce__(self):  # the default would pickle one argument: workers raise across processes
+    def __reduce__(self):  # the default pickles one argument; loader processes pickle errors
         return type(self), (self.problem, self.remedy)
 
 
 def plain(text: str, most: int = 2000) -> str:
-    """A text on one line that any terminal shows as it is: names from files may stand in it.
+    """The text on one line, with unprintable characters escaped: it may contain names from files.
 
     Args:
-      text: what to show.
-      most: characters of the result; a longer text loses its middle.
+      text: the text to print.
+      most: maximum number of characters; a longer text loses its middle.
 
     >>> plain("a\\nfix: run this\\x1b[2K")
     'a\\\\nfix: run this\\\\x1b[2K'
@@ -54,15 +54,15 @@ def _escaped(character: str) -> str:
 
 
 class Stopped(Exception):
-    """A signal asked a run to stop, and it did so in order: all that it did is saved.
+    """A signal stopped a run, after the run had saved all its work.
 
-    The command line exits with code 75 then (EX_TEMPFAIL of sysexits.h, "try again later"): the
-    same command goes on.
+    The command line then exits with code 75 (EX_TEMPFAIL of sysexits.h, "try again later"). The
+    same command resumes the run.
     """
 
 
 def nearest(word: str, choices: Iterable[str]) -> str:
-    """A sentence that names the choices closest to `word`, or all of them where none is close.
+    """A sentence that names the choices closest to `word`, or all choices if none is close.
 
     >>> nearest("fcn8", ["fcn8s_vgg16", "pspnet_resnet50"])
     "Did you mean 'fcn8s_vgg16'?"

@@ -1,4 +1,4 @@
-"""Where each cell of a feature map lies in the image: every crop offset follows from it."""
+"""The position of each cell of a feature map in the image, from which all crop offsets follow."""
 
 import dataclasses
 from fractions import Fraction
@@ -41,15 +41,15 @@ class Grid:
     def to_image(
         self, in_size: tuple[int, int], image_size: tuple[int, int], *, stride: int, kernel: int
     ) -> Upsampling:
-        """The bilinear deconvolution of a map on this grid, cropped to the image it was made of."""
+        """The bilinear deconvolution of a map on this grid, cropped to its image."""
         offset = self.deconv(kernel, stride).offset_of(Grid())
         return bilinear_deconv(in_size, image_size, stride=stride, kernel=kernel, offset=offset)
 
     def offset_of(self, other: "Grid") -> int:
-        """The cell of this grid that lies on cell 0 of `other`; negative where that begins first.
+        """The cell of this grid at cell 0 of `other`; negative if `other` begins first.
 
         Raises:
-          InputError: the grids differ in stride, or by part of a cell.
+          InputError: the strides differ, or the grids are a fraction of a cell apart.
         """
         offset = (other.origin - self.origin) / self.stride
         if self.stride != other.stride or offset.denominator != 1:

@@ -1,4 +1,4 @@
-"""Batch normalisation with the statistics that it keeps."""
+"""Batch normalisation with running statistics."""
 
 import flax.linen as nn
 import jax
@@ -8,15 +8,15 @@ from jaxseg.ops.batch_norm import batch_norm, normalized
 
 
 class BatchNorm(nn.Module):
-    """Normalises by the batch's statistics in training, by the running ones otherwise.
+    """Normalises by the batch's statistics in training, by the running statistics otherwise.
 
     Its variables have the names and shapes of `flax.linen.BatchNorm`'s: parameters `scale` and
     `bias`, and in "batch_stats" `mean` and `var`, the biased variance. See `batch_norm`.
 
     Attributes:
-      momentum: what the running statistics keep of themselves at each step.
-      epsilon: added to a variance before its root is taken.
-      shift: the first `bias`.
+      momentum: weight of the old value when a running statistic is updated.
+      epsilon: added to a variance before the square root.
+      shift: initial value of `bias`.
       fast_variance: as in `batch_norm`.
     """
 
@@ -27,7 +27,7 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, *, train: bool = False) -> jax.Array:
-        """[N, h, w, C] to the same in its dtype, computed in float32."""
+        """[N, h, w, C] to the same shape and dtype, computed in float32."""
         shape = (x.shape[-1],)
         mean = self.variable("batch_stats", "mean", jnp.zeros, shape)
         var = self.variable("batch_stats", "var", jnp.ones, shape)

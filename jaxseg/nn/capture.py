@@ -1,7 +1,7 @@
-"""Intermediate arrays of a network, for whoever asks for them by name.
+"""Captures intermediate arrays of a network by name.
 
-A network captures an array under a name (`capture`). `jaxseg.features` gives the captured arrays:
-they are variables of the collection "features", which nothing else makes mutable.
+A network captures an array under a name (`capture`), and `jaxseg.features` returns the captured
+arrays. They are variables of the collection "features", which is mutable only there.
 """
 
 from collections.abc import Callable
@@ -19,16 +19,16 @@ def capture(
 ) -> jax.Array:
     """Captures `shown(x)` under `name`, and returns `x`.
 
-    Where the variables say which part of the array belongs to each image (see `extent`), the rest
-    becomes zero first, also in what is returned.
+    If the variables define which part of the array belongs to each image (see `extent`), the rest
+    is set to zero first, also in the returned array.
 
     Args:
-      module: whose array it is.
-      name: of the array inside the module.
+      module: the module that computes the array.
+      name: name of the array inside the module.
       x: [N, h, w, C].
-      shown: what to capture; the network itself does not need it.
+      shown: computes the captured array from `x`; the network itself does not use its result.
     """
-    if module.is_initializing():  # it is no variable of the network
+    if module.is_initializing():  # captured arrays are not variables of the network
         return x
     x = within(x, extent(module, name))
     if module.is_mutable_collection("features"):
@@ -40,16 +40,16 @@ def capture(
 def extent(module: nn.Module, name: str) -> jax.Array | None:
     """[N, 2] int32: rows and columns of each image in the array captured as `name`; None: all.
 
-    Images of several sizes share a batch where the collection "extents" has such an array for every
-    captured array (see `jaxseg.inference.padding`). The next layer then sees zeros beyond an image,
-    as it does at the border of one that is alone. Max pooling would see minus infinity there, but
-    pools the output of a ReLU.
+    Images of different sizes share a batch if the collection "extents" has such an array for every
+    captured array (see `jaxseg.inference.padding`). The next layer then reads zeros beyond an
+    image, as at the border of an image alone in a batch. Max pooling would read minus infinity
+    there, but it pools the output of a ReLU, so that zeros give the same result.
     """
     return module.get_variable("extents", name) if module.has_variable("extents", name) else None
 
 
 def within(x: jax.Array, extent: jax.Array | None) -> jax.Array:
-    """[N, h, w, C] with zeros outside of each image's rows and columns, `extent` [N, 2]."""
+    """[N, h, w, C], set to zero outside each image's rows and columns, `extent` [N, 2]."""
     if extent is None:
         return x
     rows = jnp.arange(x.shape[1])[None, :, None, None] < extent[:, 0, None, None, None]

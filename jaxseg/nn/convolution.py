@@ -1,4 +1,4 @@
-"""Convolutions with their bias or batch norm, and ReLU."""
+"""Convolutions with bias or batch norm, and ReLU."""
 
 from collections.abc import Callable
 from typing import Any
@@ -17,8 +17,8 @@ from jaxseg.ops.sums import add_bias
 
 @jax.custom_jvp
 def relu(x: jax.Array) -> jax.Array:
-    """`max(x, 0)`; its gradient, 0 at 0, needs the result alone, which the next layer keeps."""
-    return jnp.maximum(x, jnp.zeros((), x.dtype))  # a plain 0 is float64 to jax2onnx
+    """`max(x, 0)`; its gradient, 0 at 0, needs only the result, which the next layer keeps."""
+    return jnp.maximum(x, jnp.zeros((), x.dtype))  # jax2onnx would make a plain 0 float64
 
 
 @relu.defjvp
@@ -28,24 +28,24 @@ def _relu_jvp(primals, tangents):
 
 
 class ConvBlock(nn.Module):
-    """A convolution or deconvolution with bias, batch norm where asked for, and ReLU: VGG's layer.
+    """A convolution or deconvolution with bias, optional batch norm, and ReLU: VGG's layer.
 
     Its parameters are `kernel` [k, k, in, out] and `bias`, and those of `bn`. A deconvolution's
-    kernel is not flipped (see `deconv2d`). `features`: `out`.
+    kernel is not flipped (see `deconv2d`). Captures `out` in `features`.
 
     Attributes:
-      features: channels of the output.
+      features: output channels.
       kernel: k, rows and columns of the window.
       padding: rows and columns of zeros at each side.
       norm: None or "batch".
-      dtype: of the computation.
+      dtype: compute dtype.
       strides: step from one window to the next.
-      groups: parts that the channels of a convolution fall into.
-      deconv: whether it is a deconvolution.
-      kernel_init: the first kernel.
-      bn_momentum, bn_epsilon: of batch norm.
-      bn_shift: the first bias of batch norm.
-      shown: what is captured of the output.
+      groups: number of groups of channels in a convolution.
+      deconv: whether the layer is a deconvolution.
+      kernel_init: initializer of the kernel.
+      bn_momentum, bn_epsilon: momentum and epsilon of batch norm.
+      bn_shift: initial bias of batch norm.
+      shown: computes the captured array from the output.
     """
 
     features: int
@@ -83,19 +83,19 @@ class ConvBlock(nn.Module):
 
 
 class ConvNorm(nn.Module):
-    """A convolution without bias, batch norm, and ReLU unless told otherwise: ResNet's layer.
+    """A convolution without bias, batch norm, and ReLU by default: ResNet's layer.
 
-    Its padding keeps a map's size at stride 1. Parameters are `kernel` and those of `bn`.
-    `features`: `out`.
+    Its padding keeps a map's size at stride 1. Its parameters are `kernel` and those of `bn`.
+    Captures `out` in `features`.
 
     Attributes:
-      features: channels of the output.
-      kernel: k, rows and columns of the window, odd.
+      features: output channels.
+      kernel: k, rows and columns of the window; odd.
       strides: step from one window to the next.
       dilation: step from one row or column of a window to the next.
       relu: whether ReLU follows.
-      bn_momentum: of batch norm.
-      dtype: of the computation.
+      bn_momentum: momentum of batch norm.
+      dtype: compute dtype.
       fast_variance: see `jaxseg.ops.batch_norm`.
     """
 
@@ -122,7 +122,7 @@ class ConvNorm(nn.Module):
         return capture(self, "out", relu(x) if self.relu else x)
 
     def channels(self, x: Any) -> int:
-        """Channels of the input."""
+        """Number of input channels."""
         return x.shape[-1]
 
     def convolve(self, x: Any, kernel: jax.Array) -> jax.Array:

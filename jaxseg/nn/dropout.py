@@ -1,4 +1,4 @@
-"""Dropout that also works where images are split over a mesh with Explicit axes."""
+"""Dropout that also works on meshes with Explicit axes."""
 
 import flax.linen as nn
 import jax
@@ -6,12 +6,12 @@ import jax.numpy as jnp
 
 
 class Dropout(nn.Module):
-    """`flax.linen.Dropout`, the same random numbers; its mask is laid out as the input is.
+    """`flax.linen.Dropout` with the same random numbers; its mask has the sharding of the input.
 
     Attributes:
-      rate: the probability that a value is dropped, 0 or more, below 1.
-      broadcast_dims: axes along which one draw counts for all.
-      deterministic: whether nothing is dropped.
+      rate: probability that a value is dropped: 0 or more, below 1.
+      broadcast_dims: axes along which all values share one draw.
+      deterministic: whether to drop nothing.
     """
 
     rate: float
@@ -20,7 +20,7 @@ class Dropout(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`x`, scaled by 1 / (1 - rate) where it is kept, 0 elsewhere."""
+        """`x` / (1 - rate) at the kept values, 0 elsewhere."""
         if self.rate == 0.0 or self.deterministic:
             return x
         keep = 1.0 - self.rate

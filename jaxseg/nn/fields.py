@@ -1,4 +1,4 @@
-"""Checks of the fields of a network."""
+"""Helpers for the fields of networks."""
 
 import dataclasses
 from collections.abc import Iterable
@@ -17,7 +17,7 @@ def scaled(features: int, width: float) -> int:
 
 
 def check_choice(field: str, value: Any, choices: Iterable) -> None:
-    """Raises InputError where a field has a value that is none of `choices`."""
+    """Raises InputError if `value` is not one of `choices`."""
     if value not in choices:
         known = ", ".join(repr(c) for c in choices)
         raise InputError(f"{field} is {value!r}.", f"Choose one of {known}.")

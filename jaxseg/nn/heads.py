@@ -1,4 +1,4 @@
-"""Heads: from features to logits, and from coarse logits to the image's resolution."""
+"""Heads: layers from features to coarse logits, and the upsampling to image resolution."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ class Head:
 
 
 class Score(nn.Conv):
-    """A 1×1 convolution from features to logits. `features`: `out`."""
+    """A 1×1 convolution from features to logits. Captures `out` in `features`."""
 
     def __call__(self, inputs: jax.Array) -> jax.Array:
         """[N, h, w, C] to [N, h, w, features]."""
@@ -44,18 +44,19 @@ class Score(nn.Conv):
 
 
 class ScoreHead(nn.Module):
-    """Features to logits: 3×3 convolution, batch norm, ReLU, dropout, 1×1 convolution with bias.
+    """From features to logits: 3×3 conv, batch norm, ReLU, dropout, 1×1 convolution with bias.
 
     Attributes:
       num_classes: C.
-      features: channels of the 3×3 convolutions.
+      features: output channels of the 3×3 convolutions.
       dropout: rate in training.
-      dropout_mode: "element", or "channel" to drop all of a channel at once.
-      bn_momentum: of batch norm.
-      dtype: of the computation.
-      convs: 3×3 convolutions, 1 or more.
-      concat_input: whether one more 3×3 convolution sees their input and their output joined.
-      dilation: of the 3×3 convolutions, but for that last one.
+      dropout_mode: "element", or "channel" to drop whole channels.
+      bn_momentum: momentum of batch norm.
+      dtype: compute dtype.
+      convs: number of 3×3 convolutions, 1 or more.
+      concat_input: whether a further 3×3 convolution takes their input concatenated with their
+        output.
+      dilation: dilation of the 3×3 convolutions, except that further one.
     """
 
     num_classes: int
@@ -70,7 +71,7 @@ class ScoreHead(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array | Pyramid, *, train: bool = False) -> jax.Array:
-        """[N, h, w, C], or a pyramid of that, to [N, h, w, num_classes] float32."""
+        """[N, h, w, C], or a `Pyramid` of such maps, to [N, h, w, num_classes] float32."""
         check_choice("dropout_mode", self.dropout_mode, ("element", "channel"))
         if self.convs < 1:
             raise InputError(f"head_convs is {self.convs}.", "Give 1 or more.")

@@ -1,4 +1,4 @@
-"""First kernels."""
+"""Initializers of kernels."""
 
 import flax.linen as nn
 import jax
@@ -6,10 +6,10 @@ import jax.numpy as jnp
 
 
 def smoothing(key: jax.Array, shape: tuple[int, ...], dtype=jnp.float32) -> jax.Array:
-    """Kernels [3, 3, in, out] that hand channels on, blurred, plus 0.3 of He's; others are He's.
+    """Kernels [3, 3, in, out] that blur each channel, plus 0.3 times He's; other shapes: He's.
 
-    Unpooling leaves three of four positions empty. From random kernels the decoder has to learn
-    first to fill them; these do so from the start, as FCN's bilinear deconvolutions do.
+    Unpooling leaves three of four positions empty. From random kernels, a decoder first has to
+    learn to fill them. These kernels fill them from the start, as FCN's bilinear deconvolutions do.
     """
     noise = nn.initializers.he_normal()(key, shape, dtype)
     if shape[:2] != (3, 3):

@@ -16,11 +16,11 @@ from jaxseg.ops.upsampling import resizing
 
 
 class Pyramid(NamedTuple):
-    """A feature map, and levels of it at its size: what `PyramidConv` takes.
+    """A feature map and the levels resized to its size; the input of `PyramidConv`.
 
     Attributes:
       features: [N, h, w, C].
-      levels: maps of [h, w], as their pooled cells and the resize.
+      levels: maps of [h, w], each given by its pooled cells and its resize.
     """
 
     features: jax.Array
@@ -28,18 +28,19 @@ class Pyramid(NamedTuple):
 
 
 class PyramidPooling(nn.Module):
-    """Pools a map into a few windows at several scales, and resizes each level to the map again.
+    """Pools a map into a few windows at several scales, and resizes each level to the map's size.
 
-    `features`: levelN_pooled and levelN_upsampled of each level, and the joined `pyramid`.
+    Captures in `features`: levelN_pooled and levelN_upsampled of each level, and the concatenated
+    `pyramid`.
 
     Attributes:
-      bins: of each level, along each axis: 1, 2, 3 and 6 in the paper.
+      bins: windows of each level along each axis: 1, 2, 3 and 6 in the paper.
       pooling: "avg" or "max".
       reduce: whether a 1×1 convolution reduces each level to 1 / len(bins) of the channels.
-      align_corners: whether levels are resized with corner pixels on corner pixels, or with
+      align_corners: whether the resize maps corner pixels to corner pixels; otherwise it uses
         half-pixel centres.
-      bn_momentum: of batch norm.
-      dtype: of the computation.
+      bn_momentum: momentum of batch norm.
+      dtype: compute dtype.
     """
 
     bins: tuple[int, ...] = (1, 2, 3, 6)
@@ -65,7 +66,8 @@ class PyramidPooling(nn.Module):
                     max(1, x.shape[-1] // len(self.bins)),
                     bn_momentum=self.bn_momentum,
                     dtype=self.dtype,
-                    fast_variance=False,  # means over an image are close to each other
+                    fast_variance=False,  # means over an image are close to each other, so that
+                    # the difference of E[x²] and E[x]² would be inexact
                     name=f"level{bins}",
                 )(level, train=train)
             level = capture(self, f"level{bins}_pooled", level)
@@ -90,12 +92,12 @@ class PyramidPooling(nn.Module):
 
 
 class PyramidConv(ConvNorm):
-    """A `ConvNorm` of stride 1, equal to that of a pyramid's map and levels concatenated."""
+    """A `ConvNorm` of stride 1 over the concatenation of a pyramid's map and levels."""
 
     def channels(self, x: Pyramid) -> int:
-        """Channels of the map and all levels."""
+        """Number of channels of the map and all levels."""
         return x.features.shape[-1] + sum(level.cells.shape[-1] for level in x.levels)
 
     def convolve(self, x: Pyramid, kernel: jax.Array) -> jax.Array:
-        """The joined map convolved with `kernel`."""
+        """The concatenated map convolved with `kernel`."""
         return pyramid_conv(x.features.astype(self.dtype), x.levels, kernel)

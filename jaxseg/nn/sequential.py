@@ -1,4 +1,4 @@
-"""Layers one after the other, with recomputation in the backward pass where asked for."""
+"""Layers in sequence, optionally recomputed in the backward pass."""
 
 from collections.abc import Callable, Sequence
 
@@ -20,15 +20,15 @@ def sequential(
     train: bool,
     remat: bool | str = False,
 ) -> jax.Array:
-    """Applies `layers` to `x`, one after the other; their parameters are `module`'s.
+    """Applies `layers` to `x` in sequence; their parameters belong to `module`.
 
     Args:
       module: the network, inside a compact method.
       layers: constructors of modules, such as `functools.partial(ConvBlock, 64, name="conv1_1")`,
         which take (x, train=...).
       x: [N, h, w, C].
-      train: handed on to each layer.
-      remat: what is kept for the backward pass: True for `x` alone, False for everything, or the
+      train: passed to each layer.
+      remat: what is saved for the backward pass. True: only `x`; False: everything; a string: the
         name of a policy (see `jaxseg.ops.remat`).
     """
 
@@ -43,12 +43,12 @@ def sequential(
 
 
 def function_layer(name: str, function: Callable[[jax.Array], jax.Array]) -> Callable:
-    """`function` as a layer without parameters for `sequential`, its result captured as `name`."""
+    """`function` as a layer without parameters for `sequential`; captures its result as `name`."""
     return lambda parent: lambda x, train: capture(parent, name, function(x))
 
 
 def _lifted_remat(function: Callable, policy: bool | str) -> Callable:
-    """`jaxseg.ops.remat` of a function of a module and an array."""
+    """`jaxseg.ops.remat` for a function of a module and an array."""
 
     def lift(function):
         def inner(scope_of, variables_of, variables, rngs, x):

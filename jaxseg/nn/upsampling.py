@@ -1,4 +1,4 @@
-"""Upsampling that is learned."""
+"""Learned upsampling."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ from jaxseg.ops.upsampling import bilinear_deconv
 
 
 class LearnedUpsampling(nn.Module):
-    """A deconvolution (k4 s2) between all classes that starts as the bilinear one of each.
+    """A deconvolution (k4 s2) between all classes, initially the bilinear upsampling of each.
 
     Attributes:
       use_bias: whether it adds a bias.
-      dtype: of the computation.
+      dtype: compute dtype.
     """
 
     use_bias: bool = False
@@ -23,7 +23,7 @@ class LearnedUpsampling(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, size: tuple[int, int], offset: int) -> jax.Array:
-        """[N, h, w, C] to [N, H, W, C]: `size` = (H, W) of the 2 * h + 2 rows, from `offset` on."""
+        """[N, h, w, C] to [N, H, W, C]: `size` = (H, W) of the 2 * h + 2 rows, from `offset`."""
         c = x.shape[-1]
 
         def bilinear(key, shape):

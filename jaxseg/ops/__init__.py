@@ -1,6 +1,6 @@
-"""Array functions that the networks are made of: pure, on jax alone.
+"""Array functions of the networks: pure functions that need only jax.
 
-`implementation` forces the form that they run in.
+`implementation` selects the form that they run in.
 """
 
 from jaxseg.ops.adaptive_pooling import adaptive_avg_pool, adaptive_max_pool

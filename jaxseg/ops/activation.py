@@ -1,4 +1,4 @@
-"""An activation that layers after it share."""
+"""Activations that several later layers share."""
 
 import jax
 from jax import lax
@@ -7,11 +7,11 @@ from jaxseg.ops.dispatch import dispatch
 
 
 def shared(x: jax.Array) -> jax.Array:
-    """`x`, which compilers are told to keep as it is and not to make again for each of its users.
+    """`x`, which the compiler must store once instead of computing it again for each user.
 
-    XLA for GPUs writes a residual block's sum twice, before its ReLU and after it: the next layer
-    reads the second, and the next block's sum makes it again of the first. In PSPNet-50's step on
-    an H200 that is 1 GB of memory and of writes (jax 0.10.2).
+    XLA for GPUs writes the sum of a residual block twice, before and after its ReLU: the next layer
+    reads the second array, and the next block recomputes its sum from the first. In PSPNet-50's
+    step on an H200 that costs 1 GB of memory and of writes (jax 0.10.2).
     """
     return dispatch("shared", x, reference=_same, gpu=_kept)
 
@@ -23,7 +23,7 @@ def _kept(x):
 
 @_kept.defjvp
 def _kept_jvp(primals, tangents):
-    return _kept(*primals), tangents[0]  # what comes back needs no barrier
+    return _kept(*primals), tangents[0]  # the gradient needs no barrier
 
 
 def _same(x):

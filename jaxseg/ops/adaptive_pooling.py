@@ -1,4 +1,4 @@
-"""Adaptive pooling: any map into a given number of windows, PSPNet's pyramid (section 3.2)."""
+"""Adaptive pooling: any map into a fixed number of windows, PSPNet's pyramid (section 3.2)."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,23 +18,23 @@ from jaxseg.ops.upsampling import apply_axis
 def adaptive_avg_pool(
     x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:
-    """Mean over each of `size` windows, whatever the size of the map.
+    """The mean of each of `size` windows, for a map of any size.
 
-    Window i of b reads rows floor(i * H / b) to ceil((i + 1) * H / b), the last one excluded:
-    windows tile the map where b divides H (Caffe's PSPNet at its published sizes), share rows where
-    it does not, and repeat rows where b is above H. The same holds for columns. Equal to PyTorch's
-    `AdaptiveAvgPool2d`; a separable linear map, two small matrices.
+    Window i of b reads rows floor(i * H / b) to ceil((i + 1) * H / b), excluding the last. Windows
+    tile the map if b divides H (Caffe's PSPNet at its published sizes), share rows if it does not,
+    and repeat rows if b is above H. The same holds for columns. Equal to PyTorch's
+    `AdaptiveAvgPool2d`; a separable linear map with two small matrices.
 
     Args:
-      x: [N, H, W, C], floating point; what is infinite or NaN spoils the windows around it too.
-      size: how many windows along height and width, one number for both or a pair.
-      extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
+      x: [N, H, W, C], floating point; an infinite or NaN value can also affect windows near it.
+      size: number of windows along height and width, one number for both or a pair.
+      extent: [N, 2] integers, the rows and columns of each map to pool; None: all.
 
     Returns:
-      `[N, *size, C]` in the dtype of `x`; sums are float32, rounded once at the end.
+      `[N, *size, C]` in the dtype of `x`; summed in float32 and rounded once at the end.
 
     Raises:
-      InputError: `x` is no such array, or a size below 1.
+      InputError: `x` is not such an array, or a size is below 1.
 
     >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     >>> adaptive_avg_pool(x, 2).ravel().tolist()
@@ -48,10 +48,10 @@ def adaptive_avg_pool(
 def adaptive_avg_pools(
     x: jax.Array, sizes: Sequence[int | tuple[int, int]], extent: jax.Array | None = None
 ) -> list[jax.Array]:
-    """`adaptive_avg_pool` into each of `sizes`, for which the map is read once.
+    """`adaptive_avg_pool` into each of `sizes`, reading the map once.
 
-    The gradients of all levels meet before they spread over the map, so that there is one array of
-    the map's size instead of one for each.
+    The gradients of all levels are added before they are spread over the map. This needs one array
+    of the map's size instead of one per level.
 
     >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     >>> [y.ravel().tolist() for y in adaptive_avg_pools(x, [1, 2])]
@@ -64,21 +64,21 @@ def adaptive_avg_pools(
 def adaptive_max_pool(
     x: ArrayLike, size: int | tuple[int, int], extent: ArrayLike | None = None
 ) -> jax.Array:
-    """Maximum over each of `size` windows, which are those of `adaptive_avg_pool`.
+    """The maximum of each of `size` windows; the windows are those of `adaptive_avg_pool`.
 
     Equal to PyTorch's `AdaptiveMaxPool2d`.
 
     Args:
       x: [N, H, W, C], floating point.
-      size: how many windows along height and width, one number for both or a pair.
-      extent: [N, 2] integers, the rows and columns of each map that are pooled; None: all.
+      size: number of windows along height and width, one number for both or a pair.
+      extent: [N, 2] integers, the rows and columns of each map to pool; None: all.
 
     Returns:
       `[N, *size, C]` in the dtype of `x`. The gradient goes to the first largest value of a window
       in row order.
 
     Raises:
-      InputError: `x` is no such array, or a size below 1.
+      InputError: `x` is not such an array, or a size is below 1.
 
     >>> x = jnp.arange(9.0).reshape(1, 3, 3, 1)
     >>> adaptive_max_pool(x, (1, 2)).ravel().tolist()
@@ -89,7 +89,7 @@ def adaptive_max_pool(
 
 
 def _windows(length: int, counts: Sequence[int]) -> list[tuple[int, int]]:
-    """First and last + 1 of each window, those of each count after the other."""
+    """The first row and the last + 1 of each window, for each of `counts` in order."""
     return [(i * length // n, -(-(i + 1) * length // n)) for n in counts for i in range(n)]
 
 
@@ -110,7 +110,7 @@ def _over_windows(
                 f"Pooling into {rows}×{columns} windows.", "Give 1 or more along each axis."
             )
     if extent is None and not all(isinstance(n, int) for n in x.shape[1:3]):
-        # an exported program is yet to be told the map's size (`jax.export.symbolic_shape`)
+        # the map's size is symbolic in an exported program (`jax.export.symbolic_shape`)
         extent = jnp.broadcast_to(jnp.array(x.shape[1:3]), (x.shape[0], 2))
     windows: Callable = _windows
     if extent is None:
@@ -120,7 +120,7 @@ def _over_windows(
         reduce = _mean_of_each if reduce is _mean else _max_of_each
     if not pairs:
         return []
-    # Columns first: with ties, the first column of each row, then the first row, is row order.
+    # Columns first: on ties, the first column in each row, then the first row, gives row order.
     down, across = zip(*pairs, strict=True)
     parts = jnp.split(reduce(x, 2, windows(width, across)), np.cumsum(across)[:-1], axis=2)
     pooled = (reduce(y, 1, windows(height, [n])) for y, n in zip(parts, down, strict=True))
@@ -128,7 +128,7 @@ def _over_windows(
 
 
 def _mean(x, axis, windows):
-    """Sums by a matrix of zeros and ones, which any dtype holds exactly, then divides: float32."""
+    """Sums by a matrix of zeros and ones, exact in any dtype, then divides in float32."""
     sums, counts = np.zeros((len(windows), x.shape[axis]), np.float32), []
     for row, (start, stop) in zip(sums, windows, strict=True):
         row[start:stop] = 1
@@ -140,24 +140,24 @@ def _mean(x, axis, windows):
 
 
 def _max(x, axis, windows):
-    """Gathers the windows, each filled up to the longest by its own last element."""
+    """Gathers the windows, each extended to the longest by repeating its last element."""
     longest = max(stop - start for start, stop in windows)
     place = np.asarray(
         [np.minimum(start + np.arange(longest), stop - 1) for start, stop in windows]
     )
     values = jnp.take(x, place, axis=axis, mode="clip")
-    first = jnp.argmax(values, axis=axis + 1, keepdims=True)  # where the gradient goes
+    first = jnp.argmax(values, axis=axis + 1, keepdims=True)  # receives the gradient
     return jnp.take_along_axis(values, first, axis=axis + 1).squeeze(axis + 1)
 
 
 def _windows_of_each(lengths: jax.Array, counts: Sequence[int]) -> tuple[jax.Array, jax.Array]:
-    """`_windows` of lengths [N]: first and last + 1, both [N, windows]."""
+    """`_windows` for lengths [N]: first and last + 1, both [N, windows]."""
     n, i = np.repeat(counts, counts), np.concatenate([np.arange(count) for count in counts])
     return i * lengths[:, None] // n, -(-(i + 1) * lengths[:, None] // n)
 
 
 def _mean_of_each(x, axis, windows):
-    """`_mean` where each image has windows of its own."""
+    """`_mean` with separate windows for each image."""
     start, stop = (edge[:, :, None] for edge in windows)
     place = jnp.arange(x.shape[axis])
     inside = ((place >= start) & (place < stop)).astype(jnp.float32)  # [N, count, length]
@@ -167,7 +167,7 @@ def _mean_of_each(x, axis, windows):
 
 
 def _max_of_each(x, axis, windows):
-    """`_max` where each image has windows of its own."""
+    """`_max` with separate windows for each image."""
     place = jnp.expand_dims(jnp.arange(x.shape[axis]), (0, 3 - axis, 3))
 
     def window(i):

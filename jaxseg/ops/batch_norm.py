@@ -1,4 +1,4 @@
-"""Batch normalisation by the statistics of the batch (Ioffe and Szegedy 2015)."""
+"""Batch normalisation with the statistics of the batch (Ioffe and Szegedy 2015)."""
 
 import functools
 
@@ -18,14 +18,14 @@ def batch_norm(
     epsilon: float = 1e-5,
     fast_variance: bool = True,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Each channel with mean 0 and variance 1, times `scale`, plus `bias`.
+    """Normalises each channel to mean 0 and variance 1, times `scale`, plus `bias`.
 
     Args:
       x: [..., C], floating point.
       scale, bias: [C], float32.
       epsilon: added to the variance.
-      fast_variance: whether the variance is E[x²] - E[x]², one pass over `x`, which is inexact
-        where the mean is much larger than the standard deviation; or E[(x - E[x])²], two passes.
+      fast_variance: whether the variance is E[x²] - E[x]², one pass over `x`, which is inexact if
+        the mean is much larger than the standard deviation; otherwise E[(x - E[x])²], two passes.
 
     Returns:
       [..., C] in the dtype of `x` (computed in float32), and the mean and the biased variance of

@@ -1,4 +1,4 @@
-"""Checks of arrays that are cheap where the values are known and silent where they are traced."""
+"""Checks of arrays; traced arrays, whose values are unknown, pass the checks of values."""
 
 import operator
 
@@ -11,7 +11,7 @@ from jaxseg.errors import InputError
 
 
 def as_array(values: ArrayLike) -> jax.Array:
-    """What a caller gave in place of an array, nested lists among it, as one; arrays as they are.
+    """Converts nested lists and other array-likes to an array; returns arrays unchanged.
 
     >>> as_array([[1.0, 2.0]]).shape
     (1, 2)
@@ -20,19 +20,19 @@ def as_array(values: ArrayLike) -> jax.Array:
 
 
 def as_pixels(values: ArrayLike) -> jax.Array:
-    """`as_array` of a photograph: whole numbers of 0..255 in lists are uint8.
+    """`as_array` for an image: lists of integers in 0..255 become uint8.
 
     >>> as_pixels([[0, 255]]).dtype.name, as_pixels([[0, 256]]).dtype.name
     ('uint8', 'int32')
 
     Raises:
-      InputError: they are no numbers: None, or a list of paths.
+      InputError: the values are not numbers: None, or a list of paths.
     """
     if hasattr(values, "ndim"):
         return values
     try:
         array = np.asarray(values)
-    except ValueError:  # rows of other lengths
+    except ValueError:  # rows of different lengths
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise InputError(
@@ -45,7 +45,7 @@ def as_pixels(values: ArrayLike) -> jax.Array:
 
 
 def check_whole(value: int, name: str, smallest: int | None = None) -> None:
-    """Raises InputError where `value` is no whole number, or less than `smallest`.
+    """Raises InputError if `value` is not an integer, or below `smallest`.
 
     >>> check_whole(21, "num_classes", 1)
     """
@@ -60,11 +60,10 @@ def check_whole(value: int, name: str, smallest: int | None = None) -> None:
 def check_labels(
     labels: jax.Array | np.ndarray, num_classes: int, ignore_label: int | None, what: str
 ) -> None:
-    """Raises InputError where `labels` are not integers, or hold a value that is no class; or
-    where `num_classes` or `ignore_label` is no whole number.
+    """Raises InputError for labels that are not integers or not classes, and for a `num_classes`
+    or `ignore_label` that is not an integer.
 
-    Values are looked at only where they are known: under `jit` (a tracer) only the dtype is
-    checked.
+    Values are checked only if they are known: under `jit` (a tracer), only the dtype is checked.
     """
     check_whole(num_classes, "num_classes", 1)
     if ignore_label is not None:

@@ -1,4 +1,4 @@
-"""Counts of pairs of classes."""
+"""Counts of pairs of true and predicted classes."""
 
 import jax
 import jax.numpy as jnp
@@ -7,10 +7,10 @@ from jaxseg.ops.dispatch import dispatch
 
 
 def pair_counts(true: jax.Array, predicted: jax.Array, classes: int) -> jax.Array:
-    """How many pixels of each image have a true and a predicted class.
+    """Counts the pixels of each image for every pair of true and predicted class.
 
     Args:
-      true: [N, ...] int32; what is not in 0..classes-1 is not counted.
+      true: [N, ...] int32; values outside 0..classes-1 are not counted.
       predicted: [N, ...] int32, 0..classes-1.
       classes: C.
 
@@ -27,9 +27,9 @@ def pair_counts(true: jax.Array, predicted: jax.Array, classes: int) -> jax.Arra
         return counts[:-1].reshape(classes, classes)
 
     def by_product(true, predicted):
-        """A segment sum is a scatter, one value after the other; a TPU multiplies instead.
+        """A matrix product for TPUs, where a segment sum is a slow sequential scatter.
 
-        In integers of a byte, which the matrix unit sums up in 32 bits.
+        The operands are int8, which the matrix unit sums in int32.
         """
         numbers = jnp.arange(classes)
         ones = ((a[..., None] == numbers).astype(jnp.int8) for a in (true, predicted))

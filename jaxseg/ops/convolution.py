@@ -29,7 +29,7 @@ def conv2d(
       padding: rows and columns of zeros at each side.
       strides: step from one window to the next.
       dilation: step from one row or column of a window to the next.
-      groups: parts that the channels fall into, each convolved by itself.
+      groups: number of groups of channels, which are convolved separately.
 
     Returns:
       [N, H', W', O] in the dtype of `x`, with
@@ -50,7 +50,7 @@ def conv2d(
     forms: dict[str, Any] = {}
     how = {"padding": padding, "strides": strides, "dilation": dilation}
     if groups == 1:
-        # for gradients that are traced once the caller's precision is no longer in force
+        # for gradients traced after the caller's precision context has ended
         precision = jax.config.jax_default_matmul_precision
         forms["gpu"] = functools.partial(gpu.conv2d, **how, precision=precision)
         if strides == dilation == 1 and kernel.shape[0] > 1 and x.shape[-1] <= tpu.MOST:

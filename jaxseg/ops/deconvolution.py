@@ -1,4 +1,4 @@
-"""Deconvolution (transposed convolution) with the kernel in the order of Caffe and PyTorch."""
+"""Deconvolution (transposed convolution) with the kernel orientation of Caffe and PyTorch."""
 
 import functools
 
@@ -12,11 +12,11 @@ from jaxseg.ops.dispatch import dispatch
 
 
 def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int = 1) -> jax.Array:
-    """Deconvolution over height and width: each cell adds the kernel, scaled by it, to the output.
+    """Deconvolution over height and width: each cell adds the kernel, times its value.
 
     Input cell (y, x) adds `kernel[i, j]` to output cell (strides * y + i - padding,
-    strides * x + j - padding). The kernel is not flipped: Caffe's and PyTorch's [I, O, k, k]
-    becomes this one by `transpose(2, 3, 0, 1)` alone.
+    strides * x + j - padding). The kernel is not flipped: `transpose(2, 3, 0, 1)` converts the
+    [I, O, k, k] kernels of Caffe and PyTorch.
 
     Args:
       x: [N, h, w, I], floating point.
@@ -39,7 +39,7 @@ def deconv2d(x: jax.Array, kernel: jax.Array, padding: int = 0, *, strides: int 
         return conv2d(x, kernel[::-1, ::-1], k - 1 - padding)
     if x.shape[1:3] != (1, 1):
         return dispatch("deconv2d", x, kernel, reference=transposed, cpu=cpu.spread)
-    # for gradients that are traced once the caller's precision is no longer in force
+    # for gradients traced after the caller's precision context has ended
     by_place = functools.partial(
         _spread_by_place, precision=jax.config.jax_default_matmul_precision
     )
@@ -60,14 +60,14 @@ def _transposed(x, kernel, *, around, strides):
 
 
 def _spread_one(x, kernel):
-    """Of one cell: the kernel, scaled by it (DeconvNet's fc6-deconv)."""
+    """The output for a single cell: the kernel times its value (DeconvNet's fc6-deconv)."""
     return jnp.einsum("nI,ijIO->nijO", x[:, 0, 0], kernel)
 
 
 def _spread_by_place(x, kernel, *, precision):
-    """The same as one product for each place of the kernel, which stays in its order.
+    """The same with one product per kernel position, which keeps the kernel's memory layout.
 
-    As one product it is turned round: of the parameter, its momentum and gradient.
+    A single product would transpose the parameter, its momentum and its gradient.
     """
     (n, *_), (k, _, inputs, outputs) = x.shape, kernel.shape
     cells = jnp.broadcast_to(x.reshape(1, n, inputs), (k * k, n, inputs))

@@ -1,9 +1,9 @@
-"""Which form of an op runs: the one place where a platform is asked for.
+"""Selects the form of an op: the only place that depends on the platform.
 
-An op has a reference form in plain `jax.lax`, which is its definition. It may have a form for a
-platform besides, in `jaxseg.ops.cpu`, `gpu` or `tpu`, or beside it: the same sums in an order that
-XLA's compiler for that platform makes a better program of. Each says which figure of the compiler's
-it is there for.
+An op has a reference form in plain `jax.lax`, which is its definition. It may also have a form for
+a platform, in `jaxseg.ops.cpu`, `gpu` or `tpu`, or in its own file: the same sums in an order that
+XLA compiles to a better program for that platform. Each form states the compiler's figure that
+justifies it.
 """
 
 import contextlib
@@ -21,7 +21,7 @@ from jaxseg.errors import InputError, nearest
 Function = TypeVar("Function", bound=Callable[..., Any])
 PLATFORMS = ("cpu", "gpu", "tpu")
 IMPLEMENTATIONS = ("auto", "reference", *PLATFORMS)
-OPS = (  # those that have a form for a platform
+OPS = (  # the ops that have a platform form
     "add_bias",
     "batch_norm",
     "confusion",
@@ -35,22 +35,22 @@ OPS = (  # those that have a form for a platform
     "strips",
 )
 
-_LOWERED = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}  # JAX's names to ours
+_LOWERED = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}  # JAX's names to our names
 
 
 class _Choice(NamedTuple):
     form: str = "auto"  # one of IMPLEMENTATIONS
-    ops: tuple[tuple[str, str], ...] = ()  # the forms of single ops
-    platform: str | None = None  # which "auto" will be lowered for, where that is known
-    shared: bool = False  # whether several devices run it together
+    ops: tuple[tuple[str, str], ...] = ()  # forms of single ops
+    platform: str | None = None  # the platform that "auto" will be lowered for, if known
+    shared: bool = False  # whether several devices run the program together
 
 
-_chosen = jax.make_user_context(default_value=_Choice())  # a part of the key of jit's cache
+_chosen = jax.make_user_context(default_value=_Choice())  # part of the key of jit's cache
 
 
 @contextlib.contextmanager
 def implementation(name: str, **ops: str) -> Iterator[None]:
-    """Forces the form of every op that is traced inside the context.
+    """Selects the form of every op that is traced inside the context.
 
     A function that was jitted outside the context is traced again inside, and vice versa.
 
@@ -63,7 +63,7 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
       **ops: the forms of single ops, such as `max_pool="cpu"`.
 
     Raises:
-      InputError: another name, or an op that has no form for a platform.
+      InputError: an unknown name, or an op that has no platform form.
 
     >>> import jax.numpy as jnp
     >>> from jaxseg.ops import max_pool
@@ -95,18 +95,18 @@ def dispatch(
     tpu: Callable[..., Any] | None = None,
     across_devices: Sequence[str] = (),
 ) -> Any:
-    """Applies the form that is in force to `arrays`.
+    """Applies the selected form to `arrays`.
 
     Args:
-      op: its name, one of `OPS`.
-      *arrays: what all forms take.
+      op: name of the op, one of `OPS`.
+      *arrays: arguments of all forms.
       reference: the definition.
-      cpu, gpu, tpu: the forms for these platforms; None where that is the definition, too.
-      across_devices: those of them that several devices can run together.
+      cpu, gpu, tpu: forms for these platforms; None: the definition.
+      across_devices: the platforms whose forms several devices can run together.
     """
     choice = _chosen.value
     form = dict(choice.ops).get(op, choice.form)
-    if form == "auto" and explicit_axes():  # devices share the arrays: see `for_devices`
+    if form == "auto" and explicit_axes():  # devices share the arrays; see `for_devices`
         form = "reference"
     forms = {"cpu": cpu, "gpu": gpu, "tpu": tpu}
     if form == "auto" and choice.shared:
@@ -122,7 +122,7 @@ def dispatch(
 
 
 def _one(function: Callable) -> Callable:
-    """The same object for equal partial functions, by which JAX finds what it traced of one."""
+    """The same object for equal partial functions: JAX finds its cached traces by identity."""
     if not isinstance(function, functools.partial):
         return function
     return _partial(function.func, function.args, tuple(function.keywords.items()))
@@ -134,16 +134,16 @@ def _partial(function, arguments, options):
 
 
 def explicit_axes() -> tuple[str, ...]:
-    """The axes of the mesh of `jax.set_mesh` that are Explicit, where arrays are traced."""
+    """The Explicit axes of the mesh of `jax.set_mesh` during tracing."""
     return tuple(jax.sharding.get_abstract_mesh().explicit_axes)
 
 
 def on_any_mesh(*outputs: str) -> Callable[[Function], Function]:
-    """Makes a function of batches work where the mesh has Explicit axes: XLA divides its inside.
+    """Makes a function of batches work on meshes with Explicit axes, by letting XLA partition it.
 
     Args:
-      *outputs: of each of its outputs "batch", where axis 0 is that of the first array and is
-        divided as it is, or "whole"; or one for all of them.
+      *outputs: for each output, "batch" if its axis 0 is the batch axis of the first array and is
+        sharded like it, otherwise "whole"; a single value applies to all outputs.
 
     >>> import jax.numpy as jnp
     >>> @on_any_mesh("whole")
@@ -184,18 +184,18 @@ def on_any_mesh(*outputs: str) -> Callable[[Function], Function]:
 
 
 def for_devices(function: Callable, devices: Sequence[jax.Device]) -> Callable:
-    """`function` as these devices run it, together where they are several.
+    """`function` for these devices, which run it together if there are several.
 
-    "auto" then takes the forms for their platform alone, which is a third of the time to trace a
-    program; and of those, where devices are several, only the ones that are said to go
-    `across_devices`. XLA divides these among the devices. A CPU form walks over the images of a
-    batch in a loop, for which every device would fetch the whole batch.
+    "auto" then uses only the forms for their platform, which takes a third of the time to trace. If
+    there are several devices, it uses only the forms marked `across_devices`, which XLA partitions
+    among them. A CPU form loops over the images of a batch, so that every device would fetch the
+    whole batch.
     """
     known = (_LOWERED | {"gpu": "gpu"}).get(devices[0].platform)
     shared = len(devices) > 1
     named = function.func if isinstance(function, functools.partial) else function
 
-    @functools.wraps(named)  # programs and profiles have its name
+    @functools.wraps(named)  # its name appears in programs and profiles
     def run(*arguments, **options):
         choice = _chosen.value._replace(platform=known, shared=shared)
         if shared and choice.form == "cpu":

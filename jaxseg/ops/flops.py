@@ -1,4 +1,4 @@
-"""Floating point operations of a function, counted in the program that jax makes of it."""
+"""Counts the floating point operations of a function in the program that jax traces."""
 
 import math
 from collections.abc import Callable, Iterator, Sequence
@@ -8,24 +8,24 @@ import jax
 
 from jaxseg.ops.dispatch import implementation
 
-_LOOPS = ("scan", "while")  # what leaves one turn of them enters the next
+_LOOPS = ("scan", "while")  # the outputs of one iteration are the inputs of the next
 
 
 def count_flops(function: Callable, *args: Any) -> int:
-    """Multiplications and additions in the products of matrices and in the convolutions.
+    """Counts the multiplications and additions in matrix products and convolutions.
 
-    That is what a device's peak is about, and what papers count; everything else of a network
-    (norms, activations, pooling) is 1 % or so. A window that hangs over the edge counts with what
-    lies inside, a loop as often as it runs (XLA's own `cost_analysis` counts one turn of it). The
-    reference forms of the ops count: the number belongs to the network, not to the machine. What a
-    step computes twice (`remat`) counts twice.
+    The peak of a device refers to these operations, and papers count them. All other operations of
+    a network (norms, activations, pooling) are about 1 %. A window that extends beyond the edge
+    counts only its part inside. A loop counts once per iteration (XLA's own `cost_analysis` counts
+    one iteration). The reference forms of the ops are counted: the number belongs to the network,
+    not to the machine. Recomputed operations (`remat`) count twice.
 
     Args:
-      function: of arrays, such as a train step.
+      function: a function of arrays, such as a train step.
       *args: pytrees of arrays or of `jax.ShapeDtypeStruct`s; nothing is computed.
 
     Returns:
-      The number, an exact one. A `while` whose number of turns is not known counts once.
+      The exact number. A `while` with an unknown number of iterations counts once.
 
     >>> import jax.numpy as jnp
     >>> count_flops(jnp.dot, jnp.ones([2, 3]), jnp.ones([3, 5])), 2 * 2 * 3 * 5
@@ -36,7 +36,7 @@ def count_flops(function: Callable, *args: Any) -> int:
 
 
 def _count(jaxpr, wanted: Sequence[bool] | None = None) -> int:
-    """From the wanted results back to the arguments: what none of them needs is not computed."""
+    """Walks from the wanted results back to the arguments; skips unused equations."""
     wanted = [True] * len(jaxpr.outvars) if wanted is None else wanted
     needed = {id(v) for v, is_wanted in zip(jaxpr.outvars, wanted, strict=True) if is_wanted}
     total = 0
@@ -65,7 +65,7 @@ def _count_equation(equation, wanted: Sequence[bool]) -> int:
 
 
 def _programs(value: Any) -> Iterator[Any]:
-    """The programs in a parameter of an equation: of a loop its body, of a call what is called."""
+    """The programs in an equation's parameter: the body of a loop, or the function of a call."""
     for item in value if isinstance(value, tuple | list) else (value,):
         item = getattr(item, "jaxpr", item)
         if hasattr(item, "eqns"):
@@ -106,9 +106,9 @@ def _pairs(
     spread: int,
     dilation: int,
 ) -> int:
-    """Along one axis, how many pairs of output cell and kernel place meet a cell of the input.
+    """The number of pairs of output cell and kernel position that read an input cell, on one axis.
 
-    `spread` - 1 zeros stand between cells of the input, `dilation` - 1 between the kernel's places.
+    `spread` - 1 zeros separate the input's cells, `dilation` - 1 zeros the kernel's positions.
     """
     meet = 0
     for place in range(kernel):

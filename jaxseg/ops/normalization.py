@@ -1,4 +1,4 @@
-"""Normalisation across channels, which the networks before batch norm have."""
+"""Normalisation across channels, as in networks older than batch norm."""
 
 import jax
 import jax.numpy as jnp
@@ -11,22 +11,22 @@ from jaxseg.ops.checks import as_array
 def local_response_norm(
     x: ArrayLike, size: int = 5, alpha: float = 1e-4, beta: float = 0.75, k: float = 1.0
 ) -> jax.Array:
-    """Divides each value by a measure of its neighbours' size in the `size` channels around it.
+    """Divides each value by a norm of the `size` channels around it.
 
-    `y = x / (k + alpha / size * sum(x²)) ** beta`, as Caffe and PyTorch have it: `alpha` is divided
-    by `size`, and channels beyond the first and the last count as zeros. The defaults are those of
+    `y = x / (k + alpha / size * sum(x²)) ** beta`, as in Caffe and PyTorch: `alpha` is divided by
+    `size`, and channels beyond the first and the last count as zeros. The defaults are those of
     CaffeNet and GoogLeNet.
 
     Args:
       x: [..., C], floating point.
-      size: channels in the sum, odd: as many before as after the value's own.
-      alpha, beta, k: as above.
+      size: number of channels in the sum; odd, with as many channels before as after the value.
+      alpha, beta, k: constants of the formula.
 
     Returns:
       [..., C] in the dtype of `x` (computed in float32).
 
     Raises:
-      InputError: a `size` that is even or not positive.
+      InputError: `size` is even or not positive.
 
     >>> local_response_norm(jnp.ones([1, 3]), size=3, alpha=3.0, beta=1.0).round(3).tolist()
     [[0.3330000042915344, 0.25, 0.3330000042915344]]

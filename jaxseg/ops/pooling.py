@@ -1,4 +1,4 @@
-"""Max pooling as Caffe and PyTorch define it: padding never wins, ties go to the first."""
+"""Max pooling as in Caffe and PyTorch: padding never wins, and ties go to the first value."""
 
 import itertools
 import operator
@@ -25,8 +25,8 @@ def max_pool(
 
     Args:
       x: [N, H, W, C], floating point.
-      window: rows and columns of a window, one number for both or a pair; the same for the next
-        two.
+      window: rows and columns of a window, one number for both or a pair; `strides` and `padding`
+        likewise.
       strides: step from one window to the next.
       padding: rows and columns of minus infinity at each side.
       ceil_mode: whether the output size is rounded up (Caffe; the last window may extend beyond the
@@ -57,7 +57,7 @@ def max_pool(
         windows = _Windows(x, rows, columns)
         return gpu.max_pool(x, reduce_window, windows.places, windows.at, windows.inside)
 
-    # On a CPU the gradient of reduce_window is many times slower than that of comparing slices.
+    # On a CPU the gradient of reduce_window is many times slower than that of compared slices.
     return dispatch(
         "max_pool",
         x,
@@ -93,10 +93,10 @@ def max_pool_with_argmax(
 
 
 def pair(value: Pair) -> tuple[int, int]:
-    """`value` for rows and columns.
+    """`value` as a pair for rows and columns.
 
     Raises:
-      InputError: neither a whole number nor two.
+      InputError: `value` is neither one integer nor two.
 
     >>> pair(2), pair([3, 1])
     ((2, 2), (3, 1))
@@ -113,7 +113,7 @@ def pair(value: Pair) -> tuple[int, int]:
 
 
 class _Axis:
-    """One axis of a pooling: window, stride, output size, and padding that makes windows whole."""
+    """One axis of a pooling: window, stride, output size, and the padding to complete windows."""
 
     def __init__(self, size: int, window: int, stride: int, padding: int, ceil_mode: bool):
         span = size + 2 * padding - window
@@ -134,7 +134,7 @@ class _Axis:
         self.size = size
 
     def starts(self, axis: int, shape: tuple[int, ...]) -> jax.Array:
-        """Where each window starts along `axis` of an array of `shape`; negative in padding."""
+        """The start of each window along `axis` of an array of `shape`; negative in padding."""
         return lax.broadcasted_iota(jnp.int32, shape, axis) * self.stride - self.before
 
 
@@ -149,7 +149,7 @@ def _geometry(x, window, strides, padding, ceil_mode) -> tuple[_Axis, _Axis]:
 
 
 class _Windows:
-    """The windows of [N, H, W, C], looked at one place after the other.
+    """The windows of [N, H, W, C], read one place at a time.
 
     Attributes:
       places: rows and columns inside a window, in row order.
@@ -163,7 +163,7 @@ class _Windows:
         self.places = list(itertools.product(range(rows.window), range(columns.window)))
 
     def padded(self, a: jax.Array, fill: float) -> jax.Array:
-        """`a` [N, H, W, C] with `fill` around it, so that all windows are whole."""
+        """`a` [N, H, W, C] padded with `fill`, so that all windows are complete."""
         rows, columns = self._rows, self._columns
         around = (
             (0, 0, 0),
@@ -174,7 +174,7 @@ class _Windows:
         return lax.pad(a, jnp.array(fill, a.dtype), around)
 
     def of_padded(self, padded: jax.Array, place: tuple[int, int]) -> jax.Array:
-        """What stands at `place` of every window, [N, H', W', C]."""
+        """The values at `place` of every window, [N, H', W', C]."""
         (dy, dx), rows, columns = place, self._rows, self._columns
         last = (dy + (rows.out - 1) * rows.stride, dx + (columns.out - 1) * columns.stride)
         return lax.slice(
@@ -185,11 +185,11 @@ class _Windows:
         )
 
     def at(self, a: jax.Array, place: tuple[int, int], fill: float) -> jax.Array:
-        """The same of an array that is not padded yet."""
+        """`of_padded` for an array that is not padded yet."""
         return self.of_padded(self.padded(a, fill), place)
 
     def inside(self, place: tuple[int, int]) -> jax.Array | bool:
-        """Which windows have that place in the image, or beyond its end."""
+        """Which windows have that place in the image, or beyond its bottom or right edge."""
         if not self.can_miss:
             return True
         top, left = self._at(place)
@@ -206,7 +206,7 @@ class _Windows:
 
 
 def _pool(x, rows: _Axis, columns: _Axis):
-    """Maxima and their indices: compares one strided slice for each place in the window."""
+    """Maxima and their indices, by comparing one strided slice per place in the window."""
     windows = _Windows(x, rows, columns)
     padded, (first, *others) = windows.padded(x, -jnp.inf), windows.places
     best, where, found = windows.of_padded(padded, first), windows.index(first), None
@@ -215,7 +215,7 @@ def _pool(x, rows: _Axis, columns: _Axis):
     for place in others:
         value = windows.of_padded(padded, place)
         better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
-        if found is not None:  # the first place in the image wins over padding even with -inf
+        if found is not None:  # the first place in the image wins over padding, even with -inf
             inside = windows.inside(place)
             better |= inside & ~found
             found |= inside

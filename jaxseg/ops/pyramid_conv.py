@@ -1,9 +1,9 @@
-"""Convolution of a map joined with the levels of a pyramid, without the joined map.
+"""Convolution of a map concatenated with pyramid levels, without the concatenated map.
 
-A bilinear resize mixes places and a convolution's kernel mixes channels, so that either may come
-first. A level of PSPNet's pyramid has 1 to 36 cells, which are resized to 3,600 and convolved (Zhao
-et al. 2017, figure 3). Here the cells meet the kernel before the resize, which saves half of the
-head's products on every platform.
+A bilinear resize combines positions and a kernel combines channels, so that their order can be
+swapped. A level of PSPNet's pyramid has 1 to 36 cells, which are resized to 3,600 and convolved
+(Zhao et al. 2017, figure 3). Here the kernel is applied to the cells before the resize, which saves
+half of the head's products on every platform.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
 
 
 class Resized(NamedTuple):
-    """A map [N, H, W, C] as a smaller one and its resize.
+    """A map [N, H, W, C], given by a smaller map and its resize.
 
     Attributes:
       cells: [N, h, w, C].
@@ -31,31 +31,32 @@ class Resized(NamedTuple):
     resize: Upsampling | UpsamplingOfEach
 
     def resized(self) -> jax.Array:
-        """[N, H, W, C]."""
+        """The resized map, [N, H, W, C]."""
         return self.resize(self.cells)
 
 
 def joined(x: jax.Array, levels: Sequence[Resized]) -> jax.Array:
-    """`x` and the resized levels, one after the other along the channels: [N, H, W, all]."""
+    """`x` and the resized levels, concatenated along the channels: [N, H, W, all]."""
     return jnp.concatenate([x, *(level.resized() for level in levels)], axis=-1)
 
 
 @on_any_mesh("batch")
 def pyramid_conv(x: jax.Array, levels: Sequence[Resized], kernel: jax.Array) -> jax.Array:
-    """`conv2d` of `x` joined with `levels` along the channels; it keeps the map's size.
+    """`conv2d` of `x` concatenated with `levels` along the channels; keeps the map's size.
 
-    `conv2d(joined(x, levels), kernel, k // 2)` is its definition.
+    Its definition is `conv2d(joined(x, levels), kernel, k // 2)`.
 
     Args:
       x: [N, H, W, C], floating point.
-      levels: maps of [H, W] in the dtype of `x`, whose channels follow those of `x`.
+      levels: maps of [H, W] in the dtype of `x`; their channels follow those of `x`.
       kernel: [k, k, all channels, O] in the dtype of `x`, with an odd k.
 
     Returns:
-      [N, H, W, O] in the dtype of `x`: the same sum as that of the joined maps, in another order.
+      [N, H, W, O] in the dtype of `x`: the convolution of the concatenated maps, summed in another
+      order.
 
     Raises:
-      InputError: a map of another size.
+      InputError: a level has another size.
 
     >>> from jaxseg.ops.upsampling import align_corners
     >>> level = Resized(jnp.ones([1, 1, 1, 1]), align_corners((1, 1), (3, 3)))
@@ -87,7 +88,7 @@ def pyramid_conv(x: jax.Array, levels: Sequence[Resized], kernel: jax.Array) -> 
 
 
 def _at_each_place(cells, kernel):
-    """[N, k * h, k * w, O]: the cells times each place of the kernel, place after place."""
+    """[N, k * h, k * w, O]: the product of the cells with each kernel position, in order."""
     (n, h, w, inputs), (k, _, _, outputs) = cells.shape, kernel.shape
     flat = kernel.transpose(2, 0, 1, 3).reshape(inputs, k * k * outputs)
     sums = jnp.promote_types(cells.dtype, jnp.float32)
@@ -96,7 +97,7 @@ def _at_each_place(cells, kernel):
 
 
 def _moved(matrix, k):
-    """[..., out, k * in]: what each place of a kernel sees of the map, with zeros outside."""
+    """[..., out, k * in]: `matrix` shifted for each kernel position, with zeros outside."""
     xp: Any = np if isinstance(matrix, np.ndarray) else jnp
     size, around = matrix.shape[-2], (k // 2, k // 2)
     matrix = xp.pad(matrix, [(0, 0)] * (matrix.ndim - 2) + [around, (0, 0)])

@@ -1,4 +1,4 @@
-"""Activations that are computed again in the backward pass instead of being kept."""
+"""Recomputes activations in the backward pass instead of saving them."""
 
 import functools
 from collections.abc import Callable
@@ -30,21 +30,21 @@ POLICIES: dict[str, Callable[[], Callable]] = {
         offload_dst="pinned_host",
     ),
 }
-"""Those of `jax.checkpoint_policies` that a network's field `remat` takes. Names are `LAYER`."""
+"""The `jax.checkpoint_policies` that a network's field `remat` accepts. Names are `LAYER`."""
 
 
 def remat(
     function: Callable[[Any, jax.Array], Any], policy: bool | str = True
 ) -> Callable[[Any, jax.Array], Any]:
-    """`jax.checkpoint` of `function(others, x)`, in a form that saves memory on a CPU, too.
+    """`jax.checkpoint` of `function(others, x)`, in a form that also saves memory on a CPU.
 
     Args:
-      function: of a pytree and an array.
-      policy: what is kept: True for nothing but the arguments, False for everything, or one of
-        `POLICIES`, which is then `jax.checkpoint`'s on every platform.
+      function: a function of a pytree and an array.
+      policy: what is saved. True: only the arguments; False: everything; one of `POLICIES`: the
+        policy of `jax.checkpoint`, on every platform.
 
     Raises:
-      InputError: there is no policy of that name.
+      InputError: `policy` is an unknown name.
 
     >>> import jax.numpy as jnp
     >>> double = remat(lambda scale, x: scale * x)

@@ -1,4 +1,4 @@
-"""Walking an upsampled map in strips of rows, so that the whole of it never exists."""
+"""Processes an upsampled map in strips of rows, without storing the whole map."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,25 +12,25 @@ from jaxseg.ops.gpu.taps import Taps
 from jaxseg.ops.upsampling import Upsampling, UpsamplingOfEach, apply_axis
 from jaxseg.ops.varying import varying_as
 
-_ROWS = 16  # of a strip, where a caller asks for no other height
+_ROWS = 16  # default height of a strip
 _TPU_ROWS = 32  # PSPNet's loss on a v5e: 8.5 ms, and 9.0 with 16 rows (the compiler's cycles)
-_GPU_BYTES = 2**31  # of a strip, which is hardly ever written: see `StripsByTaps`
+_GPU_BYTES = 2**31  # size of a strip, which is rarely written to memory: see `StripsByTaps`
 
 
 class Strips:
-    """The rows of an `Upsampling`'s output in strips, each with the few input rows that it reads.
+    """The output rows of an `Upsampling` in strips, each with the few input rows that it reads.
 
     Args:
       upsampling: the map from [h, w] to [H, W].
-      rows: height of a strip; the last one is filled up with rows of zero weight.
+      rows: height of a strip; rows of zero weight fill up the last one.
 
     Attributes:
       count: number of strips.
-      band: input rows that each strip reads.
-      starts: [count] int32, the first of them.
-      weights: [count, rows, band] float32, a strip's share of the row matrix.
+      band: number of input rows that each strip reads.
+      starts: [count] int32, the first of these rows.
+      weights: [count, rows, band] float32, the part of the row matrix for each strip.
       columns: [W, w] float32, the column matrix.
-      made_again: whether a strip is better read twice than kept from the first to the second time.
+      made_again: whether recomputing a strip is better than storing it between two uses.
     """
 
     made_again = False
@@ -53,7 +53,7 @@ class Strips:
         )
 
     def split(self, full: jax.Array, fill: Any) -> jax.Array:
-        """[N, H, W] to [count, N, rows, W], the last strip filled up with `fill`."""
+        """[N, H, W] to [count, N, rows, W]; `fill` completes the last strip."""
         n, height, width = full.shape
         full = jnp.pad(
             full, ((0, 0), (0, self.count * self.rows - height), (0, 0)), constant_values=fill
@@ -66,7 +66,7 @@ class Strips:
         return parts.swapaxes(0, 1).reshape(n, count * rows, width)[:, : self.out_rows]
 
     def read(self, coarse: jax.Array, start: jax.Array, weights: jax.Array) -> jax.Array:
-        """One strip of the upsampled map: [N, h, w, C] to [N, rows, W, C]."""
+        """Computes one strip of the upsampled map: [N, h, w, C] to [N, rows, W, C]."""
         band = jax.lax.dynamic_slice_in_dim(coarse, start, self.band, axis=1)
         return apply_axis(weights, apply_axis(self.columns, band, axis=2), axis=1)
 
@@ -89,7 +89,7 @@ class Strips:
 
 
 class StripsOfEach(Strips):
-    """The same where each image has an upsampling of its own: a strip reads all input rows."""
+    """`Strips` with a separate upsampling for each image; a strip reads all input rows."""
 
     def __init__(self, upsampling: UpsamplingOfEach, rows: int = _ROWS):
         matrices, self.columns = upsampling
@@ -106,12 +106,12 @@ class StripsOfEach(Strips):
 
 
 class StripsByTaps(Strips):
-    """The same by weighted sums of rows, for GPUs; one strip is no loop.
+    """`Strips` by weighted sums of rows, for GPUs; a single strip needs no loop.
 
-    A row of an upsampled map is the sum of two rows, and a kernel that reads the map makes it on
-    its way: neither the map nor its gradient is ever written. As products the strips of PSPNet's
-    loss move 10.7 GB by 579 kernels on an H200 (jax 0.10.2), most of it in transposes around them,
-    and so 0.4 by 9; FCN's 1.9 by 617, and 0.3 by 16.
+    A row of an upsampled map is the sum of two rows, which a kernel computes while it reads the
+    map: neither the map nor its gradient is written to memory. On an H200 (jax 0.10.2), the strips
+    of PSPNet's loss as products move 10.7 GB in 579 kernels, most of it in transposes; as sums they
+    move 0.4 GB in 9. FCN's loss moves 1.9 GB in 617 kernels as products, and 0.3 GB in 16 as sums.
     """
 
     made_again = True
@@ -142,7 +142,7 @@ class StripsByTaps(Strips):
 
 
 class WholeMap(Strips):
-    """One strip of all rows, of a map that is not upsampled: its logits exist already."""
+    """One strip of all rows, for a map without upsampling, whose logits exist already."""
 
     def __init__(self, size: tuple[int, int]):
         self.out_rows = self.rows = self.band = size[0]
@@ -176,15 +176,15 @@ def in_strips(
 ) -> Any:
     """`function(strips, coarse, *arrays)`, with strips that suit the platform.
 
-    Where the map is not upsampled, there is one strip of all of it, on every platform.
+    A map without upsampling is one strip on every platform.
 
     Args:
-      function: of `Strips` and arrays.
-      upsampling: the map from [h, w] to [H, W], or one for each image.
-      rows: height of a strip; None for that of the platform: 16 on a CPU, 32 on a TPU, on a GPU as
-        many as 2 GiB would hold.
-      coarse: [N, h, w, C], what is upsampled.
-      *arrays: others.
+      function: a function of `Strips` and arrays.
+      upsampling: the map from [h, w] to [H, W], or one per image.
+      rows: height of a strip; None: the platform's default: 16 on a CPU, 32 on a TPU, and as many
+        rows as fit in 2 GiB on a GPU.
+      coarse: [N, h, w, C], the map to upsample.
+      *arrays: further arguments of `function`.
     """
     if isinstance(upsampling, Upsampling) and upsampling.changes_nothing:
         return function(WholeMap(upsampling.out_size), coarse, *arrays)

@@ -1,4 +1,4 @@
-"""Max unpooling: values go back to where their maxima stood, everything else is zero."""
+"""Max unpooling: writes values to the positions of their maxima, and zeros everywhere else."""
 
 import functools
 
@@ -109,7 +109,7 @@ def _all_in_place(indices, size):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2,))
 def _scatter(values, indices, size):
-    """Any indices: for each place the last value that names it, found by a segment maximum."""
+    """For any indices: finds the last value with each index by a segment maximum."""
     n, h, w, c = values.shape
     order = jnp.arange(h * w, dtype=jnp.int32)
 
@@ -123,7 +123,7 @@ def _scatter(values, indices, size):
 
 @_scatter.defjvp
 def _scatter_jvp(size, primals, tangents):
-    """Each value moves the place that its index names: transposed, that is a gather."""
+    """Adds each tangent at its index; the transpose of this sum is a gather."""
     (values, indices), dvalues = primals, tangents[0]
 
     def plane(dvalues, indices):
@@ -135,17 +135,17 @@ def _scatter_jvp(size, primals, tangents):
 def _planes(plane, values, indices, size):
     """Applies `plane` to each image and channel."""
     n, h, w, c = values.shape
-    indices = jnp.where(indices < 0, size[0] * size[1], indices)  # no segment: dropped
+    indices = jnp.where(indices < 0, size[0] * size[1], indices)  # not a segment: dropped
     each = jax.vmap(jax.vmap(plane, in_axes=1, out_axes=1))
     out = each(values.reshape(n, h * w, c), indices.reshape(n, h * w, c))
     return out.reshape(n, *size, c)
 
 
 def _select(values, indices, size):
-    """Indices in their own 2×2 windows: each place of a window asks whether it is the one."""
+    """For indices inside their own 2×2 windows: compares each place of a window with the index."""
     rows = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 1)
     columns = jax.lax.broadcasted_iota(jnp.int32, indices.shape, 2)
-    inside = indices - (2 * rows * size[1] + 2 * columns)  # from the window's first place
+    inside = indices - (2 * rows * size[1] + 2 * columns)  # relative to the window's first place
     places = (0, 1, size[1], size[1] + 1)
 
     def in_windows(values, inside):

@@ -1,7 +1,8 @@
 """Fixed bilinear upsampling as a separable linear map, `Uh · X · Uwᵀ` with two banded matrices.
 
 FCN's bilinear deconvolution with its crop (Long et al. 2015, section 3.3), PSPNet's align-corners
-resize and the half-pixel resize of image libraries differ only in where an output pixel reads.
+resize and the half-pixel resize of image libraries differ only in the position that an output
+pixel reads.
 """
 
 import dataclasses
@@ -20,8 +21,8 @@ from jaxseg.ops.checks import as_array
 class Axis:
     """A bilinear map along one axis: output `i` reads position `(step * i + offset) / unit`.
 
-    Input `j` weighs `max(0, 1 - |position - j|)`. With `clamp`, positions are kept inside the input
-    (a resize); without it, what lies outside counts as zero (a deconvolution).
+    Input `j` has the weight `max(0, 1 - |position - j|)`. With `clamp`, positions are clipped to
+    the input (a resize); without it, values outside the input are zero (a deconvolution).
     """
 
     in_size: int
@@ -32,10 +33,10 @@ class Axis:
     clamp: bool
 
     def matrix(self) -> np.ndarray | jax.Array:
-        """The map as a matrix: [out_size, in_size] float64, at most two weights in each row.
+        """The map as a matrix: [out_size, in_size] float64, with at most two weights per row.
 
-        Of sizes that an exported program is yet to be told (`jax.export.symbolic_shape`), it is an
-        array, float32, which that program computes.
+        For symbolic sizes in an exported program (`jax.export.symbolic_shape`), it is a float32
+        array that the program computes.
         """
         known = isinstance(self.in_size, int) and isinstance(self.out_size, int)
         xp: Any = np if known else jnp
@@ -48,9 +49,10 @@ class Axis:
 
 @dataclasses.dataclass(frozen=True)
 class Upsampling:
-    """A separable linear map from [h, w] to [H, W]: one or more `Axis` maps in a row for each axis.
+    """A separable linear map from [h, w] to [H, W]: for each axis, a sequence of `Axis` maps.
 
-    Hashable and without arrays, so it can be static in a pytree or a static argument of `jit`.
+    It is hashable and holds no arrays, so that it can be static in a pytree or an argument of
+    `jit`.
 
     >>> up = bilinear_deconv((2, 3), (16, 24), stride=8, kernel=16, offset=4)
     >>> up(jnp.ones([1, 2, 3, 5])).shape
@@ -74,16 +76,16 @@ class Upsampling:
 
     @property
     def in_size(self) -> tuple[int, int]:
-        """(h, w) of its input."""
+        """(h, w) of the input."""
         return self.rows[0].in_size, self.columns[0].in_size
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(H, W) of its output."""
+        """(H, W) of the output."""
         return self.rows[-1].out_size, self.columns[-1].out_size
 
     def then(self, after: "Upsampling") -> "Upsampling":
-        """This map followed by `after`; the two matrices of each axis become one."""
+        """This map followed by `after`; the two matrices of each axis are multiplied."""
         if self.out_size != after.in_size:
             raise InputError(
                 f"A map with output size {self.out_size} cannot be followed by one with input "
@@ -93,7 +95,7 @@ class Upsampling:
         return Upsampling(self.rows + after.rows, self.columns + after.columns)
 
     def resized(self, size: tuple[int, int]) -> "Upsampling":
-        """This map, followed by a half-pixel resize to `size` if its output has another size."""
+        """This map, followed by a half-pixel resize to `size` if its output size differs."""
         return self if self.out_size == size else self.then(half_pixel(self.out_size, size))
 
     def matrices(self) -> tuple[np.ndarray, np.ndarray]:
@@ -102,7 +104,7 @@ class Upsampling:
 
     def __call__(self, x: ArrayLike) -> jax.Array:
         """[N, h, w, C] to [N, H, W, C] in the dtype of `x` (sums in float32)."""
-        floating = jnp.issubdtype(x.dtype, jnp.floating)  # integers would cut the weights to 0
+        floating = jnp.issubdtype(x.dtype, jnp.floating)  # integers would truncate the weights to 0
         if x.ndim != 4 or x.shape[1:3] != self.in_size or not floating:
             raise InputError(
                 f"The map needs [N, {self.in_size[0]}, {self.in_size[1]}, C], floating point, but "
@@ -114,7 +116,7 @@ class Upsampling:
 
 
 class UpsamplingOfEach(NamedTuple):
-    """An `Upsampling` of its own for each image of a batch, as arrays.
+    """A separate `Upsampling` for each image of a batch, as arrays.
 
     Attributes:
       rows: [N, H, h] float32.
@@ -126,7 +128,7 @@ class UpsamplingOfEach(NamedTuple):
 
     @property
     def out_size(self) -> tuple[int, int]:
-        """(H, W) of its output."""
+        """(H, W) of the output."""
         return self.rows.shape[1], self.columns.shape[1]
 
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -141,10 +143,10 @@ class UpsamplingOfEach(NamedTuple):
 def apply_axis(
     matrix: np.ndarray | jax.Array, x: jax.Array, axis: int, dtype: jnp.dtype | None = None
 ) -> jax.Array:
-    """Multiplies `matrix` [out, in] into axis 1 (rows) or 2 (columns) of `x` [N, h, w, C].
+    """Multiplies axis 1 (rows) or 2 (columns) of `x` [N, h, w, C] by `matrix` [out, in].
 
-    There may be a matrix for each image, [N, out, in]. Sums are float32; the result has `dtype`,
-    that of `x` where None.
+    `matrix` may also hold one matrix per image, [N, out, in]. Sums are float32. The result has
+    `dtype`, by default that of `x`.
     """
     spec = {1: "Hh,nhwc->nHwc", 2: "Ww,nhwc->nhWc"}[axis]
     y = jnp.einsum(
@@ -158,13 +160,13 @@ def apply_axis(
 
 
 def identity(size: tuple[int, int]) -> Upsampling:
-    """The map that changes nothing, for logits that are at label resolution already."""
+    """The identity map, for logits that already have label resolution."""
     rows, columns = (Axis(n, n, 1, 0, 1, clamp=False) for n in size)
     return Upsampling((rows,), (columns,))
 
 
 def align_corners(in_size: tuple[int, int], out_size: tuple[int, int]) -> Upsampling:
-    """Bilinear resize whose corner pixels map to corner pixels: Caffe's `Interp`, PSPNet's resize.
+    """Bilinear resize that maps corner pixels to corner pixels: Caffe's `Interp`, PSPNet's resize.
 
     Equal to `torch.nn.functional.interpolate(mode="bilinear", align_corners=True)`.
     """
@@ -196,13 +198,13 @@ def bilinear_deconv(
 
     Args:
       in_size: (h, w) of the input.
-      out_size: (H, W) kept of the stride * (h - 1) + kernel rows and as many columns.
+      out_size: (H, W) of the crop of the stride * (h - 1) + kernel rows, and columns likewise.
       stride: factor of the upsampling.
       kernel: size of the kernel, 2 * stride or 2 * stride - 1.
       offset: rows and columns cut off at the top and left (Caffe's Crop).
 
     Raises:
-      InputError: another kernel size, or a crop that leaves the deconvolution's output.
+      InputError: another kernel size, or a crop that exceeds the deconvolution's output.
     """
     if kernel not in (2 * stride, 2 * stride - 1):
         raise InputError(
@@ -236,10 +238,10 @@ def resize_bilinear(
     Args:
       x: [N, h, w, C], floating point.
       size: (H, W).
-      align_corners: True: corner pixels map to corner pixels (PSPNet); False: half-pixel centres
+      align_corners: True: maps corner pixels to corner pixels (PSPNet); False: half-pixel centres
         (the default of image libraries). `jax.image.resize` offers only the second.
-      extent: [N, 2] integers, the (rows, columns) to which each map is resized; they are in the
-        upper left corner of [H, W], with zeros beyond them. None: all of [H, W].
+      extent: [N, 2] integers, the (rows, columns) to which each map is resized; each map fills the
+        upper left corner of [H, W], with zeros beyond it. None: all of [H, W].
 
     >>> x = jnp.array([0.0, 1.0]).reshape(1, 1, 2, 1)
     >>> resize_bilinear(x, (1, 3), align_corners=True).ravel().tolist()
@@ -267,7 +269,7 @@ def resizing(
     return (_align_corners if align_corners else half_pixel)(in_size, out_size)
 
 
-_align_corners = align_corners  # `resizing` has an argument of that name
+_align_corners = align_corners  # `resizing` has an argument with the same name
 
 
 def _two(axis, in_size, out_size) -> Upsampling:
@@ -283,7 +285,7 @@ def _product(axes: tuple[Axis, ...]) -> np.ndarray:
 
 
 def _resize_weights(n: int, size: int, lengths: jax.Array, align_corners: bool) -> jax.Array:
-    """The matrices [N, size, n] of resizes from `n` to each of `lengths` [N]."""
+    """The matrices [N, size, n] of the resizes from `n` to each of `lengths` [N]."""
     i, m = jnp.arange(size), lengths[:, None]
     if align_corners:
         position = i * (n - 1) / jnp.maximum(m - 1, 1)

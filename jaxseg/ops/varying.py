@@ -1,4 +1,4 @@
-"""The start of a loop inside `jax.shard_map`, where arrays are known to differ between devices."""
+"""The initial carry of a loop inside `jax.shard_map`, where arrays vary between devices."""
 
 from typing import Any
 
@@ -6,9 +6,9 @@ import jax
 
 
 def varying_as(init: Any, *arrays: Any) -> Any:
-    """`init`, whose arrays are marked as different on each device where any of `arrays` is.
+    """`init`, with its arrays marked as varying between devices if any of `arrays` varies.
 
-    A loop's carry has to be so from its start. Outside of `jax.shard_map` nothing changes.
+    The carry of a loop must be marked from the start. Outside `jax.shard_map`, nothing changes.
 
     >>> import jax.numpy as jnp
     >>> varying_as(jnp.float32(0), jnp.ones(3)).tolist()
@@ -27,5 +27,5 @@ def varying_as(init: Any, *arrays: Any) -> Any:
 
 def _axes(array: Any) -> frozenset[str]:
     kind = jax.typeof(array)
-    # newer versions of JAX call it by its first name again
+    # newer versions of JAX use the first name again
     return frozenset(kind.vma if hasattr(kind, "vma") else kind.manual_axis_type.varying)

@@ -1,5 +1,5 @@
-"""The CPU's forms of the ops: the same sums in an order that XLA's CPU backend is fast at.
+"""The CPU's forms of the ops: the same sums in an order that is fast in XLA's CPU backend.
 
-`jaxseg.ops.dispatch` chooses them. They have reverse-mode derivatives of the first order, and
+`jaxseg.ops.dispatch` selects them. They support reverse-mode derivatives of the first order, and
 `vmap`.
 """

@@ -1,4 +1,4 @@
-"""Batch normalisation with sums that threads share, and a gradient that keeps `x` alone."""
+"""Batch normalisation with multi-threaded sums, and a gradient that saves only `x`."""
 
 import functools
 
@@ -12,7 +12,7 @@ from jaxseg.ops.cpu.sums import channel_sum
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(3, 4))
 def batch_norm(x, scale, bias, epsilon, fast_variance):
-    """See `jaxseg.ops.batch_norm`; the gradient is the paper's, written out (section 3)."""
+    """See `jaxseg.ops.batch_norm`; the gradient is the paper's explicit formula (section 3)."""
     return _forward(x, scale, bias, epsilon, fast_variance)[0]
 
 
@@ -31,7 +31,7 @@ def _backward(epsilon, fast_variance, saved, gradients):
     x, mean, var, scale = saved
     dy, dmean, dvar = gradients
     dy, count, root = _wide(dy), x.size // x.shape[-1], lax.rsqrt(var + epsilon)
-    # after dy, or XLA keeps x - mean of the forward pass beside x
+    # After dy: otherwise XLA keeps x - mean from the forward pass in addition to x.
     centred = _wide(x) + zero_after(dy) - mean
     dbias = channel_sum(dy)
     dscale = channel_sum(dy * centred) * root

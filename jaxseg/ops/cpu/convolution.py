@@ -1,8 +1,9 @@
 """Convolution at stride 1 by matrix products.
 
-XLA's CPU convolution is fast forwards, but its gradients are not: that of a large kernel's input
-(fc6's 7×7) takes a hundred times as long as the matrix product that it equals, and those of small
-kernels two to four times. The forms below are the same sums in another order.
+XLA's CPU convolution is fast in the forward pass, but its gradients are slow. The input gradient of
+a large kernel (fc6's 7×7) takes a hundred times as long as the equal matrix product, and gradients
+of small kernels take two to four times as long. The forms below compute the same sums in another
+order.
 """
 
 import functools
@@ -18,16 +19,16 @@ from jaxseg.ops.cpu.winograd import pays, winograd, winograd_kernel_gradient
 
 
 def has_form(k: int, padding: int, strides: int) -> bool:
-    """Whether `conv2d` below is for a kernel k×k with this padding and these strides."""
+    """Whether `conv2d` below supports a k×k kernel with this padding and these strides."""
     return strides == 1 or (k == 1 and not padding)
 
 
 def conv2d(
     x: jax.Array, kernel: jax.Array, *, padding: int, strides: int, dilation: int
 ) -> jax.Array:
-    """See `jaxseg.ops.convolution.conv2d`; where `has_form` is true."""
+    """See `jaxseg.ops.convolution.conv2d`; requires `has_form`."""
     if strides > 1:
-        x = x[:, ::strides, ::strides]  # a 1×1 kernel looks at nothing between
+        x = x[:, ::strides, ::strides]  # a 1×1 kernel reads no pixels in between
     return _conv2d(x, kernel, padding, dilation if kernel.shape[0] > 1 else 1)
 
 
@@ -47,7 +48,7 @@ def _backward(padding, dilation, saved, dy):
     if kernel.shape[0] == 3:
         dx = _three_input_gradient(x, kernel, dy, **how)
         return dx, _three_kernel_gradient(x, dy, _known(dx, x, dy), **how)
-    # in float32, for the sums over windows and images would be bfloat16
+    # in float32, because sums over windows and images in bfloat16 would be inexact
     wide = [a.astype(jnp.float32) for a in (x, kernel, dy)]
     dx, dkernel = gradients_in_turn(functools.partial(_as_matrix_product, **how), *wide)
     return dx.astype(x.dtype), dkernel.astype(x.dtype)
@@ -57,7 +58,7 @@ _conv2d.defvjp(_forward, _backward)
 
 
 def _as_matrix_product(x, kernel, *, padding, dilation):
-    """Every window as a row of a matrix (im2col), times the kernel as a matrix."""
+    """im2col: each window becomes a row of a matrix, multiplied by the kernel as a matrix."""
     k, _, inputs, outputs = kernel.shape
     x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     height, width = (n - dilation * (k - 1) for n in x.shape[1:3])
@@ -68,7 +69,7 @@ def _as_matrix_product(x, kernel, *, padding, dilation):
 
 
 def gradients_in_turn(form, x, kernel, dy):
-    """Gradients of `form(x, kernel)`, linear in each: that of `x` first, then the kernel's."""
+    """Gradients of the bilinear `form(x, kernel)`: first that of `x`, then that of the kernel."""
     dx = jax.vjp(lambda x: form(x, kernel), x)[1](dy)[0]
     known = _known(dx, x, dy)
     x, dy = (x + known, dy) if x.size < dy.size else (x, dy + known)
@@ -76,23 +77,24 @@ def gradients_in_turn(form, x, kernel, dy):
 
 
 def _known(dx, x, dy):
-    """A zero after `dx`, for what the kernel's gradient is made of.
+    """A zero that depends on `dx`, added to an input of the kernel's gradient.
 
-    A kernel's gradient that waits for the input's leaves the kernel to be updated in its place:
-    nothing reads it any more. And what it makes of `x` is not made in the forward pass and kept.
+    If the kernel's gradient waits for the input's gradient, nothing reads the kernel any more, and
+    it can be updated in place. The wait also keeps XLA from computing arrays derived from `x` in
+    the forward pass and saving them.
     """
-    return zero_after(dy if x.shape[-1] <= 4 else dx)  # an image's gradient is never computed
+    return zero_after(dy if x.shape[-1] <= 4 else dx)  # an image's gradient is not computed
 
 
 def _three(x, kernel, *, padding, dilation):
     if pays(x, kernel.shape[-1]):
-        # after x, or all layers' kernels would be transformed first, and kept
+        # after x: otherwise the kernels of all layers would be transformed first, and kept
         return winograd(x, kernel + zero_after(x), padding=padding, dilation=dilation)
     return _xla(x, kernel, padding=padding, dilation=dilation)
 
 
 def _three_input_gradient(x, kernel, dy, *, padding, dilation):
-    """A convolution of `dy` with the kernel turned round."""
+    """A convolution of `dy` with the kernel rotated by 180 degrees."""
     around = 2 * dilation - padding
     if around >= 0 and pays(x, kernel.shape[-1]):
         kernel = kernel + zero_after(dy)

@@ -10,10 +10,10 @@ from jaxseg.ops.cpu.convolution import gradients_in_turn
 
 
 def _spread(x, kernel):
-    """One matrix product for each place of the kernel, shifted there and added.
+    """One matrix product per kernel position, shifted to that position and added.
 
-    fc6-deconv makes 7×7 cells of one. As a convolution it would see that cell amid six rows and
-    columns of zeros, 49 times the work.
+    fc6-deconv expands one cell to 7×7. As a convolution, it would read that cell within six rows
+    and columns of zeros: 49 times the work.
     """
     n, h, w, inputs = x.shape
     k, outputs = kernel.shape[0], kernel.shape[3]

@@ -1,4 +1,4 @@
-"""The gradient of a 3×3 convolution's kernel, where channels are few."""
+"""The kernel gradient of a 3×3 convolution with few channels."""
 
 import itertools
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jax import lax
 
 _BAND_CELLS = 1_024
-_NARROW = 192  # columns up to which places of the kernel share a product
+_NARROW = 192  # columns up to which kernel positions share a product
 
 
 def kernel_gradient(
@@ -15,10 +15,10 @@ def kernel_gradient(
 ) -> jax.Array:
     """The gradient of a 3×3 kernel, [3, 3, I, O], plus the scalar `start`.
 
-    One product for each place of the kernel, image and band of rows. The rows of a band are padded
-    to one length and laid end to end, so that another place of the kernel is a shift by a number of
-    cells, and no window is gathered. A band has some thousand cells: enough for a product, and few
-    enough that nine copies of it are little memory.
+    Computes one product per kernel position, image and band of rows. The rows of a band are padded
+    to one length and concatenated, so that moving to another kernel position is a shift by a number
+    of cells, without gathering windows. A band has about a thousand cells: enough for an efficient
+    product, and few enough that nine copies of it need little memory.
     """
     n, height, width, outputs = dy.shape
     inputs, k = x.shape[-1], 3
@@ -29,14 +29,14 @@ def kernel_gradient(
     bands = -(-height // rows)
     length = (rows - 1) * row + width
     places = list(itertools.product(range(0, dilation * k, dilation), repeat=2))
-    # Few channels make a product too narrow for the processor: several places share one.
+    # With few channels a product is too narrow for the processor: several positions share one.
     together = next((t for t in (k * k, k) if t * inputs <= _NARROW), 1)
 
     def add_band(total, index):
         image, first = index // bands, (index % bands * rows if bands > 1 else 0)
         band = _rows(x, image, first - padding, rows + reach, (padding, padding))
         gradient = _rows(dy, image, first, rows, (0, reach))[:length]
-        # Turned once, not by each product, all of which would be a quarter slower.
+        # Transposed once here: transposing in each product would cost a quarter more time.
         gradient = lax.optimization_barrier(gradient.T)
         moved = [lax.slice_in_dim(band, i * row + j, i * row + j + length) for i, j in places]
         products = [
@@ -55,15 +55,15 @@ def kernel_gradient(
 
 
 def _rows(a, image, first, count, columns):
-    """Rows `first` to `first + count` of an image of [N, H, W, C], laid end to end: [cells, C].
+    """Rows `first` to `first + count` of an image of [N, H, W, C], concatenated: [cells, C].
 
-    There are zeros in rows beyond the image, and in the columns put at its sides.
+    Rows beyond the image, and the padding columns at its sides, are zeros.
     """
     _, height, width, channels = a.shape
     held = min(count, height)
     start = jnp.clip(first, 0, height - held)
     part = lax.dynamic_slice(a, (image, start, 0, 0), (1, held, width, channels))[0]
     part = jnp.pad(part, ((count, count), columns, (0, 0)))
-    offset = jnp.clip(count + first - start, 0, count + held)  # a negative one would wrap around
+    offset = jnp.clip(count + first - start, 0, count + held)  # a negative offset would wrap
     part = lax.dynamic_slice_in_dim(part, offset, count)
     return part.reshape(-1, channels)

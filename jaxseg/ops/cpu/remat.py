@@ -1,4 +1,4 @@
-"""Recomputation in the backward pass that XLA's CPU compiler does not move to the forward pass."""
+"""Recomputation in the backward pass that XLA's CPU compiler cannot move to the forward pass."""
 
 from collections.abc import Callable
 from typing import Any
@@ -9,11 +9,11 @@ from jaxseg.ops.cpu.order import zero_after
 
 
 def remat(function: Callable[[Any, jax.Array], Any], others: Any, x: jax.Array) -> Any:
-    """`function(others, x)`, of which only `others` and `x` are kept.
+    """`function(others, x)`, which saves only `others` and `x` for the backward pass.
 
-    `jax.checkpoint` parts the second computation from the first by a barrier, which XLA's CPU
-    compiler removes before it schedules: both then run in the forward pass. Here the second one
-    takes `x` plus a zero that depends on the gradient of the result.
+    `jax.checkpoint` separates the recomputation from the first computation by a barrier. XLA's CPU
+    compiler removes the barrier before it schedules, so that both run in the forward pass. Here the
+    recomputation takes `x` plus a zero that depends on the gradient of the result.
     """
 
     def backward(saved, gradient):

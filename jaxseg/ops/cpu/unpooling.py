@@ -11,13 +11,13 @@ import jax.numpy as jnp
 def with_own_gradient(
     values: jax.Array, inside: jax.Array, forward: Callable, places: Sequence[int]
 ) -> jax.Array:
-    """`forward(values, inside)`, with a gradient that picks from each window and adds nothing.
+    """`forward(values, inside)`, with a gradient that selects from each window without a sum.
 
     Args:
       values: [N, h, w, C].
-      inside: [N, h, w, C] int32, where in its window each value goes: one of `places`.
+      inside: [N, h, w, C] int32, the position of each value in its window: one of `places`.
       forward: to the windows, [N, h, 2, w, 2, C].
-      places: the four of a window, in row order.
+      places: the four positions of a window, in row order.
     """
     return forward(values, inside)
 

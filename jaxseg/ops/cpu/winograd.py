@@ -1,13 +1,14 @@
-"""3×3 convolution with 4 products for each output instead of 9 (Winograd's, as sums over arrays).
+"""3×3 convolution with 4 products per output instead of 9 (Winograd), as sums over arrays.
 
 F(2×2, 3×3) of Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016): the 2×2
-outputs of a tile come from its 4×4 inputs by 16 products with the transformed kernel, where the
-plain sum takes 36. It is the same sum in another order, and in float32 as exact to 1e-6 of the
+outputs of a tile are computed from its 4×4 inputs by 16 products with the transformed kernel; the
+plain sum needs 36. It is the same sum in another order. In float32 both agree to 1e-6 of the
 largest value.
 
-The image is held as a strip: cell after cell of 2×2 pixels, rows and images end to end. A tile's
-neighbour is then a number of cells further on, for every tile alike, so that transforms are sums of
-whole slices and products run over as many cells as do the processor good.
+The image is stored as a strip: a sequence of cells of 2×2 pixels, with rows and images
+concatenated. The neighbour of a tile is a constant number of cells away, the same for every tile.
+Transforms are therefore sums of whole slices, and products run over as many cells as suit the
+processor.
 """
 
 import functools
@@ -22,20 +23,20 @@ from jax import lax
 from jaxseg.ops.cpu.order import zero_after
 
 _TILE = 2
-# One axis of the transforms: outputs = A (B inputs * G kernel), "*" for each of four values.
+# One axis of the transforms: outputs = A (B inputs * G kernel), with "*" for each of four values.
 _A = ((1, 1, 1, 0), (0, 1, -1, -1))
 _B = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))
 _G = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))
-_CHANNELS = 128  # with fewer the transforms cost as much as the products that they spare
-BAND_VALUES = 2**17  # values of an array that is worked on at a time, but
-BAND_CELLS = 256  # cells at least, for a kernel is read through in each band
+_CHANNELS = 128  # with fewer channels, the transforms cost as much as the products that they save
+BAND_VALUES = 2**17  # values of an array processed at a time, but
+BAND_CELLS = 256  # at least this many cells, because each band reads the whole kernel
 
 
 def pays(x: jax.Array, outputs: int) -> bool:
-    """Whether the convolution of `x` to so many channels is faster this way, on a CPU.
+    """Whether this form of the convolution of `x` to `outputs` channels is faster on a CPU.
 
-    Never for an `x` whose size an exported program is yet to be told (`jax.export.symbolic_shape`):
-    it has no number of tiles.
+    False for an `x` of symbolic size in an exported program (`jax.export.symbolic_shape`), because
+    its number of tiles is unknown.
     """
     known = all(isinstance(n, int) for n in x.shape)
     return known and x.dtype == jnp.float32 and min(x.shape[-1], outputs) >= _CHANNELS
@@ -47,13 +48,13 @@ def winograd(
 ) -> jax.Array:
     """The convolution of [N, H, W, I] with [3, 3, I, O]; see `conv2d`.
 
-    `turned`: with a kernel [3, 3, O, I] turned round, as it is for the gradient of an input.
+    `turned`: the kernel is [3, 3, O, I] and rotated by 180 degrees, as for an input's gradient.
     """
     tiles = _Tiles.of(x, padding, dilation)
     outputs = kernel.shape[2 if turned else 3]
     if turned:
         kernel = kernel[::-1, ::-1]
-    # The product turns channels at no cost; turning them before the transform is what takes long.
+    # The product transposes channels at no cost; transposing before the transform is slow.
     over_channels = (((1,), (1 if turned else 0,)), ((), ()))
     places = [kernel[i, j] for i, j in itertools.product(range(3), repeat=2)]
     kernels = _transformed(_G, lambda i, j: places[3 * i + j])
@@ -73,7 +74,7 @@ def winograd(
     def add_band(whole, start):
         return lax.dynamic_update_slice(whole, band(start), (0, start, 0)), None
 
-    # Every cell will be written; zeros would be an array of their own, kept and copied each time.
+    # Every cell will be written; an array of zeros would be kept, and copied each time.
     whole = jnp.broadcast_to(strip[0, 0, 0], (_TILE**2, bands * length, outputs))
     return tiles.image(lax.scan(add_band, whole, jnp.arange(bands) * length)[0])
 
@@ -82,7 +83,7 @@ def winograd(
 def winograd_kernel_gradient(
     x: jax.Array, dy: jax.Array, *, padding: int, dilation: int
 ) -> jax.Array:
-    """Gradient of the kernel, [3, 3, I, O], from `x` and the gradient of `winograd`'s result."""
+    """The kernel's gradient, [3, 3, I, O], from `x` and the gradient of `winograd`'s result."""
     tiles = _Tiles.of(x, padding, dilation)
     inputs, outputs = x.shape[-1], dy.shape[-1]
     length, bands = tiles.bands(max(inputs, outputs))
@@ -115,17 +116,17 @@ def winograd_kernel_gradient(
 
 
 class _Tiles(NamedTuple):
-    """How an image's tiles lie in the strip.
+    """The layout of an image's tiles in the strip.
 
-    A dilated kernel sees every `dilation`-th row and column: those are images of their own. Where
-    there are zeros around an image, those after a row of it are those before the next one.
+    A dilated kernel reads every `dilation`-th row and column, which form images of their own. If an
+    image has zeros around it, the zeros after one row are also the zeros before the next row.
     """
 
     images: int
-    height: int  # of the output
+    height: int  # height and width of the output
     width: int
     dilation: int
-    rows: int  # of cells that an image has in the strip; the last one may only have neighbours
+    rows: int  # rows of cells per image in the strip; the last row may hold neighbours only
     columns: int
 
     @classmethod
@@ -143,16 +144,16 @@ class _Tiles(NamedTuple):
 
     @property
     def reach(self) -> int:
-        """Cells beyond a tile's own that it looks at: one row and one column."""
+        """How many cells beyond its own a tile reads: one row and one column."""
         return self.columns + 1
 
     def bands(self, channels: int) -> tuple[int, int]:
-        """Cells of a band, and the number of bands."""
+        """Cells per band, and the number of bands."""
         bands = max(1, round(self.cells / max(BAND_VALUES / channels, BAND_CELLS)))
         return -(-self.cells // bands), bands
 
     def strip(self, a: jax.Array, padding: int, cells: int) -> jax.Array:
-        """[4, cells, C], each of a cell's pixels in an array of its own; zeros around the image."""
+        """[4, cells, C], one array for each pixel of a cell; zeros around the image."""
         n, *size, channels = a.shape
         step = _TILE * self.dilation
         around = [(padding, m * step - padding - k) for m, k in zip(self[4:], size, strict=True)]
@@ -172,7 +173,7 @@ class _Tiles(NamedTuple):
         return _transformed(_B, pixel)
 
     def image(self, strip: jax.Array) -> jax.Array:
-        """[N, H, W, C] of what lies in a strip."""
+        """[N, H, W, C], the image in a strip."""
         grid = (self.images, self.dilation, self.dilation, self.rows, self.columns)
         a = strip[:, : self.cells].reshape(_TILE, _TILE, *grid, strip.shape[-1])
         step = _TILE * self.dilation
@@ -185,7 +186,7 @@ class _Tiles(NamedTuple):
 def _transformed(
     matrix: Sequence[Sequence[float]], array: Callable[[int, int], jax.Array]
 ) -> list[jax.Array]:
-    """`matrix` times a square of arrays times its transpose, row after row."""
+    """`matrix` times a square of arrays times the transposed `matrix`, in row order."""
 
     def total(down, across):
         result = None

@@ -1,5 +1,5 @@
-"""The GPU's forms of the ops: the same sums in an order that XLA makes good kernels of.
+"""The GPU's forms of the ops: the same sums in an order that XLA compiles to efficient kernels.
 
-`jaxseg.ops.dispatch` chooses them. They have derivatives of any order, forwards and backwards, and
+`jaxseg.ops.dispatch` selects them. They support derivatives of any order, forward and reverse, and
 `vmap`. Several devices run the reference forms.
 """

@@ -1,18 +1,19 @@
-"""Convolution for cuDNN and cuBLAS, with gradients that XLA finds good kernels for.
+"""Convolution for cuDNN and cuBLAS, with gradients that XLA maps to efficient kernels.
 
-What XLA's compiler for an H200 counts (jax 0.10.2, bfloat16, a layer with its gradients and a step
+Figures of XLA's compiler for an H200 (jax 0.10.2, bfloat16, one layer with its gradients and a step
 of SGD with momentum):
 
-- A 1×1 kernel as a matrix product: of 22×22 cells of 4,096 channels 627 MB and 6 launches instead
-  of 1,298 MB and 12. cuDNN wants a kernel in an order of its own, [O, k, k, I], which XLA then
-  gives to the momentum as well: parameter and momentum are turned round twice at every step.
-- A kernel larger than the windows (FCN's fc6) as a matrix product: 3.2 GB instead of 7.1.
-- Other kernels, whose gradient is told to be in the order of the parameter (`laid_out`): 175 MB
-  and 8 launches instead of 256 MB and 13 (3×3, 512 to 512 channels, 44×44 cells).
-- A padding beyond the kernel's reach (FCN's conv1_1) by itself, behind a barrier: XLA makes the
-  kernel's gradient a forward convolution with a window of the whole map, 500×500, otherwise.
-- The gradient of a dilated 3×3 kernel, which becomes a window of 60×60 otherwise, of d² images of
-  every d-th cell.
+- A 1×1 kernel as a matrix product: for 22×22 cells of 4,096 channels, 627 MB and 6 launches instead
+  of 1,298 MB and 12. cuDNN needs a kernel in the order [O, k, k, I], which XLA also gives to the
+  momentum: parameter and momentum are transposed twice at every step.
+- A kernel larger than its windows (FCN's fc6) as a matrix product: 3.2 GB instead of 7.1.
+- Other kernels with a gradient in the memory order of the parameter (`laid_out`): 175 MB and 8
+  launches instead of 256 MB and 13 (3×3, 512 to 512 channels, 44×44 cells).
+- A padding larger than the kernel's reach (FCN's conv1_1) as a separate step behind a barrier.
+  Otherwise XLA computes the kernel's gradient as a forward convolution with a window of the whole
+  map, 500×500.
+- The gradient of a dilated 3×3 kernel over d² images of every d-th cell. Otherwise it becomes a
+  convolution with a window of 60×60.
 """
 
 import functools
@@ -33,7 +34,7 @@ def conv2d(
     dilation: int,
     precision: lax.PrecisionLike,
 ) -> jax.Array:
-    """See `jaxseg.ops.convolution.conv2d`; of one group."""
+    """See `jaxseg.ops.convolution.conv2d`; for one group."""
     k = kernel.shape[0]
     if k == 1 and not padding:
         return jnp.dot(x[:, ::strides, ::strides], kernel[0, 0], precision=precision)
@@ -50,7 +51,7 @@ def conv2d(
 
 @jax.custom_jvp
 def laid_out(kernel: jax.Array) -> jax.Array:
-    """`kernel`, whose gradient lies in memory in the order of its axes."""
+    """`kernel`; the memory order of its gradient is the order of its axes."""
     return kernel
 
 
@@ -61,7 +62,7 @@ def _laid_out_jvp(primals, tangents):
 
 
 def _as_matrix(x, kernel, padding, strides, dilation) -> bool:
-    """Whether the kernel is larger than the windows that it meets, laid side by side."""
+    """Whether the kernel is larger than all of its input windows together."""
     k = kernel.shape[0]
     if padding or strides > 1 or dilation > 1 or not all(isinstance(n, int) for n in x.shape):
         return False
@@ -79,7 +80,7 @@ def _matrix_product(x, kernel, precision):
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def _dilated(x, kernel, dilation, precision):
-    """Of a 3×3 kernel; it keeps the map's size."""
+    """A dilated 3×3 convolution that keeps the map's size."""
     return _plain(x, kernel, dilation, 1, dilation, precision)
 
 
@@ -101,7 +102,7 @@ def _apart(x, d):
 
 
 def _joined(x, d, shape):
-    """The inverse of `_apart`, for an array of [N, h, w] in `shape`."""
+    """The inverse of `_apart`, for an original array of `shape`."""
     n, height, width, _ = shape
     _, rows, columns, channels = x.shape
     x = x.reshape(n, d, d, rows, columns, channels).transpose(0, 3, 1, 4, 2, 5)

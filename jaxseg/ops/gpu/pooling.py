@@ -1,8 +1,8 @@
-"""Max pooling whose gradient is found by comparisons.
+"""Max pooling with a gradient by comparisons.
 
-XLA for GPUs makes a scatter of the gradient of `reduce_window`: zeros, a copy of them, and atomic
-additions, whose order is another one each time. Of FCN's first pooling, with the convolution before
-it, that is 1,559 MB on an H200, and by comparisons 677 (jax 0.10.2).
+XLA for GPUs compiles the gradient of `reduce_window` to a scatter: zeros, a copy of them, and
+atomic additions in an undefined order. For FCN's first pooling with the convolution before it, that
+moves 1,559 MB on an H200; comparisons move 677 MB (jax 0.10.2).
 """
 
 from collections.abc import Callable, Sequence
@@ -20,15 +20,15 @@ def max_pool(
     at: Callable[[jax.Array, Place, float], jax.Array],
     inside: Callable[[Place], jax.Array | bool],
 ) -> jax.Array:
-    """`forward(x)`, with a gradient that goes to the first largest value of a window.
+    """`forward(x)`, with a gradient that goes to the first largest value of each window.
 
     Args:
       x: [N, H, W, C], floating point.
-      forward: to the maxima, [N, H', W', C].
+      forward: computes the maxima, [N, H', W', C].
       places: rows and columns inside a window, in row order.
-      at: (array, place, fill) to what stands at that place of every window, [N, H', W', C], with
-        `fill` in the padding.
-      inside: which windows have that place in the image.
+      at: maps (array, place, fill) to the values at that place of every window, [N, H', W', C],
+        with `fill` in the padding.
+      inside: for a place, which windows have it inside the image.
     """
 
     @jax.custom_jvp

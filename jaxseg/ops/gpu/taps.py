@@ -1,4 +1,4 @@
-"""Banded matrices as weighted sums of neighbours, which GPUs make inside of other kernels."""
+"""Banded matrices as weighted sums of neighbours, which XLA fuses into other GPU kernels."""
 
 from typing import Any
 
@@ -10,11 +10,11 @@ import numpy as np
 
 @flax.struct.dataclass
 class Taps:
-    """Matrices [..., out, in] of which a row has few entries, next to each other.
+    """Matrices [..., out, in] with few entries per row, next to each other.
 
     Attributes:
-      first: [..., out] int32, the first of the inputs that an output reads.
-      weights: [..., out, taps] float32, what each counts.
+      first: [..., out] int32, the first input that each output reads.
+      weights: [..., out, taps] float32, the weights of the inputs.
     """
 
     first: Any
@@ -33,11 +33,11 @@ class Taps:
         return cls(first, weights.astype(np.float32))
 
     def moved(self, start: Any) -> "Taps":
-        """The same for inputs that begin `start` further on."""
+        """The same map for inputs that begin `start` cells later."""
         return Taps(self.first + start, self.weights)
 
     def __call__(self, x: jax.Array, axis: int) -> jax.Array:
-        """The map along axis 1 or 2 of [N, H, W, C] float32."""
+        """Applies the map along axis 1 or 2 of [N, H, W, C] float32."""
         out, taps = self.weights.shape
         shape = [1, 1, 1, 1]
         shape[axis] = out

@@ -1,5 +1,5 @@
-"""The TPU's forms of the ops: the same sums as products that its matrix unit takes.
+"""The TPU's forms of the ops: the same sums as products that fit its matrix unit.
 
-`jaxseg.ops.dispatch` chooses them. They have derivatives of any order, forwards and backwards, and
+`jaxseg.ops.dispatch` selects them. They support derivatives of any order, forward and reverse, and
 `vmap`. Several devices run the reference forms.
 """

@@ -1,9 +1,9 @@
 """Convolution of images, whose few channels leave most of a TPU's matrix unit idle.
 
-What XLA's compiler for a v5e counts (jax 0.10.2, libtpu 0.0.42.1): FCN's conv1_1, of 8 images with
-a padding of 8 zeros, takes 21.5 ms with the gradient of its kernel, for which the gradient of the
-map, 541 MB, is turned round. With that gradient as a product, of the 27 values that each window
-holds with the map's gradient, it takes 11.6.
+Figures of XLA's compiler for a v5e (jax 0.10.2, libtpu 0.0.42.1): FCN's conv1_1 with its kernel's
+gradient takes 21.5 ms for 8 images with a padding of 8 zeros, because the map's gradient, 541 MB,
+is transposed. If the kernel's gradient is a product of the 27 values of each window and the map's
+gradient, it takes 11.6 ms.
 """
 
 import functools
@@ -13,14 +13,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-MOST = 4  # channels of what counts as an image
+MOST = 4  # maximum number of channels of an image
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(2, 3))
 def conv2d(
     x: jax.Array, kernel: jax.Array, padding: int, precision: lax.PrecisionLike
 ) -> jax.Array:
-    """See `jaxseg.ops.convolution.conv2d`; at stride 1, of `x` with few channels."""
+    """See `jaxseg.ops.convolution.conv2d`; at stride 1, for `x` with few channels."""
     return lax.conv_general_dilated(
         x,
         kernel,
