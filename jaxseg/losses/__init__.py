@@ -1,7 +1,7 @@
 """Losses of coarse logits against label maps, without the full-resolution logits in memory.
 
-Every loss takes `(coarse_logits, labels, upsample, ...)`, counts nothing where the label is the
-ignore label, and is exactly 0, with a gradient of 0, where all labels are.
+Every loss takes `(coarse_logits, labels, upsample, ...)` and skips pixels with the ignore label. If
+all pixels are ignored, the loss and its gradient are exactly 0.
 """
 
 from jaxseg.losses.hard_pixels import ohem

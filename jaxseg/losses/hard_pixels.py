@@ -1,4 +1,4 @@
-"""Online hard example mining: cross-entropy of the pixels that the network is least sure of."""
+"""Online hard example mining: cross-entropy of the pixels with the least certain predictions."""
 
 import math
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from jaxseg.ops.dispatch import on_any_mesh
 from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.ops.varying import varying_as
 
-_INFINITY = 0x7F800000  # float32's bits, which order as the numbers do from 0 on
+_INFINITY = 0x7F800000  # float32's bits; for numbers from 0 on, bits and numbers have one order
 
 
 @on_any_mesh("whole")
@@ -45,7 +45,7 @@ def ohem(
       coarse_logits, labels, upsample, ignore_label, smoothing, strip_rows: as in `cross_entropy`.
 
     Returns:
-      float32 scalar; it and its gradient are exactly 0 where no pixel is hard.
+      float32 scalar; it and its gradient are exactly 0 if no pixel is hard.
 
     Raises:
       InputError: as `cross_entropy`, or a threshold or share out of range.
@@ -65,7 +65,7 @@ def ohem(
     count = jnp.ceil(share * labelled.sum()).astype(jnp.int32)
     sure = -math.log(threshold) if threshold else math.inf
     in_share = losses >= _nth_largest(jnp.where(labelled, losses, 0), count)
-    hard = ~(losses <= sure) | in_share  # what is not a number is hard, so that the loss is none
+    hard = ~(losses <= sure) | in_share  # a NaN is hard, so that the loss becomes NaN
     return cross_entropy(
         coarse_logits,
         jnp.where(hard & labelled, inputs.labels, inputs.logits.shape[-1]),
@@ -78,7 +78,7 @@ def ohem(
 
 
 def _losses(inputs: Inputs, strip_rows: int | None) -> jax.Array:
-    """-log p of every pixel's class, float32 [N, H, W], 0 or more."""
+    """-log p of the true class of every pixel, float32 [N, H, W], 0 or more."""
     return in_strips(_losses_in, inputs.upsampling, strip_rows, inputs.logits, inputs.labels)
 
 
@@ -98,7 +98,7 @@ def _nth_largest(values: jax.Array, n: jax.Array) -> jax.Array:
     """The n-th largest of `values`, float32 of 0 or more; infinity for n = 0."""
     bits = jax.lax.bitcast_convert_type(values, jnp.int32)
 
-    def halve(_, bounds):  # at least n values are >= low, fewer are >= high
+    def halve(_, bounds):  # invariant: at least n values are >= low, fewer are >= high
         low, high = bounds
         middle = low + (high - low) // 2
         enough = (bits >= middle).sum() >= n

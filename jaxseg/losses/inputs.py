@@ -1,4 +1,4 @@
-"""What all losses take: logits, labels and an upsampling that belong together."""
+"""The common arguments of all losses: logits, labels and an upsampling with matching sizes."""
 
 import math
 from collections.abc import Sequence
@@ -13,16 +13,16 @@ from jaxseg.ops.checks import as_array, check_labels
 from jaxseg.ops.upsampling import Upsampling, align_corners, identity
 
 Upsample = tuple[int, int] | Upsampling | None
-"""How [h, w] becomes [H, W]: (H, W) for align-corners bilinear, an `Upsampling` (a network's own,
-see `Head.upsampling`), or None where the logits are at label resolution."""
+"""The map from [h, w] to [H, W]: (H, W) for align-corners bilinear, an `Upsampling` (that of a
+network, see `Head.upsampling`), or None if the logits are at label resolution."""
 
 
 class Inputs(NamedTuple):
-    """A loss's arguments, checked."""
+    """The checked arguments of a loss."""
 
     logits: jax.Array  # [N, h, w, C] float32
-    labels: jax.Array  # [N, H, W] integers, 0..C-1, and C for pixels that count nothing
-    weights: jax.Array  # [C + 1] float32, what a pixel of each label counts; the last is 0
+    labels: jax.Array  # [N, H, W] integers, 0..C-1, and C for ignored pixels
+    weights: jax.Array  # [C + 1] float32, the weight of each label; the last is 0
     upsampling: Upsampling
 
 
@@ -33,11 +33,11 @@ def checked(
     ignore_label: int,
     class_weights: Sequence[float] | None,
 ) -> Inputs:
-    """The arguments of a loss in one form.
+    """Checks the arguments of a loss and converts them to one form.
 
     Raises:
-      InputError: shapes that do not belong together, or labels out of range (the latter only where
-        the labels' values are known, that is outside `jit`; inside, such pixels count nothing).
+      InputError: shapes that do not match, or labels out of range (only outside `jit`, where the
+        values are known; inside, such pixels are ignored).
     """
     coarse_logits, labels = as_array(coarse_logits), as_array(labels)
     if coarse_logits.ndim != 4 or labels.ndim != 3 or coarse_logits.shape[0] != labels.shape[0]:
@@ -70,8 +70,8 @@ def labelled_weight(
 ) -> jax.Array:
     """The denominator of `cross_entropy`'s mean: the number of labelled pixels, or their weight.
 
-    The mean over a batch is the sum of the means over its parts, each multiplied by its share of
-    this number.
+    The mean over a batch is the sum of the means over its parts, each multiplied by the part's
+    share of this number.
 
     Args:
       labels: [..., H, W] integers, 0..C-1 or `ignore_label`.
@@ -79,7 +79,7 @@ def labelled_weight(
       ignore_label, class_weights: as in `cross_entropy`.
 
     Returns:
-      float32, one number for each index of the leading axes.
+      float32, one number per index of the leading axes.
 
     >>> float(labelled_weight(jnp.array([[0, 1, 255]]), 2, class_weights=(0.5, 2.0)))
     2.5
@@ -91,12 +91,12 @@ def labelled_weight(
 def weighted(
     labels: jax.Array, num_classes: int, ignore_label: int, class_weights: Sequence[float] | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Labels 0..C, with C for pixels that count nothing, and the weights [C + 1]."""
+    """Labels 0..C, with C for ignored pixels, and the weights [C + 1]."""
     labels = as_array(labels)
     weights = checked_weights(class_weights, num_classes)
     labels = labels.astype(jnp.int32)
     ignored = (labels < 0) | (labels >= num_classes) | (labels == ignore_label)
-    # A byte a pixel where that is enough: with few classes the labels are what takes most memory.
+    # One byte per pixel if possible: with few classes, labels take most of the memory.
     kept = jnp.where(ignored, num_classes, labels).astype(_label_dtype(num_classes))
     return kept, jnp.asarray((*weights, 0.0), jnp.float32)
 
@@ -106,10 +106,10 @@ def _label_dtype(num_classes: int) -> Any:
 
 
 def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> tuple[float, ...]:
-    """One weight for each class, 1 where none are given.
+    """One weight per class; all 1 if `class_weights` is None.
 
     Raises:
-      InputError: there are more or fewer, or one is below 0 or not finite.
+      InputError: the number of weights is not `num_classes`, or one is below 0 or not finite.
     """
     weights = (1.0,) * num_classes if class_weights is None else tuple(map(float, class_weights))
     if len(weights) != num_classes or not all(0 <= weight < math.inf for weight in weights):
@@ -123,5 +123,5 @@ def checked_weights(class_weights: Sequence[float] | None, num_classes: int) -> 
 
 
 def ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """`part / whole`, and 0 where the whole is 0."""
+    """`part / whole`, or 0 if `whole` is 0."""
     return jnp.where(whole == 0, 0, part / jnp.where(whole == 0, 1, whole))

@@ -88,8 +88,8 @@ def _walk(logits, labels, shares, upsampling, strip_rows, *, with_gradient):
     """The loss and its gradient with respect to the logits.
 
     With g_c the loss's derivative with respect to p_c, the one with respect to the upsampled logit
-    x_c is p_c * (g_c - s), s = sum(p_k * g_k): a first walk over the classes makes the coarse
-    gradient of p_c * g_c, and s; a second one, without sorting, takes off that of p_c * s.
+    x_c is p_c * (g_c - s), with s = sum(p_k * g_k). A first pass over the classes computes s and
+    the coarse gradient of p_c * g_c. A second pass, without sorting, subtracts that of p_c * s.
     """
     walk = functools.partial(_walk_in, upsampling=upsampling, with_gradient=with_gradient)
     return in_strips(walk, upsampling, strip_rows, logits, labels, shares)
@@ -144,16 +144,16 @@ def _log_z(strips: Strips, logits: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def _increments(error: jax.Array, truth: jax.Array, labelled: jax.Array) -> jax.Array:
-    """What each pixel adds to 1 - IoU when pixels become wrong in the order of falling error.
+    """The increase of 1 - IoU for each pixel, if pixels become wrong in order of falling error.
 
-    In closed form, from how many of the class's pixels are right still and how large the union is
-    by then; a difference of two values of 1 - IoU would lose its digits where there are many.
+    It has a closed form, in the number of the class's pixels that are still right and the size of
+    the union so far. A difference of two values of 1 - IoU would lose digits for many pixels.
     """
-    keys = jnp.where(labelled, -error, 1).ravel()  # what is not labelled comes last
+    keys = jnp.where(labelled, -error, 1).ravel()  # ignored pixels come last
     _, order = jax.lax.sort_key_val(keys, jnp.arange(keys.size))
     of_class = truth.ravel()[order]
     all_of_class = of_class.sum()
-    others = jnp.cumsum(~of_class)  # wrong by now that are not of the class
+    others = jnp.cumsum(~of_class)  # pixels of other classes that are wrong so far
     right = all_of_class - jnp.cumsum(of_class)
     union = (all_of_class + others).astype(jnp.float32)
     added = jnp.where(of_class, 1 / union, right / union / jnp.maximum(union - 1, 1))

@@ -1,4 +1,4 @@
-"""Losses by name, as a config gives them."""
+"""Losses by name, as configs give them."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -26,14 +26,14 @@ TAKES = {
     "lovasz": (),
     "ohem": ("threshold", "share", "smoothing"),
 }
-"""The fields that each takes besides `ignore_label` and `class_weights`, which all do."""
+"""The fields of each loss in addition to `ignore_label` and `class_weights`, which all have."""
 
 
 def names_in(name: str) -> list[str]:
-    """The losses that a name such as "cross_entropy+dice" adds up.
+    """The names of the losses in a sum such as "cross_entropy+dice".
 
     Raises:
-      InputError: one of them does not exist, or stands there twice.
+      InputError: an unknown loss, or a loss that occurs twice.
 
     >>> names_in("cross_entropy+dice")
     ['cross_entropy', 'dice']
@@ -97,7 +97,7 @@ def named_loss(
 
 
 def _check_fields(name: str, fields: dict) -> None:
-    """Raises InputError for a field that no loss has, or that changes nothing here."""
+    """Raises InputError for a field that no loss has, or that has no effect here."""
     users: dict[str, list[str]] = {}
     for one, taken in TAKES.items():
         for field in taken:

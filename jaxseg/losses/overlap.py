@@ -29,7 +29,7 @@ def dice(
     truth t, over the labelled pixels of the whole batch. The loss is the mean over the classes that
     occur in the truth; the others would only push their probability down everywhere.
 
-    One pass over the image computes the sums, a second one the gradient, which needs them.
+    A first pass over the image computes the sums, and a second pass the gradient from them.
 
     Args:
       class_weights: weight of each class in the mean; None: all 1.
@@ -59,7 +59,7 @@ def dice(
 def _sums(
     logits: jax.Array, labels: jax.Array, upsampling: Upsampling, strip_rows: int | None
 ) -> tuple[jax.Array, jax.Array]:
-    """For each class, [C] float32: the probability on its own pixels, and on all labelled ones.
+    """For each class, [C] float32: its probability on its own pixels, and on all labelled ones.
 
     Takes logits [N, h, w, C] float32 and labels [N, H, W] (C: ignored).
     """

@@ -1,7 +1,7 @@
-"""Losses that are sums over pixels: cross-entropy and focal, walking the image in strips.
+"""Losses that are sums over pixels: cross-entropy and focal, computed in strips.
 
-Full-resolution logits are upsampled, reduced and dropped strip by strip, and the gradient with
-respect to the coarse logits is made in the same walk, so memory grows with a strip, not the image.
+Full-resolution logits are upsampled, reduced and discarded strip by strip. The same pass computes
+the gradient with respect to the coarse logits. Memory grows with a strip, not with the image.
 """
 
 import functools
@@ -105,7 +105,7 @@ def focal(
 
 
 class _Form(NamedTuple):
-    """Which loss, and in which strips."""
+    """The loss function and the height of its strips."""
 
     strip_rows: int | None
     smoothing: float = 0.0
@@ -125,7 +125,7 @@ def _reduced(inputs: Inputs, reduction: str, form: _Form) -> jax.Array:
 def _sums(
     logits: jax.Array, labels: jax.Array, weights: jax.Array, upsampling: Upsampling, form: _Form
 ) -> jax.Array:
-    """Each image's weighted sum of losses, [N] float32.
+    """The weighted sum of losses of each image, [N] float32.
 
     Takes logits [N, h, w, C] float32, labels [N, H, W] (C: ignored) and the weights [C + 1]
     of labels.
@@ -173,9 +173,9 @@ def _walk_in(strips, logits, labels, weights, *, form, with_gradient):
     return sums, gradient
 
 
-# Each of these takes a strip [N, rows, W, C] and its softmax, by the logarithm of the denominator
-# and whole, and gives weighted losses [N, rows, W] and their gradient [N, rows, W, C].
-# What counts nothing is chosen away, and not multiplied by 0: it may be infinite.
+# Each of these functions takes a strip [N, rows, W, C], the logarithm of its softmax's denominator
+# and the softmax. It returns weighted losses [N, rows, W] and their gradient [N, rows, W, C].
+# Values of ignored pixels are replaced by 0 and not multiplied by it, because they may be infinite.
 
 
 def _plain(x, log_z, p, labels, weights, form):
@@ -207,14 +207,14 @@ def _smoothed(x, log_z, p, labels, weights, form):
         chosen, weights[labels][..., None], 0
     )
     total = target.sum(axis=-1)
-    # differences to log z are what is summed: x alone may be large
+    # sums differences to log z, because x alone may be large
     loss = (target * (log_z[..., None] - x)).sum(axis=-1)
     dx = total[..., None] * p - target
     return jnp.where(labelled, loss, 0), jnp.where(labelled[..., None], dx, 0)
 
 
 def _softmax(x):
-    """The logarithm of the softmax's denominator [N, rows, W], and the softmax."""
+    """The logarithm of the softmax's denominator, [N, rows, W], and the softmax."""
     top = x.max(axis=-1, keepdims=True)
     e = jnp.exp(x - top)
     z = e.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""Scores of a segmentation, from confusion counts that are integers and exact."""
+"""Metrics of a segmentation, from exact integer confusion counts."""
 
 from jaxseg.metrics.boundary import boundary_counts
 from jaxseg.metrics.confusion import coarse_confusion, confusion_matrix, predict_labels, scores

@@ -1,4 +1,4 @@
-"""Boundary IoU: the IoU of what lies near the classes' contours (Cheng et al. 2021)."""
+"""Boundary IoU: the IoU near the contours of the classes (Cheng et al. 2021)."""
 
 import numpy as np
 
@@ -14,7 +14,7 @@ def boundary_counts(
     ignore_label: int = 255,
     dilation: float = 0.02,
 ) -> np.ndarray:
-    """Counts the boundary pixels of each class in one image, of truth, prediction and both.
+    """Counts the boundary pixels of each class in one image: in truth, prediction, and both.
 
     The boundary of a class consists of its pixels that have, within d rows and d columns, a pixel
     of another class or one outside the image (section 4.1; the erosion by 3×3 squares in the
@@ -23,17 +23,17 @@ def boundary_counts(
 
     Args:
       labels: [H, W] integers, 0..num_classes-1 or `ignore_label`.
-      predictions: [H, W] integers; where `labels` are counted, 0..num_classes-1.
+      predictions: [H, W] integers, 0..num_classes-1 at the pixels whose label is counted.
       num_classes: C.
       ignore_label: the label of pixels that are not counted.
       dilation: width of the boundary as a fraction of the image diagonal.
 
     Returns:
-      [C, 3] int64: pixels in both boundaries, in the truth's, in the prediction's. Add them up over
-      the images of a set and give the sum to `metrics.scores`.
+      [C, 3] int64: pixels in both boundaries, in the truth's, in the prediction's. Sum them over
+      the images of a set and pass the sum to `metrics.scores`.
 
     Raises:
-      InputError: shapes that differ or are no image, or values out of range.
+      InputError: shapes that differ or are not images, or values out of range.
 
     >>> truth = np.zeros([6, 6], int)
     >>> truth[:, 3:] = 1
@@ -50,7 +50,7 @@ def boundary_counts(
     counted = labels != ignore_label
     check_labels(predictions[counted], num_classes, None, "predictions")
     reach = max(1, round(dilation * float(np.hypot(*labels.shape))))
-    small = np.uint8 if num_classes < 255 else np.int32  # bytes are many times faster
+    small = np.uint8 if num_classes < 255 else np.int32  # uint8 is many times faster
     maps = [np.where(counted, m, num_classes).astype(small) for m in (labels, predictions)]
     truth, predicted = (np.where(_at_boundary(m, reach), m, num_classes) for m in maps)
     both = np.where(truth == predicted, truth, num_classes)
@@ -62,21 +62,21 @@ def boundary_counts(
 
 
 def _at_boundary(classes: np.ndarray, reach: int) -> np.ndarray:
-    """Whether a pixel's square of 2 * reach + 1 leaves the image or holds another class."""
+    """Whether a pixel's square of side 2 * reach + 1 leaves the image or holds another class."""
     lowest, highest = classes, classes
     for axis in (0, 1):
         lowest = _extreme(lowest, reach, axis, np.minimum)
         highest = _extreme(highest, reach, axis, np.maximum)
-    at = np.ones(classes.shape, bool)  # within reach of the image's edge, everything is boundary
+    at = np.ones(classes.shape, bool)  # all pixels within `reach` of the image's edge
     inside = tuple(slice(reach, n - reach) for n in classes.shape)
     at[inside] = (lowest != highest)[inside]
     return at
 
 
 def _extreme(x: np.ndarray, reach: int, axis: int, extreme: np.ufunc) -> np.ndarray:
-    """The extreme of each window of 2 * reach + 1, in steps that double the window.
+    """The extreme of each window of size 2 * reach + 1, by doubling the window at each step.
 
-    Windows that leave the array hold anything.
+    The results of windows that leave the array are arbitrary.
     """
     x = np.moveaxis(x, axis, 0)
     width, covered, y = 2 * reach + 1, 1, x

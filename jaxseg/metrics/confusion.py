@@ -1,4 +1,4 @@
-"""Scores of a segmentation, from one confusion matrix over the whole set (FCN section 5)."""
+"""Metrics of a segmentation, from one confusion matrix of the whole set (FCN section 5)."""
 
 import functools
 from typing import Any
@@ -35,8 +35,8 @@ def confusion_matrix(
       counts in 64 bits.
 
     Raises:
-      InputError: shapes that differ; values out of range (where they are known, that is outside
-        `jit`; inside, such pixels are not counted).
+      InputError: shapes that differ, or values out of range (only outside `jit`, where the values
+        are known; inside, such pixels are not counted).
 
     >>> confusion_matrix(jnp.array([0, 1, 1, 255]), jnp.array([0, 1, 0, 1]), 2).tolist()
     [[1, 0], [1, 1]]
@@ -70,8 +70,8 @@ def predict_labels(
 
     Args:
       coarse_logits: [N, h, w, C] floating point, at most 256 classes.
-      upsampling: the map from [h, w] to [H, W], or one for each image.
-      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
+      upsampling: the map from [h, w] to [H, W], or one per image.
+      strip_rows: rows of the full-resolution map in memory at a time; None: chosen for the
         platform.
 
     Returns:
@@ -102,9 +102,9 @@ def coarse_confusion(
     Args:
       coarse_logits: [N, h, w, C] floating point.
       labels: [N, H, W] integers, 0..C-1 or `ignore_label`; other values are not counted.
-      upsampling: the map from [h, w] to [H, W], or one for each image.
+      upsampling: the map from [h, w] to [H, W], or one per image.
       ignore_label: the label of pixels that are not counted.
-      strip_rows: rows of the full-resolution map that exist at a time; None: what suits the
+      strip_rows: rows of the full-resolution map in memory at a time; None: chosen for the
         platform.
 
     Returns:
@@ -126,7 +126,7 @@ def _counts_in(
         true = jnp.where(true == ignore_label, -1, true)
         return counts + pair_counts(true, predicted.astype(jnp.int32), classes), None
 
-    # Counts stay apart for each image until the end, so that devices need to talk only once.
+    # Counts stay separate per image until the end, so that devices communicate only once.
     init = jnp.zeros((labels.shape[0], classes, classes), jnp.int32)
     return strips.scan(body, init, strips.split(labels, -1))[0].sum(axis=0)
 
@@ -142,13 +142,12 @@ def scores(
     With n[i, j] pixels of class i predicted as j, t[i] = sum_j n[i, j] and p[i] = sum_j n[j, i]:
     pixel accuracy sum_i n[i, i] / sum_i t[i]; accuracy of a class n[i, i] / t[i], its IoU
     n[i, i] / (t[i] + p[i] - n[i, i]), its Dice (or F1) 2 n[i, i] / (t[i] + p[i]), and the means of
-    these; frequency-weighted IoU, the mean that weighs each class by its share t[i] / sum_i t[i].
+    these; frequency-weighted IoU, the mean weighted by each class's share t[i] / sum_i t[i].
 
     Args:
-      confusion: [C, C] integers, row = truth, added up over the whole set (not averaged over
-        images).
-      absent: value in a mean of a class that occurs neither in the truth nor in the prediction (for
-        mean accuracy: not in the truth). "nan": it is left out, as in cityscapesScripts and
+      confusion: [C, C] integers, row = truth, summed over the whole set (not averaged over images).
+      absent: value of a class in a mean if it occurs neither in the truth nor in the prediction
+        (for mean accuracy: not in the truth). "nan": it is left out, as in cityscapesScripts and
         mmsegmentation; "zero": 0, as in semseg; "one": 1, as in PaddleSeg.
       boundary: [C, 3] integers, the sum of `boundary_counts` over the data set; None: no boundary
         IoU.
@@ -160,7 +159,8 @@ def scores(
       labelled, all metrics are NaN.
 
     Raises:
-      InputError: a matrix that is not square, counts that are not [C, 3], or an unknown `absent`.
+      InputError: a matrix that is not square integers, counts that are not [C, 3] integers, or an
+        unknown `absent`.
 
     >>> s = scores(np.array([[3, 1, 0], [0, 2, 0], [0, 0, 0]]))
     >>> [round(v, 4) for v in s["iou"]], round(s["mean_iou"], 4), round(s["mean_dice"], 4)
@@ -208,7 +208,7 @@ def scores(
 
 
 def _boundary_parts(counts: np.ndarray, classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Intersections and unions of `boundary_counts`."""
+    """Intersections and unions from `boundary_counts`."""
     counts = np.asarray(counts)
     if counts.shape != (classes, 3) or not np.issubdtype(counts.dtype, np.integer):
         raise InputError(

@@ -1,4 +1,4 @@
-"""The networks, each in a file that reads as its paper; by name in `registry`."""
+"""The networks, each in a file that follows its paper; `registry` creates them by name."""
 
 from jaxseg.models.base import SegmentationModel
 from jaxseg.models.features import features

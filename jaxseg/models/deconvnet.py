@@ -21,7 +21,7 @@ from jaxseg.nn.sequential import sequential
 from jaxseg.ops.unpooling import max_unpool
 from jaxseg.ops.upsampling import identity
 
-_STRIDE = 32  # of pool5
+_STRIDE = 32  # stride of pool5
 _DECODER_INITS = {
     "gaussian": nn.initializers.normal(0.01),
     "he": nn.initializers.he_normal(),
@@ -38,7 +38,7 @@ class DeconvNet(SegmentationModel):
     `features` (figure 4 of the paper): pool1 to pool5, unpool5 to unpool1, and `out` of every
     layer, such as deconv5_3.
 
-    Deconvolutions keep their kernels as [k, k, in, out], not flipped: Caffe's [in, out, k, k]
+    Deconvolutions store their kernels as [k, k, in, out], not flipped: Caffe's [in, out, k, k]
     transposed by (2, 3, 0, 1). The released weights have batch norm as a scale and a shift of each
     channel; they are imported with a mean of 0 and a variance of 1 - `bn_epsilon`.
 
@@ -62,7 +62,7 @@ class DeconvNet(SegmentationModel):
         None: that of the released weights.
       remat: whether the backward pass recomputes the activations of a block, or the name of one of
         `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -97,7 +97,7 @@ class DeconvNet(SegmentationModel):
         for block, deconvolutions, channels in reversed(VGG16_BLOCKS):
             x = max_unpool(x, pooled[block].indices, pooled[block].size, in_place=True)
             x = capture(self, f"unpool{block}", x)
-            after = VGG16_BLOCKS[max(block - 2, 0)][2]  # the next block's, of the last layer
+            after = VGG16_BLOCKS[max(block - 2, 0)][2]  # the last layer has the next block's width
             widths = [channels] * (deconvolutions - 1) + [after]
             layers = [self._deconv(f"deconv{block}_{i}", c, 3, 1) for i, c in enumerate(widths, 1)]
             x = run(layers, x)
@@ -107,7 +107,7 @@ class DeconvNet(SegmentationModel):
         return [Head(score(x).astype(jnp.float32), identity(images.shape[1:3]))]
 
     def _conv(self, name: str, channels: int, kernel: int, padding: int, **how: Any) -> Callable:
-        """The constructor of a convolution with batch norm and ReLU."""
+        """Returns the constructor of a convolution with batch norm and ReLU."""
         how = {"kernel_init": nn.initializers.he_normal(), "bn_momentum": self.bn_momentum} | how
         how |= {"norm": "batch", "bn_epsilon": self.bn_epsilon, "bn_shift": 0.001}
         channels = scaled(channels, self.width)
@@ -116,7 +116,7 @@ class DeconvNet(SegmentationModel):
         )
 
     def _deconv(self, name: str, channels: int, kernel: int, padding: int) -> Callable:
-        """The constructor of a deconvolution with batch norm and ReLU."""
+        """Returns the constructor of a deconvolution with batch norm and ReLU."""
         init = _DECODER_INITS[self.decoder_init]
         return self._conv(name, channels, kernel, padding, deconv=True, kernel_init=init)
 

@@ -1,4 +1,4 @@
-"""FCN on VGG16 (Long et al. 2015): a convolutional classifier, logits fused across strides."""
+"""FCN on VGG16 (Long et al. 2015): a convolutional classifier that fuses logits across strides."""
 
 import functools
 from collections.abc import Callable
@@ -48,7 +48,7 @@ class FCNVGG16(SegmentationModel):
         None: that of the released weights.
       remat: whether the backward pass recomputes the activations of a block, or the name of one of
         `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -100,23 +100,23 @@ class FCNVGG16(SegmentationModel):
         return [Head(logits.astype(jnp.float32), up)]
 
     def _conv(self, name: str, channels: int, kernel: int, padding: int, **how: Any) -> Callable:
-        """The constructor of a convolution with ReLU."""
+        """Returns the constructor of a convolution with ReLU."""
         channels = scaled(channels, self.width)
         how |= {"norm": self.norm, "dtype": self.dtype, "name": name}
         return functools.partial(ConvBlock, channels, kernel, padding, **how)
 
     def _score(self, name: str) -> Score:
-        """A 1×1 convolution to logits, which start at zero (section 4.3)."""
+        """A 1×1 convolution to logits, initialised to zero (section 4.3)."""
         zeros = nn.initializers.zeros
         return Score(self.num_classes, (1, 1), kernel_init=zeros, dtype=self.dtype, name=name)
 
     def _fuse(
         self, name: str, logits: jax.Array, grid: Grid, skip: jax.Array, skip_grid: Grid
     ) -> tuple[jax.Array, Grid]:
-        """Adds `skip` to `logits` upsampled twice (k4 s2), where both lie on the image (4.2).
+        """Upsamples `logits` twofold (k4 s2) and adds `skip`, aligned on the image (section 4.2).
 
-        As published the upsampled logits lie inside the skip's map, which is cropped to them. Where
-        the network keeps its size they reach beyond it, and are themselves cropped.
+        As published, the upsampled logits lie inside the skip's map, which is cropped to them. If
+        `padding` preserves the map sizes, they extend beyond it and are cropped instead.
         """
         fine = grid.deconv(4, 2)
         offset = skip_grid.offset_of(fine)
@@ -135,7 +135,7 @@ class FCNVGG16(SegmentationModel):
 
 
 def _check_fc6(images: jax.Array, x: jax.Array, padding: int) -> None:
-    """Raises InputError where pool5 is smaller than fc6's window."""
+    """Raises InputError if pool5 is smaller than fc6's window."""
     if any(n + 2 * padding < 7 for n in x.shape[1:3]):
         raise InputError(
             f"Images of {images.shape[1]}×{images.shape[2]} are too small: the input of fc6 is "

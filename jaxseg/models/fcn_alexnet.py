@@ -19,12 +19,12 @@ from jaxseg.nn.sequential import sequential
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
-_BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then a pooling; then LRN?
-    (((96, 11, 4, None, 1),), True),  # the network's own padding
+_BLOCKS = (  # convolutions (channels, kernel, stride, padding, groups), then pooling; then LRN?
+    (((96, 11, 4, None, 1),), True),  # None: the padding of the network
     (((256, 5, 1, 2, 2),), True),
     (((384, 3, 1, 1, 1), (384, 3, 1, 1, 2), (256, 3, 1, 1, 2)), False),
 )
-_KERNEL = 63  # of the upsampling: an even one would lie half a pixel off
+_KERNEL = 63  # of the upsampling; an even size would be half a pixel off
 
 
 class FCNAlexNet(SegmentationModel):
@@ -38,16 +38,16 @@ class FCNAlexNet(SegmentationModel):
       width: multiplies the channels of conv1 to fc7; those of conv1 to conv5 stay even.
       fc_channels: channels of fc6 and fc7, before `width`.
       norm: None as published, or "batch" for batch norm after every convolution but the logits.
-      padding: zeros around the image before conv1. 100 as published, with an fc6 that does not pad.
-        Below 99 that fc6 would leave the image's border without logits, so there fc6 pads by 3 and
-        covers it; 0 is the classifier's own, far cheaper on small images.
+      padding: zeros around the image before conv1. 100 as published, with an fc6 without padding.
+        Below 99 that fc6 would leave the border of the image without logits, so fc6 then has
+        padding 3; 0 is the classifier's padding, which is much cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether a block's activations are computed again in the backward pass, or the name of
-        one of `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`). It saves nothing on
-        small images: most blocks are of one layer.
-      dtype: of the computation; parameters, statistics and logits are float32.
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`). It saves no memory on small
+        images, because most blocks have one layer.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int

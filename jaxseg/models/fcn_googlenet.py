@@ -1,8 +1,8 @@
 """FCN on GoogLeNet (Long et al. 2015, section 4.1; Szegedy et al. 2015), never released.
 
 The backbone is Caffe's classifier (bvlc_googlenet) up to inception 5b, without average pooling and
-auxiliary classifiers. The paper leaves open how image and logits are aligned; with conv1's own
-padding of 3, a kernel of 63 lies on whole pixels.
+auxiliary classifiers. The paper does not define the alignment of image and logits. With conv1's
+padding of 3, a kernel of 63 is centred on whole pixels.
 """
 
 import functools
@@ -24,7 +24,7 @@ from jaxseg.nn.sequential import function_layer, sequential
 from jaxseg.ops.normalization import local_response_norm
 from jaxseg.ops.pooling import max_pool
 
-_INCEPTIONS = (  # channels: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, projection of the pooled map
+_INCEPTIONS = (  # channels: 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5, projection after the pooling
     ("3a", (64, 96, 128, 16, 32, 32)),
     ("3b", (128, 128, 192, 32, 96, 64)),
     ("4a", (192, 96, 208, 16, 48, 64)),
@@ -49,12 +49,12 @@ class FCNGoogLeNet(SegmentationModel):
       width: multiplies the channels of every hidden layer.
       norm: None as published, or "batch" for batch norm after every convolution but the logits.
       dropout: rate before the logits in training.
-      normalization: what the weights expect of their input, one of `preprocessing.NORMALIZATIONS`;
-        None for that of the released ones.
-      remat: whether the activations of an inception, and of the layers up to each of the first two
-        poolings, are computed again in the backward pass, not kept; or the name of one of
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of each inception, and of the
+        layers before each of the first two poolings; or the name of one of
         `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -115,7 +115,7 @@ def _norm(number):
 
 
 class Inception(nn.Module):
-    """Four branches side by side: 1×1, 3×3 and 5×5 convolutions, and 3×3 pooling.
+    """Four parallel branches: 1×1, 3×3 and 5×5 convolutions, and 3×3 pooling.
 
     `features` are the channels of 1×1, 3×3 reduce, 3×3, 5×5 reduce, 5×5 and the projection.
     """

@@ -1,7 +1,7 @@
 """FCN on a dilated ResNet, with an auxiliary head: torchvision's `fcn_resnet50` and `101`.
 
-It has the name of Long et al. 2015, but neither their skips nor their deconvolution.
-mmsegmentation's FCN is the same with another stem and a longer head.
+It shares the name of Long et al. 2015, but has neither their skips nor their deconvolution.
+mmsegmentation's FCN is the same network with another stem and a longer head.
 """
 
 import functools
@@ -21,25 +21,25 @@ from jaxseg.ops.upsampling import align_corners, half_pixel
 class FCNResNet(SegmentationModel):
     """torchvision's FCN: a head on the backbone's last stage, resized to the image.
 
-    mmsegmentation's has `stem="v1c"`, `head_convs=2` and `concat_input=True`, and where it was
-    trained on crops of 769×769, `align_corners=True`. Its FCN-D6 also has `output_stride=16` and
+    mmsegmentation's FCN has `stem="v1c"`, `head_convs=2` and `concat_input=True`, and, if trained
+    on crops of 769×769, `align_corners=True`. Its FCN-D6 also has `output_stride=16` and
     `head_dilation=6`.
 
     Images may have any size.
 
     Attributes:
       num_classes: C, at least 2.
-      depth: of the backbone: 18, 34, 50, 101, 152 or 269.
+      depth: depth of the backbone: 18, 34, 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
       output_stride: image pixels per cell of the logits: 8, 16 or 32.
       stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: as in `ResNet`.
-      head_convs: 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
-      concat_input: whether the head has one more 3×3 convolution, on the backbone's last stage
+      head_convs: number of 3×3 convolutions of the head, 1 or more; the auxiliary head has one.
+      concat_input: whether the head has a further 3×3 convolution, on the backbone's last stage
         concatenated with the output of the others.
-      head_dilation: of the 3×3 convolutions of both heads, except that last one.
-      align_corners: whether the logits are resized with corner pixels on corner pixels, or with
-        half-pixel centres.
+      head_dilation: dilation of the 3×3 convolutions of both heads, except that further one.
+      align_corners: whether the resize of the logits maps corner pixels to corner pixels; otherwise
+        it uses half-pixel centres.
       aux_weight: weight of the auxiliary head's loss.
       dropout: rate before each head's logits in training.
       dropout_mode: unit of dropout: "element" or "channel".
@@ -48,7 +48,7 @@ class FCNResNet(SegmentationModel):
         None: that of the released weights.
       remat: whether the backward pass recomputes the activations of a block, or the name of one of
         `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -73,7 +73,7 @@ class FCNResNet(SegmentationModel):
 
     @nn.compact
     def network(self, images: jax.Array, train: bool) -> list[Head]:
-        """A ResNet, a convolution to logits, and the auxiliary head."""
+        """A ResNet, a head to logits, and the auxiliary head."""
         *_, stage3, stage4 = ResNet(
             self.depth,
             stem=self.stem,
@@ -94,7 +94,7 @@ class FCNResNet(SegmentationModel):
         return heads
 
     def _head(self, name, x, weight=1.0, *, image_size, train, **longer) -> Head:
-        """3×3 convolutions and a 1×1 convolution to logits, and their resize to the image."""
+        """3×3 convolutions, a 1×1 convolution to logits, and their resize to the image."""
         logits = ScoreHead(
             self.num_classes,
             x.shape[-1] // 4,

@@ -1,4 +1,4 @@
-"""The intermediate arrays of a network, by name."""
+"""Returns the intermediate arrays of a network by name."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -34,11 +34,11 @@ def features(
       The arrays by name: [N, h, w, channels] in the network's `dtype`.
 
     Raises:
-      InputError: the network has no array of that name.
+      InputError: the network has no array with one of the names.
 
     >>> import functools, jaxseg
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.02, padding=1)
-    >>> images = jax.ShapeDtypeStruct([1, 64, 96, 3], "float32")  # shapes will do to see names
+    >>> images = jax.ShapeDtypeStruct([1, 64, 96, 3], "float32")  # names need only shapes
     >>> variables = jax.eval_shape(model.init, jax.random.key(0), images)
     >>> found = jax.eval_shape(functools.partial(features, model), variables, images)
     >>> list(found)[:3], found["pool5"].shape

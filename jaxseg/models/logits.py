@@ -1,4 +1,4 @@
-"""The logits of a network before they are upsampled, for all who need no map of full size."""
+"""The logits of a network before upsampling, for callers that need no full-resolution map."""
 
 from typing import Any
 
@@ -12,13 +12,13 @@ from jaxseg.ops.upsampling import Upsampling
 def coarse_logits(
     model: nn.Module, variables: Any, images: jax.Array, size: tuple[int, int]
 ) -> tuple[jax.Array, Upsampling]:
-    """The first head's logits [N, h, w, C], and the upsampling that brings them to `size`.
+    """The first head's logits [N, h, w, C], and their upsampling to `size`.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
       images: uint8 [N, H, W, 3], RGB.
-      size: (height, width), the images' own or another.
+      size: (height, width), that of the images or another.
     """
     images = normalize(images, model.preprocessing)
     head = model.apply(variables, images, method="heads")[0]

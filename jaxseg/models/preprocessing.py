@@ -1,4 +1,4 @@
-"""What each network expects of its input: the mean and scale of its published weights."""
+"""The input normalisation of each network: mean and std of its published weights."""
 
 import dataclasses
 
@@ -14,11 +14,11 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 
 @dataclasses.dataclass(frozen=True)
 class Preprocessing:
-    """An input normalisation `(image - mean) / std`, a mean and a std for each channel.
+    """An input normalisation `(image - mean) / std`, with a mean and a std per channel.
 
     Attributes:
-      mean, std: in the units of the pixels: 0..255 of photographs, whose channels are RGB.
-      dtype: of the pixels: "uint8", "uint16" or "float32".
+      mean, std: in pixel units: 0..255 for 8-bit RGB images.
+      dtype: dtype of the pixels: "uint8", "uint16" or "float32".
     """
 
     mean: tuple[float, ...]
@@ -27,16 +27,16 @@ class Preprocessing:
 
     @property
     def channels(self) -> int:
-        """How many there are."""
+        """Number of channels."""
         return len(self.mean)
 
     @property
     def fill(self) -> tuple[float, ...]:
-        """The mean as pixels have it: whole numbers of whole numbers."""
+        """The mean as a pixel value: rounded for integer pixels."""
         return self.mean if self.dtype == "float32" else tuple(round(v) for v in self.mean)
 
     def described(self) -> dict:
-        """As a network's folder keeps it, for JSON."""
+        """A dict for JSON, as stored in the folder of a network."""
         numbers = {"mean": self.mean, "std": self.std}
         if (self.channels, self.dtype) == (RGB.channels, RGB.dtype):
             return {"channels": "RGB", **numbers}
@@ -44,25 +44,25 @@ class Preprocessing:
 
 
 CAFFE_VGG = Preprocessing(mean=(122.67891434, 116.66876762, 104.00698793))
-"""RGB minus the ILSVRC mean, unscaled: the released FCN and DeconvNet (which store it as BGR)."""
+"""RGB minus the ILSVRC mean, unscaled: the released FCN and DeconvNet (which store BGR)."""
 
 IMAGENET = Preprocessing(mean=(123.675, 116.28, 103.53), std=(58.395, 57.12, 57.375))
 """The mean and std of torchvision's networks, and of semseg's PSPNet."""
 
 CAFFE_PSPNET = Preprocessing(mean=(123.68, 116.779, 103.939))
-"""RGB minus the ILSVRC mean, unscaled: the released Caffe PSPNet (which takes it as BGR)."""
+"""RGB minus the ILSVRC mean, unscaled: the released Caffe PSPNet (which takes BGR)."""
 
 NORMALIZATIONS = {
     "caffe_vgg": CAFFE_VGG,
-    "caffe_vgg_rounded": Preprocessing(mean=(123.0, 117.0, 104.0)),  # Caffe's VGG16 in torchvision
+    "caffe_vgg_rounded": Preprocessing(mean=(123.0, 117.0, 104.0)),  # torchvision's Caffe VGG16
     "caffe_pspnet": CAFFE_PSPNET,
     "imagenet": IMAGENET,
 }
-"""By the names that a network's field `normalization` takes."""
+"""The values of a network's field `normalization`."""
 
 
 def chosen(normalization: str | None, published: Preprocessing) -> Preprocessing:
-    """What a network's field `normalization` stands for; None stands for `published`.
+    """The preprocessing named by a network's field `normalization`; None: `published`.
 
     Raises:
       InputError: an unknown name.
@@ -80,19 +80,21 @@ def fitted(
     mean: tuple[float, ...] | None = None,
     std: tuple[float, ...] | None = None,
 ) -> Preprocessing:
-    """The normalisation of other images than photographs, to the range that weights expect.
+    """Adapts a normalisation of 8-bit RGB images to images of another kind.
 
-    A mean and std of the data bring each channel to the mean and std that photographs have after
-    `photographs`: about 0 and 1, or about 0 and 58 of weights whose images are not divided. Without
-    them a channel counts as one of a photograph whose range is that of its integers.
+    The result maps each channel to the range that the weights expect. Given the mean and std of the
+    data, each channel gets the mean and std that photographs have after `photographs`: about 0 and
+    1, or about 0 and 58 for weights without a std. Otherwise, the full integer range of a channel
+    is treated like that of a photograph.
 
     Args:
-      photographs: what the weights expect of photographs.
-      kind: of the images.
-      mean, std: of each channel over the data, in the units of the pixels; both or none.
+      photographs: the normalisation that the weights expect for 8-bit RGB images.
+      kind: kind of the images.
+      mean, std: mean and std of each channel over the data, in pixel units; both or neither.
 
     Raises:
-      InputError: not one for each channel, only one of the two, or none for floats.
+      InputError: the number of values is not the number of channels, only one of mean and std is
+        given, or float images have neither.
 
     >>> fitted(IMAGENET, ImageKind(1, 8)).mean
     (114.495,)
@@ -134,16 +136,16 @@ def normalize(rgb: ArrayLike, preprocessing: Preprocessing) -> jax.Array:
     """Normalises images for a network.
 
     Args:
-      rgb: [..., 3] uint8, channels in RGB order; for other kinds of images the `dtype` and the
+      rgb: [..., 3] uint8, channels in RGB order; for other kinds of images, the dtype and the
         number of channels of `preprocessing`.
-      preprocessing: that of the network, `model.preprocessing`.
+      preprocessing: the network's `model.preprocessing`.
 
     Returns:
       The same shape, float32.
 
     Raises:
-      InputError: an array of another dtype (it may be normalised already) or number of channels,
-        or no preprocessing.
+      InputError: another dtype (the array may be normalised already) or number of channels, or
+        `preprocessing` is not a `Preprocessing`.
 
     >>> normalize(jnp.zeros([1, 2, 2, 3], jnp.uint8), CAFFE_VGG)[0, 0, 0].astype(int).tolist()
     [-122, -116, -104]

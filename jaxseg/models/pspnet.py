@@ -23,13 +23,13 @@ class PSPNet(SegmentationModel):
     last pixel. At other sizes the logits are also resized from corner to corner, which shifts them
     by less than a cell.
 
-    mmsegmentation's PSPNet has `stem="v1c"` and `dilate_first=False`, and unless it was trained on
-    crops of 769×769, `align_corners=False`. With `stem="7x7"` a network can start from
-    torchvision's ImageNet ResNets.
+    mmsegmentation's PSPNet has `stem="v1c"` and `dilate_first=False`, and, unless trained on crops
+    of 769×769, `align_corners=False`. With `stem="7x7"`, training can start from torchvision's
+    ImageNet ResNets.
 
     Attributes:
       num_classes: C, at least 2.
-      depth: of the backbone: 18, 34, 50, 101, 152 or 269.
+      depth: depth of the backbone: 18, 34, 50, 101, 152 or 269.
       width: multiplies the channels of every hidden layer.
       output_stride: image pixels per cell of the logits: 8, 16 or 32.
       dilations: as in `ResNet`.
@@ -40,10 +40,10 @@ class PSPNet(SegmentationModel):
         paper's DR).
       stem: "deep", "v1c" or "7x7", as in `ResNet`.
       stride_on: the convolution with the stride: "3x3" as in semseg, or "1x1" as in the released
-        Caffe models, whose images are also not divided by a std, see `preprocessing`.
+        Caffe models, whose images are not divided by a std (see `preprocessing`).
       dilate_first: as in `ResNet`.
-      align_corners: whether the pyramid levels and the logits are resized with corner pixels on
-        corner pixels, or with half-pixel centres.
+      align_corners: whether the resize of pyramid levels and logits maps corner pixels to corner
+        pixels; otherwise it uses half-pixel centres.
       aux_weight: loss weight of the auxiliary head.
       dropout: rate before each head's logits in training.
       dropout_mode: unit of dropout: "channel" (semseg) or "element" (Caffe).
@@ -52,7 +52,7 @@ class PSPNet(SegmentationModel):
         None: that of the released weights.
       remat: whether the backward pass recomputes the activations of a block, or the name of one of
         `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: of the computation; parameters, statistics and logits are float32.
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -77,13 +77,13 @@ class PSPNet(SegmentationModel):
 
     @property
     def of_photographs(self) -> Preprocessing:
-        """What the weights expect of photographs: by default semseg's, or Caffe's for "1x1"."""
+        """The normalisation of 8-bit RGB images: by default semseg's, or Caffe's for "1x1"."""
         published = CAFFE_PSPNET if self.stride_on == "1x1" else IMAGENET
         return chosen(self.normalization, published)
 
     @nn.compact
     def network(self, images: jax.Array, train: bool) -> list[Head]:
-        """Figure 3: a ResNet, pyramid pooling, a convolution to logits; and the auxiliary head."""
+        """Figure 3: a ResNet, pyramid pooling, a head to logits; and the auxiliary head."""
         *_, stage3, stage4 = ResNet(
             self.depth,
             stem=self.stem,

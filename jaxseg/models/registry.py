@@ -1,4 +1,4 @@
-"""The networks by name: what `create_model` makes."""
+"""Creates networks by name."""
 
 import functools
 import math
@@ -95,7 +95,7 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
 def network_fields() -> dict[str, tuple[type, ...]]:
     """The fields of all networks that a config's `model` may set, with the types of their values.
 
-    Number of classes and kind of images are the data's.
+    The data set defines the number of classes and the kind of images.
 
     >>> network_fields()["padding"], network_fields()["remat"]
     ((<class 'int'>,), (<class 'bool'>, <class 'str'>))
@@ -106,7 +106,7 @@ def network_fields() -> dict[str, tuple[type, ...]]:
         for field in field_names(network):
             kinds = typing.get_args(hints[field]) if _is_union(hints[field]) else (hints[field],)
             kinds = tuple(typing.get_origin(k) or k for k in kinds if k is not types.NoneType)
-            found[field] = (str,) if kinds == (typing.Any,) else kinds  # a dtype by its name
+            found[field] = (str,) if kinds == (typing.Any,) else kinds  # a dtype is given by name
     return {f: kinds for f, kinds in found.items() if f not in ("num_classes", *IMAGE_FIELDS)}
 
 
@@ -124,7 +124,7 @@ def fields_of(name: str) -> list[str]:
 
 
 def check_fields(name: str, fields: Iterable[str]) -> None:
-    """Raises InputError where the network `name` lacks one of `fields`, or does not exist."""
+    """Raises InputError if the network `name` does not exist, or lacks one of `fields`."""
     if name not in _MODELS:
         raise InputError(f"There is no model '{name}'.", nearest(str(name), _MODELS))
     known = fields_of(name)
@@ -138,15 +138,15 @@ def model_from_config(
     num_classes: int,
     data: ml_collections.ConfigDict | None = None,
 ) -> SegmentationModel:
-    """The network that a run's `config.model` describes.
+    """Creates the network of a run's `config.model`.
 
     Args:
-      config: fields of `create_model`; those that are None are left as published.
-      num_classes: how many classes the data set has.
-      data: the run's `config.data`, for the kind of its images; None: photographs.
+      config: fields of `create_model`; a field that is None has its published value.
+      num_classes: number of classes of the data set.
+      data: the run's `config.data`, for the kind of its images; None: 8-bit RGB images.
 
     Raises:
-      InputError: as `create_model`, or `config.num_classes` is below the data set's.
+      InputError: as `create_model`, or `config.num_classes` is not that of the data set.
     """
     fields = {k: v for k, v in config.items() if v is not None and k not in ("name", "num_classes")}
     if config.num_classes is not None and config.num_classes != num_classes:

@@ -1,4 +1,4 @@
-"""ResNet (He et al. 2016), its last strides made dilation: the backbone of PSPNet and FCN."""
+"""ResNet (He et al. 2016) with dilation instead of its last strides: backbone of PSPNet and FCN."""
 
 import functools
 from collections.abc import Callable
@@ -16,17 +16,17 @@ from jaxseg.nn.sequential import sequential
 from jaxseg.ops.activation import shared
 from jaxseg.ops.pooling import max_pool
 
-BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # depth: `BasicBlock`s of each stage
-BLOCKS = {  # depth: `Bottleneck`s of each stage
-    14: (1, 1, 1, 1),  # this and the next are of no paper: to try things out on a laptop
+BASIC_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}  # depth to number of `BasicBlock`s per stage
+BLOCKS = {  # depth to number of `Bottleneck`s per stage
+    14: (1, 1, 1, 1),  # 14 and 26 are from no paper; they are small enough for tests on a laptop
     26: (2, 2, 2, 2),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
     # PSPNet's own ResNet-269 was never published. These are the blocks of the ImageNet network of
-    # that name which github.com/craftGBD/craftGBD released, counted in deploy_resnet269-v2.prototxt
-    # of github.com/soeaver/caffe-model: 3 * (3 + 30 + 48 + 8) + 2 layers. Its norms stand before
-    # the convolutions; here they stand behind, as at the other depths.
+    # that name released in github.com/craftGBD/craftGBD, as counted in deploy_resnet269-v2.prototxt
+    # of github.com/soeaver/caffe-model: 3 * (3 + 30 + 48 + 8) + 2 layers. Its norms are before the
+    # convolutions; here they are after them, as at the other depths.
     269: (3, 30, 48, 8),
 }
 
@@ -38,17 +38,17 @@ _STEMS = {  # kernel, stride and channels of each convolution before the max poo
 
 
 class BasicBlock(nn.Module):
-    """Two 3×3 convolutions beside a shortcut (ResNet paper, figure 5, left): ResNet-18 and 34.
+    """Two 3×3 convolutions with a shortcut (ResNet paper, figure 5, left): ResNet-18 and 34.
 
-    The second convolution is not dilated (mmsegmentation). The shortcut is a 1×1 convolution where
-    the block changes the size of its input.
+    The second convolution is not dilated (mmsegmentation). The shortcut is a 1×1 convolution if
+    the block changes the shape of its input.
 
     Attributes:
       planes: channels of both convolutions.
-      strides: of the block.
-      dilation: of the first convolution.
-      bn_momentum: of batch norm.
-      dtype: of the computation.
+      strides: stride of the block.
+      dilation: dilation of the first convolution.
+      bn_momentum: momentum of batch norm.
+      dtype: compute dtype.
     """
 
     planes: int
@@ -71,16 +71,16 @@ class BasicBlock(nn.Module):
 
 
 class Bottleneck(nn.Module):
-    """1×1, 3×3 and 1×1 convolution beside a shortcut (ResNet paper, figure 5, right).
+    """1×1, 3×3 and 1×1 convolutions with a shortcut (ResNet paper, figure 5, right).
 
     Attributes:
       planes: channels of the first two convolutions; the third has four times as many.
-      strides: of the block.
-      dilation: of the 3×3 convolution.
-      project: whether the shortcut is a 1×1 convolution, or leaves its input as it is.
-      stride_on: "1x1" (the first convolution strides) or "3x3" (the second does).
-      bn_momentum: of batch norm.
-      dtype: of the computation.
+      strides: stride of the block.
+      dilation: dilation of the 3×3 convolution.
+      project: whether the shortcut is a 1×1 convolution instead of the identity.
+      stride_on: the convolution with the stride: "1x1" (the first) or "3x3" (the second).
+      bn_momentum: momentum of batch norm.
+      dtype: compute dtype.
     """
 
     planes: int
@@ -112,20 +112,20 @@ class ResNet(nn.Module):
     """The backbone, from the image to the output of its fourth stage.
 
     Attributes:
-      depth: 18, 34, 50, 101, 152 or 269 (14 and 26 are small ones of no paper).
+      depth: 18, 34, 50, 101, 152 or 269 (14 and 26 are small and from no paper).
       stem: "deep" (three 3×3 convolutions, 64, 64 and 128 channels: PSPNet), "v1c" (32, 32 and 64
         channels: mmsegmentation) or "7x7" (one of 64, as in the paper: torchvision).
       output_stride: 8, 16 or 32. A stage that would exceed it is dilated instead.
-      dilations: of the four stages, which then all have the stride of the paper (mmsegmentation's
-        D32: 1, 1, 2 and 4); None: derived from `output_stride`.
+      dilations: dilations of the four stages, which then all have the strides of the paper
+        (mmsegmentation's D32: 1, 1, 2 and 4); None: derived from `output_stride`.
       dilate_first: whether the first block of a dilated stage has the dilation of that stage
         (PSPNet, section 3.1) or that of the previous stage (torchvision, mmsegmentation).
       stride_on: the convolution with the stride in the first block of a stage, "1x1" (Caffe's
         PSPNet) or "3x3" (semseg, torchvision).
       width: multiplies all channels.
-      bn_momentum: of batch norm.
-      remat: what a block stores for the backward pass (see `jaxseg.nn.sequential`).
-      dtype: of the computation; parameters and statistics are float32.
+      bn_momentum: momentum of batch norm.
+      remat: what a block saves for the backward pass (see `jaxseg.nn.sequential`).
+      dtype: compute dtype; parameters and statistics are float32.
     """
 
     depth: int = 50
@@ -141,12 +141,12 @@ class ResNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> list[jax.Array]:
-        """[N, H, W, 3] to the four stages' outputs, at strides 4, 8, and up to the output stride.
+        """[N, H, W, 3] to the outputs of the four stages, at strides 4, 8, up to `output_stride`.
 
-        Each stride rounds up: 473 pixels are 237 after the stem, then 119 and 60.
+        Each stride rounds up: 473 pixels become 237 after the stem, then 119 and 60.
 
         Raises:
-          InputError: a field with another value than those above.
+          InputError: a field has a value not listed above.
         """
         check_choice("depth", self.depth, (*BASIC_BLOCKS, *BLOCKS))
         check_choice("stem", self.stem, _STEMS)
@@ -181,7 +181,7 @@ class ResNet(nn.Module):
         return stages
 
     def _stages(self) -> list[tuple[int, int, int]]:
-        """Blocks, stride and dilation of each stage."""
+        """Number of blocks, stride and dilation of each stage."""
         blocks = BASIC_BLOCKS.get(self.depth) or BLOCKS[self.depth]
         if self.dilations is not None:
             if len(self.dilations) != 4 or min(self.dilations) < 1:
@@ -196,7 +196,7 @@ class ResNet(nn.Module):
         return stages
 
     def _block(self, name, planes, *, strides, dilation, first) -> Callable:
-        """The constructor of a block."""
+        """Returns the constructor of a block."""
         how = {"bn_momentum": self.bn_momentum, "dtype": self.dtype, "name": name}
         if self.depth in BASIC_BLOCKS:
             return functools.partial(BasicBlock, planes, strides, dilation, **how)

@@ -1,4 +1,4 @@
-"""Starting a network from another one's variables."""
+"""Initialises a network from the variables of another network."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,14 +22,14 @@ def transplant(
 
     Args:
       source: variables of the network to start from (`{"params": ..., "batch_stats": ...}`).
-      target: variables of the new network, as its `init` gives them.
+      target: variables of the new network, as returned by its `init`.
 
     Returns:
       The variables of the new network, and the paths ("params/score_pool4/kernel") of the arrays
       that kept their initial values because the source has none with that path and shape.
 
     Raises:
-      InputError: the networks have nothing in common.
+      InputError: the networks share no array.
 
     >>> import jaxseg
     >>> coarse, fine = (
@@ -37,7 +37,7 @@ def transplant(
     ...     for name in ("fcn32s_vgg16", "fcn16s_vgg16")
     ... )
     >>> key, x = jax.random.key(0), jax.numpy.zeros([1, 32, 32, 3])
-    >>> before, start = (jax.eval_shape(m.init, key, x) for m in (coarse, fine))  # shapes will do
+    >>> before, start = (jax.eval_shape(m.init, key, x) for m in (coarse, fine))  # only shapes
     >>> variables, new = transplant(before, start)
     >>> new
     ['params/score_pool4/bias', 'params/score_pool4/kernel']

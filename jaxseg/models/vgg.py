@@ -1,4 +1,4 @@
-"""VGG16's convolutions (Simonyan and Zisserman 2015, table 1, D), which FCN and DeconvNet share."""
+"""The convolutions of VGG16 (Simonyan and Zisserman 2015, table 1, D), for FCN and DeconvNet."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -22,12 +22,12 @@ VGG16_BLOCKS = (  # (block, convolutions, channels); 2×2 pooling with stride 2 
 
 
 class Pooled(NamedTuple):
-    """A block's pooled map.
+    """The pooled map of a block.
 
     Attributes:
       values: [N, h, w, C].
-      indices: [N, h, w, C] int32, as `max_pool_with_argmax` gives them; None where not asked for.
-      size: (height, width) of what was pooled.
+      indices: [N, h, w, C] int32, as returned by `max_pool_with_argmax`; None if not requested.
+      size: (height, width) before the pooling.
     """
 
     values: jax.Array
@@ -36,15 +36,15 @@ class Pooled(NamedTuple):
 
 
 class VGG16(nn.Module):
-    """conv1_1 to pool5. `features`: pool1 to pool5, and `out` of every layer.
+    """conv1_1 to pool5. Captures pool1 to pool5 in `features`, and `out` of every layer.
 
     Attributes:
-      conv: (name, channels, kernel, padding) to the constructor of a layer.
+      conv: maps (name, channels, kernel, padding) to the constructor of a layer.
       padding: zeros around the image before conv1_1; the other convolutions pad by 1.
-      argmax: whether the poolings give the indices of their maxima, too.
-      skip_border: whether convolutions leave out rows of a large border that are all alike. Every
-        value of a map stays the same. Not for use with batch norm, which counts every cell.
-      remat: what a block keeps for the backward pass (see `jaxseg.nn.sequential`).
+      argmax: whether the poolings also return the indices of their maxima.
+      skip_border: whether convolutions leave out equal rows of a large border, without changing any
+        value of a map. Not for batch norm, which counts every cell.
+      remat: what a block saves for the backward pass (see `jaxseg.nn.sequential`).
     """
 
     conv: Callable
@@ -55,7 +55,7 @@ class VGG16(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, *, train: bool = False) -> dict[int, Pooled]:
-        """[N, H, W, 3] to the pooled map of each block, by its number 1 to 5."""
+        """[N, H, W, 3] to a dict of the pooled maps by block number, 1 to 5."""
         x, pooled = images, {}
         borders = self._borders()
         for (block, convolutions, channels), border in zip(VGG16_BLOCKS, borders, strict=True):
@@ -76,14 +76,14 @@ class VGG16(nn.Module):
         return pooled
 
     def _borders(self) -> list[Block]:
-        # Images of several sizes in one batch have their borders at different rows.
+        # In a batch of images of several sizes, their borders are at different rows.
         if self.skip_border and "extents" not in self.variables:
             return blocks_within(self.padding, [count for _, count, _ in VGG16_BLOCKS])
         return [Block()] * len(VGG16_BLOCKS)
 
 
 def vgg16_grids(padding: int) -> dict[int, Grid]:
-    """Where the cells of each block's pooled map lie in the image."""
+    """The positions in the image of the cells of each block's pooled map."""
     grid, grids = Grid(), {}
     for block, convolutions, _ in VGG16_BLOCKS:
         for i in range(1, convolutions + 1):
