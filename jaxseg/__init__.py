@@ -44,8 +44,8 @@ __all__ = [
     "transplant",
 ]
 
-# Where each name is. It is imported when it is first asked for: `python -m jaxseg --help` and the
-# commands that need no network do not wait for JAX.
+# The module of each name, imported on first access: `python -m jaxseg --help` and commands that
+# need no network do not have to import JAX.
 _MODULES = {
     "create_model": "models",
     "create_state": "training.step",
@@ -63,7 +63,7 @@ _MODULES = {
 }
 
 
-if not TYPE_CHECKING:  # a type checker would take any name for one of ours
+if not TYPE_CHECKING:  # with `__getattr__`, a type checker would accept any name
 
     def __getattr__(name: str):
         if name in _MODULES:
@@ -71,7 +71,7 @@ if not TYPE_CHECKING:  # a type checker would take any name for one of ours
             globals()[name] = value
             return value
         if not name.startswith("_") and importlib.util.find_spec(f"jaxseg.{name}"):
-            return importlib.import_module(f"jaxseg.{name}")  # a room
+            return importlib.import_module(f"jaxseg.{name}")  # a subpackage
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

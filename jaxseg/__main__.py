@@ -13,7 +13,7 @@ except KeyboardInterrupt:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one command and returns its exit code; without `argv`, of this process's own words."""
+    """Runs one command and returns its exit code; `argv` defaults to this process's arguments."""
     if argv is None:
         argv = sys.argv[1:]
         end_at_once_when_asked(argv)

@@ -1,1 +1,1 @@
-"""Devices and processes: the mesh, and agreement between processes."""
+"""Devices and processes: the mesh, and communication between processes."""

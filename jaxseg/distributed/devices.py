@@ -1,4 +1,4 @@
-"""What devices there are."""
+"""Number, kind and memory of the devices."""
 
 import jax
 
@@ -6,12 +6,12 @@ from jaxseg.utils.usage import available_memory
 
 
 def device_count() -> int:
-    """Devices of all processes."""
+    """Number of devices of all processes."""
     return jax.device_count()
 
 
 def local_device_count() -> int:
-    """Devices of this process."""
+    """Number of devices of this process."""
     return jax.local_device_count()
 
 
@@ -21,9 +21,9 @@ def on_cpu() -> bool:
 
 
 def device_memory() -> int | None:
-    """Bytes that a program may take of each device; for a CPU, what the system has free.
+    """Bytes that a program may use on each device; on a CPU, the free memory of the system.
 
-    None where neither tells.
+    None if it is unknown.
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
@@ -32,6 +32,6 @@ def device_memory() -> int | None:
 
 
 def devices_in_words() -> str:
-    """Number and kind of the devices, such as "8 devices (cpu)"."""
+    """The number and kind of the devices, such as "8 devices (cpu)"."""
     count = device_count()
     return f"{count} device{'s' if count > 1 else ''} ({jax.devices()[0].device_kind})"

@@ -1,4 +1,4 @@
-"""Devices: one mesh, batches split over it, large arrays of the state or rows over a part of it."""
+"""The mesh of devices, and shardings of batches, of rows of images, and of large state arrays."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -10,7 +10,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from jaxseg.errors import InputError
 
-_SMALLEST = 2**16  # elements: gathering a smaller array costs more than a copy of it
+_SMALLEST = 2**16  # elements: gathering a smaller array costs more than replicating it
 
 
 def make_mesh(
@@ -20,19 +20,19 @@ def make_mesh(
     devices: Sequence[jax.Device] | None = None,
     space: int = 1,
 ) -> Mesh:
-    """All devices of all processes in a grid of axes "data", "fsdp" and "space".
+    """Arranges all devices of all processes in a mesh with axes "data", "fsdp" and "space".
 
     Args:
-      batch_size: images that the devices share.
-      what: its name in messages.
-      fsdp: devices that share one copy of the parameters and of the optimiser's state, after fully
-        sharded data parallelism; neighbours, so that they are in one host where that is possible.
-      devices: those of a topology that a program is compiled for; None: the ones there are.
-      space: devices that share the rows of an image, for images too large for one; neighbours, too,
-        and all in one process.
+      batch_size: number of images per batch, divided among the devices.
+      what: name of `batch_size` in messages.
+      fsdp: number of devices that share one copy of the parameters and the optimiser state (fully
+        sharded data parallelism). They are neighbours, if possible in one host.
+      devices: devices of a topology to compile a program for; None: the devices of all processes.
+      space: number of devices that share the rows of an image, for images too large for one device.
+        They are neighbours in one process.
 
     Raises:
-      InputError: the devices cannot share the batch evenly, or do not fall into such groups.
+      InputError: the devices cannot share the batch evenly, or cannot form groups of these sizes.
     """
     count = jax.device_count() if devices is None else len(devices)
     together = count if devices is not None else jax.local_device_count()
@@ -57,7 +57,7 @@ def make_mesh(
             f"{what} is {batch_size}, which cannot be split evenly over {sharing} devices.",
             f"Give a multiple of {sharing}, such as {' or '.join(map(str, fitting))}.",
         )
-    # One order of the devices whatever the grid, or arrays of two meshes would not go together.
+    # The order of devices is the same for every mesh; otherwise arrays of two meshes cannot mix.
     auto = (jax.sharding.AxisType.Auto,)
     line = jax.make_mesh((count,), ("data",), axis_types=auto, devices=devices).devices
     return Mesh(line.reshape(-1, fsdp, space), ("data", "fsdp", "space"))
@@ -68,12 +68,12 @@ def _divisors(count: int) -> str:
 
 
 def replicated(mesh: Mesh) -> NamedSharding:
-    """A whole copy on every device."""
+    """The sharding with a full copy on every device."""
     return NamedSharding(mesh, PartitionSpec())
 
 
 def split_batch(mesh: Mesh) -> NamedSharding:
-    """Axis 0 split over all devices, but those that share an image have it whole."""
+    """The sharding of axis 0 over all devices; devices that share an image hold all its rows."""
     return NamedSharding(mesh, PartitionSpec(_batch_axes(mesh)))
 
 
@@ -82,10 +82,10 @@ def _batch_axes(mesh: Mesh) -> tuple[str, ...]:
 
 
 def split_rows(mesh: Mesh, *batch: jax.Array) -> tuple[jax.Array, ...]:
-    """Inside a jitted function: batches [N, H, ...] whose rows are split over the axis "space".
+    """Inside a jitted function: shards the rows of batches [N, H, ...] over the axis "space".
 
-    XLA splits what is computed of them alike: a convolution fetches the rows beside its own from
-    its neighbours. The number of rows need not divide evenly.
+    XLA shards the results of later operations in the same way: for a convolution, a device fetches
+    adjacent rows from its neighbours. The number of rows need not be divisible.
     """
     if mesh.shape.get("space", 1) == 1:
         return batch
@@ -94,20 +94,20 @@ def split_rows(mesh: Mesh, *batch: jax.Array) -> tuple[jax.Array, ...]:
 
 
 def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
-    """Where the arrays of a state are: a sharding for each.
+    """The sharding of each array of a state.
 
-    An array of at least `smallest` elements is split over the mesh's axis "fsdp" along the longest
-    of its axes that divides evenly, of equal ones the last. The others, and all where that axis of
-    the mesh is 1, are whole on every device.
+    An array with at least `smallest` elements is sharded over the mesh axis "fsdp" along its
+    longest divisible axis, the last one if several are equally long. All other arrays are
+    replicated; if that mesh axis has size 1, all arrays are.
 
     Args:
-      mesh: of `make_mesh`.
-      state: a pytree of arrays or `jax.ShapeDtypeStruct`s: parameters, their averages, momenta and
-        whatever else a step changes are all placed by shape alone.
-      smallest: elements from which on an array is split.
+      mesh: from `make_mesh`.
+      state: a pytree of arrays or `jax.ShapeDtypeStruct`s, such as parameters, their averages and
+        momenta. Only shapes matter.
+      smallest: number of elements from which on an array is sharded.
 
     >>> mesh = jax.make_mesh((1, 1), ("data", "fsdp"))
-    >>> tuple(split_state(mesh, {"bias": np.zeros(21)})["bias"].spec)  # on no axis
+    >>> tuple(split_state(mesh, {"bias": np.zeros(21)})["bias"].spec)  # replicated
     ()
     """
     parts = mesh.shape["fsdp"]
@@ -123,18 +123,17 @@ def split_state(mesh: Mesh, state: Any, smallest: int = _SMALLEST) -> Any:
 
 
 def gathered(mesh: Mesh, params: Any, dtype: Any, smallest: int = _SMALLEST) -> Any:
-    """Inside a loss: split parameters, whole on every device, for a network to compute with.
+    """Inside a loss: gathers sharded parameters, so that every device has a full copy.
 
-    What is split by `split_state` is a kernel, which a layer first of all casts to the `dtype` that
-    it computes in: here that comes before the gathering, so that bfloat16 moves half the bytes. Its
-    gradient is split like the parameter, and comes as a sum over devices in `dtype`, as it would of
-    a whole one. Left to itself, XLA might split the convolutions along channels instead, and move
-    activations.
+    `split_state` shards only kernels, which a layer first casts to its compute dtype. Here the cast
+    comes before the gathering, so that bfloat16 moves half the bytes. The gradient of a kernel is
+    sharded like the kernel, and its sum over devices has `dtype`, as it would without sharding.
+    Without this function, XLA might shard the convolutions along channels, and move activations.
 
     Args:
-      mesh: of `make_mesh`.
+      mesh: from `make_mesh`.
       params: a pytree of float32 arrays.
-      dtype: of the computation.
+      dtype: compute dtype.
       smallest: as in `split_state`.
     """
     whole = replicated(mesh)
@@ -149,7 +148,7 @@ def gathered(mesh: Mesh, params: Any, dtype: Any, smallest: int = _SMALLEST) -> 
 
 
 def with_split_rows(train_step: Callable, mesh: Mesh) -> Callable:
-    """A train step whose images are split along their rows, where devices share an image."""
+    """`train_step` with the rows of its images sharded, if devices share an image."""
     if mesh.shape.get("space", 1) == 1:
         return train_step
 
@@ -161,18 +160,18 @@ def with_split_rows(train_step: Callable, mesh: Mesh) -> Callable:
 
 
 def gather(mesh: Mesh, tree: Any) -> Any:
-    """The same arrays, whole on every device; those that are already are not copied."""
+    """The same arrays, replicated on every device; replicated arrays are not copied."""
     return jax.device_put(tree, replicated(mesh))
 
 
 def to_devices(mesh: Mesh, *arrays: np.ndarray) -> tuple[jax.Array, ...]:
-    """This process's part of a batch as global arrays, split over the mesh along axis 0."""
+    """Global arrays from this process's part of a batch, sharded along axis 0."""
     sharding = split_batch(mesh)
     return tuple(jax.make_array_from_process_local_data(sharding, a) for a in arrays)
 
 
 def to_every_device(mesh: Mesh, tree: Any) -> Any:
-    """Arrays that every process has alike, as global arrays with a whole copy on every device."""
+    """Global replicated arrays from arrays that are equal in every process."""
     sharding = replicated(mesh)
     return jax.tree.map(
         lambda a: jax.make_array_from_process_local_data(sharding, np.asarray(a)), tree

@@ -1,8 +1,8 @@
-"""Several processes that train one network together: how they meet, agree, and fail as one.
+"""Several processes that train one network: connection, agreement, and shared failure.
 
-Each process has some of the devices and reads its share of every batch; all run the same program.
-A process that stopped alone would leave the others waiting in the next sum over all devices, so
-what ends one, ends all, with the same message.
+Each process has some of the devices and reads its part of every batch; all run the same program. If
+one process stopped alone, the others would wait for it in the next sum over all devices. Therefore
+an error in one process ends all of them, with the same message.
 """
 
 import contextlib
@@ -25,31 +25,32 @@ from jaxseg.errors import InputError, Stopped
 
 COORDINATOR, COUNT, INDEX = "JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS"
 _MEETING_SECONDS = 300
-_TELLING_SECONDS = 10  # how long one that ends waits for the others
-_WAITING_SECONDS = 3600  # how long one waits for others that are busy: `_Watch` sees who fails
+_TELLING_SECONDS = 10  # how long a failing process waits for the others
+_WAITING_SECONDS = 3600  # how long a process waits for busy ones; `_Watch` notices failures
 _FAILURE = "jaxseg/failure"
-_places = itertools.count()  # all processes wait in the same places in the same order
+_places = itertools.count()  # all processes reach the same barriers in the same order
 
 _watch: "_Watch | None" = None
 
 
 @contextlib.contextmanager
 def joined(distributed: bool = True) -> Iterator[bool]:
-    """Makes this process one of several while the body runs; no device may have been used before.
+    """Connects this process to the others during the body; call it before any use of a device.
 
     The environment variables JAXSEG_COORDINATOR (HOST:PORT of the first process), JAXSEG_PROCESSES
-    (how many) and JAXSEG_PROCESS (which one, from 0) say who belongs together; without them JAX
-    asks SLURM, Open MPI, Kubernetes or the TPU's metadata. Where the others do not come within five
-    minutes this process ends. An exception in the body ends it and all others.
+    (number of processes) and JAXSEG_PROCESS (index of this process, from 0) define the group.
+    Without them, JAX asks SLURM, Open MPI, Kubernetes or the TPU's metadata. If the others do not
+    connect within five minutes, this process exits. An exception in the body ends all processes.
 
     Args:
-      distributed: False does nothing: a process that is alone never waits for another.
+      distributed: False: does nothing; a single process waits for no other.
 
     Yields:
+      Whether this is the first process, which prints the output.
       Whether this is the first process, the one that prints.
 
     Raises:
-      InputError: nothing says who belongs together.
+      InputError: neither the variables nor a cluster define the processes.
     """
     global _watch
     if not distributed:
@@ -68,14 +69,14 @@ def joined(distributed: bool = True) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def failing_together() -> Iterator[None]:
-    """Where an exception leaves the body, ends all processes that `joined` each other.
+    """On an exception in the body, ends all processes connected by `joined`.
 
-    It belongs inside whatever would wait for other processes on its way out, as closing the
-    checkpoints does. Does nothing in a process that is alone.
+    Use it inside any context that waits for other processes on exit, such as the checkpoint
+    manager. Does nothing in a single process.
     """
     try:
         yield
-    except Stopped:  # all of them, at one step
+    except Stopped:  # all processes stop at the same step
         raise
     except BaseException as error:
         if _watch is not None:
@@ -84,12 +85,12 @@ def failing_together() -> Iterator[None]:
 
 
 def agree(value: int) -> int:
-    """The first process's value: a folder may look different from another machine."""
+    """Returns the first process's value: a folder may look different on another machine."""
     return int(multihost_utils.broadcast_one_to_all(np.int64(value)))
 
 
 def gather_values(value: Any) -> list[Any]:
-    """Every process's `value`, which JSON can hold, in their order; all must call it."""
+    """Returns the `value` of every process, in order. It must fit JSON; all processes must call."""
     if jax.process_count() == 1:
         return [value]
     data = np.frombuffer(json.dumps(value).encode(), np.uint8)
@@ -101,10 +102,10 @@ def gather_values(value: Any) -> list[Any]:
 
 
 def wait_for_others(name: str) -> None:
-    """Returns when all processes have come to the place called `name`.
+    """Waits until all processes have reached the barrier `name`.
 
-    They wait for each other at the notice board. A sum over all devices would do where nobody is
-    late, but gives up after half a minute on the CPU, and a bucket may take longer to be looked at.
+    The barrier is at the coordination service. A sum over all devices would also synchronise, but
+    on the CPU it times out after half a minute, and listing a bucket may take longer.
     """
     if jax.process_count() > 1:
         place = f"jaxseg/{name}/{next(_places)}"
@@ -112,8 +113,8 @@ def wait_for_others(name: str) -> None:
 
 
 def _store():
-    """The processes' common notice board."""
-    from jax._src.distributed import global_state  # there is no public way to it
+    """The client of the coordination service, a key-value store that all processes share."""
+    from jax._src.distributed import global_state  # there is no public access to it
 
     return global_state.client
 
@@ -122,7 +123,7 @@ def _meet() -> None:
     """Calls `jax.distributed.initialize`."""
     late = threading.Timer(_MEETING_SECONDS, _end, [_notice(_not_met(), process=None)])
     late.daemon = True
-    late.start()  # JAX, when its own time is up, aborts the process and dumps its stack
+    late.start()  # before JAX's own timeout, which aborts the process and dumps its stack
     given = {name: os.environ[name] for name in (COORDINATOR, COUNT, INDEX) if name in os.environ}
     try:
         if not given:
@@ -159,7 +160,7 @@ def _not_met() -> InputError:
 
 
 def _part() -> None:
-    """Ends what `_meet` began; waits for the others, who may still be busy."""
+    """Ends the connection of `_meet`, after waiting for processes that are still busy."""
     global _watch
     if _watch is not None:
         _watch.close()
@@ -168,9 +169,10 @@ def _part() -> None:
 
 
 class _Watch:
-    """Learns from the processes' common notice board, once a second, whether one has failed.
+    """Checks the coordination service once a second for the failure of another process.
 
-    The board is in the first process, which therefore ends last: without it JAX aborts the others.
+    The service runs in the first process, which therefore exits last: without the service, JAX
+    aborts the others.
     """
 
     def __init__(self):
@@ -180,11 +182,11 @@ class _Watch:
         self._thread.start()
 
     def fail(self, error: BaseException) -> None:
-        """Tells the others, and ends this process."""
+        """Reports the error to the other processes, and ends this process."""
         notice = _notice(error, jax.process_index())
         try:
             self._store.key_value_set(_FAILURE, json.dumps(notice))
-        except Exception:  # another was first, and the watch ends this process; or it is gone
+        except Exception:  # another process failed first and ends this one, or the service is gone
             self._thread.join(2 * _TELLING_SECONDS)
         else:
             self._closed.set()
@@ -194,7 +196,7 @@ class _Watch:
         self._leave(notice)
 
     def close(self) -> None:
-        """Looks no more."""
+        """Stops the checks."""
         self._closed.set()
         self._thread.join()
 
@@ -202,7 +204,7 @@ class _Watch:
         while not self._closed.wait(1):
             try:
                 notice = json.loads(self._store.key_value_try_get(_FAILURE))
-            except Exception:  # there is no such notice
+            except Exception:  # no failure is reported
                 continue
             if self._closed.is_set():
                 return
@@ -232,7 +234,7 @@ class _Watch:
 
 
 def _notice(error: BaseException, process: int | None) -> dict:
-    """An exception for the others: two lines and an exit code, as on the command line."""
+    """A report of an exception for the other processes: two lines and an exit code."""
     if isinstance(error, InputError):
         lines, code = f"{error.problem}\nfix: {error.remedy}", 2
     elif isinstance(error, KeyboardInterrupt):
@@ -243,7 +245,7 @@ def _notice(error: BaseException, process: int | None) -> dict:
 
 
 def _end(notice: dict, who: str = "") -> None:
-    """Prints the notice and ends this process at once: to leave in order would need the others."""
+    """Prints the report and exits at once: a normal shutdown would need the other processes."""
     for child in multiprocessing.active_children():
         child.kill()
     sys.stdout.flush()

@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of segmentation."""
+"""Small helpers that are independent of segmentation."""

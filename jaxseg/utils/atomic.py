@@ -1,4 +1,4 @@
-"""Atomic writes: whoever reads a file sees all of it, or the file that was there before."""
+"""Atomic writes: a reader sees the complete new file or the previous one."""
 
 import contextlib
 import os
@@ -12,7 +12,7 @@ from jaxseg.utils.bucket import is_bucket
 
 @contextlib.contextmanager
 def atomic_file(path: pathlib.Path) -> Iterator[BinaryIO]:
-    """A new file that takes the place of `path` when the body ends; nothing is left if it fails."""
+    """A new file that replaces `path` when the body ends; an error in the body removes it."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}.unfinished")
     try:
         with unfinished.open("wb") as file:
@@ -24,9 +24,9 @@ def atomic_file(path: pathlib.Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: pathlib.Path, text: str) -> None:
-    """Writes `text`, in UTF-8; what it cannot say, of a file's name, by numbers: \\udcff.
+    """Writes `text` in UTF-8; characters of file names without a code are escaped: \\udcff.
 
-    In a bucket every write is atomic.
+    Every write to a bucket is atomic.
     """
     data = text.encode("utf-8", "backslashreplace")
     if is_bucket(path):

@@ -1,20 +1,20 @@
-"""Files of which only so much is read."""
+"""Files with a limit on the number of bytes read."""
 
 from typing import BinaryIO
 
 
 class Bounded:
-    """A file of which no more than `most` bytes are read, all calls together.
+    """A file that allows reads of at most `most` bytes in total.
 
-    Python's zipfile and tarfile read a list of contents of any length into memory; they take this
-    in place of a file.
+    Python's zipfile and tarfile read a table of contents of any length into memory; they accept
+    this class in place of a file.
 
     Args:
-      file: can be sought.
-      most: bytes; may be set to None later on: as many as one likes.
+      file: a seekable file.
+      most: limit in bytes; may later be set to None for no limit.
 
     Raises:
-      ValueError: at a read beyond `most`.
+      ValueError: a read exceeds the limit.
     """
 
     def __init__(self, file: BinaryIO, most: int):
@@ -23,7 +23,7 @@ class Bounded:
         self.seek, self.tell = file.seek, file.tell
 
     def read(self, n: int = -1) -> bytes:
-        """The next bytes: `n`, or as many as there are; all of them where `n` is negative."""
+        """Reads up to `n` bytes; the whole rest of the file if `n` is negative."""
         if self.most is None:
             return self._file.read(n)
         if n < 0:
@@ -36,5 +36,5 @@ class Bounded:
         return self._file.read(n)
 
     def seekable(self) -> bool:
-        """True, as zipfile asks."""
+        """Returns True; zipfile asks for it."""
         return True

@@ -1,4 +1,4 @@
-"""Folders in a bucket, gs://BUCKET/PATH, beside those on a disk."""
+"""Folders in a bucket (gs://BUCKET/PATH) or on a disk."""
 
 import contextlib
 import pathlib
@@ -21,7 +21,7 @@ def is_bucket(folder: str | pathlib.Path) -> bool:
 
 
 def folder_at(address: str) -> pathlib.Path:
-    """The folder of an absolute path or an address; one in a bucket works as a path does.
+    """The folder of an absolute path or a gs:// URL; both kinds have the methods of a path.
 
     >>> folder_at("gs://mine/run") / "5"
     PosixGPath('gs://mine/run/5')
@@ -30,23 +30,23 @@ def folder_at(address: str) -> pathlib.Path:
         return given_path(address)
     import fsspec
 
-    # It remembers what it has listed, and other programs write there, too: TensorStore does.
+    # Disables the cache of listings: other programs, such as TensorStore, also write there.
     fsspec.config.conf.setdefault("gcs", {})["use_listings_cache"] = False
     return cast(pathlib.Path, epath.Path(address))
 
 
 def absolute(folder: pathlib.Path) -> epath.Path:
-    """The folder by its whole path, as Orbax wants it."""
+    """The absolute path of the folder, in the form that Orbax needs."""
     return epath.Path(folder if is_bucket(folder) else folder.absolute())
 
 
 @contextlib.contextmanager
 def reaching(folder: pathlib.Path) -> Iterator[None]:
-    """The body looks into `folder`; where that is in a bucket, it explains errors on the way.
+    """Turns errors of the body, which accesses a bucket, into InputErrors.
 
     Raises:
-      InputError: gcsfs is not installed, or there is no such bucket, no permission,
-        or no network.
+      InputError: gcsfs is not installed, the bucket does not exist, or permission or network is
+        missing.
     """
     try:
         yield
@@ -60,7 +60,7 @@ def reaching(folder: pathlib.Path) -> Iterator[None]:
             f"installed: {error}.",
             "pip install 'jaxseg[gcs]', or give a folder on a disk.",
         ) from None
-    except Exception as error:  # gcsfs, aiohttp and google.auth raise their own, of no common kind
+    except Exception as error:  # gcsfs, aiohttp and google.auth errors have no common base class
         if not is_bucket(folder):
             raise
         reason = (str(error).splitlines() or [""])[0] or type(error).__name__

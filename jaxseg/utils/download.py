@@ -1,4 +1,4 @@
-"""Files from the network: resumed, tried again, and whole or not there."""
+"""Downloads with resume and retries; a file is complete or absent."""
 
 import contextlib
 import hashlib
@@ -11,30 +11,30 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 _CHUNK = 2**18
-_TRIES = 4  # in a row without a byte more
+_TRIES = 4  # consecutive tries that receive no byte
 _TIMEOUT = 30.0  # seconds without a byte
 
 Progress = Callable[[int, int | None], None]
-"""Is told how many bytes are there, and how many there will be, if that is known."""
+"""Called with the number of bytes so far, and the total, or None if it is unknown."""
 
 
 def download(
     url: str, part: pathlib.Path, progress: Progress = lambda have, total: None, wait: float = 1.0
 ) -> None:
-    """Downloads `url` into `part`, from where an earlier call stopped.
+    """Downloads `url` into `part`, and resumes an earlier download.
 
     Redirects are followed, and the proxies of HTTP_PROXY, HTTPS_PROXY and NO_PROXY are used. A
-    connection that breaks is opened again, as long as each brings something.
+    lost connection is opened again, as long as each connection brings new bytes.
 
     Args:
       url: http, https or file.
-      part: the file, which may hold a beginning; its folder exists.
-      progress: is called after each piece.
-      wait: seconds before the first new try; twice that before the next one.
+      part: the file, which may hold the first part; its folder exists.
+      progress: called after each chunk.
+      wait: seconds before the first retry; doubled before each further retry.
 
     Raises:
-      OSError: the server refuses (`urllib.error.HTTPError`), cannot be reached, or `part` cannot be
-        written; what came stays in `part`.
+      OSError: the server refuses (`urllib.error.HTTPError`) or cannot be reached, or `part` cannot
+        be written; received bytes stay in `part`.
     """
     failed, begun = 0, _size(part)
     while True:
@@ -48,7 +48,7 @@ def download(
                 raise
             error = found
         except urllib.error.URLError as found:
-            if _size(part) == begun:  # no network, no such host: that will not change in seconds
+            if _size(part) == begun:  # no network or no such host: retries would not help
                 raise
             error = found
         except (http.client.HTTPException, TimeoutError, ConnectionError) as found:
@@ -60,7 +60,7 @@ def download(
 
 
 def _fetched(url: str, part: pathlib.Path, progress: Progress) -> bool:
-    """Appends what one connection brings; whether that is all of it."""
+    """Appends the bytes of one connection; returns whether the file is complete."""
     have = _size(part)
     request = urllib.request.Request(url, headers={"User-Agent": "jaxseg"})
     if have and not url.startswith("file:"):
@@ -68,7 +68,7 @@ def _fetched(url: str, part: pathlib.Path, progress: Progress) -> bool:
     try:
         response = _open(request)
     except urllib.error.HTTPError as error:
-        if error.code == 416 and have:  # nothing is left to fetch
+        if error.code == 416 and have:  # the file is complete
             return True
         raise
     with response:
@@ -88,7 +88,7 @@ def _fetched(url: str, part: pathlib.Path, progress: Progress) -> bool:
 
 
 def _open(request: urllib.request.Request):
-    """As `urlopen`, by the proxies that the environment names now, not at the first call."""
+    """Like `urlopen`, but reads the proxy variables at every call, not only the first."""
     return urllib.request.build_opener().open(request, timeout=_TIMEOUT)
 
 
@@ -97,10 +97,10 @@ def _size(part: pathlib.Path) -> int:
 
 
 def read_url(url: str, limit: int) -> bytes:
-    """All that is at `url`, `limit` bytes at most.
+    """Reads the content of `url`, at most `limit` bytes.
 
     Raises:
-      OSError: it cannot be fetched, or is longer.
+      OSError: the URL cannot be read, or its content is longer.
     """
     request = urllib.request.Request(url, headers={"User-Agent": "jaxseg"})
     try:
@@ -114,7 +114,7 @@ def read_url(url: str, limit: int) -> bytes:
 
 
 def digest(path: pathlib.Path, kind: str) -> str:
-    """The checksum of a file in hex; `kind` as hashlib has it."""
+    """The checksum of a file in hex; `kind` is a hashlib name."""
     with path.open("rb") as file:
         return hashlib.file_digest(
             file, lambda: hashlib.new(kind, usedforsecurity=False)
@@ -123,7 +123,7 @@ def digest(path: pathlib.Path, kind: str) -> str:
 
 @contextlib.contextmanager
 def bar(title: str) -> Iterator[Progress]:
-    """A progress bar on a terminal, and nothing elsewhere."""
+    """Shows a progress bar on a terminal, nothing elsewhere."""
     import tqdm
 
     with tqdm.tqdm(unit="B", unit_scale=True, desc=title, disable=None, leave=False) as shown:

@@ -1,4 +1,4 @@
-"""What is told where a disk or a memory is full: two lines, by whatever library met it."""
+"""Errors for a full disk or memory, from the exceptions of any library."""
 
 import errno
 import pathlib
@@ -17,7 +17,7 @@ _UNITS = {"": 1, "K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40, "P": 2**50, "E"
 
 
 def disk_is_full(error: BaseException) -> bool:
-    """Whether a disk without space is behind an error, also of Orbax or TensorStore.
+    """Whether a full disk caused an error, also inside Orbax or TensorStore.
 
     >>> disk_is_full(OSError(28, "No space left on device")), disk_is_full(ValueError("no"))
     (True, False)
@@ -30,7 +30,7 @@ def disk_is_full(error: BaseException) -> bool:
 
 
 def memory_is_full(error: BaseException) -> bool:
-    """Whether an error tells that the device or the host has no memory left.
+    """Whether the device or the host has run out of memory.
 
     >>> memory_is_full(MemoryError()), memory_is_full(ValueError("no"))
     (True, False)
@@ -43,11 +43,11 @@ def memory_is_full(error: BaseException) -> bool:
 
 
 def full_disk(place: pathlib.Path, kept: str) -> InputError:
-    """The error for a disk that is full.
+    """The InputError for a full disk.
 
     Args:
-      place: what was written to.
-      kept: what is whole all the same, as a sentence ends: "step 5 is saved".
+      place: the path being written.
+      kept: end of a sentence about the data that is safe: "step 5 is saved".
     """
     return InputError(
         f"The disk of {place} is full: {kept}.",
@@ -56,12 +56,12 @@ def full_disk(place: pathlib.Path, kept: str) -> InputError:
 
 
 def full_memory(error: BaseException, what: str, remedy: str) -> InputError:
-    """The error for a memory that is full; it names the size that was asked for, if it is known.
+    """The InputError for exhausted memory; it names the requested size, if known.
 
     Args:
-      error: that tells of it.
-      what: needs the memory, as a message begins.
-      remedy: what takes less.
+      error: the exception.
+      what: start of the sentence: the operation that needs the memory.
+      remedy: sentence on how to use less memory.
     """
     size = asked_for(error)
     asked = "" if size is None else f": {in_words(size)} more were requested"
@@ -69,7 +69,7 @@ def full_memory(error: BaseException, what: str, remedy: str) -> InputError:
 
 
 def asked_for(error: BaseException) -> int | None:
-    """The bytes that could not be had, by the words of JAX or NumPy.
+    """The size of the failed allocation in bytes, from the messages of JAX or NumPy.
 
     >>> asked_for(MemoryError("Unable to allocate 1.50 GiB for an array with shape (9,)"))
     1610612736
@@ -84,7 +84,7 @@ def asked_for(error: BaseException) -> int | None:
 
 
 def in_words(size: int) -> str:
-    """Bytes for people to read.
+    """A number of bytes in readable form.
 
     >>> in_words(3 * 2**29)
     '1.5 GiB'
@@ -96,7 +96,7 @@ def in_words(size: int) -> str:
 
 
 def _behind(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that it came from or came after."""
+    """An error and, recursively, its causes and contexts."""
     seen: set[int] = set()
     waiting = [error]
     while waiting:

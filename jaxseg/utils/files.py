@@ -1,4 +1,4 @@
-"""Walks over folders as people keep them: with hidden files, system files and links."""
+"""Walks over folders that may contain hidden files, system files and links."""
 
 import codecs
 import os
@@ -11,7 +11,7 @@ _SYSTEM = frozenset(
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is hidden, or is a system's own: never data.
+    """Whether a file or folder name is hidden or belongs to a system, and so is never data.
 
     >>> is_hidden("._a.jpg"), is_hidden("__MACOSX"), is_hidden("a.jpg")
     (True, True, False)
@@ -20,10 +20,10 @@ def is_hidden(name: str) -> bool:
 
 
 def text_of(data: bytes) -> str:
-    """A text in UTF-8, or in UTF-16 as Windows writes it; a byte order mark is no part of it.
+    """Decodes UTF-8, or UTF-16 as written by Windows, without a byte order mark.
 
     Raises:
-      UnicodeDecodeError: it is neither.
+      UnicodeDecodeError: the data is neither.
 
     >>> text_of("ä".encode("utf-16")), text_of("ä".encode("utf-8-sig"))
     ('ä', 'ä')
@@ -35,14 +35,14 @@ def text_of(data: bytes) -> str:
 def walk_files(
     folder: pathlib.Path, skip: Callable[[pathlib.Path], bool] = lambda folder: False
 ) -> Iterator[pathlib.Path]:
-    """All files below `folder`, sorted by folder and name, without those that are hidden.
+    """All files below `folder` that are not hidden, sorted by folder and name.
 
-    Links to folders are followed; a folder that several lead to is entered once, so that a link to
-    a folder above ends nothing.
+    Links to folders are followed. Each folder is entered once, even if several links lead to it, so
+    that a link to a parent folder causes no endless loop.
 
     Args:
-      folder: where to begin.
-      skip: whether a folder below it is left out.
+      folder: the root of the walk.
+      skip: whether to leave out a folder below the root.
     """
     seen = set()
     for at, folders, files in os.walk(folder, followlinks=True):

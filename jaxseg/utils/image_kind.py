@@ -1,17 +1,17 @@
-"""The kind of images that a data set has and a network takes: their channels, and bits of each."""
+"""The kind of images of a data set or a network: channels, and bits per channel."""
 
 from typing import NamedTuple
 
 DTYPES = {8: "uint8", 16: "uint16", 32: "float32"}
-"""The dtype of pixels by `bits`."""
+"""Pixel dtype for each value of `bits`."""
 
 
 class ImageKind(NamedTuple):
-    """How the pixels of images lie in arrays [H, W, channels].
+    """The format of images as arrays [H, W, channels].
 
     Attributes:
       channels: 1 (grey), 3 (RGB, in this order) or any other number of bands.
-      bits: 8 (uint8), 16 (uint16) or 32 (float32: the numbers of the file, whatever their range).
+      bits: 8 (uint8), 16 (uint16) or 32 (float32: the values in the file, in any range).
 
     >>> ImageKind(5, 16).dtype, str(ImageKind(5, 16))
     ('uint16', '5 channels of 16 bits')
@@ -22,12 +22,12 @@ class ImageKind(NamedTuple):
 
     @property
     def dtype(self) -> str:
-        """Of the pixels, by its name."""
+        """Name of the pixel dtype."""
         return DTYPES[self.bits]
 
     @property
     def top(self) -> int | None:
-        """The largest value of a pixel; None of floats, which have no range."""
+        """The largest pixel value; None for floats, which have no fixed range."""
         return None if self.bits == 32 else 2**self.bits - 1
 
     def __str__(self) -> str:
@@ -35,4 +35,4 @@ class ImageKind(NamedTuple):
 
 
 RGB = ImageKind()
-"""Photographs."""
+"""The kind of ordinary photographs: 8-bit RGB."""

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for (PEP 562)."""
+"""Package attributes that are imported on first access (PEP 562)."""
 
 import importlib
 from collections.abc import Callable, Mapping
@@ -6,11 +6,11 @@ from typing import Any
 
 
 def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """The `__getattr__` of a package.
+    """Returns the `__getattr__` of a package.
 
     Args:
       package: its `__name__`.
-      modules: for each name the module of the package that has it.
+      modules: for each name, the module of the package that defines it.
     """
 
     def get(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Paths as people give them."""
+"""Validation of paths from users."""
 
 import errno
 import os
@@ -7,21 +7,21 @@ import re
 
 from jaxseg.errors import InputError
 
-_SHOWN = 60  # characters of a path in a message
+_SHOWN = 60  # maximum number of characters of a path in a message
 
 
 def given_path(path: str | os.PathLike) -> pathlib.Path:
-    """A path that came from outside: from a command line, a config or a caller.
+    """Validates a path from a command line, a config or a caller.
 
-    Every such path passes here before it reaches the system, which has many kinds of errors for
-    one that it cannot take, other ones in each version of Python.
+    Every such path must pass through here before the system sees it. The system raises many kinds
+    of errors for invalid paths, which differ between versions of Python.
 
     Args:
-      path: of a file or folder, that may exist; `~` is the home.
+      path: path of a file or folder, which need not exist; `~` is the home folder.
 
     Raises:
-      InputError: no file can have such a path: it is too long, or holds a NUL byte or a half of a
-        character; or it is an address.
+      InputError: no file can have this path: it is too long, or contains a NUL byte or an unpaired
+        surrogate; or it is a URL.
 
     >>> given_path("runs/camvid").name
     'camvid'
@@ -36,7 +36,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
     try:
         found = pathlib.Path(path).expanduser()
         os.lstat(found)
-    except (ValueError, RuntimeError) as error:  # RuntimeError: ~NAME of somebody unknown
+    except (ValueError, RuntimeError) as error:  # RuntimeError: ~NAME of an unknown user
         raise _no_path(path, str(error)) from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):

@@ -7,8 +7,8 @@ def aligned(rows: Sequence[Sequence[str]], right: Container[int] = ()) -> list[s
     """The rows as lines, with columns as wide as their widest cell.
 
     Args:
-      rows: of equally many cells.
-      right: the columns that stand to the right, as numbers do.
+      rows: rows with the same number of cells.
+      right: indices of the right-aligned columns, such as numbers.
 
     >>> aligned([["name", "pixels"], ["sky", "9"]], right=(1,))
     ['name  pixels', 'sky        9']

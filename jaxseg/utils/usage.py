@@ -1,4 +1,4 @@
-"""Memory and processor time that this process has used, and that a program needs."""
+"""Memory and processor time of this process, and memory of a program."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _MEMORY = ("temporary", "temp"), ("argument", "argument"), ("output", "output")
 
 
 def peak_process_memory() -> int | None:
-    """The most bytes that this process has held at a time; None where the system does not tell."""
+    """The peak memory of this process in bytes; None if the system does not report it."""
     if resource is None:
         return None
     unit = 1 if sys.platform == "darwin" else 1024
@@ -22,7 +22,7 @@ def peak_process_memory() -> int | None:
 
 
 def available_memory() -> int | None:
-    """Bytes that a program can have without swapping; None where the system does not tell."""
+    """Bytes available without swapping; None if the system does not report it."""
     try:
         with open("/proc/meminfo", encoding="ascii") as lines:
             found = {name: value for name, _, value in (line.partition(":") for line in lines)}
@@ -32,7 +32,7 @@ def available_memory() -> int | None:
 
 
 def processor_seconds() -> float:
-    """Time that the processors have worked for this process and its children that have ended."""
+    """Processor time in seconds of this process and of its finished children."""
     if resource is None:
         return sum(os.times()[:4])
     usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
@@ -40,24 +40,24 @@ def processor_seconds() -> float:
 
 
 def reading_threads(wanted: int | None) -> int:
-    """`config.data.threads`, or where that is None one for each processor, from 2 to 16."""
+    """`config.data.threads`; for None, one thread per processor, between 2 and 16."""
     return min(max(usable_processors(), 2), 16) if wanted is None else wanted
 
 
 def usable_processors() -> int:
-    """How many processors this process may run on."""
+    """Number of processors that this process may run on."""
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def program_memory(compiled: jax.stages.Compiled) -> dict[str, int]:
-    """Bytes of a compiled program on one device: of its temporaries, arguments and results.
+    """Bytes that a compiled program needs on one device for temporaries, arguments and results.
 
-    What it writes its results over (a donated state) counts as an argument alone.
+    A result that overwrites an argument (a donated state) counts only as an argument.
     """
     found = compiled.memory_analysis()
-    if found is None:  # not every platform has it
+    if found is None:  # some platforms do not report it
         return {}
     bytes_of = {ours: int(getattr(found, f"{theirs}_size_in_bytes")) for ours, theirs in _MEMORY}
     bytes_of["output"] -= int(found.alias_size_in_bytes)
