@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoints", "restore_variables", "whole_steps"]
 
-# A workdir can be opened without Orbax, which takes a second to load.
+# Opening a workdir must not import Orbax, which takes a second.
 __getattr__ = lazy_names(
     __name__,
     {"Checkpoints": "manager", "restore_variables": "manager", "whole_steps": "steps"},

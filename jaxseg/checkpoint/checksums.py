@@ -1,6 +1,6 @@
-"""Checksums of a checkpoint's arrays: what is restored is what was saved, or an error says so.
+"""Checksums of a checkpoint's arrays: they show whether restored arrays are the saved ones.
 
-XXH3 finds damage, not malice: whoever can write a checkpoint can write its checksums.
+XXH3 detects damage, not manipulation: whoever can write a checkpoint can also write its checksums.
 """
 
 from collections.abc import Mapping
@@ -14,17 +14,17 @@ from jax.tree_util import keystr
 from jaxseg.distributed.multihost import gather_values
 
 Entry = Mapping[str, Any]
-"""Of one array: its `dtype`, its `shape`, and `parts`, the checksum of each stretch of it that one
-device held, by its place: "0:3,0:64"."""
+"""The entry of one array: its `dtype`, its `shape`, and `parts`, the checksum of each part that one
+device held, by its bounds: "0:3,0:64"."""
 
 
 def checksums(tree: Any) -> dict[str, Entry]:
-    """The entry of every array by its path ("params/conv1_1/kernel"), as JSON can hold it.
+    """The entries of all arrays by path ("params/conv1_1/kernel"), ready for JSON.
 
-    To be called by all processes, where there are several: each looks at what it holds.
+    All processes must call this function; each computes the checksums of its own parts.
 
     Args:
-      tree: arrays of JAX or NumPy.
+      tree: a pytree of JAX or NumPy arrays.
     """
     entries: dict[str, Entry] = {
         name: {"dtype": str(array.dtype), "shape": list(array.shape), "parts": _parts(array)}
@@ -39,12 +39,13 @@ def checksums(tree: Any) -> dict[str, Entry]:
 
 
 def differing(tree: Any, entries: Mapping[str, Entry]) -> str | None:
-    """The path of an array that is not what its entry says; None where all are.
+    """The path of an array that does not match its entry; None if all match.
 
     Args:
-      tree: arrays of JAX or NumPy; of those that are split over processes, what this one holds is
-        looked at. An array of another dtype than the saved one was converted and is passed over.
-      entries: of all of them, and perhaps of others.
+      tree: a pytree of JAX or NumPy arrays. Of an array that is sharded over processes, only the
+        local parts are checked. An array with another dtype than the saved one was converted, and
+        is not checked.
+      entries: the entries of these arrays; may include others.
     """
     for name, array in named(tree).items():
         entry = entries.get(name)
@@ -70,13 +71,13 @@ def differing(tree: Any, entries: Mapping[str, Entry]) -> str | None:
 
 
 def named(tree: Any) -> dict[str, Any]:
-    """The arrays of a tree by their paths, the same for a state and for Orbax's metadata."""
+    """The arrays of a pytree by path; a state and Orbax's metadata give the same paths."""
     arrays, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {keystr(path, simple=True, separator="/"): array for path, array in arrays}
 
 
 def checksum(values: np.ndarray) -> str:
-    """XXH3 of the bytes of an array in C order, 64 bits in hexadecimal.
+    """XXH3 of the bytes of an array in C order, 64 bits in hex.
 
     >>> checksum(np.zeros((2, 3), np.float32))
     '743df94ee4c78a2a'
@@ -85,7 +86,7 @@ def checksum(values: np.ndarray) -> str:
 
 
 def _parts(array: Any) -> dict[str, str]:
-    """Checksums of what this process is to answer for: one of all copies of each stretch."""
+    """The checksums that this process must compute: each part once, by one of its holders."""
     if not isinstance(array, jax.Array):
         return {_in_words([(0, n) for n in array.shape]): checksum(np.asarray(array))}
     if _is_whole(array):
@@ -99,7 +100,7 @@ def _parts(array: Any) -> dict[str, str]:
 
 
 def _held(array: Any) -> list[tuple[tuple[int, ...], np.ndarray]]:
-    """What this process holds of an array: where each stretch begins, and its values."""
+    """The parts of an array that this process holds: first index and values of each part."""
     if not isinstance(array, jax.Array):
         return [((0,) * array.ndim, np.asarray(array))]
     if array.is_fully_addressable:

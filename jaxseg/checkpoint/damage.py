@@ -1,4 +1,4 @@
-"""What is said of a checkpoint that cannot be read."""
+"""Errors for checkpoints that cannot be read."""
 
 import contextlib
 import errno
@@ -17,15 +17,15 @@ from jaxseg.errors import InputError
 from jaxseg.utils.bucket import is_bucket
 
 _FULL_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
-_REMOVAL_SECONDS = 3.0  # a run that is removing a checkpoint goes on with it within this time
+_REMOVAL_SECONDS = 3.0  # a run that is removing a checkpoint makes progress within this time
 
 
 class DamagedCheckpoint(InputError):
-    """A checkpoint is not what was saved.
+    """A checkpoint differs from the one that was saved.
 
     Attributes:
-      folder, step: where it is.
-      what: is wrong with it.
+      folder, step: location of the checkpoint.
+      what: description of the damage.
     """
 
     def __init__(self, folder: pathlib.Path, step: int, what: str):
@@ -40,7 +40,7 @@ class DamagedCheckpoint(InputError):
 
 
 class RemovedCheckpoint(InputError):
-    """A checkpoint is gone: the run that writes them has removed it meanwhile."""
+    """A checkpoint is gone because its run has removed it."""
 
     def __init__(self, folder: pathlib.Path, step: int):
         super().__init__(
@@ -55,19 +55,19 @@ class RemovedCheckpoint(InputError):
 
 @contextlib.contextmanager
 def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
-    """The body reads a checkpoint that was there; what fails on the way is told in two lines.
+    """Turns errors of the body, which reads a checkpoint, into an InputError.
 
     Raises:
-      DamagedCheckpoint: what the body reads is not what a checkpoint holds.
-      RemovedCheckpoint: it is not there any more.
-      InputError: this user may not read it.
+      DamagedCheckpoint: the files are missing, truncated or changed.
+      RemovedCheckpoint: the checkpoint no longer exists.
+      InputError: this user has no permission to read it.
     """
     _silence_leftovers()
     try:
         yield
     except (InputError, MemoryError):
         raise
-    except Exception as error:  # Orbax, TensorStore and JSON raise their own, of no common kind
+    except Exception as error:  # errors of Orbax, TensorStore and JSON have no common base class
         text = str(error)
         if any(word in text for word in _FULL_MEMORY):
             raise
@@ -82,7 +82,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
 
 
 def _is_removed(folder: pathlib.Path, step: int) -> bool:
-    """Whether a checkpoint is gone, or going: the run that saves there removes it file by file."""
+    """Whether a checkpoint is gone, or its run is removing it, file by file."""
     place = folder / str(step)
     files = _number_of_files(place)
     end = time.monotonic() + _REMOVAL_SECONDS
@@ -98,10 +98,10 @@ def _number_of_files(place: pathlib.Path) -> int:
 
 
 def read_json(path: pathlib.Path) -> dict:
-    """The object in a file of a checkpoint.
+    """Returns the JSON object in a file of a checkpoint.
 
     Raises:
-      ValueError: there is none.
+      ValueError: the file holds none.
     """
     value = json.loads(path.read_text(encoding="utf-8"))
     if not isinstance(value, dict):
@@ -110,7 +110,7 @@ def read_json(path: pathlib.Path) -> dict:
 
 
 def _in_few_words(error: Exception) -> str:
-    """The kind of an error, and the code that TensorStore puts before its text."""
+    """A short description of an error, by its type or by TensorStore's error code."""
     if isinstance(error, FileNotFoundError):
         return f"a file is missing ({pathlib.Path(str(error.filename or '?')).name})"
     if isinstance(error, json.JSONDecodeError):
@@ -130,8 +130,8 @@ def _in_few_words(error: Exception) -> str:
 
 @functools.cache
 def _silence_leftovers() -> None:
-    """Where one array cannot be read, Orbax drops the readings of the others half done; Python
-    prints a traceback for each that ends, some before the error is caught."""
+    """Silences errors of unfinished reads. If one array cannot be read, Orbax abandons the reads of
+    the others; Python prints a traceback for each, some before the first error is caught."""
     before = sys.unraisablehook
 
     def hook(unraisable) -> None:

@@ -1,4 +1,4 @@
-"""Leases: a reader asks the run that is writing not to remove the checkpoint that it reads."""
+"""Leases: a reader asks the writing run not to remove the checkpoint that it is reading."""
 
 import contextlib
 import os
@@ -15,21 +15,21 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxseg.utils.bucket import is_bucket
 
 _FOLDER = ".reading"
-_SECONDS = 600.0  # after which a reader is taken for dead
+_SECONDS = 600.0  # age at which a lease expires, because its reader must have died
 
 
 @contextlib.contextmanager
 def lease(folder: pathlib.Path, step: int) -> Iterator[None]:
-    """The run that saves in `folder` keeps the checkpoint of `step` while the body reads it.
+    """Keeps the writing run from removing the checkpoint of `step` during the body.
 
-    A folder in which no run saves, that may not be written to or that lies in a bucket, has no
-    leases: there a reader has to try again where the checkpoint is removed.
+    There are no leases in a folder without a running run, in one without write permission, or in a
+    bucket. A reader must then try again if the checkpoint is removed.
     """
     who = f"{step}-{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     path = folder / _FOLDER / who
     if not is_bucket(folder):
         with contextlib.suppress(OSError):
-            path.touch()  # fails where no run saves
+            path.touch()  # fails if no run saves there
     try:
         yield
     finally:
@@ -39,7 +39,7 @@ def lease(folder: pathlib.Path, step: int) -> Iterator[None]:
 
 
 class Leased(policies.PreservationPolicy):
-    """Keeps the checkpoints that somebody reads."""
+    """Preserves checkpoints with a lease."""
 
     def __init__(self, folder: pathlib.Path):
         self._folder = folder
@@ -51,7 +51,7 @@ class Leased(policies.PreservationPolicy):
 
 
 def leased_steps(folder: pathlib.Path) -> set[int]:
-    """The steps that somebody reads now."""
+    """The steps that have a lease."""
     steps = set()
     with contextlib.suppress(OSError):
         for path in (folder / _FOLDER).iterdir():
@@ -63,10 +63,10 @@ def leased_steps(folder: pathlib.Path) -> set[int]:
 
 
 def allow_leases(folder: pathlib.Path) -> None:
-    """To be called by the run that saves: readers may ask it from now on."""
+    """Called by the writing run; from now on readers can take leases."""
     (folder / _FOLDER).mkdir(parents=True, exist_ok=True)
 
 
 def end_leases(folder: pathlib.Path) -> None:
-    """Removes all leases; for a folder that no run saves in any more."""
+    """Removes all leases, in a folder where no run saves any more."""
     shutil.rmtree(folder / _FOLDER, ignore_errors=True)

@@ -1,8 +1,8 @@
-"""A lock on a workdir: one run at a time writes there.
+"""The lock of a workdir: only one run at a time writes there.
 
-The file `run.lock` names the host, the process and when that began, and is touched while the run
-lives. A lock outlives a run that was killed; the next run takes it over where its process is gone
-or, on another host, has not touched it for ten minutes.
+The file `run.lock` names the host, the process and its start time. The run touches it regularly. A
+killed run leaves its lock behind. The next run takes the lock over if its process is gone or, on
+another host, has not touched it for ten minutes.
 """
 
 import contextlib
@@ -19,8 +19,8 @@ from typing import Any
 from jaxseg.errors import InputError
 
 LOCK_FILE = "run.lock"
-HEARTBEAT = 30.0  # seconds between two touches
-STALE = 600.0  # seconds without a touch after which a lock of another host is taken over
+HEARTBEAT = 30.0  # seconds between two touches of the file
+STALE = 600.0  # seconds without a touch after which the lock of another host is stale
 
 
 class WorkdirLock:
@@ -28,10 +28,10 @@ class WorkdirLock:
 
     Args:
       folder: the workdir, which exists.
-      say: gets a line where the lock of a dead run is taken over.
+      say: receives a line if the lock of a dead run is taken over.
 
     Raises:
-      InputError: on entering, another run holds it.
+      InputError: on entry, if another run holds the lock.
     """
 
     def __init__(self, folder: pathlib.Path, say: Callable[[str], None] = print):
@@ -68,12 +68,12 @@ class WorkdirLock:
                 os.utime(self._path)
 
     def _remove_stale(self, mine: pathlib.Path) -> None:
-        """Removes the lock that is there, or raises InputError where its run may be alive."""
+        """Removes the existing lock, or raises InputError if its run may be alive."""
         holder = _read(self._path)
-        try:  # by one clock, that of the disk
+        try:  # both times by the clock of the file system
             os.utime(mine)
             age = mine.stat().st_mtime - self._path.stat().st_mtime
-        except OSError:  # it was given back just now
+        except OSError:  # the lock was just released
             return
         if is_alive(holder, age):
             raise InputError(
@@ -83,7 +83,7 @@ class WorkdirLock:
                 f"{self._path}.",
             )
         breaker = self._path.with_name(f"{LOCK_FILE}.breaking")
-        if not _placed(mine, breaker):  # one at a time, or one would remove another's new lock
+        if not _placed(mine, breaker):  # one at a time; otherwise a new lock could be removed
             with contextlib.suppress(OSError):
                 if mine.stat().st_mtime - breaker.stat().st_mtime > STALE:
                     breaker.unlink()
@@ -100,7 +100,7 @@ class WorkdirLock:
 
 
 def running(workdir: pathlib.Path) -> str | None:
-    """The process, in words, whose run writes to a workdir; None where none does that lives."""
+    """A description of the live process that writes to a workdir; None if there is none."""
     path = workdir / LOCK_FILE
     try:
         age = time.time() - path.stat().st_mtime
@@ -115,7 +115,7 @@ def _in_words(holder: dict[str, Any]) -> str:
 
 
 def process_start(pid: int) -> str | None:
-    """When a process of this host began, as its system counts; None where that is not known."""
+    """The start time of a process of this host, in the system's units; None if unknown."""
     try:
         text = pathlib.Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
         return text.rpartition(")")[2].split()[19]
@@ -124,29 +124,29 @@ def process_start(pid: int) -> str | None:
 
 
 def is_alive(holder: dict[str, Any], age: float) -> bool:
-    """Whether the run of a lock may be alive, which was touched `age` seconds ago."""
+    """Whether the run of a lock that was touched `age` seconds ago may be alive."""
     if holder.get("host") != socket.gethostname() or os.name == "nt":
-        return age < STALE  # on Windows os.kill would end the process that it asks about
+        return age < STALE  # on Windows, os.kill would terminate the process
     pid = holder.get("process")
-    if not isinstance(pid, int) or pid == os.getpid():  # this process holds no other lock there
+    if not isinstance(pid, int) or pid == os.getpid():  # this process holds no second lock there
         return False
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except OSError:  # the process belongs to another user
         pass
     return process_start(pid) == holder.get("began")
 
 
 def _placed(source: pathlib.Path, target: pathlib.Path) -> bool:
-    """Whether `source` got the name `target`, which nothing else had."""
+    """Hard-links `source` to `target`; returns False if `target` exists."""
     try:
         os.link(source, target)
         return True
     except FileExistsError:
         return False
-    except OSError:  # a disk without hard links
+    except OSError:  # the file system has no hard links
         try:
             with target.open("x", encoding="utf-8") as file:
                 file.write(source.read_text(encoding="utf-8"))

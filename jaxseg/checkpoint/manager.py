@@ -1,7 +1,8 @@
-"""Checkpoints by Orbax: asynchronous, atomic, the newest and the best kept.
+"""Asynchronous, atomic checkpoints by Orbax; keeps the newest and the best.
 
-On a disk a checkpoint is written beside its place and renamed when it is whole. A bucket knows no
-renaming: there it is written in its place, and whole once `commit_success.txt`, the last, is there.
+On a disk, a checkpoint is written to a temporary folder and renamed when it is complete. A bucket
+has no rename: the checkpoint is written to its final folder, and is complete once its last file,
+`commit_success.txt`, exists.
 """
 
 import contextlib
@@ -26,13 +27,13 @@ from jaxseg.errors import InputError
 from jaxseg.utils.bucket import absolute, is_bucket
 
 State = TypeVar("State")
-_DAMAGED = ".damaged"  # what the name of a checkpoint ends in that is put aside
+_DAMAGED = ".damaged"  # suffix of the name of a damaged checkpoint after it is renamed
 
 
 class _Quiet(logging.Filter):
-    """Drops Orbax's warnings about checkpoints without scores, as most of ours are, and about ones
-    that come soon after each other, which a busy disk is enough for; and the tracebacks that each
-    of its threads prints of an error, which is raised all the same."""
+    """Drops some log records of Orbax: warnings about checkpoints without metrics (normal here),
+    warnings about saves in quick succession (any busy disk causes them), and tracebacks of its
+    threads for errors that are raised anyway."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         text = record.getMessage()
@@ -49,13 +50,14 @@ class Checkpoints:
     """The checkpoints of one workdir.
 
     Args:
-      folder: where they are, on a disk or in a bucket; made if need be.
-      keep_last: how many of the newest to keep.
-      keep_best: how many of those with the highest mean IoU to keep besides.
-      clean: remove what a killed process left unfinished; not while another process saves here.
+      folder: where they are, on a disk or in a bucket; created if missing.
+      keep_last: number of newest checkpoints to keep.
+      keep_best: number of checkpoints with the highest mean IoU to keep in addition.
+      clean: whether to remove unfinished checkpoints of a killed process; requires that no other
+        process saves here.
 
     Attributes:
-      removed: names of the unfinished ones that `clean` removed.
+      removed: names of the unfinished checkpoints that `clean` removed.
     """
 
     def __init__(
@@ -76,13 +78,13 @@ class Checkpoints:
             ),
         ]
         self._leases = clean and not is_bucket(folder) and jax.process_count() == 1
-        if self._leases:  # several processes would have to decide alike
+        if self._leases:  # only for one process: several would have to agree
             allow_leases(folder)
             kept.append(Leased(folder))
         self._manager = ocp.CheckpointManager(
             self._folder,
             options=ocp.CheckpointManagerOptions(
-                create=not is_bucket(folder),  # or it would make the bucket itself
+                create=not is_bucket(folder),  # Orbax would create the bucket itself
                 best_fn=_mean_iou,
                 best_mode="max",
                 preservation_policy=policies.AnyPreservationPolicy(kept),
@@ -94,7 +96,7 @@ class Checkpoints:
         return max(whole_steps(self._folder), default=None)
 
     def find(self, which: str | int) -> int:
-        """As `find_step`."""
+        """Like `find_step`."""
         return find_step(self._folder, which)
 
     def save(
@@ -105,14 +107,14 @@ class Checkpoints:
         scores: dict | None = None,
         steps: int | None = None,
     ) -> None:
-        """Starts to save; returns as soon as `state` may change.
+        """Starts an asynchronous save; returns as soon as `state` may be overwritten.
 
         Args:
-          step: of the state.
-          state: arrays, of which a checksum of each is saved, too.
-          position: of the data, integers.
-          scores: must hold `mean_iou`.
-          steps: of the whole run, after which its learning rates go.
+          step: step of the state.
+          state: a pytree of arrays; a checksum of each is saved too.
+          position: the data position, integers.
+          scores: metrics of the state; must include `mean_iou`.
+          steps: total steps of the run, on which its learning rates depend.
         """
         metrics = None if scores is None else {"mean_iou": scores["mean_iou"]}
         self._manager.wait_until_finished()
@@ -129,15 +131,15 @@ class Checkpoints:
         )
 
     def restore(self, step: int, like: State) -> tuple[State, dict]:
-        """The state and the data position of a step, as they were saved.
+        """Returns the saved state and data position of a step.
 
         Args:
-          step: one that exists.
+          step: an existing step.
           like: the state as `jax.ShapeDtypeStruct`s with shardings.
 
         Raises:
-          DamagedCheckpoint: it is not what was saved.
-          InputError: it is the state of another network, or of another version of jaxseg.
+          DamagedCheckpoint: the files differ from those saved.
+          InputError: the state belongs to another network, or to another version of jaxseg.
         """
         self.wait()
         with reading_step(self._folder, step):
@@ -146,7 +148,7 @@ class Checkpoints:
             state = ocp.args.PyTreeRestore(
                 like,
                 restore_args=ocp.checkpoint_utils.construct_restore_args(like),
-                partial_restore=True,  # an older version may not have had a part that is empty here
+                partial_restore=True,  # older versions lack some parts that are empty here
             )
             restored = self._manager.restore(
                 step, args=ocp.args.Composite(state=state, position=ocp.args.JsonRestore())
@@ -159,19 +161,19 @@ class Checkpoints:
     def restore_newest(
         self, like: State, steps: int, say: Callable[[str], None] = print
     ) -> tuple[int, State, dict] | None:
-        """The newest checkpoint that is whole: its step, state and data position; None without any.
+        """Returns step, state and data position of the newest intact checkpoint; None without any.
 
-        A damaged one is told of and put aside, and the one before it is taken: the run makes its
-        steps again, bit for bit.
+        A damaged checkpoint is reported and renamed, and the previous one is used: the run repeats
+        its steps, bit for bit.
 
         Args:
           like: as in `restore`.
-          steps: of the whole run, as in `save`.
-          say: gets the two lines.
+          steps: total steps of the run, as in `save`.
+          say: receives the two lines of the report.
 
         Raises:
-          DamagedCheckpoint: there is no older one, or it is of a run of another length, so that
-            its steps would not be those that were taken.
+          DamagedCheckpoint: there is no older checkpoint, or the older one is from a run with
+            another number of steps, so that the repeated steps would differ.
           InputError: as `restore`.
         """
         damage: DamagedCheckpoint | None = None
@@ -183,7 +185,7 @@ class Checkpoints:
                 found = self.restore(step, like)
             except DamagedCheckpoint as error:
                 what = error.what
-            seen = [words for words in gather_values(what) if words]  # by any process
+            seen = [words for words in gather_values(what) if words]  # damage seen by any process
             if found is not None and not seen:
                 return step, *found
             damage = DamagedCheckpoint(self._folder, step, seen[0])
@@ -198,7 +200,7 @@ class Checkpoints:
     def _put_aside(
         self, damage: DamagedCheckpoint, older: int, steps: int, say: Callable[[str], None]
     ) -> None:
-        """Makes room in the place of a damaged checkpoint by giving it another name."""
+        """Renames a damaged checkpoint, so that its step can be saved again."""
         step = damage.step
         before, then = (_train_steps(self._folder, s) for s in (older, step))
         if before not in (None, steps) and then != steps:
@@ -226,7 +228,7 @@ class Checkpoints:
         self._manager.reload()
 
     def _check_same_arrays(self, step: int, like) -> None:
-        """Raises InputError where the arrays of a checkpoint are not those of `like`."""
+        """Raises InputError if the arrays of a checkpoint are not those of `like`."""
         kept, wanted = _shapes(_metadata(self._folder, step)), _shapes(like)
         entries = _about(self._folder, step).get("arrays")
         if entries is not None and kept != {n: tuple(e["shape"]) for n, e in entries.items()}:
@@ -248,11 +250,11 @@ class Checkpoints:
                 )
 
     def wait(self) -> None:
-        """Returns when everything is on disk."""
+        """Waits for pending saves."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
-        """Waits, then lets go."""
+        """Waits for pending saves and closes the manager."""
         try:
             self._manager.close()
         finally:
@@ -261,19 +263,19 @@ class Checkpoints:
 
 
 def restore_variables(folder: pathlib.Path, step: int) -> dict:
-    """The parameters and statistics in a checkpoint, whatever network and optimiser it is of: their
-    moving average, where the run kept one.
+    """Returns the parameters and statistics of a checkpoint of any network and optimiser; their
+    moving average if the run kept one.
 
     Args:
-      folder: of the checkpoints.
-      step: one that is whole.
+      folder: folder of the checkpoints.
+      step: step of a complete checkpoint.
 
     Returns:
-      `{"params": ..., "batch_stats": ...}` of NumPy arrays, as they were saved.
+      `{"params": ..., "batch_stats": ...}` of NumPy arrays, as saved.
 
     Raises:
-      DamagedCheckpoint: they are not as they were saved.
-      RemovedCheckpoint: the run that writes them removed it meanwhile.
+      DamagedCheckpoint: the arrays differ from those saved.
+      RemovedCheckpoint: the writing run removed the checkpoint during the read.
     """
     with lease(folder, step), reading_step(folder, step):
         about = _about(folder, step)
@@ -296,7 +298,7 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
 
 
 def _about(folder: pathlib.Path, step: int) -> dict:
-    """What was written of a checkpoint's arrays; empty for one of an older jaxseg."""
+    """The saved checksums and data of a checkpoint; empty for one of an older jaxseg."""
     place = folder / str(step)
     if "checksums" not in read_json(place / "_CHECKPOINT_METADATA").get("item_handlers", {}):
         return {}
@@ -310,14 +312,14 @@ def _train_steps(folder: pathlib.Path, step: int) -> int | None:
 
 
 def _check_values(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:
-    """Raises DamagedCheckpoint where an array of `tree` is not what was saved."""
+    """Raises DamagedCheckpoint if an array of `tree` does not match its checksum."""
     wrong = differing(tree, about["arrays"]) if about else None
     if wrong is not None:
         raise DamagedCheckpoint(folder, step, f"the checksum of {wrong} does not match")
 
 
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
-    """Removes unfinished checkpoints, which Orbax would count among those to keep."""
+    """Removes unfinished checkpoints; Orbax would count them among those to keep."""
     whole = set(map(str, whole_steps(folder)))
     found = [p for p in folder.glob("*") if re.fullmatch(r"\d+(\.orbax-checkpoint-tmp.*)?", p.name)]
     unfinished = sorted((p for p in found if p.name not in whole), key=lambda p: p.name)
@@ -327,9 +329,9 @@ def _remove_unfinished(folder: pathlib.Path) -> list[str]:
 
 
 def abstract(state: State, shardings: Any) -> State:
-    """The shapes and dtypes of `state`, placed as `shardings` say, for `restore`.
+    """The shapes and dtypes of `state`, with `shardings`, for `restore`.
 
-    `shardings` is one for each array, or one for a whole part of the tree.
+    `shardings` has one sharding per array, or one for a whole subtree.
     """
     return jax.tree.map(
         lambda a, where: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=where),
@@ -339,13 +341,13 @@ def abstract(state: State, shardings: Any) -> State:
 
 
 def _metadata(folder: pathlib.Path, step: int) -> dict:
-    """The tree of a checkpoint's state, with shape and dtype for each array; no array is read."""
+    """The pytree of a checkpoint's state, with shape and dtype of each array; reads no array."""
     with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
         return handler.metadata(absolute(folder) / str(step) / "state").tree
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:
-    """The shape of each array by its path, the same for a state and for Orbax's metadata."""
+    """The shape of each array by path; a state and Orbax's metadata give the same paths."""
     return {name: tuple(a.shape) for name, a in named(tree).items()}
 
 

@@ -1,4 +1,4 @@
-"""A run's metrics.jsonl, line by line."""
+"""Reads a run's metrics.jsonl line by line."""
 
 import json
 import pathlib
@@ -7,9 +7,9 @@ from typing import Any
 
 
 def log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None]]:
-    """Each line with its end, and its entry; None of a line that a kill cut off or others wrote.
+    """Each line with its line ending, and its entry; None for a truncated or foreign line.
 
-    A log that does not exist has no lines.
+    A killed run may leave a truncated line. A missing log has no lines.
     """
     for line in path.read_bytes().splitlines(keepends=True) if path.is_file() else ():
         try:
@@ -21,5 +21,5 @@ def log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None
 
 
 def left_out(path: pathlib.Path, lines: int) -> str:
-    """What is said of lines that have no entry."""
+    """The message for lines without an entry."""
     return f"{path}: ignored {lines} truncated or foreign line(s)"

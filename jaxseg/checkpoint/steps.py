@@ -1,4 +1,4 @@
-"""Which checkpoints a folder holds, told from the names of its files: Orbax is not loaded."""
+"""Lists the checkpoints in a folder by file names, without importing Orbax."""
 
 import json
 import pathlib
@@ -10,7 +10,7 @@ from jaxseg.utils.bucket import is_bucket, reaching
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
-    """The steps of whole checkpoints in `folder`, sorted, without the parts of a killed process.
+    """The steps of complete checkpoints in `folder`, sorted; unfinished ones are left out.
 
     Raises:
       InputError: the folder is in a bucket that cannot be reached.
@@ -21,7 +21,7 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
 
 
 def lacking_parts(place: pathlib.Path) -> list[str]:
-    """The files without which the checkpoint in the folder `place` is not whole."""
+    """The files that are missing for the checkpoint in the folder `place` to be complete."""
     parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
     if is_bucket(place):
         parts.append("commit_success.txt")
@@ -29,12 +29,13 @@ def lacking_parts(place: pathlib.Path) -> list[str]:
 
 
 def find_step(folder: pathlib.Path, which: str | int) -> int:
-    """The step that "last", "best" or a number names.
+    """Returns the step for "last", "best" or a number.
 
-    "best" is the newest of those with the highest mean IoU; the last where none was scored.
+    "best" is the newest checkpoint with the highest mean IoU, or the last one if none has a mean
+    IoU.
 
     Raises:
-      InputError: there is no such checkpoint; the message lists those that there are.
+      InputError: there is no such checkpoint; the message lists the existing ones.
     """
     steps = whole_steps(folder)
     if not steps:
@@ -62,7 +63,7 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
 
 
 def saved_mean_iou(folder: pathlib.Path, step: int) -> float | None:
-    """The mean IoU that was saved with a checkpoint; None where there is none."""
+    """The mean IoU saved with a checkpoint; None if there is none."""
     try:
         metrics = json.loads((folder / str(step) / "metrics/metrics").read_text(encoding="utf-8"))
         value = float(metrics["mean_iou"])

@@ -1,4 +1,4 @@
-"""A run's folder: its files, and whether a run may go on in it."""
+"""The workdir of a run: its files, and the check whether a run may resume in it."""
 
 import os
 import pathlib
@@ -13,7 +13,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
 from jaxseg.utils.paths import given_path
 
-# Fields that may change between two parts of one run without making it another run.
+# Fields that may change when a run is resumed.
 _FREE = (
     "log.",
     "eval.",
@@ -36,24 +36,24 @@ class Workdir:
 
     Args:
       path: the folder.
-      checkpoints: where the checkpoints are, if not there: the config's `checkpoint.folder`. They
-        have a copy of the config beside them, so that a run goes on where its workdir is lost, as
-        the disk of a machine is that a cloud takes back.
+      checkpoints: folder of the checkpoints if outside the workdir: the config's
+        `checkpoint.folder`. A copy of the config is stored next to them, so that a run can resume
+        after its workdir is lost, for example with the disk of a preempted cloud machine.
 
     Attributes:
       path: the folder.
-      config: the config as run (JSON).
+      config: the config of the run (JSON).
       classes: names and colours of the classes (JSON).
       checkpoints: folder of the checkpoints.
-      scores: the final scores (JSON).
-      log: one JSON line for each logged step.
-      picture: photo, truth, prediction and error of some evaluation images.
-      pretrained: where every parameter came from, of a run that started from published weights.
+      scores: the final metrics (JSON).
+      log: one JSON line per logged step.
+      picture: image, truth, prediction and error of some evaluation images.
+      pretrained: the source of every parameter, if the run started from published weights.
       environment: versions, devices, commit and command of each part of the run (JSON).
     """
 
     def __init__(self, path: str | os.PathLike, checkpoints: str | None = None):
-        if re.match(r"[a-z][a-z0-9]+:/", str(path)):  # pathlib makes one slash of two
+        if re.match(r"[a-z][a-z0-9]+:/", str(path)):  # pathlib turns two slashes into one
             raise InputError(
                 f"The workdir {path} is a bucket, not a folder.",
                 "Give a folder. To store the checkpoints in a bucket, set "
@@ -71,10 +71,10 @@ class Workdir:
 
     @classmethod
     def existing(cls, path: str | os.PathLike) -> "Workdir":
-        """The folder of a run that was started; of a training in stages, that of the last one.
+        """The workdir of a run that was started; for a training in stages, that of the last stage.
 
         Raises:
-          InputError: there is none, or its config.json is damaged.
+          InputError: there is no run, or its config.json is damaged.
         """
         workdir = cls(run_folder(cls(path).path))
         if not workdir.config.is_file():
@@ -82,13 +82,13 @@ class Workdir:
         return cls(workdir.path, load_config(workdir.config).checkpoint.folder)
 
     def open(self, config: ml_collections.ConfigDict) -> None:
-        """Makes the folder, or checks that `config` goes on with the run that is there.
+        """Creates the folder, or checks that `config` can resume the run in it.
 
-        Files of a run without a checkpoint do not count: any run may begin in its place.
+        Files of a run without a checkpoint are ignored: any run may start in its place.
 
         Raises:
-          InputError: the folder or that of the checkpoints cannot be written or holds another run,
-            or the run's checkpoints are elsewhere.
+          InputError: the workdir or the checkpoint folder cannot be written or contains another
+            run, or the run's checkpoints are in another folder.
         """
         stages = stage_folders(self.path)
         if stages:
@@ -114,10 +114,10 @@ class Workdir:
             ) from None
 
     def check_shared(self) -> None:
-        """To be asked once the first of several processes has opened the folder.
+        """Called by the other processes after the first one has opened the folder.
 
         Raises:
-          InputError: this one's machine does not have the folder of the checkpoints.
+          InputError: the checkpoint folder does not exist on this process's machine.
         """
         if not is_bucket(self.checkpoints) and not self.checkpoints.is_dir():
             raise InputError(
@@ -129,15 +129,15 @@ class Workdir:
 
     @property
     def _copy(self) -> pathlib.Path | None:
-        """The config beside checkpoints that are not in the workdir."""
+        """The copy of the config next to checkpoints outside the workdir."""
         inside = self.checkpoints == self.path / "checkpoints"
         return None if inside else self.checkpoints / "config.json"
 
     def _check_not_elsewhere(self, steps: list[int]) -> None:
-        """Raises InputError where the run's newest checkpoint is not in this folder's `steps`."""
+        """Raises InputError if the run's newest checkpoint is not among this folder's `steps`."""
         try:
             before = Workdir.existing(self.path).checkpoints
-        except InputError:  # there is no run, or what there is of one is looked at next
+        except InputError:  # there is no run, or the next check finds out what is wrong with it
             return
         there = [] if before == self.checkpoints else whole_steps(before)
         if there and there[-1] not in steps:
@@ -164,7 +164,7 @@ class Workdir:
 
 
 def _no_run(path: pathlib.Path) -> InputError:
-    """The error for a folder that is no workdir; it names the workdir that may be meant."""
+    """The error for a folder that is not a workdir; it suggests the workdir that may be meant."""
     remedy = "Give a folder written by `python -m jaxseg train --workdir`."
     if not path.is_dir():
         problem = "there is no such folder"
@@ -183,8 +183,8 @@ def _no_run(path: pathlib.Path) -> InputError:
 
 
 def _same(field: str, saved: object, now: object) -> bool:
-    """Whether two values of a field mean the same; paths do that lead to one place."""
-    if field == "train.batch_size" and now == 0:  # as the machine allowed when the run began
+    """Whether two values of a field are equivalent; paths are if they name the same place."""
+    if field == "train.batch_size" and now == 0:  # 0: chosen for the machine when the run began
         return True
     if field in PATHS and isinstance(saved, str) and isinstance(now, str):
         return absolute_path(saved) == absolute_path(now)
@@ -192,9 +192,9 @@ def _same(field: str, saved: object, now: object) -> bool:
 
 
 def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:
-    """The folders of stages that were started in the workdir `path`, in order; see `train_stages`.
+    """The folders of the stages started in the workdir `path`, in order; see `train_stages`.
 
-    They are named by number and name, "1_fcn32s".
+    Their names consist of a number and a name: "1_fcn32s".
     """
     if not path.is_dir():
         return []
@@ -204,5 +204,5 @@ def stage_folders(path: pathlib.Path) -> list[pathlib.Path]:
 
 
 def run_folder(path: pathlib.Path) -> pathlib.Path:
-    """The folder of the last stage that was started in `path`; `path` itself where it has none."""
+    """The folder of the last stage started in `path`; `path` itself if it has no stages."""
     return (stage_folders(path) or [path])[-1]
