@@ -1,1 +1,1 @@
-"""Scoring a trained network on a data set."""
+"""Evaluates a trained network on a data set."""

@@ -1,4 +1,4 @@
-"""Counts of pixels that are exact however many there are."""
+"""Exact counts of any number of pixels."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ from jax.experimental import multihost_utils
 
 
 class Counts:
-    """A confusion matrix that grows in int32 on the devices, and beyond that in int64 here.
+    """A confusion matrix that is summed in int32 on the devices, and in int64 on the host.
 
     Args:
       classes: C.
-      most: how many pixels to count on the devices before they are added up here.
+      most: number of pixels to count on the devices before the counts are added on the host.
     """
 
     def __init__(self, classes: int, most: int = 2**30):
@@ -23,7 +23,7 @@ class Counts:
         self._recent, self._pixels = jnp.asarray(self._zero), 0
 
     def add(self, count: Callable[[jax.Array], jax.Array], pixels: int) -> None:
-        """Adds up `count`, a function that adds at most `pixels` to the [C, C] int32 it is given.
+        """Applies `count`, a function that adds at most `pixels` to the [C, C] int32 it receives.
 
         `pixels` must be below 2**31.
         """
@@ -34,12 +34,12 @@ class Counts:
         self._pixels += pixels
 
     def total(self) -> np.ndarray:
-        """[C, C] int64."""
+        """The sum of all counts, [C, C] int64."""
         return self._total + np.asarray(self._recent)
 
 
 def over_processes(counts: np.ndarray) -> np.ndarray:
-    """The sum of int64 counts over all processes, which exchange 31 bits at a time."""
+    """The sum of int64 counts over all processes; transfers 31 bits at a time, as int32."""
     if jax.process_count() == 1:
         return counts
     halves = np.stack([counts >> 31, counts & (2**31 - 1)]).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Evaluation: every image once, one confusion matrix over all, counted on the devices."""
+"""Evaluation: counts every image once, in one confusion matrix, on the devices."""
 
 import functools
 import json
@@ -27,26 +27,26 @@ from jaxseg.utils.usage import reading_threads
 
 
 class Evaluator:
-    """Scores a network on a data set; its compiled functions are kept from one use to the next.
+    """Evaluates a network on a data set; keeps its compiled functions between uses.
 
-    Whole images are labelled and counted on the devices: a strip of rows at a time is upsampled,
+    Whole images are labelled and counted on the devices. A strip of rows at a time is upsampled,
     reduced to classes and counted, so that memory does not grow with classes times pixels, and only
-    the counts leave. Where the protocol is another one, or boundaries are scored, one label map for
-    each image leaves them, too.
+    the counts leave the devices. With other protocols or boundary IoU, one label map per image
+    leaves the devices too.
 
     Args:
       model: the network.
       source: the data set.
       config: a run's `config.eval`.
-      batch_size: images at a time, over all processes, where `config.batch_size` is None.
+      batch_size: images per batch, over all processes, if `config.batch_size` is None.
       threads, prefetch: as in `eval_batches`.
-      devices: those of a topology that `count` is compiled for; None: the ones there are.
-      space: devices that share the rows of an image.
+      devices: devices of a topology to compile `count` for; None: the devices of all processes.
+      space: number of devices that share the rows of an image.
 
     Attributes:
       source: the data set.
-      mesh: the devices.
-      count: (variables, images, labels, total, layout) -> total with the counts of a batch, jitted.
+      mesh: the mesh of devices.
+      count: jitted (variables, images, labels, total, layout) -> total plus the batch's counts.
 
     Raises:
       InputError: as `jaxseg.inference.protocol`.
@@ -109,7 +109,7 @@ class Evaluator:
         config: ml_collections.ConfigDict,
         devices: Sequence[jax.Device] | None = None,
     ) -> "Evaluator":
-        """The evaluator of a run, by its whole config."""
+        """Creates the evaluator of a run from its whole config."""
         return cls(
             model,
             source,
@@ -122,7 +122,7 @@ class Evaluator:
         )
 
     def check(self, variables) -> None:
-        """Raises InputError where the network cannot take the data set's images (the first one)."""
+        """Raises InputError if the network does not support the first image of the data set."""
         config = self._config
         whole = config.protocol == "whole"
         size, field = seen_size(config, self.source.size(0)) or self.source.size(0), "input_size"
@@ -140,18 +140,18 @@ class Evaluator:
             ) from None
 
     def confusion(self, variables) -> np.ndarray:
-        """[C, C] int64 over the whole data set, row = truth.
+        """The confusion matrix of the whole data set, [C, C] int64, row = truth.
 
         Raises:
-          InputError: not one pixel of the data set is labelled.
+          InputError: no pixel of the data set is labelled.
         """
         return self._totals(variables)[0]
 
     def scores(self, variables) -> dict:
-        """`metrics.scores` over the whole data set, the class names, and the `protocol` in words.
+        """`metrics.scores` of the whole data set, the class names, and a description `protocol`.
 
         Raises:
-          InputError: not one pixel of the data set is labelled.
+          InputError: no pixel of the data set is labelled.
         """
         confusion, boundary = self._totals(variables)
         result = metrics.scores(confusion, absent=self._config.absent, boundary=boundary)
@@ -159,15 +159,15 @@ class Evaluator:
         return result | {"class_names": names, "protocol": self._protocol()}
 
     def labels(self, variables, example: Example) -> np.ndarray:
-        """The classes of one example of the data set, by the protocol: uint8 [H, W].
+        """The predicted labels of one example of the data set, by the protocol: uint8 [H, W].
 
-        Each process works alone, so that one may ask by itself.
+        Processes do not communicate, so that a single one may call it.
         """
         inference = self._inference.named(example.name)
         return inference.labels(_of_this_process(variables), example.image)
 
     def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-        """Index, truth and prediction (uint8 [H, W]) of every image of this process, once."""
+        """Yields index, truth and prediction (uint8 [H, W]) of every image of this process."""
         if not self._whole:
             variables = _of_this_process(variables)
         for batch in self._batches():
@@ -184,7 +184,7 @@ class Evaluator:
                         yield index, truth, inference.labels(variables, batch.image[slot])
 
     def _totals(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
-        """The confusion matrix, and the counts of boundaries where they are wanted."""
+        """The confusion matrix, and the boundary counts if requested."""
         if self._whole and not self._config.boundary:
             confusion, boundary = self._count_on_devices(variables), None
         else:
@@ -226,17 +226,17 @@ class Evaluator:
         return over_processes(confusion), boundary
 
     def _labels_of(self, variables, batch: Batch) -> np.ndarray:
-        """Predictions for this process's part of a batch of whole images: uint8 [b, H, W]."""
+        """Predictions for this process's part of a batch of whole images, uint8 [b, H, W]."""
         (images,) = to_devices(self.mesh, batch.image)
         size, layout = batch.label.shape[1:3], self._layout(variables, batch)
         labels = self._label(variables, images, size, layout)
-        # of devices that share an image each has all of its labels
+        # each device of a group that shares an image has all of its labels
         first = [shard for shard in labels.addressable_shards if shard.replica_id == 0]
         shards = sorted(first, key=lambda s: s.index[0].start or 0)
         return np.concatenate([np.asarray(shard.data) for shard in shards])
 
     def _layout(self, variables, batch: Batch):
-        """Where images of several sizes lie in a batch; None where all are of one size."""
+        """The layout of images of several sizes in a batch; None if all have one size."""
         if self._config.pad_to is None:
             return None
         canvas = batch.image.shape[1:3]
@@ -245,7 +245,7 @@ class Evaluator:
         return type(layout)(*to_devices(self.mesh, *layout))
 
     def _protocol(self) -> str:
-        """In words; for whole images of several sizes with the number of compilations they took."""
+        """A description; for whole images of several sizes, with the number of compilations."""
         config = self._config
         text = describe(config)
         if config.protocol != "whole" or config.input_size or config.fit:
@@ -270,7 +270,7 @@ class Evaluator:
 
 
 def _of_this_process(variables: Any) -> Any:
-    """Variables that are whole on every device, on one of this process's devices."""
+    """Copies of replicated variables on one of this process's devices."""
 
     def own(a):
         return a.addressable_data(0) if isinstance(a, jax.Array) else a
@@ -279,7 +279,7 @@ def _of_this_process(variables: Any) -> Any:
 
 
 def write_scores(path: pathlib.Path, scores: dict) -> None:
-    """Writes scores as JSON; NaN, where a class has no value, becomes null."""
+    """Writes metrics as JSON; NaN, the value of a class without pixels, becomes null."""
 
     def plain(value):
         if isinstance(value, list):
@@ -293,23 +293,22 @@ def write_scores(path: pathlib.Path, scores: dict) -> None:
 def evaluate_workdir(
     workdir: str | os.PathLike, step: str | int = "last", fields: Mapping[str, Any] | None = None
 ) -> dict:
-    """Scores a checkpoint of a run on the run's own evaluation split, or a published network.
+    """Evaluates a run's checkpoint, or a published network, on an evaluation split.
 
     Args:
-      workdir: of a run; or a name, a folder or a file as `jaxseg.load` takes it, whose data set is
-        given by `fields`: {"data.root": DIR}.
-      step: "last", "best" or a step's number.
-      fields: config fields that are to differ from the run's, by dotted name, such as
-        {"eval.protocol": "sliding"}.
+      workdir: a run; or a name, folder or file for `jaxseg.load`, in which case `fields` gives the
+        data set: {"data.root": DIR}.
+      step: "last", "best" or the number of a step.
+      fields: config fields to change, by dotted name, such as {"eval.protocol": "sliding"}.
 
     Returns:
-      `Evaluator.scores`, and `step`; of a published network "published", the mean IoU that its
-      authors give. For "last" of a finished run, and no `fields`, they
-      equal its `scores.json`.
+      `Evaluator.scores`, and `step`; for a published network also "published", the mean IoU given
+      by its authors. For "last" of a finished run without `fields`, the result equals its
+      `scores.json`.
 
     Raises:
-      InputError: no run, no such checkpoint, a field with a wrong value, or the data set is missing
-        or damaged.
+      InputError: no run, no such checkpoint, a field with an invalid value, or the data set is
+        missing or damaged.
     """
     run = open_run(workdir, step, fields)
     evaluator = Evaluator.of_run(run.model, run.source, run.config)

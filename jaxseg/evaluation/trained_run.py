@@ -1,4 +1,4 @@
-"""A trained network with the images it is scored on: a run's, or a published one's."""
+"""A trained network, from a run or published, with its evaluation images."""
 
 import dataclasses
 import os
@@ -28,18 +28,18 @@ from jaxseg.pretrained.zoo.rows import Row, find
 
 @dataclasses.dataclass(frozen=True)
 class TrainedRun:
-    """A finished or stopped run with one of its checkpoints; or a network that was made elsewhere.
+    """A run with one of its checkpoints, or a network from another source.
 
     Attributes:
-      config: the run's config; of another network, the defaults with its own model, data set and
+      config: the run's config; for another network, the defaults with its model, data set and
         protocol.
-      source: its evaluation split.
-      model: its network.
-      variables: parameters and statistics of the checkpoint, on every device: their moving average,
-        where the run kept one.
-      step: of the checkpoint; 0 of a network that no run here has trained.
-      log: its `metrics.jsonl`, which may not be there.
-      published: its row in the registry of published networks, if it has one.
+      source: the evaluation split.
+      model: the network.
+      variables: parameters and statistics of the checkpoint, on every device; their moving average
+        if the run kept one.
+      step: step of the checkpoint; 0 for a network from another source.
+      log: the run's `metrics.jsonl`, which may not exist.
+      published: its row in the registry of published networks, if any.
     """
 
     config: ml_collections.ConfigDict
@@ -54,16 +54,16 @@ class TrainedRun:
 def open_run(
     workdir: str | os.PathLike, step: str | int = "last", fields: Mapping[str, Any] | None = None
 ) -> TrainedRun:
-    """Opens a run, or a network that `jaxseg.load` takes, to score it.
+    """Opens a run, or a network for `jaxseg.load`, for evaluation.
 
     Args:
-      workdir: of the run; or a name, a folder or a file as `jaxseg.load` takes it.
-      step: "last", "best" or a step's number.
-      fields: config fields that are to differ from the run's, by dotted name.
+      workdir: a run; or a name, folder or file for `jaxseg.load`.
+      step: "last", "best" or the number of a step.
+      fields: config fields to change, by dotted name.
 
     Raises:
       InputError: no run, no such field, no such checkpoint or one of another network, or the data
-        set is missing, damaged or of other classes.
+        set is missing, damaged or has other classes.
     """
     path = located(workdir)
     if os.path.lexists(path) and not is_run(path) and not _half_a_run(path):
@@ -89,7 +89,7 @@ def open_run(
 def _open_other(
     name: str | os.PathLike, path: pathlib.Path, step: str | int, fields: Mapping[str, Any]
 ) -> TrainedRun:
-    """A network that no run here has trained, by the protocol that its figures were measured by."""
+    """Opens a network from another source, with the protocol of its published results."""
     trained = open_trained(path, step)
     row = None if os.path.lexists(name) else find(os.fspath(name))
     config = default_config()
@@ -117,5 +117,5 @@ def _open_other(
 
 
 def _half_a_run(path: pathlib.Path) -> bool:
-    """Whether it is a folder without a network: `Workdir.existing` says what a run lacks."""
+    """Whether it is a folder without a network; `Workdir.existing` reports what a run lacks."""
     return path.is_dir() and not (path / "model.json").is_file()

@@ -1,1 +1,1 @@
-"""Training: the loop, its step and state, the optimiser, the run's logs."""
+"""Training: the loop, its step and state, the optimiser, and the loggers."""

@@ -1,4 +1,4 @@
-"""Fields of a config that are numbers only once the data is known: epochs and class weights."""
+"""Config fields whose numbers depend on the data: epochs and class weights."""
 
 import concurrent.futures
 import math
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.spread import evenly_spread
 
 MASKS = 2000
-"""Masks that are counted at most for class weights, evenly spread over the training images."""
+"""Maximum number of masks counted for class weights, evenly spread over the training images."""
 
 _RULES: dict[str, Callable[[Frequencies], tuple[float, ...]]] = {
     "auto": Frequencies.median_frequency,
@@ -27,15 +27,15 @@ _RULES: dict[str, Callable[[Frequencies], tuple[float, ...]]] = {
 def resolved(
     config: ml_collections.ConfigDict, source: Source, say: Callable[[str], object] = print
 ) -> ml_collections.ConfigDict:
-    """The config with numbers in place of `train.epochs` and a rule for class weights, and the
-    revision of a data set of the Hub.
+    """Returns the config with numbers for `train.epochs` and for a rule of class weights, and with
+    the revision of a data set from the Hub.
 
-    The result depends on the config and the data alone, so a run that goes on gets the same.
+    The result depends only on the config and the data, so a resumed run gets the same numbers.
 
     Args:
-      config: of a run, validated; it is not changed.
-      source: its training split.
-      say: receives a line for what was worked out.
+      config: the validated config of a run; it is not changed.
+      source: the training split.
+      say: receives a line for each computed field.
 
     Raises:
       InputError: the warm-up is longer than the run.
@@ -62,7 +62,7 @@ def resolved(
             f"class weights {rule!r} of {counts.images:,} masks: "
             + ", ".join(f"{name} {weight:g}" for name, weight in parts)
         )
-        with config.loss.ignore_type():  # a word becomes a tuple
+        with config.loss.ignore_type():  # a string becomes a tuple
             config.loss.class_weights = weights
     return config
 
@@ -70,11 +70,11 @@ def resolved(
 def with_revision_of(
     config: ml_collections.ConfigDict, earlier: pathlib.Path
 ) -> ml_collections.ConfigDict:
-    """The config of a run that goes on, with the revision of its data that it began with.
+    """The config of a resumed run, with the data revision that it started with.
 
     Args:
-      config: of the run.
-      earlier: the config.json in its workdir, which may not be there.
+      config: config of the run.
+      earlier: the config.json in its workdir, which may not exist.
     """
     data = config.data
     if data.name != "hf" or data.hf_revision is not None or not earlier.is_file():
@@ -88,13 +88,13 @@ def with_revision_of(
 
 
 def count_classes(source: Source, masks: int = MASKS, threads: int = 4) -> Frequencies:
-    """Counts the classes in up to `masks` masks, evenly spread; files that are bad are left out."""
+    """Counts the classes in up to `masks` masks, evenly spread; skips bad files."""
     counts = Frequencies(source.info.num_classes)
 
     def count(index: int) -> np.ndarray | None:
         try:
             return np.bincount(source[index].label.ravel(), minlength=256)
-        except InputError:  # the training names it, or skips it
+        except InputError:  # training reports or skips the file
             return None
 
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:

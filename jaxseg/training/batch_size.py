@@ -1,4 +1,4 @@
-"""The batch size that a device's memory allows: `config.train.batch_size` = 0."""
+"""Chooses the batch size by the device's memory: `config.train.batch_size` = 0."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from jaxseg.training.setup import Program
 from jaxseg.utils.usage import program_memory
 
 _SHARE = 0.9
-"""Of a device's memory: programs that only just fit run out of it by fragments."""
+"""Usable share of a device's memory; fragmentation makes programs fail that just fit."""
 
 
 def largest_batch(
@@ -23,22 +23,22 @@ def largest_batch(
     memory: int | None = None,
     say: Callable[[str], object] = print,
 ) -> int:
-    """The largest number of images, a power of two for each device, whose train step fits.
+    """The largest number of images, a power of two per device, whose train step fits in memory.
 
-    The compiler says what a step takes; nothing is run and nothing crashes. Steps of two sizes are
-    compiled to see how memory grows, then those near the limit. An epoch keeps eight steps, so that
-    a small data set does not end up in one batch.
+    The compiler reports the memory of a step, so no step runs and none can fail. Steps of two sizes
+    are compiled to find how memory grows, then sizes near the limit. An epoch has at least eight
+    steps, so that a small data set does not become a single batch.
 
     Args:
-      config: of a run; its `train.batch_size` does not matter.
+      config: config of a run; its `train.batch_size` is ignored.
       source: the training split.
-      memory: bytes of each device; None: as the device or, for a CPU, the system tells.
-      say: receives a line for each size that is compiled.
+      memory: bytes of each device; None: as reported by the device or, for a CPU, the system.
+      say: receives a line for each compiled size.
 
     Raises:
-      InputError: a step on one image a device does not fit, or the platform does not tell.
+      InputError: a step with one image per device does not fit, or the memory is unknown.
     """
-    # class weights are counted once, and not for each size
+    # resolved once, so that class weights are not counted again for each size
     config = resolved(config, source, lambda line: None)
     devices = device_count() // config.train.space
     memory = device_memory() if memory is None else memory
@@ -51,7 +51,7 @@ def largest_batch(
     known: dict[int, int] = {}
 
     def takes(images: int) -> int:
-        """Bytes of each device for a step on so many images a device."""
+        """Bytes per device for a step with this many images per device."""
         if images not in known:
             known[images] = _step_bytes(config, source, images * devices)
             say(f"a step of {images * devices} images needs {known[images] / 2**30:.2f} GiB")
@@ -70,15 +70,15 @@ def largest_batch(
 
 
 def largest_that_fits(takes: Callable[[int], float], limit: float, most: int) -> int:
-    """The largest power of two, up to `most`, of which `takes` is no more than `limit`; 0: none.
+    """The largest power of two, up to `most`, for which `takes` is at most `limit`; 0: none.
 
-    Where `takes` grows by about as much for each image, few values are asked for: of 1 and 2, and
-    those near the limit.
+    If `takes` grows by about the same amount per image, it is called for few values: 1, 2, and some
+    near the limit.
 
     Args:
-      takes: the memory of so many images; it should remember what it was asked.
-      limit: the memory there is.
-      most: images that are of use.
+      takes: memory for a number of images; it should cache its results.
+      limit: available memory.
+      most: maximum useful number of images.
 
     >>> largest_that_fits(lambda images: 10 + 3 * images, limit=60, most=100)
     16
@@ -87,7 +87,7 @@ def largest_that_fits(takes: Callable[[int], float], limit: float, most: int) ->
         return 0
     if most < 2 or takes(2) > limit:
         return 1
-    each = max(takes(2) - takes(1), 1)  # a step's memory is a constant and so much for each image
+    each = max(takes(2) - takes(1), 1)  # a step's memory is a constant plus an amount per image
     fits = 2
     while 2 * fits <= most and takes(2) + (2 * fits - 2) * each <= limit:
         fits *= 2

@@ -1,4 +1,4 @@
-"""The start of a run: everything is opened and checked, then the state is new or restored."""
+"""The start of a run: opens and checks everything, then creates or restores the state."""
 
 import contextlib
 import pathlib
@@ -39,19 +39,19 @@ from jaxseg.utils.atomic import write_atomic
 
 
 class Run(NamedTuple):
-    """A run that has begun, or goes on.
+    """A started or resumed run.
 
     Attributes:
-      config: with numbers for what depends on the data.
-      folder: its workdir.
-      program: network, devices, step.
-      evaluator: of its evaluation images.
-      checkpoints: where it saves.
-      state: after `start` steps.
-      start: steps taken so far.
-      position: of the data at `start`, saved with each checkpoint.
-      notes: lines that tell the user how it begins.
-      time_begun: by `time.monotonic()`.
+      config: the config, with numbers for fields that depend on the data.
+      folder: the workdir.
+      program: network, devices and step.
+      evaluator: evaluator of the evaluation split.
+      checkpoints: the checkpoints.
+      state: the state after `start` steps.
+      start: number of steps taken so far.
+      position: data position at `start`, saved with each checkpoint.
+      notes: lines for the user about the start.
+      time_begun: start time, by `time.monotonic()`.
     """
 
     config: ml_collections.ConfigDict
@@ -69,15 +69,15 @@ class Run(NamedTuple):
 def begin(
     config: ml_collections.ConfigDict, workdir: str | pathlib.Path, stack: contextlib.ExitStack
 ) -> Run:
-    """Opens a run; nothing is written before all that can be checked is right.
+    """Opens a run; writes nothing before all checks have passed.
 
     Args:
-      config: of the run.
-      workdir: where its files are or go.
-      stack: holds the workdir's lock and the checkpoints until the run ends.
+      config: config of the run.
+      workdir: existing or new folder of the run.
+      stack: receives the workdir's lock and the checkpoints, held until the run ends.
 
     Raises:
-      InputError: something about the config, the data or the workdir is wrong.
+      InputError: an error in the config, the data or the workdir.
     """
     time_begun = time.monotonic()
     # ---- config, data, network
@@ -100,7 +100,7 @@ def begin(
 
     # ---- the state, new or from the newest checkpoint
     evaluator.check(program.like.variables)
-    pretrained, report = None, ""  # the start of a new run, checked before anything is written
+    pretrained, report = None, ""  # weights for a new run, checked before anything is written
     if config.init.pretrained and not begun:
         pretrained, report = starting_variables(
             program.model, config.init, config.seed, program.size
@@ -132,10 +132,10 @@ def begin(
         if pretrained is not None and not start:
             write_atomic(folder.pretrained, report + "\n")
     wait_for_others("the config is written")
-    if not folder.config.is_file():  # a machine with a disk of its own: `evaluate` looks there
+    if not folder.config.is_file():  # this machine has its own disk, and `evaluate` needs the file
         _describe(folder, config, source)
 
-    # ---- what to tell
+    # ---- notes for the user
     notes.insert(0, _headline(config, restored, source, eval_source))
     if jax.config.jax_compilation_cache_dir:
         notes.append(f"compiled programs are cached in {jax.config.jax_compilation_cache_dir}")
@@ -172,7 +172,7 @@ def _settled(
     time_begun: float,
     notes: list[str],
 ) -> ml_collections.ConfigDict:
-    """The config with numbers for what depends on the machine; a run that goes on has its own."""
+    """The config with numbers for machine-dependent fields; a resumed run keeps its own."""
     if config.train.batch_size and config.train.max_minutes is None:
         return config
     config = config.copy_and_resolve_references()
@@ -196,8 +196,8 @@ def _settled(
 def _restored(
     program: Program, checkpoints: Checkpoints, folder: Workdir
 ) -> tuple[int, tuple[TrainState, dict] | None, list[str]]:
-    """The step of the newest whole checkpoint, its state and position, and lines on damaged ones;
-    0 and None where there is none."""
+    """The step of the newest intact checkpoint, its state and position, and lines about damaged
+    ones; 0 and None if there is none."""
     steps = program.config.train.steps
     latest = agree(checkpoints.latest() or 0)
     if latest > steps:
@@ -229,7 +229,7 @@ def _headline(
 
 
 def _describe(folder: Workdir, config: ml_collections.ConfigDict, source: Source) -> None:
-    """Writes the config and the classes, by which others know the run."""
+    """Writes the config and the classes, which other commands read."""
     folder.path.mkdir(parents=True, exist_ok=True)
     save_config(config, folder.config)
     save_classes(source.info, folder.classes)

@@ -25,18 +25,17 @@ _PACKAGES = (
     "numpy",
     "pillow",
 )
-_VARIABLES = ("XLA_FLAGS", "JAX_", "JAXSEG_", "CUDA_VISIBLE_DEVICES")  # beginnings of their names
+_VARIABLES = ("XLA_FLAGS", "JAX_", "JAXSEG_", "CUDA_VISIBLE_DEVICES")  # prefixes of names
 
 
 def environment() -> dict[str, Any]:
-    """The surroundings of this process, as JSON can hold them.
+    """The environment of this process, ready for JSON.
 
     Returns:
-      `time` (when it was asked, ISO 8601), `command` (list of words), `folder` (the current one),
-      `python`, `system`, `packages` (versions by name), `devices` (kind by the count of them),
-      `processes`, `variables` (those of the environment that XLA, JAX and jaxseg read) and `git`
-      (`commit`, and `changed`, the files of the checkout that differ from it); `git` is None where
-      jaxseg is not run from a checkout.
+      `time` (of this call, ISO 8601), `command` (list of arguments), `folder` (the current one),
+      `python`, `system`, `packages` (versions by name), `devices` (counts by kind), `processes`,
+      `variables` (environment variables read by XLA, JAX and jaxseg) and `git` (`commit`, and
+      `changed`, the changed files of the checkout; None outside a checkout).
 
     >>> environment()["packages"]["jax"] == jax.__version__
     True
@@ -57,12 +56,12 @@ def environment() -> dict[str, Any]:
 
 
 def record(path: pathlib.Path, step: int) -> None:
-    """Adds this process's `environment` to the JSON list in `path`: one for each part of a run.
+    """Adds this process's `environment` to the JSON list in `path`, one entry per part of a run.
 
     Args:
-      path: of the list; made where there is none.
-      step: steps taken when this part of the run begins. Entries of later steps are
-        removed: those steps are taken again.
+      path: file of the list; created if missing.
+      step: number of steps taken when this part of the run begins. Entries of later steps are
+        removed, because those steps are repeated.
     """
     try:
         entries = [entry for entry in json.loads(path.read_text("utf-8")) if entry["step"] < step]
@@ -80,8 +79,8 @@ def _version(package: str) -> str | None:
 
 
 def git_state(checkout: pathlib.Path) -> dict[str, Any] | None:
-    """The commit of a git checkout, and the files that differ from it; None where it is none."""
-    if not (checkout / ".git").exists():  # or git would find one around an installed package
+    """The commit and the changed files of a git checkout; None if the folder is not a checkout."""
+    if not (checkout / ".git").exists():  # git would find a checkout around an installed package
         return None
 
     def ask(*words: str) -> str:
@@ -91,5 +90,5 @@ def git_state(checkout: pathlib.Path) -> dict[str, Any] | None:
     try:
         changed = ask("status", "--porcelain").splitlines()
         return {"commit": ask("rev-parse", "HEAD").strip(), "changed": [c[3:] for c in changed]}
-    except (OSError, subprocess.CalledProcessError):  # no git here, or a checkout of another user
+    except (OSError, subprocess.CalledProcessError):  # no git, or a checkout of another user
         return None

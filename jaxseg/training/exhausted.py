@@ -1,4 +1,4 @@
-"""A full disk or memory during training, in two lines: what is kept, and what would fit."""
+"""Errors for a full disk or memory during training: what is saved, and what would fit."""
 
 import ml_collections
 
@@ -12,7 +12,7 @@ from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_
 def in_two_lines(
     error: Exception, config: ml_collections.ConfigDict, folder: Workdir
 ) -> InputError | None:
-    """What is said of an error that comes from a full disk or memory; None of another."""
+    """The InputError for an error caused by a full disk or memory; None for any other error."""
     if isinstance(error, InputError):
         return None
     if disk_is_full(error):
@@ -31,7 +31,7 @@ def in_two_lines(
 
 
 def _smaller(config: ml_collections.ConfigDict) -> str:
-    """What takes less memory than `config`."""
+    """A sentence on how to use less memory than `config`."""
     parts, batch = config.train.accumulate, config.train.batch_size
     devices = max(1, device_count() // config.train.space)
     ways = []

@@ -1,4 +1,4 @@
-"""Loggers of a run's curves and pictures: TensorBoard, and others if asked for."""
+"""Loggers of a run's curves and images: TensorBoard, and others on request."""
 
 import importlib.util
 import pathlib
@@ -18,32 +18,32 @@ from jaxseg.utils.atomic import write_atomic
 
 
 class Logger(Protocol):
-    """Receives a run's numbers and pictures."""
+    """Receives a run's numbers and images."""
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """Adds a point to each curve."""
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Adds a picture, uint8 [H, W, 3]."""
+        """Adds an image, uint8 [H, W, 3]."""
 
     def flush(self) -> None:
-        """Writes all that is pending, where that is a file of the run."""
+        """Writes pending data, for loggers that write files of the run."""
 
     def close(self) -> None:
-        """Writes all that is pending, and ends."""
+        """Writes pending data and closes the logger."""
 
 
 class TensorBoard:
     """Event files in a workdir's `tensorboard/`.
 
     Args:
-      workdir: of the run.
-      step: steps taken so far; later points of an earlier part of the run are hidden.
+      workdir: workdir of the run.
+      step: number of steps taken so far; points of later steps are hidden.
     """
 
     def __init__(self, workdir: Workdir, step: int):
-        # tensorboardX takes a second where PyTorch is installed, which it imports. Its own writer
-        # hands events to a thread, which a kill may overtake: here they are written at once.
+        # tensorboardX imports PyTorch if installed, which takes a second. Its own writer passes
+        # events to a thread, and a kill could lose them: here they are written immediately.
         from tensorboardX import summary
         from tensorboardX.event_file_writer import EventsWriter
         from tensorboardX.proto import event_pb2
@@ -52,7 +52,7 @@ class TensorBoard:
         folder.mkdir(parents=True, exist_ok=True)
         self._kinds, self._summary = event_pb2, summary
         self._events = EventsWriter(str(folder / "events"))
-        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides the later ones
+        start = event_pb2.SessionLog(status=event_pb2.SessionLog.START)  # hides later points
         self._write(step + 1, file_version="brain.Event:2")
         self._write(step + 1, session_log=start)
         self.flush()
@@ -77,11 +77,11 @@ class TensorBoard:
 
 
 class _RunOfPackage:
-    """A run of Weights & Biases or of a package with the same functions.
+    """A run of Weights & Biases, or of a package with the same functions.
 
     Args:
-      package: the module.
-      run: what its `init` returned.
+      package: the imported module.
+      run: return value of its `init`.
     """
 
     def __init__(self, package: Any, run: Any):
@@ -94,27 +94,27 @@ class _RunOfPackage:
         self._run.log({"predictions": self._package.Image(image)}, step=step)
 
     def flush(self) -> None:
-        """A process or thread of its own writes."""
+        """Does nothing: the package writes in its own process or thread."""
 
     def close(self) -> None:
         self._run.finish()
 
 
 class WeightsAndBiases(_RunOfPackage):
-    """A run at Weights & Biases, by its own package (the extra `wandb`).
+    """A run in Weights & Biases, by its own package (the extra `wandb`).
 
-    The package's environment variables hold: WANDB_MODE=offline keeps everything in the workdir. A
-    run that goes on there goes on here, by the id in `wandb_id.txt`; of steps that are taken again
-    its server keeps the first values.
+    The package's environment variables apply: WANDB_MODE=offline keeps all data in the workdir. A
+    resumed run continues its run there, by the id in `wandb_id.txt`. For repeated steps, the server
+    keeps the first values.
 
     Args:
-      workdir: of the run.
-      step: steps taken so far.
-      project: which project the run is shown in.
-      config: of the run, shown beside it.
+      workdir: workdir of the run.
+      step: number of steps taken so far.
+      project: the project that shows the run.
+      config: config of the run, shown with it.
 
     Raises:
-      InputError: it cannot start, for want of a login, say.
+      InputError: it cannot start, for example without a login.
     """
 
     def __init__(
@@ -142,20 +142,20 @@ class WeightsAndBiases(_RunOfPackage):
 
 
 class MLflow:
-    """A run at MLflow, by its own package (the extra `mlflow`).
+    """A run in MLflow, by its own package (the extra `mlflow`).
 
-    MLFLOW_TRACKING_URI says where; without it MLflow keeps its database in the folder of the
-    command. A run that goes on here goes on there, by the id in `mlflow_id.txt`. A server that
-    fails later ends no training: a line says so, and nothing more is sent.
+    MLFLOW_TRACKING_URI names the server; without it, MLflow stores its database in the current
+    folder. A resumed run continues its run there, by the id in `mlflow_id.txt`. If the server fails
+    later, training continues: a line reports it, and no more data is sent.
 
     Args:
-      workdir: of the run.
-      step: steps taken so far.
-      experiment: which experiment the run is shown in.
-      config: of the run, shown beside it.
+      workdir: workdir of the run.
+      step: number of steps taken so far.
+      experiment: the experiment that shows the run.
+      config: config of the run, shown with it.
 
     Raises:
-      InputError: it cannot start: the server does not answer, say.
+      InputError: it cannot start, for example because the server does not respond.
     """
 
     def __init__(
@@ -184,7 +184,7 @@ class MLflow:
         self._send(self._mlflow.log_image, image, key="predictions", step=step)
 
     def flush(self) -> None:
-        """What it is given is there at once."""
+        """Does nothing: MLflow writes immediately."""
 
     def close(self) -> None:
         self._send(self._mlflow.end_run)
@@ -203,14 +203,14 @@ class MLflow:
 class Trackio(_RunOfPackage):
     """A run in Trackio, by its own package (the extra `trackio`).
 
-    The package's environment variables hold: TRACKIO_DIR and TRACKIO_SPACE_ID. A run that goes on
-    here goes on there, by the id in `trackio_id.txt`, which is part of its name.
+    The package's environment variables apply: TRACKIO_DIR and TRACKIO_SPACE_ID. A resumed run
+    continues its run there, by the id in `trackio_id.txt`, which is part of its name.
 
     Args:
-      workdir: of the run.
-      step: steps taken so far.
-      project: which project the run is shown in.
-      config: of the run, shown beside it.
+      workdir: workdir of the run.
+      step: number of steps taken so far.
+      project: the project that shows the run.
+      config: config of the run, shown with it.
 
     Raises:
       InputError: it cannot start.
@@ -238,19 +238,19 @@ _OTHERS: dict[str, Callable[..., Logger]] = {
     "mlflow": MLflow,
     "trackio": Trackio,
 }
-"""By the field of `config.log`, which is the name of the package and of the extra, too."""
+"""By field of `config.log`, which is also the name of the package and of the extra."""
 
 
 def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict) -> list[Logger]:
-    """The loggers that a run's `config.log` asks for, and TensorBoard.
+    """Opens the loggers of a run's `config.log`, and TensorBoard.
 
     Args:
-      workdir: of the run.
-      step: steps taken so far.
-      config: of the run.
+      workdir: workdir of the run.
+      step: number of steps taken so far.
+      config: config of the run.
 
     Raises:
-      InputError: one of them cannot start.
+      InputError: a logger cannot start.
     """
     loggers: list[Logger] = [
         logger(workdir, step, config.log[name], config)
@@ -261,10 +261,10 @@ def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict)
 
 
 def check_loggers(log: ml_collections.ConfigDict) -> None:
-    """Checks that the packages that a run's `config.log` asks for are installed.
+    """Checks that the packages of the loggers in a run's `config.log` are installed.
 
     Raises:
-      InputError: one is not.
+      InputError: a package is missing.
     """
     for name in _OTHERS:
         if log[name] is not None and importlib.util.find_spec(name) is None:

@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations, checkpoints, final scores."""
+"""The training loop: steps, evaluations, checkpoints, final metrics."""
 
 import contextlib
 import functools
@@ -32,23 +32,22 @@ from jaxseg.visualization.panel import comparison
 
 
 def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dict:
-    """Trains as `config` says, going on where an earlier run in `workdir` stopped, then scores.
+    """Trains as set by `config`, resuming an earlier run in `workdir`, then evaluates.
 
-    The result is a function of the config: a run that was killed and started again ends with the
-    same parameters, bit for bit on one machine, as one that was not.
+    The result is a function of the config: a run that was killed and resumed ends with the same
+    parameters as an uninterrupted one, bit for bit on one machine.
 
     Args:
       config: see `jaxseg.config.default_config`.
-      workdir: where the run's files are or go.
+      workdir: existing or new folder of the run.
 
     Returns:
-      The final scores, as in the `scores.json` it writes: `metrics.scores`, with `class_names` and
-      `step`.
+      The final metrics, as in the `scores.json` that it writes: `metrics.scores`, with
+      `class_names` and `step`.
 
     Raises:
-      InputError: something about the config, the data or the workdir is wrong, or the loss became
-        NaN.
-      Stopped: SIGTERM, SIGHUP or SIGINT (Ctrl-C) asked for it once; the step was finished and
+      InputError: an error in the config, the data or the workdir, or the loss became NaN.
+      Stopped: SIGTERM, SIGHUP or SIGINT (Ctrl-C) was received once; the step was finished and
         saved.
     """
     try:
@@ -62,7 +61,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
 
 
 def _train(run: Run, stack: contextlib.ExitStack) -> dict:
-    """The steps of `train`; what is held until its end is on `stack`."""
+    """The steps of `train`; `stack` holds resources until the end."""
     config, folder, program, evaluator = run.config, run.folder, run.program, run.evaluator
     state, start, steps = run.state, run.start, run.config.train.steps
     is_main = jax.process_index() == 0
@@ -87,7 +86,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
     patience = Patience(config.train.patience, folder.log, start)
 
     def save(step: int, state, scores: dict | None = None) -> None:
-        progress.flush()  # or a kill would lose curves of steps that are not taken again
+        progress.flush()  # otherwise a kill would lose curves of steps that are not repeated
         run.checkpoints.save(step, state, run.position | {"step": step}, scores, steps)
 
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
@@ -104,7 +103,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 program.compile(images, labels)
                 progress.say(summary(program, images, labels))
             profile.before(step)
-            with jax.transfer_guard("disallow"):  # nothing but the batches goes either way
+            with jax.transfer_guard("disallow"):  # only batches are transferred
                 state, metrics = program.take_step(state, images, labels)
             if step == start + 1:
                 give_back_compiler_memory()
@@ -124,8 +123,8 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 variables = gather(program.mesh, state.variables)
                 try:
                     scores = evaluator.scores(variables)
-                except InputError:  # a bad file, say: the training up to here is worth keeping
-                    if jax.process_count() == 1:  # the others may not have met it
+                except InputError:  # for example a bad file; the training so far is worth keeping
+                    if jax.process_count() == 1:  # other processes may not have had the error
                         save(step, state)
                     raise
                 limit.evaluated(time.perf_counter() - waiting)
@@ -168,7 +167,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
 
 
 def _picture(variables, evaluator: Evaluator, pictures: int):
-    """Photo, truth, prediction and error of evenly spread evaluation images; None for none."""
+    """Image, truth, prediction and error of evenly spread evaluation images; None if no images."""
     source = evaluator.source
     rows = []
     for index in evenly_spread(len(source), pictures):

@@ -1,4 +1,4 @@
-"""Watches a run's loss: stops at NaN, and hints where the network learns nothing."""
+"""Monitors a run's loss: stops at NaN, and hints if the network does not learn."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,32 +6,32 @@ from jaxseg.checkpoint.manager import Checkpoints
 from jaxseg.errors import InputError
 from jaxseg.training.step import TrainState
 
-_SHOWN = 8  # names of images in a message
-_PATIENCE = 100  # steps that a loss may stay where it began
-_NEAR = 0.01  # of it
+_SHOWN = 8  # maximum number of image names in a message
+_PATIENCE = 100  # steps that a loss may stay at its start
+_NEAR = 0.01  # relative distance that counts as "at its start"
 
 
 class LossMonitor:
-    """Looks at a run's loss when its log does.
+    """Checks a run's loss whenever the loss is logged.
 
     Args:
-      checkpoints: of the run.
+      checkpoints: checkpoints of the run.
       say: prints a line.
 
     Attributes:
-      names: the images of each step that was not looked at yet (of several processes: this one's).
+      names: image names of each step that is not checked yet (those of this process).
     """
 
     def __init__(self, checkpoints: Checkpoints, say: Callable[[str], None]):
         self.names: dict[int, Sequence[str]] = {}
         self._checkpoints, self._say = checkpoints, say
-        self._since: int | None = None  # the first step of those whose loss was that of guessing
+        self._since: int | None = None  # first step of those with the loss of random guessing
         self._hinted = False
 
     def stop_if_not_finite(self, state: TrainState) -> None:
-        """Raises InputError where a step's loss or gradient was not finite; nothing of it is saved.
+        """Raises InputError if the loss or gradient of a step was not finite.
 
-        A run looks before it saves, so whatever was saved is from before that step.
+        A run checks before it saves, so every saved state is from before that step.
         """
         bad = int(state.first_bad_step)
         if bad < 0:
@@ -53,12 +53,12 @@ class LossMonitor:
         )
 
     def hint_if_guessing(self, step: int, loss: float, guessing: float) -> None:
-        """Says once that the loss has stayed at that of a network which knows nothing.
+        """Prints a hint, once, if the loss has stayed at that of random guessing.
 
         Args:
-          step: of the loss.
-          loss: of the step.
-          guessing: the loss of equal probabilities, ln C a pixel; NaN: not known.
+          step: step of the loss.
+          loss: loss of the step.
+          guessing: loss for equal probabilities, ln C per pixel; NaN: unknown.
         """
         if not abs(loss - guessing) < _NEAR * guessing:
             self._since = None

@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, by Optax."""
+"""Optimisers and learning-rate schedules, based on Optax."""
 
 import re
 from collections.abc import Callable
@@ -15,12 +15,12 @@ from jaxseg.errors import InputError
 def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
     """The learning rate as a function of the step, 0 for the first.
 
-    "step" multiplies it by `factor` from each of `boundaries` on: with the boundary 9000, the
-    9,000 steps 0..8999 have the rate before, as in Caffe's `step` and `multistep` policies.
+    "step" multiplies the rate by `factor` at each of `boundaries`. With the boundary 9000, the
+    9,000 steps 0..8999 have the rate before it, as in Caffe's `step` and `multistep` policies.
 
     Args:
       config: a run's `config.optim`.
-      steps: optimiser steps of the whole run.
+      steps: total optimiser steps of the run.
 
     >>> from jaxseg.config import default_config
     >>> c = default_config().optim
@@ -54,23 +54,22 @@ def make_optimizer(
 ) -> optax.GradientTransformation:
     """The optimiser of a run.
 
-    "sgd" has two forms, which differ while the learning rate changes and are equal while it does
-    not. `momentum_form` "caffe", where the rate enters before the momentum, so that a change of it
-    takes some steps to arrive:
+    "sgd" has two forms, which differ only while the learning rate changes. In `momentum_form`
+    "caffe", the rate is applied before the momentum, so that a change takes effect over some steps:
 
         v = momentum * v + lr * (gradient + decay * w);  w = w - v
 
-    and "pytorch", where it enters after, so that it scales the steps collected so far as well:
+    In "pytorch", it is applied after the momentum, so that it also scales earlier gradients:
 
         v = momentum * v + gradient + decay * w;  w = w - lr * v
 
-    "adamw" decouples the decay. The gradient is clipped before the decay is added; a rule's
-    multiplier goes with lr and with decay. Parameters that are `frozen` have neither momentum nor
-    decay, count nothing in the norm that is clipped, and stay the same to the bit.
+    "adamw" decouples the decay. The gradient is clipped before the decay is added. The multipliers
+    of a rule scale lr and decay. Parameters that are `frozen` have neither momentum nor decay, do
+    not count in the norm for clipping, and stay bitwise equal.
 
     Args:
       config: a run's `config.optim`.
-      steps: optimiser steps of the whole run.
+      steps: total optimiser steps of the run.
       schedule: the learning rate; None: `make_schedule(config, steps)`.
     """
     rules = _compiled(config.rules)
@@ -100,10 +99,10 @@ def make_optimizer(
 
 
 def frozen(config: ml_collections.ConfigDict) -> Callable[[str], bool] | None:
-    """Tells of a parameter's name whether it is frozen; None where nothing is.
+    """Returns a function that tells whether a parameter name is frozen; None if none are.
 
-    A parameter is frozen if a pattern of `freeze` is found in its name, or if the rule that decides
-    about it multiplies its learning rate by 0.
+    A parameter is frozen if a pattern of `freeze` matches in its name, or if its rule multiplies
+    its learning rate by 0.
 
     Args:
       config: a run's `config.optim`.
@@ -123,14 +122,14 @@ def frozen(config: ml_collections.ConfigDict) -> Callable[[str], bool] | None:
 
 
 def check_patterns(config: ml_collections.ConfigDict, params: Any) -> None:
-    """Checks that the patterns of a config mean something for these parameters.
+    """Checks the patterns of a config against the parameter names.
 
     Args:
       config: a run's `config.optim`.
-      params: the network's; shapes will do.
+      params: the network's parameters, or their shapes.
 
     Raises:
-      InputError: a pattern of `freeze` or `rules` finds no parameter, or all are frozen.
+      InputError: a pattern of `freeze` or `rules` matches no parameter, or all are frozen.
     """
     names = [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
     for field, patterns in {
@@ -154,12 +153,12 @@ def check_patterns(config: ml_collections.ConfigDict, params: Any) -> None:
 
 
 def parameter_name(path) -> str:
-    """The name that patterns are looked for in, of the parameter at a pytree `path`."""
+    """The name of the parameter at a pytree `path`, as patterns see it."""
     return "params/" + "/".join(key.key for key in path)
 
 
 def multipliers(rules, name: str) -> tuple[float, float]:
-    """(learning rate, decay) multipliers of the parameter of this name."""
+    """The multipliers of learning rate and decay for a parameter name."""
     return next(((lr, decay) for pattern, lr, decay in rules if pattern.search(name)), (1.0, 1.0))
 
 
@@ -168,7 +167,7 @@ def _compiled(rules):
 
 
 def _stay() -> optax.GradientTransformation:
-    """Updates of -0.0, which added to any number leave it as it is; 0.0 would change -0.0."""
+    """Updates of -0.0, which leave any number unchanged when added; 0.0 would change -0.0."""
     return optax.stateless(
         lambda updates, _: jax.tree.map(lambda g: jnp.full_like(g, -0.0), updates)
     )

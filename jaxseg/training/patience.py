@@ -1,4 +1,4 @@
-"""Early stopping: evaluations without a better mean IoU are counted."""
+"""Early stopping: counts evaluations without a better mean IoU."""
 
 import pathlib
 
@@ -8,12 +8,12 @@ from jaxseg.checkpoint.metrics_log import log_lines
 class Patience:
     """Counts the evaluations since the best mean IoU.
 
-    What it knows is in the run's log, so a run that goes on counts as one that never stopped.
+    Its data is in the run's log, so a resumed run counts like an uninterrupted one.
 
     Args:
-      limit: evaluations without a better mean IoU that end the run; None: none do.
+      limit: number of evaluations without a better mean IoU that ends the run; None: no limit.
       log: the run's metrics.jsonl, whose evaluations so far count; it may not exist.
-      start: the step that the run goes on from; later evaluations in the log do not count.
+      start: the step at which the run resumes; later evaluations in the log do not count.
 
     >>> patience = Patience(2, pathlib.Path("none.jsonl"), 0)
     >>> [patience.add(step, iou) for step, iou in ((10, 0.3), (20, 0.5), (30, 0.5), (40, 0.4))]
@@ -36,7 +36,7 @@ class Patience:
         return self._limit is not None and self._without >= self._limit
 
     def add(self, step: int, mean_iou: float) -> bool:
-        """Counts an evaluation; whether the limit is reached. NaN is no better than anything."""
+        """Counts an evaluation; returns whether the limit is reached. NaN is never better."""
         if self.best is None or mean_iou > self.best[1]:
             self.best, self._without = (step, mean_iou), 0
         else:

@@ -1,4 +1,4 @@
-"""Signals that ask a run to stop: it takes the step to its end, saves, and goes on another time."""
+"""Signals that stop a run: it finishes the step and saves, so that it can be resumed."""
 
 import os
 import signal
@@ -11,12 +11,12 @@ _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, 
 
 
 class StopRequest:
-    """Whether SIGTERM, SIGHUP or SIGINT has asked this run to stop; use it as a context.
+    """Whether SIGTERM, SIGHUP or SIGINT has asked this run to stop; use it as a context manager.
 
-    Outside of it, and from the second signal on, signals do what they did before: SIGINT raises
-    KeyboardInterrupt, SIGTERM ends the process. Of several processes a SIGTERM to any of them stops
-    all, at one step; JAX passes it on. An evaluation that has begun is finished first. Signals
-    reach only a program's main thread: `train` in another thread is not stopped by them.
+    Outside the context, and from the second signal on, the previous handlers apply: SIGINT raises
+    KeyboardInterrupt, SIGTERM ends the process. With several processes, a SIGTERM to one of them
+    stops all at the same step; JAX forwards it. An evaluation in progress is finished first.
+    Signals reach only the main thread: `train` in another thread is not stopped by them.
 
     >>> with StopRequest() as request:
     ...     before = request.made(step=1)
@@ -31,7 +31,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         if threading.current_thread() is threading.main_thread():
-            # JAX handles SIGTERM where there are several processes
+            # with several processes, JAX handles SIGTERM
             for number in _SIGNALS if jax.process_count() == 1 else _SIGNALS[1:]:
                 self._before[number] = signal.signal(number, self._receive)
         return self
@@ -40,7 +40,7 @@ class StopRequest:
         self._restore()
 
     def made(self, step: int) -> bool:
-        """To be asked after every step, by all processes."""
+        """Whether to stop; all processes call it after every step."""
         if jax.process_count() == 1:
             return self._received
         return multihost_utils.reached_preemption_sync_point(step)

@@ -1,4 +1,4 @@
-"""A trace of some steps, to be looked at in XProf or TensorBoard: `config.log.profile`."""
+"""A trace of some steps for XProf or TensorBoard: `config.log.profile`."""
 
 import pathlib
 from collections.abc import Callable
@@ -9,12 +9,12 @@ from jaxseg.config.ranges import first_and_last
 
 
 class Profile:
-    """Traces the steps that `config.log.profile` names, once a run.
+    """Traces the steps in `config.log.profile`, once per run.
 
     Args:
-      steps: "N..M", the first and the last step that is traced; None: none is.
-      folder: where the trace goes.
-      say: gets a line on where it is and how to open it.
+      steps: "N..M", the first and the last traced step; None: no trace.
+      folder: output folder of the trace.
+      say: receives a line with the folder and the command that opens the trace.
     """
 
     def __init__(self, steps: str | None, folder: pathlib.Path, say: Callable[[str], None]):
@@ -23,14 +23,14 @@ class Profile:
         self._running = False
 
     def before(self, step: int) -> None:
-        """To be called before each step."""
+        """Called before each step."""
         if step == self._first:
             self._folder.mkdir(parents=True, exist_ok=True)
             jax.profiler.start_trace(str(self._folder))
             self._running = True
 
     def after(self, step: int, result) -> None:
-        """To be called after each step, with what it gave: the trace ends when that is computed."""
+        """Called after each step; the trace ends when the last step's `result` is computed."""
         if self._running and step >= self._last:
             jax.block_until_ready(result)
             self.close()
@@ -40,7 +40,7 @@ class Profile:
             )
 
     def close(self) -> None:
-        """Ends a trace that is running, where the run ends before it."""
+        """Ends a running trace if the run ends early."""
         if self._running:
             self._running = False
             jax.profiler.stop_trace()

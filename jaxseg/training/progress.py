@@ -1,4 +1,4 @@
-"""Reports a run's progress: a bar, a line of JSON for each logged step, the loggers."""
+"""Reports a run's progress: a bar, a JSON line per logged step, and the loggers."""
 
 import json
 import pathlib
@@ -20,14 +20,14 @@ from jaxseg.utils.usage import peak_process_memory
 class Progress:
     """The log of one run; does nothing on processes other than the first.
 
-    On a terminal it shows a bar; elsewhere it prints a line for each logged step.
+    On a terminal it shows a bar; elsewhere it prints a line per logged step.
 
     Args:
-      workdir: where files go. Lines of an earlier part of the run after `step` are removed.
-      step: steps taken so far.
-      steps: steps of the whole run.
-      batch_size: images in a step.
-      loggers: receive curves and pictures; they are closed with it.
+      workdir: the workdir. Log lines of steps after `step` are removed.
+      step: number of steps taken so far.
+      steps: total steps of the run.
+      batch_size: images per step.
+      loggers: receive curves and images; `close` closes them.
       enabled: whether this process logs.
     """
 
@@ -60,30 +60,30 @@ class Progress:
             )
 
     def say(self, text: str) -> None:
-        """Prints a line, above the bar where there is one."""
+        """Prints a line, above the bar if there is one."""
         if self._enabled:
             tqdm.tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 
     def compiling(self) -> None:
-        """The first step is about to be compiled, which takes a while and says nothing itself."""
+        """Announces the compilation of the first step, which is slow and prints nothing itself."""
         self.say("compiling (usually 10 to 60 s; cached for the next run of the same program)")
 
     def advance(self) -> None:
-        """One more step was started."""
+        """Counts one more started step."""
         if self._enabled:
             self._bar.update()
 
     def waited(self, seconds: float) -> None:
-        """The step waited so long for data."""
+        """Adds the time that the step waited for data."""
         self._waited += seconds
 
     def paused(self, seconds: float) -> None:
-        """So long was spent on evaluation or saving, which does not count as training time."""
+        """Adds time spent on evaluation or saving, which does not count as training time."""
         self._paused += seconds
 
     def training(self, step: int, loss: float, learning_rate: float, gradient_norm: float) -> None:
-        """Logs a step, with the speed since the step logged before."""
+        """Logs a step, with the speed since the last logged step."""
         if not self._enabled:
             return
         now = time.perf_counter()
@@ -108,7 +108,7 @@ class Progress:
             + ("" if memory is None else f", {memory / 2**30:.1f} GiB"),
             refresh=False,
         )
-        if self._bar.disable:  # no terminal: a file, a notebook's log, a job's output
+        if self._bar.disable:  # not a terminal: a file, a notebook's log, a job's output
             seconds_left = (self._bar.total - step) * self._batch_size / entry["images_per_second"]
             left = tqdm.tqdm.format_interval(seconds_left)
             self.say(
@@ -117,7 +117,7 @@ class Progress:
             )
 
     def evaluation(self, step: int, scores: dict) -> None:
-        """Logs scores and prints the two that matter most."""
+        """Logs metrics, and prints the two most important ones."""
         if not self._enabled:
             return
         numbers = {k: v for k, v in scores.items() if isinstance(v, float)}
@@ -128,17 +128,17 @@ class Progress:
         )
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        """Gives a picture, uint8 [H, W, 3], to the loggers."""
+        """Passes an image, uint8 [H, W, 3], to the loggers."""
         for logger in self._boards if self._enabled else ():
             logger.picture(step, image)
 
     def flush(self) -> None:
-        """Writes what is pending: before a checkpoint, whose steps are not logged again."""
+        """Writes pending data; before a checkpoint, whose steps are not logged again."""
         for logger in self._boards if self._enabled else ():
             logger.flush()
 
     def close(self) -> None:
-        """Ends the bar and closes the files."""
+        """Closes the bar, the files and the loggers."""
         if self._enabled:
             self._bar.close()
             self._log.close()
@@ -154,17 +154,17 @@ class Progress:
 
 
 def peak_memory() -> int | None:
-    """The most bytes that the first device has held so far; of a CPU, that this process has.
+    """The peak memory of the first device in bytes; on a CPU, that of this process.
 
-    None where the system does not tell.
+    None if it is unknown.
     """
     statistics = jax.local_devices()[0].memory_stats() or {}
     return statistics.get("peak_bytes_in_use", peak_process_memory())
 
 
 def _forget_after(log: pathlib.Path, step: int) -> int:
-    """Removes the lines of later steps, which the run will write again; and those that are no
-    entries, as a kill may leave one: their number is returned."""
+    """Removes the lines of later steps, which the run will write again, and lines without an entry,
+    such as a kill may leave; returns the number of the latter."""
     if not log.exists():
         return 0
     kept, strange = [], 0

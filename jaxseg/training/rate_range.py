@@ -1,4 +1,4 @@
-"""The learning-rate range test: a short training whose rate grows until the loss does."""
+"""The learning-rate range test: a short training with a growing rate until the loss grows."""
 
 import math
 from collections.abc import Callable
@@ -14,19 +14,18 @@ from jaxseg.errors import InputError
 from jaxseg.pretrained.init import starting_variables
 from jaxseg.training.setup import Program
 
-_SMOOTH = 0.9  # share of the moving mean that stays
-_WORSE = 2.0  # times the lowest smoothed loss: the test ends
+_SMOOTH = 0.9  # weight of the old value in the moving mean
+_WORSE = 2.0  # the test ends at this multiple of the lowest smoothed loss
 
 
 class RateRange(NamedTuple):
-    """What a range test found.
+    """The result of a range test.
 
     Attributes:
-      rates: the learning rate of each step, rising.
+      rates: the learning rate of each step, increasing.
       losses: the loss before each step.
-      smoothed: their moving mean.
-      suggestion: a tenth of the rate at which the smoothed loss was lowest; None where it never
-        fell.
+      smoothed: the moving mean of the losses.
+      suggestion: a tenth of the rate with the lowest smoothed loss; None if the loss never fell.
     """
 
     rates: list[float]
@@ -43,19 +42,18 @@ def rate_range(
     steps: int = 100,
     say: Callable[[str], object] = print,
 ) -> RateRange:
-    """Trains with rates from `low` to `high`, each step the same factor more (Smith 2017).
+    """Trains with rates from `low` to `high`, multiplied by a constant per step (Smith 2017).
 
-    It ends early where the loss grows to twice its lowest value, or is not finite. Nothing is
-    written.
+    It ends early if the loss reaches twice its lowest value, or is not finite. It writes no files.
 
     Args:
-      config: of a run; its schedule, warm-up and number of steps do not matter.
+      config: config of a run; its schedule, warm-up and number of steps are ignored.
       low, high: the first and the last rate.
-      steps: how many steps are taken.
+      steps: number of steps.
       say: receives a line every ten steps.
 
     Raises:
-      InputError: no range, too few steps, or something about the config or its data is wrong.
+      InputError: an invalid range, too few steps, or an error in the config or the data.
     """
     if not 0 < low < high or steps < 10:
         raise InputError(

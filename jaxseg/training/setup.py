@@ -1,6 +1,6 @@
-"""The parts of a training before it runs: network, devices, state, step, batches.
+"""The parts of a training: network, devices, state, step, batches.
 
-The training loop runs it and `jaxseg.benchmark` measures it: the same programs, made in one place.
+The training loop and `jaxseg.benchmark` share this file, so that they run the same programs.
 """
 
 from collections.abc import Generator, Sequence
@@ -33,29 +33,29 @@ from jaxseg.utils.usage import reading_threads
 
 
 class Program:
-    """The parts of a training; making them computes nothing and writes nothing.
+    """The parts of a training; creating them computes and writes nothing.
 
     Args:
-      config: of the run, validated.
-      source: its training split.
-      schedule: of the learning rate, in place of that of the config.
-      devices: those of a topology that `step` is compiled for; None: the ones there are.
+      config: the validated config of the run.
+      source: the training split.
+      schedule: learning rate; None: that of the config.
+      devices: devices of a topology to compile `step` for; None: the devices of all processes.
 
     Attributes:
-      config: of the run, with numbers for what depends on the data (`automatic.resolved`).
-      notes: lines on how these came about.
+      config: config with numbers for fields that depend on the data (`automatic.resolved`).
+      notes: lines about these numbers.
       model: the network.
-      mesh: the devices.
-      schedule: the learning rate by the step, 0 for the first.
-      size: (height, width) of the images it is initialised with.
+      mesh: the mesh of devices.
+      schedule: the learning rate as a function of the step, 0 for the first.
+      size: (height, width) of the images for initialisation.
       like: the state's shapes, a `TrainState` of `jax.ShapeDtypeStruct`s.
-      placed: where the state's arrays are, a sharding for each.
-      step: (state, images, labels) -> (state, metrics), jitted; it takes the state's memory.
+      placed: the sharding of each array of the state.
+      step: (state, images, labels) -> (state, metrics), jitted; it donates the state.
       compiled: the step for one shape of a batch; None before `compile`.
-      pad_to: multiples that batches of whole images are padded to; None where they are of one size.
+      pad_to: whole images are padded to multiples of it in a batch; None if all have one size.
 
     Raises:
-      InputError: the network, the optimiser or the devices do not go together with the config.
+      InputError: the network, the optimiser or the devices do not match the config.
     """
 
     def __init__(
@@ -116,14 +116,14 @@ class Program:
         self._compiled_for: tuple[int, ...] | None = None
 
     def compile(self, images: jax.Array, labels: jax.Array) -> None:
-        """Compiles the step for batches of this shape, so that what it takes is known."""
+        """Compiles the step for batches of this shape, so that its memory is known."""
         self.compiled = self.step.lower(self.like, images, labels).compile()
         self._compiled_for = images.shape
 
     def take_step(
         self, state: TrainState, images: jax.Array, labels: jax.Array
     ) -> tuple[TrainState, dict[str, jax.Array]]:
-        """`step`, by the program of `compile` where it has the batch's shape."""
+        """Applies `step`, by the program of `compile` if the batch has its shape."""
         if self.compiled is not None and images.shape == self._compiled_for:
             return self.compiled(state, images, labels)
         return self.step(state, images, labels)
@@ -133,20 +133,20 @@ class Program:
         return create_state(self.model, self._optimizer, seed, self.size, self._averaged)
 
     def initial_state(self) -> TrainState:
-        """The state at step 0, of random numbers."""
-        # Random numbers take XLA's optimiser for the CPU a second a layer, to gain nothing here.
+        """The state at step 0, from random numbers."""
+        # XLA's CPU optimiser takes a second per layer for random numbers, without any gain here.
         quick = {"xla_backend_optimization_level": 1} if on_cpu() else None
         return jax.jit(self._create, out_shardings=self.placed, compiler_options=quick)()
 
     def state_from(self, variables: dict[str, Any]) -> TrainState:
-        """The state at step 0 that starts from `variables`, which every process has alike."""
+        """The state at step 0 from `variables`, which are equal in every process."""
         start = jax.jit(
             lambda v: state_at_start(v, self._optimizer, self._averaged), out_shardings=self.placed
         )
         return start(to_every_device(self.mesh, variables))
 
     def shapes(self) -> int:
-        """How many shapes the batches can have, each of which is compiled once."""
+        """The number of different shapes of batches; each is compiled once."""
         return batch_shapes(self.source, self.pad_to, self.config.train.batch_size)
 
     def batches(
@@ -155,12 +155,12 @@ class Program:
         skipped: Skipped | None = None,
         names: dict[int, Sequence[str]] | None = None,
     ) -> Generator[tuple[jax.Array, jax.Array]]:
-        """Images and labels of the steps after `start`, on the devices, without end.
+        """Images and labels of the steps after `start`, on the devices; an infinite generator.
 
         Args:
-          start: steps taken before.
-          skipped: receives the bad files that are skipped; None: the first ends the run.
-          names: receives the names of the images of each step.
+          start: number of steps taken before.
+          skipped: receives skipped bad files; None: the first bad file ends the run.
+          names: receives the image names of each step.
         """
         config = self.config
         batches = train_batches(
@@ -185,7 +185,7 @@ class Program:
 
 
 def _remembered(batches: Generator[Batch], names: dict[int, Sequence[str]]) -> Generator[Batch]:
-    """The same batches; `names` receives the names of each, by the step that takes it."""
+    """The same batches; stores the image names of each in `names`, by step."""
     try:
         for batch in batches:
             names[batch.step + 1] = batch.names

@@ -1,8 +1,8 @@
-"""Training in stages: runs one after the other, each from the weights of the one before.
+"""Training in stages: consecutive runs, each from the weights of the previous one.
 
-So FCN-8s is trained (FCN-32s, then FCN-16s, then FCN-8s; Long et al. 2015, section 4.2), and
-DeconvNet (single objects, then whole boxes; Noh et al. 2015, section 4.2). A stage is a run like
-any other, in a folder of its own inside the workdir: `1_fcn32s`, `2_fcn16s`, `3_fcn8s`.
+FCN-8s is trained in this way (FCN-32s, then FCN-16s, then FCN-8s; Long et al. 2015, section 4.2),
+and so is DeconvNet (single objects, then whole boxes; Noh et al. 2015, section 4.2). A stage is an
+ordinary run in its own folder inside the workdir: `1_fcn32s`, `2_fcn16s`, `3_fcn8s`.
 """
 
 import json
@@ -29,30 +29,30 @@ from jaxseg.training.setup import Program
 from jaxseg.utils.bucket import is_bucket
 
 Stage = tuple[str, ml_collections.ConfigDict]
-"""A name, such as "fcn16s", and the config of the run."""
+"""A name, such as "fcn16s", and the config of a run."""
 
 
 def train_stages(
     stages: Sequence[Stage], workdir: str | pathlib.Path, say: Callable[[str], None] = print
 ) -> dict[str, dict]:
-    """Trains one stage after the other, going on where an earlier call in `workdir` stopped.
+    """Trains all stages in order, resuming an earlier call in `workdir`.
 
-    A stage starts from the newest checkpoint of the one before, with a new optimiser, as in the
-    released solvers. The first starts as its own `config.init` says. A stage that is finished is
-    not run again. All stages are checked before the first one begins.
+    A stage starts from the newest checkpoint of the previous one, with a new optimiser, as in the
+    released solvers. The first stage starts as set by its `config.init`. Finished stages are not
+    run again. All stages are checked before the first one begins.
 
     Args:
-      stages: the runs. `init.pretrained` of all but the first is set here, and has to be None; a
-        stage's checkpoints, where `checkpoint.folder` is set, go into a folder of its name there.
-      workdir: holds a folder for each stage, named by its number and name.
-      say: gets a line whenever a stage begins or is found finished.
+      stages: the runs. In all but the first, `init.pretrained` must be None; it is set here. If
+        `checkpoint.folder` is set, each stage's checkpoints go into a subfolder with its name.
+      workdir: contains a folder for each stage, named by its number and name.
+      say: receives a line for each stage that begins or is already finished.
 
     Returns:
-      The scores of every stage by its name, as in its `scores.json`.
+      The metrics of every stage by name, as in its `scores.json`.
 
     Raises:
-      InputError: as `train`, of any stage; a stage's network cannot take the weights of the one
-        before; or the workdir holds something else.
+      InputError: as `train`, for any stage; the network of a stage cannot load the weights of the
+        previous one; or the workdir contains another run.
     """
     outer = Workdir(workdir).path
     stages = [
@@ -77,9 +77,9 @@ def train_stages(
         heading = f"stage {i + 1} of {len(stages)}: {name}"
         found = _finished(folders[i], configs[i]) if begun[i] else None
         if found is not None:
-            folders[i].open(_with_numbers(configs[i]))  # it has to be the same run
+            folders[i].open(_with_numbers(configs[i]))  # must be the same run
             if configs[i].log.pictures and not folders[i].picture.is_file():
-                train(configs[i], folders[i].path)  # killed before its picture: takes no step
+                train(configs[i], folders[i].path)  # killed before its picture; takes no steps
         elif any(begun[i + 1 :]):
             raise InputError(
                 f"{folders[i].path} is not finished for train.steps = {configs[i].train.steps}, "
@@ -92,12 +92,12 @@ def train_stages(
 
 
 def _in_own_folder(config: ml_collections.ConfigDict, name: str) -> ml_collections.ConfigDict:
-    """The config of a stage, with its own folder in `checkpoint.folder` where that is set."""
+    """The config of a stage, with its own subfolder of `checkpoint.folder`, if set."""
     folder = config.checkpoint.folder
     if folder is None:
         return config
     validate(config)
-    if jax.process_count() > 1 and is_bucket(folder):  # they read each other's workdirs
+    if jax.process_count() > 1 and is_bucket(folder):  # processes read each other's workdirs
         raise InputError(
             f"config.checkpoint.folder is {folder}, but stages with several processes must keep "
             "their checkpoints in the workdir, on a shared disk.",
@@ -110,7 +110,7 @@ def _in_own_folder(config: ml_collections.ConfigDict, name: str) -> ml_collectio
 
 
 def _check_workdir(outer: pathlib.Path, folders: Sequence[Workdir]) -> None:
-    """Raises InputError where `outer` holds another run, or stages of other names."""
+    """Raises InputError if `outer` contains another run, or stages with other names."""
     if Workdir(outer).config.is_file():
         raise InputError(
             f"The workdir {outer} contains a single run, not stages.", "Give another --workdir."
@@ -128,7 +128,7 @@ def _check_workdir(outer: pathlib.Path, folders: Sequence[Workdir]) -> None:
 def _started_from(
     name: str, config: ml_collections.ConfigDict, folder: Workdir, before: Workdir
 ) -> ml_collections.ConfigDict:
-    """The config of a stage that starts from `before`."""
+    """The config of a stage that starts from the stage in `before`."""
     if config.init.pretrained is not None:
         raise InputError(
             f"Stage {name} has init.pretrained = {config.init.pretrained!r}, but it starts from "
@@ -137,15 +137,15 @@ def _started_from(
         )
     config = config.copy_and_resolve_references()
     config.init.pretrained = str(before.path)
-    if whole_steps(folder.checkpoints):  # also where the workdir has another path by now
+    if whole_steps(folder.checkpoints):  # the workdir may have been moved since
         config.init.pretrained = load_config(folder.config).init.pretrained
     return config
 
 
 def _network(config: ml_collections.ConfigDict) -> nn.Module:
-    """The network of a run, once all that `train` needs has been found to be there."""
+    """The network of a run, after checking everything that `train` needs."""
     validate(config)
-    if not config.train.batch_size:  # a number is found when the stage begins
+    if not config.train.batch_size:  # the batch size is chosen when the stage begins
         config = config.copy_and_resolve_references()
         config.train.batch_size = device_count()
     program = Program(config, open_data(config.data, "train", config.seed))
@@ -157,7 +157,7 @@ def _network(config: ml_collections.ConfigDict) -> nn.Module:
 def _check_start(
     before: str, config: ml_collections.ConfigDict, name: str, network: nn.Module
 ) -> None:
-    """Raises InputError unless `network` can start from the one of `config`."""
+    """Raises InputError unless `network` can start from the network of `config`."""
     earlier = model_from_config(config.model, network.num_classes, config.data)
     fit = suggest(
         JaxsegFile(
@@ -180,19 +180,19 @@ def _check_start(
 
 
 def _with_numbers(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """The config as a run that has begun wrote it down, but for what depends on the machine."""
+    """The config as written by a started run, except fields that depend on the machine."""
     return resolved(config, open_data(config.data, "train", config.seed), lambda line: None)
 
 
 def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None:
-    """The scores of a run that has come to its end; None of another."""
+    """The metrics of a finished run; None for a run that is not finished."""
     try:
         scores = json.loads(folder.scores.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     steps = whole_steps(folder.checkpoints)
     if not steps or scores.get("step") != steps[-1]:
-        return None  # it went on after it was scored
+        return None  # the run was resumed after its evaluation
     ran = load_config(folder.config).train
     if config.train.max_minutes is not None:
         wanted = ran.steps

@@ -1,4 +1,4 @@
-"""The state of a run and the one jitted step that advances it."""
+"""The state of a run, and the jitted step that advances it."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -22,16 +22,16 @@ from jaxseg.training.optimizers import parameter_name
 
 @flax.struct.dataclass
 class TrainState:
-    """Everything that a step changes.
+    """All values that a step changes.
 
     Attributes:
-      step: int32 scalar, steps taken.
+      step: int32 scalar, number of steps taken.
       params: float32 parameters.
-      batch_stats: running statistics of batch norm ({} without).
-      opt_state: the optimiser's.
+      batch_stats: running statistics of batch norm ({} without batch norm).
+      opt_state: state of the optimiser.
       first_bad_step: int32 scalar, the first step whose loss, gradient or update was not finite;
         -1 for none.
-      average: `{"params": ..., "batch_stats": ...}`, the moving average of both; {} where none is
+      average: `{"params": ..., "batch_stats": ...}`, the moving average of both; {} if none is
         kept.
     """
 
@@ -44,7 +44,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict:
-        """What `model.apply` takes to evaluate: the average, where one is kept."""
+        """The variables for evaluation with `model.apply`: the average, if one is kept."""
         return self.average or {"params": self.params, "batch_stats": self.batch_stats}
 
 
@@ -55,12 +55,12 @@ def create_state(
     image_size: tuple[int, int],
     averaged: bool = False,
 ) -> TrainState:
-    """A state at step 0.
+    """Creates a state at step 0.
 
     Args:
       model: the network.
       optimizer: the optimiser.
-      seed: of the initial parameters.
+      seed: seed of the initial parameters.
       image_size: (height, width) of an image that the network supports; parameters do not depend on
         it.
       averaged: whether the state keeps a moving average of the parameters.
@@ -72,7 +72,7 @@ def create_state(
 def state_at_start(
     variables: dict, optimizer: optax.GradientTransformation, averaged: bool = False
 ) -> TrainState:
-    """A state at step 0 with these variables."""
+    """Creates a state at step 0 with these variables."""
     params, batch_stats = variables["params"], variables.get("batch_stats", {})
     copy = jax.tree.map(jnp.copy, {"params": params, "batch_stats": batch_stats})
     return TrainState(
@@ -97,19 +97,19 @@ def make_train_step(
     frozen: Callable[[str], bool] | None = None,
     gather: Callable[[Any], Any] | None = None,
 ) -> Callable[[TrainState, jax.Array, jax.Array], tuple[TrainState, dict[str, jax.Array]]]:
-    """A pure function (state, images, labels) -> (state, metrics), to be jitted.
+    """Returns a pure function (state, images, labels) -> (state, metrics), ready for jit.
 
     Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H, W]. Dropout depends only on the seed
     and the step. Over a mesh, with the batch split and the state replicated, batch norm and loss
     are those of the whole batch. The metrics, float32 scalars, are `loss`, `gradient_norm` (before
-    clipping) and `guessing`: the cross-entropy of equal class probabilities, to judge a loss that
-    does not fall; NaN for other losses.
+    clipping) and `guessing`: the cross-entropy of equal class probabilities, as a reference for a
+    loss that does not fall; NaN for other losses.
 
     Args:
       model: the network.
       optimizer: the optimiser.
       loss: a run's `config.loss`, or some of its fields; None: the mean cross-entropy.
-      seed: of dropout.
+      seed: seed of dropout.
       ignore_label: the label of ignored pixels.
       accumulate: number of parts in which the batch is processed, one after the other, with one
         gradient for the whole batch; only the activations of one part are in memory. The loss is
@@ -117,11 +117,11 @@ def make_train_step(
         means of the parts, which differs if the parts have unequal numbers of labelled pixels).
         OHEM, Dice and Lovász are not sums over pixels: they are averaged over the parts, weighted
         by labelled pixels. Batch norm uses the statistics of a part, and every part updates the
-        running statistics, as in Caffe. Part j contains the images j, j + accumulate, ...: each
-        device that shares a batch has a share of each part.
+        running statistics, as in Caffe. Part j contains the images j, j + accumulate, ..., so that
+        each device of a batch has some images of each part.
       ema: the decay d of the moving average; the state must keep one (`averaged`). After step t =
         1, 2, ... it is average = d' * average + (1 - d') * value with d' = min(d, t / (9 + t)), so
-        the influence of the random start soon vanishes. The running statistics of batch norm are
+        the influence of the random start vanishes soon. The running statistics of batch norm are
         averaged like the parameters, to match the evaluated network.
       frozen: whether the parameter of a name such as "params/conv1_1/kernel" is frozen (see
         `jaxseg.training.optimizers.frozen`): its gradient is not computed and does not count in the
@@ -130,15 +130,15 @@ def make_train_step(
         `jaxseg.distributed.mesh.gathered`); None: they are not sharded.
 
     Raises:
-      InputError: an unknown loss or field of it, or not one class weight for each class.
+      InputError: an unknown loss or loss field, or not one class weight per class.
     """
     fields: dict[str, Any] = {"name": "cross_entropy", "reduction": "mean", "class_weights": None}
     fields |= dict(loss or {})
-    checked_weights(fields["class_weights"], model.num_classes)  # now, and not at the first step
+    checked_weights(fields["class_weights"], model.num_classes)  # fails now, not at the first step
     loss_of = named_loss(**fields, ignore_label=ignore_label)
 
     def count(labels):
-        """The labelled pixels of each image, or their weight."""
+        """The number of labelled pixels of each image, or their weight."""
         return labelled_weight(
             labels,
             model.num_classes,
@@ -190,7 +190,7 @@ def make_train_step(
         return (value, (batch_stats, weights[0])), gradient
 
     def guessing(labels):
-        """The loss of a head that gives each class the same probability."""
+        """The loss of a head with equal probabilities for all classes."""
         if fields["name"] != "cross_entropy":
             return jnp.nan
         per_image = count(labels).sum() / labels.shape[0] if fields["reduction"] == "sum" else 1.0
@@ -204,14 +204,14 @@ def make_train_step(
         norm = _norm(gradient)
         updates, opt_state = optimizer.update(gradient, state.opt_state, state.params)
         params, step = optax.apply_updates(state.params, updates), state.step + 1
-        # A non-finite update makes a non-finite parameter: the update need be no array of its own.
+        # A non-finite update gives a non-finite parameter: checking it needs no array of updates.
         sizes = jnp.stack([value, norm, _norm(params)])
         bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
         average = state.average
         if ema is not None:
             kept = 1 - jnp.minimum(ema, step / (9 + step))
             now = {"params": params, "batch_stats": batch_stats}
-            average = jax.tree.map(  # what is frozen stays as it is, to the bit
+            average = jax.tree.map(  # frozen parameters stay bitwise equal
                 lambda a, b: jnp.where(a == b, a, a + kept * (b - a)), average, now
             )
         state = TrainState(
@@ -230,12 +230,11 @@ def make_train_step(
 def make_eval_step(
     model: nn.Module, ignore_label: int = 255
 ) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
-    """A pure function (variables, images, labels, confusion) -> confusion, to be jitted.
+    """Returns a pure function (variables, images, labels, confusion) -> confusion, ready for jit.
 
-    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H', W'], of another size where images
-    were resized. The matrix is [C, C] integers, row = truth, as `jaxseg.metrics.scores` takes it;
-    begin with zeros. In int32 it counts 2,147,483,647 pixels of a class; add further ones up in
-    NumPy.
+    Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H', W'], of another size if images were
+    resized. The matrix is [C, C] integers, row = truth, as for `jaxseg.metrics.scores`; start with
+    zeros. In int32 it counts up to 2,147,483,647 pixels of a class; sum larger counts in NumPy.
 
     Args:
       model: the network.
@@ -255,5 +254,5 @@ def _parts(batch: jax.Array, count: int) -> jax.Array:
 
 
 def _norm(tree: Any) -> jax.Array:
-    """The Euclidean norm of all leaves together."""
+    """The Euclidean norm of all leaves of a pytree."""
     return jnp.sqrt(square_sum(*jax.tree.leaves(tree)))

@@ -1,4 +1,4 @@
-"""What a run's step costs, told once it is compiled."""
+"""The cost of a run's step, reported after its compilation."""
 
 import math
 
@@ -10,11 +10,11 @@ from jaxseg.utils.usage import program_memory
 
 
 def summary(program: Program, images: jax.Array, labels: jax.Array) -> str:
-    """A line on operations, memory and the length of an epoch.
+    """A line with operations, memory and the length of an epoch.
 
     Args:
-      program: of which `compile` was called with the batch.
-      images, labels: a batch; only the shapes count.
+      program: a program whose `compile` was called with the batch.
+      images, labels: a batch; only its shapes matter.
     """
     batch = images.shape[0]
     flops = count_flops(program.step, program.like, images, labels)
@@ -27,7 +27,7 @@ def summary(program: Program, images: jax.Array, labels: jax.Array) -> str:
 
 
 def _in_words(number: float) -> str:
-    """With a unit's prefix: 1.2e12 is "1.2 T".
+    """A number with a unit prefix.
 
     >>> _in_words(1.24e12), _in_words(380e6)
     ('1.24 T', '380 M')

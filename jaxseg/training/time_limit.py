@@ -1,4 +1,4 @@
-"""A run that ends in time: `config.train.max_minutes`."""
+"""Ends a run in time: `config.train.max_minutes`."""
 
 import math
 import time
@@ -13,26 +13,25 @@ from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.training.setup import Program
 
-_TRIED_SECONDS = 10.0  # of steps, to know how long one takes
-_SHARE = 0.93  # of the time that is planned for: a machine is not always equally fast
+_TRIED_SECONDS = 10.0  # of steps, to measure the time of one
+_SHARE = 0.93  # planned share of the time, because a machine's speed varies
 
 
 def steps_in_time(
     config: ml_collections.ConfigDict, source: Source, eval_source: Source, begun: float
 ) -> int:
-    """How many steps a run can take within `train.max_minutes`, at most `train.steps`.
+    """The number of steps that fit within `train.max_minutes`, at most `train.steps`.
 
-    A few steps are taken and a few images labelled to know how long they take; the weights that
-    this makes are thrown away.
+    A few steps and a few evaluation images are timed; the resulting weights are discarded.
 
     Args:
-      config: of a run, with numbers for what depends on the data.
-      source: its training split.
-      eval_source: its evaluation split.
-      begun: `time.monotonic()` when the run began; all since then counts.
+      config: config of a run, with numbers for fields that depend on the data.
+      source: the training split.
+      eval_source: the evaluation split.
+      begun: `time.monotonic()` at the start of the run; the time since then counts.
 
     Raises:
-      InputError: not one step fits, or the warm-up is longer than what fits.
+      InputError: not a single step fits, or the warm-up is longer than the steps that fit.
     """
     minutes, limit = config.train.max_minutes, config.train.max_minutes * 60
     program = Program(config, source)
@@ -43,7 +42,7 @@ def steps_in_time(
         images, labels = next(batches)
         program.compile(images, labels)
         state, metrics = jax.block_until_ready(program.take_step(state, images, labels))
-        compiled = time.monotonic() - started  # the run compiles its own steps once more
+        compiled = time.monotonic() - started  # the run compiles its own step again
         first, taken = time.monotonic(), 0
         while taken < 3 or (time.monotonic() - first < _TRIED_SECONDS and taken < 50):
             state, metrics = program.take_step(state, *next(batches))
@@ -55,7 +54,7 @@ def steps_in_time(
     an_evaluation = _evaluation_seconds(program, eval_source, config, state)
     left = limit * _SHARE - (time.monotonic() - begun) - compiled
     every = config.eval.every_steps
-    planned = left - an_evaluation  # the one at the end
+    planned = left - an_evaluation  # the final one
     steps = int(planned / (a_step + (an_evaluation / every if every else 0.0)))
     steps = agree(min(steps, config.train.steps))
     if steps <= config.optim.warmup_steps:
@@ -72,7 +71,7 @@ def steps_in_time(
 def _evaluation_seconds(
     program: Program, source: Source, config: ml_collections.ConfigDict, state
 ) -> float:
-    """About how long the evaluation images take to score, without compiling."""
+    """The approximate time to evaluate all evaluation images, without compilation."""
     evaluator = Evaluator.of_run(program.model, source, config)
     variables = gather(program.mesh, state.variables)
     evaluator.labels(variables, source[0])
@@ -84,12 +83,12 @@ def _evaluation_seconds(
 
 
 class TimeLimit:
-    """Whether a run has to end now to be scored within `train.max_minutes`.
+    """Whether a run must end now to finish its evaluation within `train.max_minutes`.
 
     Args:
-      minutes: of this start of the run; None: no limit.
-      begun: `time.monotonic()` when it began.
-      every: steps after which the processes agree on it.
+      minutes: limit for this start of the run; None: no limit.
+      begun: `time.monotonic()` at its start.
+      every: number of steps between agreements of the processes.
     """
 
     def __init__(self, minutes: float | None, begun: float, every: int):
@@ -98,11 +97,11 @@ class TimeLimit:
         self._evaluation = 0.0
 
     def evaluated(self, seconds: float) -> None:
-        """An evaluation took so long; the last one will, too."""
+        """Records the duration of an evaluation, as an estimate for the final one."""
         self._evaluation = seconds
 
     def passed(self, step: int) -> bool:
-        """To be asked after every step, by all processes."""
+        """Whether the time has passed; all processes call it after every step."""
         if math.isinf(self._end) or (jax.process_count() > 1 and step % self._every):
             return False
         return bool(agree(int(time.monotonic() + self._evaluation >= self._end)))
