@@ -1,4 +1,4 @@
-"""A trained network on images."""
+"""Applies trained networks to images."""
 
 from jaxseg.inference.crf.dense_crf import CRF, CRFS, mean_field
 from jaxseg.inference.ensemble import Ensemble, WithCRF

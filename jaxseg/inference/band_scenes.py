@@ -1,4 +1,4 @@
-"""A scene whose bands are separate GeoTIFFs, read as one."""
+"""Reads a scene whose bands are separate GeoTIFFs as one scene."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -15,21 +15,21 @@ _SAME = ("width", "height", "transform", "crs", "dtypes")
 
 @contextmanager
 def opened_bands(files: BandFiles, open_one: Callable[[Path], Any]) -> Iterator["BandScene"]:
-    """The scene of `files`, each of which `open_one` opens as rasterio does."""
+    """Opens the scene of `files`; `open_one` opens a single file with rasterio."""
     with ExitStack() as stack:
         scenes = [stack.enter_context(open_one(file)) for file in files.files]
         yield BandScene(files.files, scenes)
 
 
 class BandScene:
-    """Scenes of one band each, with what `jaxseg.inference.geotiff` uses of one of rasterio's.
+    """Single-band scenes combined, with those attributes of a rasterio scene that geotiff.py uses.
 
     Args:
-      files: for messages.
-      scenes: of rasterio, in the order of the bands.
+      files: file names for messages.
+      scenes: rasterio scenes, in the order of the bands.
 
     Raises:
-      InputError: a file holds several bands, or two differ in size, place or type.
+      InputError: a file has several bands, or two files differ in size, location or dtype.
     """
 
     def __init__(self, files: Sequence[Path], scenes: Sequence[Any]):
@@ -57,9 +57,9 @@ class BandScene:
         self.indexes = tuple(range(1, len(scenes) + 1))
 
     def read(self, bands: Sequence[int], window: Any) -> np.ndarray:
-        """The pixels of some bands in a window, [bands, H, W]."""
+        """Reads some bands in a window, [bands, H, W]."""
         return np.stack([self._scenes[band - 1].read(1, window=window) for band in bands])
 
     def read_masks(self, bands: Sequence[int], window: Any) -> np.ndarray:
-        """Whether they have data, uint8 [bands, H, W]: 0 where they have none."""
+        """Reads the masks of some bands, uint8 [bands, H, W]; 0: no data."""
         return np.stack([self._scenes[band - 1].read_masks(1, window=window) for band in bands])

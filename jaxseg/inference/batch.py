@@ -1,4 +1,4 @@
-"""Predictions of many images, told top to bottom: read, ask the network, write, go on."""
+"""Predictions for many images: reads each image, applies the network, and writes the result."""
 
 import collections
 import concurrent.futures
@@ -22,13 +22,13 @@ from jaxseg.utils.exhausted import full_memory, memory_is_full
 from jaxseg.utils.image_kind import ImageKind
 from jaxseg.utils.paths import given_path
 
-MAX_PIXELS = 2**23  # of an image that a network sees whole
-_SIZES, _PAD_TO = 8, 64  # of more sizes than that, images are filled up: see `_protocol`
-_AHEAD = 2  # images that are read while the network works
+MAX_PIXELS = 2**23  # limit for an image that the network processes whole
+_SIZES, _PAD_TO = 8, 64  # with more sizes than that, images are padded: see `_protocol`
+_AHEAD = 2  # number of images read ahead
 
 
 class Summary(NamedTuple):
-    """How many images were labelled, how many were there already, and an error for each bad one."""
+    """Number of images labelled and number of existing results, and an error for each bad image."""
 
     written: int
     kept: int
@@ -47,32 +47,32 @@ def predict_images(
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
     say: Callable[[str], None] = print,
 ) -> Summary:
-    """Labels images, by the protocol of the network's run.
+    """Labels images by the protocol of the network's run.
 
-    In `out` stand NAME.png, the class of each pixel as an index with a palette; with `overlay`
-    NAME.overlay.jpg, the image in its classes' colours; with `probabilities` NAME.npz, float32
-    [H, W, C]; and, once, classes.json and classes.png: the classes, their colours, and the network.
-    All have the image's size, upright by its EXIF. Writes are atomic, and a file that is whole is
-    not made again, so a broken-off call goes on where it was.
+    `out` receives NAME.png, the class index of each pixel with a palette; with `overlay`,
+    NAME.overlay.jpg, the image in the colours of its classes; with `probabilities`, NAME.npz,
+    float32 [H, W, C]; and, once, classes.json and classes.png: the classes, their colours, and the
+    network. All results have the size of the image, upright by its EXIF orientation. Writes are
+    atomic, and complete results are kept, so that an interrupted call can be resumed.
 
     Args:
-      network: of `jaxseg.load`.
-      files: of `find_images`.
-      out: the folder.
-      overlay, probabilities: the files to write beside the labels.
-      overwrite: whether to make again the files that are there.
-      max_pixels: larger images are refused where the network would see them whole, or where the
-        probabilities of all classes are kept; four times more are taken where it sees windows.
-      progress: is given an iterable and its length, and gives its items on; for a progress bar.
-      say: prints a line about each bad one.
+      network: from `jaxseg.load`.
+      files: from `find_images`.
+      out: the output folder.
+      overlay, probabilities: whether to write these files in addition to the labels.
+      overwrite: whether to replace existing results.
+      max_pixels: limit on the size of images that the network processes whole, and of images with
+        probabilities of all classes; four times as many pixels are allowed for windows.
+      progress: wraps an iterable, given its length; for a progress bar.
+      say: prints a line about each bad image.
 
     Returns:
-      How many were written and how many were there, and an error for each bad file: one that is no
-      image, too large, or of a size that the network cannot take.
+      The number of images labelled and of existing results, and an error for each bad file: not an
+      image, too large, or of a size that the network does not support.
 
     Raises:
-      InputError: `out` cannot be written, or holds predictions of another network; or the
-        network's `eval` is wrong, such as a file of boxes that lacks an image.
+      InputError: `out` cannot be written, or contains predictions of another network; or the
+        network's `eval` is invalid, such as a file of boxes that lacks an image.
     """
     folder = PredictionFolder(given_path(out), network, overlay, probabilities)
     folder.check(overwrite)
@@ -103,7 +103,7 @@ def predict_images(
 def _others(
     folder: PredictionFolder, files: Sequence[ImageFile], todo: Sequence[ImageFile]
 ) -> list[InputError]:
-    """An error for each file whose name the folder has given to another photo's labels."""
+    """An error for each file whose results exist, but belong to another photo."""
     names = {file.name for file in todo}
     return [
         InputError(
@@ -118,16 +118,16 @@ def _others(
 def _protocol(
     config: ml_collections.ConfigDict, files: Iterable[ImageFile]
 ) -> ml_collections.ConfigDict:
-    """The protocol, which is compiled for a bounded number of sizes however many there are.
+    """The protocol, changed so that it is compiled for a limited number of image sizes.
 
-    Images that are seen whole and at their own size are filled up to multiples of 64, unless there
-    are few sizes: no logit changes but by the rounding of sums in another order.
+    Images that are processed whole at their own size are padded to multiples of 64, unless there
+    are few sizes. Logits change only by the rounding of sums in another order.
     """
     if config.protocol != "whole" or config.input_size or config.fit or config.pad_to:
         return config
     sizes: set[tuple[int, int]] = set()
     for file in files:
-        with contextlib.suppress(InputError):  # it is told when the pixels are read
+        with contextlib.suppress(InputError):  # reported when the pixels are read
             sizes.add(read_size(file.path, file.data))
         if len(sizes) > _SIZES:
             config = config.copy_and_resolve_references()
@@ -137,19 +137,19 @@ def _protocol(
 
 
 def _sizes(files: Iterable[ImageFile]) -> dict[str, tuple[int, int]]:
-    """The (height, width) of each by name, upright; without those that cannot be read at all."""
+    """The upright (height, width) of each image by name, without unreadable images."""
     sizes = {}
     for file in files:
-        with contextlib.suppress(InputError):  # it is told when the pixels are read
+        with contextlib.suppress(InputError):  # reported when the pixels are read
             sizes[file.name] = read_size(file.path, file.data)
     return sizes
 
 
 class _Limit(NamedTuple):
-    """Pixels of the largest image that is taken (None: as many as can be decoded)."""
+    """The maximum number of pixels of an image (None: any image that can be decoded)."""
 
     pixels: int | None
-    remedy: str  # where it is larger
+    remedy: str  # for larger images
 
 
 def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) -> _Limit:
@@ -174,7 +174,7 @@ def _limit(config: ml_collections.ConfigDict, probabilities: bool, pixels: int) 
 def _read_ahead(
     files: Iterable[ImageFile], limit: _Limit, kind: ImageKind
 ) -> Iterator[tuple[ImageFile, Callable[[], np.ndarray]]]:
-    """Each file, with a function that returns its pixels or raises why there are none."""
+    """Yields each file, with a function that returns its pixels or raises its error."""
     with concurrent.futures.ThreadPoolExecutor(_AHEAD) as pool:
         waiting: collections.deque = collections.deque()
         for file in files:
@@ -196,7 +196,7 @@ def _read(file: ImageFile, limit: _Limit, kind: ImageKind) -> np.ndarray:
 
 
 def _named(error: Exception, file: ImageFile) -> InputError:
-    """The error, naming the file. An error of the device that is not about memory is raised."""
+    """The error with the name of the file. Errors of the device other than memory are raised."""
     if isinstance(error, InputError):
         if str(file.path) in error.problem:
             return error

@@ -1,4 +1,4 @@
-"""Two networks, or a network and the dense CRF, asked as one."""
+"""Combines two networks, or a network and the dense CRF, into one inference."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from jaxseg.inference.inference import Inference, InferenceWithLogits
 from jaxseg.inference.padding import Size
 
 RULES = ("mean", "product")
-_MOST_VALUES = 2**26  # pixels times (classes + 10) of the dense CRF, at some 100 bytes each
+_MOST_VALUES = 2**26  # limit for pixels times (classes + 10) of the dense CRF, about 100 bytes each
 
 
 class Ensemble:
@@ -25,7 +25,7 @@ class Ensemble:
       variables: parameters and statistics of the second network.
       rule: "mean" of the probabilities, as in the paper; or, as in the authors' code, the softmax
         of the "product" of both networks' logits, with negative logits set to 0. "product" needs
-        inferences that give logits: on whole images, or instance-wise.
+        inferences that return logits: on whole images, or instance-wise.
 
     Raises:
       InputError: an unknown rule, or a product of inferences without logits.
@@ -46,7 +46,7 @@ class Ensemble:
         self._rule = rule
 
     def named(self, name: str) -> "Ensemble":
-        """The same for the image of this name."""
+        """The ensemble for the image of this name."""
         first, second = self._first.named(name), self._second.named(name)
         return Ensemble(first, second, self._variables, self._rule)
 
@@ -83,7 +83,7 @@ class WithCRF:
         self._inference, self._crf = inference, crf
 
     def named(self, name: str) -> "WithCRF":
-        """The same for the image of this name."""
+        """The same inference for the image of this name."""
         return WithCRF(self._inference.named(name), self._crf)
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
@@ -93,10 +93,10 @@ class WithCRF:
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
     ) -> np.ndarray:
-        """As `mean_field` gives them; of a result of another size, for the resized image.
+        """The result of `mean_field`; for a result of another size, on the resized image.
 
         Raises:
-          InputError: the result is so large that the CRF would need more than some 7 GB.
+          InputError: the result is so large that the CRF would need more than about 7 GB.
         """
         height, width = size or image.shape[:2]
         likely = self._inference.probabilities(variables, image, size)

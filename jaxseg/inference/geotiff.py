@@ -1,7 +1,7 @@
-"""A scene of any size, labelled window by window: GeoTIFF in, GeoTIFF out.
+"""Labels GeoTIFF scenes of any size, window by window, and writes GeoTIFFs.
 
-Only one window is in memory at a time, so that the size of a scene does not matter. A window sees a
-margin around the pixels that it decides: two neighbours agree on what lies between them.
+Only one window is in memory at a time, so that scenes can have any size. A window includes a margin
+around the pixels that it labels, so that neighbouring windows agree at their border.
 """
 
 import os
@@ -27,25 +27,25 @@ from jaxseg.utils.image_kind import ImageKind
 from jaxseg.utils.paths import given_path
 
 WINDOW = 1024
-"""Rows and columns that the network sees at a time, if nobody says otherwise."""
-_CACHE = 64  # MB of decoded blocks that GDAL keeps
-_RESIZES = ("input_size", "fit", "base_size")  # fields of `config.eval`
+"""Default number of rows and columns of a window."""
+_CACHE = 64  # MB of GDAL's cache of decoded blocks
+_RESIZES = ("input_size", "fit", "base_size")  # fields of `config.eval` that resize images
 
 
 class Window(NamedTuple):
-    """A part of a scene: what is read, and what of it is decided. Slices of rows and columns."""
+    """A part of a scene: slices of the rows and columns to read, and of those to label."""
 
     read: tuple[slice, slice]
     decided: tuple[slice, slice]
 
 
 def windows(size: tuple[int, int], window: int) -> Iterator[Window]:
-    """The windows of a scene, row by row; what they decide covers it once.
+    """The windows of a scene, row by row; their labelled parts cover the scene exactly once.
 
     Args:
       size: (height, width) of the scene.
-      window: rows and columns of each; a scene that is smaller has one of its own size. An eighth
-        of it on each side is margin, but for the edges of the scene.
+      window: rows and columns of each window; a smaller scene has one window of its own size. An
+        eighth of a window on each side is margin, except at the edges of the scene.
 
     >>> [(w.read[1].start, w.read[1].stop) for w in windows((64, 150), 64)]
     [(0, 64), (40, 104), (86, 150), (86, 150)]
@@ -76,22 +76,22 @@ def label_scenes(
     overwrite: bool = False,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> tuple[int, int]:
-    """Labels GeoTIFFs; `out`/NAME.tif has a scene's own size, place on Earth and system.
+    """Labels GeoTIFFs; `out`/NAME.tif has the size, georeference and CRS of its scene.
 
     Args:
-      network: of `jaxseg.load`; it sees each window by its protocol.
-      files: of `find_images`.
-      out: the folder; as in `predict_images`, with NAME.tif in place of NAME.png.
-      window: rows and columns that are read at a time, 64 or more.
-      overwrite: whether to make again the files that are there.
-      progress: is given the windows of a scene and how many there are, and gives them on.
+      network: from `jaxseg.load`; it processes each window by its protocol.
+      files: from `find_images`.
+      out: the output folder; as in `predict_images`, with NAME.tif instead of NAME.png.
+      window: rows and columns of a window, 64 or more.
+      overwrite: whether to replace existing results.
+      progress: wraps the windows of a scene, given their number.
 
     Returns:
-      How many scenes were labelled, and how many were there already.
+      The number of scenes labelled, and the number of existing results.
 
     Raises:
-      InputError: rasterio is not installed, a file is no GeoTIFF or of another kind than the
-        network takes, the protocol resizes images, or `out` cannot be written.
+      InputError: rasterio is not installed, a file is not a GeoTIFF or of another kind than the
+        network needs, the protocol resizes images, or `out` cannot be written.
     """
     if window < 64:
         raise InputError(f"The window is {window} pixels.", f"Give 64 or more, such as {WINDOW}.")
@@ -132,18 +132,18 @@ def label_scene(
     window: int = WINDOW,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> None:
-    """Labels one GeoTIFF; the result appears whole or not at all.
+    """Labels one GeoTIFF; the write is atomic.
 
-    Pixels without data in a band (by the file's mask, its value for none, or NaN) are 255 in the
-    result, and the mean colour for the network.
+    Pixels without data in a band (by the file's mask, its nodata value, or NaN) get the label 255.
+    For the network, they have the mean colour.
 
     Args:
       path: the scene, or the files of its bands.
-      target: the result: uint8 in blocks, compressed, with the classes' colours and names.
-      label: the class of each pixel of a window [H, W, C], uint8 [H, W].
+      target: the output file: uint8 in blocks, compressed, with the colours and names of classes.
+      label: maps a window [H, W, C] to labels, uint8 [H, W].
       info: the classes.
-      images: what `label` takes: how many channels, of which dtype, and the mean colour.
-      window: rows and columns that are read at a time.
+      images: input of `label`: number of channels, dtype and mean colour.
+      window: rows and columns of a window.
       progress: as in `label_scenes`.
 
     Raises:
@@ -181,10 +181,10 @@ def label_scene(
 
 
 def _label_window(path, scene, bands, result, part: Window, label, images) -> None:
-    """Reads, labels and writes a part of a scene."""
+    """Reads and labels a window, and writes its labels."""
     where = _slices(part.read)
     has_data = (scene.read_masks(bands, window=where) != 0).all(axis=0)
-    for alpha in sorted({*scene.indexes} - {*bands}):  # GDAL sees a mask in some alone
+    for alpha in sorted({*scene.indexes} - {*bands}):  # GDAL uses only some alpha bands as masks
         has_data &= scene.read(alpha, window=where) != 0
     pixels = np.moveaxis(scene.read(bands, window=where), 0, 2)
     if np.issubdtype(pixels.dtype, np.floating):
@@ -195,7 +195,7 @@ def _label_window(path, scene, bands, result, part: Window, label, images) -> No
     )
     if has_data[inside].any():
         if not has_data.all():
-            pixels[~has_data] = 0  # NaN is refused below
+            pixels[~has_data] = 0  # NaN would be rejected below
         kind = ImageKind(images.channels, {"uint8": 8, "uint16": 16}.get(images.dtype, 32))
         pixels = as_kind(pixels, False, kind, path)
         pixels[~has_data] = images.fill
@@ -206,7 +206,7 @@ def _label_window(path, scene, bands, result, part: Window, label, images) -> No
 
 
 def _unplaced(rasterio) -> type[Warning]:
-    """The warning that a scene has no place on Earth: its labels have none, either."""
+    """The warning for a scene without georeference; its labels have none either."""
     return rasterio.errors.NotGeoreferencedWarning
 
 
@@ -215,7 +215,7 @@ def _slices(part: tuple[slice, slice]) -> Any:
 
 
 def _bands(path, scene, channels: int) -> list[int]:
-    """The bands of a scene that a network takes, counted from 1: all but one that is a mask."""
+    """The bands for the network, counted from 1: all except an alpha band."""
     bands = [i + 1 for i, what in enumerate(scene.colorinterp) if what.name != "alpha"]
     if len(bands) != channels:
         raise InputError(
@@ -226,7 +226,7 @@ def _bands(path, scene, channels: int) -> list[int]:
 
 
 def _profile(scene) -> dict[str, Any]:
-    """What the result has of the scene, and how it lies in its file."""
+    """The properties of the output file: those of the scene, and the storage format."""
     return {
         "driver": "GTiff",
         "height": scene.height,

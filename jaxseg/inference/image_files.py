@@ -1,4 +1,4 @@
-"""Which image files a person means by files, folders and patterns, and the name of each."""
+"""Finds image files by paths, folders and patterns, and gives each a name."""
 
 import glob
 import pathlib
@@ -16,12 +16,12 @@ STDIN = "stdin"  # the name of an image from standard input
 
 
 class ImageFile(NamedTuple):
-    """A file that should hold an image; it is not read yet.
+    """A file that should contain an image; it is not read yet.
 
     Attributes:
-      name: of its results, without suffix; a name may have a subfolder.
-      path: the file, or the files of its bands, or its name in messages.
-      data: its bytes, where they come from elsewhere.
+      name: name of its results, without suffix; it may include a subfolder.
+      path: the file, the files of its bands, or a name for messages.
+      data: its content, if it does not come from a file.
     """
 
     name: str
@@ -35,23 +35,23 @@ def find_images(
     reserved: Sequence[str] = (),
     refuse: Callable[[InputError], None] | None = None,
 ) -> list[ImageFile]:
-    """The image files that `words` name, each once, in their order.
+    """Finds the image files that `words` name, each once, in their order.
 
-    A word is a file; a folder, for all images in it and its subfolders; or a pattern with `*`, `?`,
+    A word is a file, a folder (all images in it and its subfolders), or a pattern with `*`, `?`,
     `[...]` or `**`. An image is named after its file, without the suffix; below a folder (or the
-    fixed part of a pattern) with the subfolders in front. A missing file is an error when it is
-    read. In folders and by patterns, hidden files, predictions and the files of runs are left out.
+    fixed part of a pattern), the name includes the subfolders. A missing file is reported when it
+    is read. In folders and patterns, hidden files, predictions and files of runs are left out.
 
     Args:
-      words: as above; such as `["street.jpg", "photos", "more/**/*.png"]`.
+      words: as above, such as `["street.jpg", "photos", "more/**/*.png"]`.
       out: the folder for the results, which is not searched.
       reserved: names that no image may have.
-      refuse: is given an error for each word without images, and for each image whose results have
-        no place of their own; the others are found. None: the first error is raised.
+      refuse: receives an error for each word without images, and for each image whose results have
+        no path of their own; other images are still found. None: the first error is raised.
 
     Raises:
-      InputError: without `refuse`: a folder or pattern without images, an address, two images of
-        one name, or results that would replace an image.
+      InputError: without `refuse`: a folder or pattern without images, a URL, two images with one
+        name, or results that would replace an image.
     """
     out = given_path(out).absolute()
     found: dict[pathlib.Path, ImageFile] = {}
@@ -79,12 +79,12 @@ def find_images(
 
 
 class ByBands(NamedTuple):
-    """The files of images whose bands are separate files.
+    """The files of images with separate bands.
 
     Attributes:
-      images: the complete ones, in the order of their first files.
-      others: files that are no band, where there are bands.
-      incomplete: an error that names the images that lack bands; None where none does.
+      images: the complete images, in the order of their first files.
+      others: files that are not bands, if there are bands.
+      incomplete: an error that lists the images with missing bands; None if all are complete.
     """
 
     images: list[ImageFile]
@@ -93,11 +93,11 @@ class ByBands(NamedTuple):
 
 
 def by_bands(files: Iterable[ImageFile], bands: Sequence[str]) -> ByBands:
-    """Groups the files of `find_images` by image; those of an image lie in one folder.
+    """Groups the files of `find_images` by image; the files of an image are in one folder.
 
     Args:
-      files: in any order. Where none is a band, each is an image that holds all bands.
-      bands: the ends of their names, in the order of the channels.
+      files: in any order. If none is a band, each file is an image with all bands.
+      bands: endings of the names of the bands, in the order of the channels.
     """
     files, others = list(files), []
     found: dict[pathlib.Path, tuple[str, dict[str, pathlib.Path]]] = {}
@@ -139,7 +139,7 @@ def _no_place(
     out: pathlib.Path,
     reserved: Sequence[str],
 ) -> InputError | None:
-    """Why the results of `file` cannot be written, if so; `other` has the same name."""
+    """The error if the results of `file` have no path of their own; `other` has the same name."""
     if other is not None:
         return InputError(
             f"The results of {other.path} and {file.path} would both be named {other.name}.",
@@ -156,7 +156,7 @@ def _no_place(
 
 
 def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Path]]:
-    """(folder that names begin below, file) of all that a word means."""
+    """(root of its name, file) for each file that a word names."""
     path = given_path(word)
 
     def not_photos(folder: pathlib.Path) -> bool:
@@ -200,6 +200,6 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
 
 
 def _is_result(folder: pathlib.Path) -> bool:
-    """Whether jaxseg wrote the pictures in `folder`: predictions, or what a run has."""
+    """Whether jaxseg wrote the images in `folder`: predictions, or files of a run."""
     kinds = (("classes.json", "classes.png"), ("config.json", "classes.json"))
     return any(all((folder / name).is_file() for name in names) for names in kinds)

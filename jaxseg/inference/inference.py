@@ -1,4 +1,4 @@
-"""The interface of a network with a protocol: images in, labels or probabilities out."""
+"""The interface of a network with its protocol: from images to labels or probabilities."""
 
 from typing import Any, Protocol, runtime_checkable
 
@@ -8,14 +8,14 @@ from jaxseg.inference.padding import Size
 
 
 class Inference(Protocol):
-    """A network with a protocol; `variables` are its parameters and statistics.
+    """A network with its protocol; `variables` are its parameters and statistics.
 
-    It takes an image, uint8 [H, W, 3], and optionally the (height, width) of the result; None: the
-    image's own.
+    The methods take an image, uint8 [H, W, 3], and optionally the (height, width) of the result;
+    None: the size of the image.
     """
 
     def named(self, name: str) -> "Inference":
-        """The same for the image of this name: proposals from a file are its own."""
+        """The inference for the image of this name, which may have its own proposals in a file."""
         ...
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
@@ -31,7 +31,7 @@ class Inference(Protocol):
 
 @runtime_checkable
 class InferenceWithLogits(Inference, Protocol):
-    """An inference that gives the logits, too."""
+    """An inference that can also return logits."""
 
     def logits(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The logits: float32 [height, width, C]."""

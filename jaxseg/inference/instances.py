@@ -1,4 +1,4 @@
-"""DeconvNet's inference (Noh et al. 2015, section 4.3): a window about each proposed object."""
+"""DeconvNet's inference (Noh et al. 2015, section 4.3): windows around object proposals."""
 
 import copy
 import functools
@@ -21,9 +21,9 @@ from jaxseg.inference.padding import Size
 from jaxseg.models import normalize
 
 OVERLAPS = ("max", "mean")
-_BATCH = 10  # windows that the network sees at once
-_ROWS = 64  # of the image that are put together at once
-_COLUMNS = 64  # the image's width is rounded up to these, so that few are compiled
+_BATCH = 10  # windows per batch
+_ROWS = 64  # rows of the image that are combined at a time
+_COLUMNS = 64  # the image's width is rounded up to multiples, so that few sizes are compiled
 
 
 class InstanceWise:
@@ -41,11 +41,11 @@ class InstanceWise:
     windows. An image without windows is treated as one window.
 
     The logits of all windows are kept: `count` maps of the network's size. Only 64 rows of the
-    image at a time are on the device.
+    image are on the device at a time.
 
     Args:
       model: the network.
-      window: (height, width) of its input, 224×224 as published.
+      window: (height, width) of the network's input, 224×224 as published.
       count: largest number of windows per image, 50 as published.
       min_side: smallest shorter side of an enlarged proposal in pixels; 112 in the authors' code.
       overlap: "max" or "mean".
@@ -72,7 +72,7 @@ class InstanceWise:
         self._count, self._min_side, self._find, self._boxes = count, min_side, find, boxes
 
     def named(self, name: str) -> "InstanceWise":
-        """The same for the image of this name, one of those in `boxes` where they are given."""
+        """The inference for the image of this name; with `boxes`, one of their names."""
         if self._boxes is None:
             return self
         one, boxes = copy.copy(self), self._boxes[name]
@@ -80,7 +80,7 @@ class InstanceWise:
         return one
 
     def windows(self, image: np.ndarray) -> list[Box]:
-        """The windows of an image, uint8 [H, W, 3]; they may leave it."""
+        """The windows of an image, uint8 [H, W, 3]; they may extend beyond it."""
         boxes = (enlarged(box) for box in self._find(shown(image)))
         large = (b for b in boxes if min(b[2] - b[0], b[3] - b[1]) >= self._min_side)
         return list(itertools.islice(large, self._count)) or [(0, 0, *image.shape[:2])]
@@ -108,7 +108,7 @@ class InstanceWise:
         return np.concatenate([np.asarray(s.argmax(-1).astype(jnp.uint8)) for s in strips])
 
     def _strips(self, variables: Any, image: np.ndarray, size: Size | None) -> Iterator[jax.Array]:
-        """`logits`, some rows at a time."""
+        """The rows of `logits`, some at a time."""
         boxes = self.windows(image)
         maps = self._maps(variables, image, boxes)
         height, width = image.shape[:2] if size is None else size
@@ -121,7 +121,7 @@ class InstanceWise:
             yield strip[: height - top, :width]
 
     def _maps(self, variables: Any, image: np.ndarray, boxes: list[Box]) -> list[jax.Array]:
-        """The logits of all windows, [b, *window, C] a batch; the last is filled up with black."""
+        """The logits of all windows, [b, *window, C] per batch; black windows fill up the last."""
         batches = []
         for first in range(0, len(boxes), _BATCH):
             pixels = np.zeros((_BATCH, *self._window, image.shape[2]), image.dtype)
@@ -139,7 +139,7 @@ def _logits(model: nn.Module, variables, images: jax.Array) -> jax.Array:
 def _laid(
     batches: list[jax.Array], boxes: jax.Array, top: int, shape: Size, overlap: str
 ) -> jax.Array:
-    """Rows `top`, `top + 1`, ... of all windows' logits: [*shape, C]."""
+    """The combined logits of all windows in the rows from `top`: [*shape, C]."""
     total, count = jnp.zeros((*shape, batches[0].shape[-1])), jnp.zeros((*shape, 1))
     for batch, first in zip(batches, range(0, len(boxes), _BATCH), strict=True):
         nowhere = jnp.zeros((_BATCH - len(boxes[first : first + _BATCH]), 4))
@@ -150,7 +150,7 @@ def _laid(
 
 @functools.partial(jax.jit, static_argnums=5, donate_argnums=(0, 1))
 def _add(total, count, maps, boxes, top, overlap: str):
-    """Lays a batch of windows over what is there already."""
+    """Combines the logits of a batch of windows with the previous result."""
     rows, columns = total.shape[:2]
 
     def add(carry, window):
@@ -177,12 +177,12 @@ def _add(total, count, maps, boxes, top, overlap: str):
 def _resizing(
     size: int, pixels: jax.Array, start: jax.Array, end: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """The bilinear map of `size` values to the pixels from `start` to `end`, at some of them.
+    """The bilinear resize of `size` values to the pixels from `start` to `end`, at some of them.
 
-    Where it shrinks it averages, as image libraries do.
+    A downscaling averages, as in image libraries.
 
     Returns:
-      Weights [n, size] for n `pixels`, and which of these lie between `start` and `end`, [n].
+      Weights [n, size] for n `pixels`, and which of the pixels are between `start` and `end`, [n].
     """
     scale = size / jnp.maximum(end - start, 1e-6)
     position = (pixels + 0.5 - start) * scale

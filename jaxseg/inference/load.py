@@ -1,4 +1,4 @@
-"""The one way to open a trained network."""
+"""Opens trained networks by name, path or Hub id."""
 
 import os
 
@@ -15,7 +15,7 @@ def load(name_or_path: str | os.PathLike, step: str | int = "last") -> Network:
         `WORKDIR/checkpoints/STEP`, a folder written by `python -m jaxseg convert`, or a file of
         published weights (`.caffemodel`, `.pth`, `.safetensors`), whose network is detected from
         its tensor names. An existing path takes precedence over a name.
-      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+      step: for a workdir: "last", "best" (by mean IoU) or the number of a step.
 
     Returns:
       The network with its variables, classes and origin; `.predict` labels an image.

@@ -17,7 +17,7 @@ from jaxseg.pretrained.folder import save_exported
 from jaxseg.pretrained.trained import Trained, open_trained
 from jaxseg.utils.paths import given_path
 
-_CARRIED = ("data_set", "metrics", "licence")  # of the card, into a saved folder
+_CARRIED = ("data_set", "metrics", "licence")  # fields of the card that a saved folder keeps
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -41,22 +41,22 @@ class Network(Trained):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """The part of the card that stands beside results: "network", "folder", of a run "step"."""
+        """The part of the card stored with results: "network", "folder", and "step" of a run."""
         names = {"network": "network", "path": "folder", "step": "step"}
         return {name: self.card[key] for key, name in names.items() if self.card[key] is not None}
 
     def predict(
         self, image: ArrayLike | str | os.PathLike | Sequence[str | os.PathLike]
     ) -> np.ndarray:
-        """The class of each pixel, uint8 [H, W], as the run's evaluation sees the image.
+        """The class of each pixel, uint8 [H, W], by the protocol of the network's evaluation.
 
         Args:
-          image: uint8 [H, W, 3] RGB (of a network for other images, those of its `model.kind`), or
-            the path of an image file; its EXIF orientation is respected. Or the paths of files of
-            one band each, in the order of the channels.
+          image: uint8 [H, W, 3] RGB (for other kinds of images, those of `model.kind`), or the path
+            of an image file, whose EXIF orientation is respected. Or the paths of files with one
+            band each, in the order of the channels.
 
         Raises:
-          InputError: the file holds no image, or the network cannot take one of its size.
+          InputError: the file is not an image, or the network does not support its size.
         """
         if isinstance(image, str | os.PathLike):
             image = read_image(given_path(image), kind=self.model.kind)
@@ -67,21 +67,22 @@ class Network(Trained):
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike) -> "Network":
-        """The network of that name or path: `jaxseg.load(name_or_path)`."""
+        """Opens a network by name or path, like `jaxseg.load(name_or_path)`."""
         return cls(**vars(open_trained(name_or_path)))
 
     def save_pretrained(self, folder: str | os.PathLike, dtype: str = "float32") -> None:
         """Writes the network's folder: `model.json` and `variables.safetensors`.
 
-        `jaxseg.load(folder)` and `Network.from_pretrained(folder)` read it, and later versions of
-        jaxseg will: `model.json` has the number of its format.
+        `jaxseg.load(folder)` and `Network.from_pretrained(folder)` read it, also in later versions
+        of jaxseg: `model.json` contains the version of its format.
 
         Args:
-          folder: where to; it must not exist, or be empty.
-          dtype: of the values: "float32"; or "float16" or "bfloat16", rounded, in half the room.
+          folder: the output folder; it must be empty or not exist.
+          dtype: dtype of the values: "float32", or "float16" or "bfloat16", rounded, with half the
+            size.
 
         Raises:
-          InputError: there is something at `folder`, or it cannot be written.
+          InputError: `folder` is not empty, or cannot be written.
         """
         card = self.card
         source = {"file": card["source"], **{k: card[k] for k in _CARRIED if card[k] is not None}}

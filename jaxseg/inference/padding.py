@@ -1,16 +1,18 @@
-"""Images of several sizes in one batch, each seen by the network as if it were alone.
+"""Processes images of several sizes in one batch, with the same result as for each image alone.
 
-Zeros below and to the right of a smaller image would change its logits, and not only at its edge:
+Zeros below and to the right of a smaller image would change its logits, not only at its edge:
 
-- A convolution finds zeros beyond an image's border. In a padded batch the first one does, too, but
-  the ones after it would find its output there: its bias, or batch norm's shift.
-- Where sizes round down, a window may straddle the border which does not exist for the image alone.
-- PSPNet's pyramid takes means over the whole map, filling included, and its windows depend on the
-  map's size; so do resizes from corner to corner, and thus all upsampled logits.
+- A convolution reads zeros beyond the border of a single image. In a padded batch, this holds for
+  the first convolution, but the later ones read its output there: its bias, or batch norm's shift.
+- If sizes are rounded down, a window may cross a border of the image at which a single image has no
+  window.
+- PSPNet's pyramid averages over the whole map, including the padding, and its windows depend on the
+  map's size. So do resizes with aligned corners, and thus all upsampled logits.
 
-So the network is told each image's own part of every map (the collection "extents", see
-`jaxseg.nn.capture.tap`), sets the rest to zero, and pools and resizes by that part. The sizes
-are those of an image that is alone: tracing the network, which compiles nothing, tells them.
+Therefore the network receives the part of every map that belongs to each image (the collection
+"extents", see `jaxseg.nn.capture.extent`), sets the rest to zero, and pools and resizes only that
+part. The sizes of the parts are those for a single image, found by tracing the network without
+compilation.
 """
 
 from collections.abc import Sequence
@@ -31,7 +33,7 @@ Size = tuple[int, int]
 
 
 class Layout(NamedTuple):
-    """Where N images lie in the maps of a padded batch.
+    """The positions of N images in the maps of a padded batch.
 
     Attributes:
       extents: [N, 1 + maps, 2] int32, rows and columns of each image, and of its part of each map.
@@ -44,7 +46,7 @@ class Layout(NamedTuple):
 
 
 class Layouts:
-    """Makes the layouts of a network's batches; it traces the network once a height and width.
+    """Creates the layouts of a network's batches; traces the network once per height and width.
 
     Args:
       model: the network.
@@ -57,16 +59,16 @@ class Layouts:
         self._whole: dict[Size, tuple[dict, Upsampling]] = {}
 
     def __call__(self, variables: Any, canvas: Size, sizes: Sequence[Size]) -> Layout:
-        """The layout of images of these sizes in a batch of `canvas`, (height, width) of it all.
+        """The layout of images of these sizes in a batch of size `canvas`, (height, width).
 
-        A height or width that was not seen before takes a trace of the network: a fraction of a
-        second, about one for the deepest.
+        A new height or width requires a trace of the network: a fraction of a second, or about one
+        second for the deepest network.
 
         Args:
-          variables: the network's parameters and statistics; only shapes are looked at.
+          variables: the network's parameters and statistics; only shapes matter.
 
         Raises:
-          InputError: the network cannot take images of such a size.
+          InputError: the network does not support images of such a size.
         """
         images = [self._traced(variables, size) for size in sizes]
         whole = self._traced(variables, canvas)
@@ -79,17 +81,17 @@ class Layouts:
 
     @property
     def nbytes(self) -> int:
-        """How much memory the sizes that were seen take, roughly."""
+        """Approximate memory in bytes of the cached sizes."""
         axes = [*self._rows.values(), *self._columns.values()]
         return sum(axis.matrix.nbytes for axis in axes) + 2**13 * len(self._whole)
 
     def resized(
         self, variables: Any, size: Size, out: Size, canvas: Size, inputs: Size | None = None
     ) -> Layout:
-        """The layout of an image of `size` that is alone, with logits at the size `out`.
+        """The layout of a single image of `size`, with logits at the size `out`.
 
-        Those lie in a map of `canvas`, so that one program serves for many sizes; and the image in
-        a batch of the size `inputs`, where that is larger.
+        The logits lie in a map of size `canvas`, so that one program serves many sizes. The image
+        lies in a batch of size `inputs`, if that is larger.
         """
         if size not in self._whole:
             self._whole[size] = _maps(self._model, variables, size)
@@ -105,7 +107,7 @@ class Layouts:
         return Layout(np.array([[size, *maps.values()]], np.int32), rows, columns)
 
     def _traced(self, variables: Any, size: Size) -> tuple["_Axis", "_Axis"]:
-        """Both axes of an image of that size; each depends on its own number only."""
+        """The two axes of an image of this size; each depends only on its own length."""
         height, width = size
         if height not in self._rows or width not in self._columns:
             maps, upsampling = _maps(self._model, variables, size)
@@ -119,14 +121,14 @@ class Layouts:
 def padded_logits(
     model: nn.Module, variables: Any, images: jax.Array, size: Size, layout: Layout | None
 ) -> tuple[jax.Array, Upsampling | UpsamplingOfEach]:
-    """`coarse_logits`, also of images that lie in the upper left corners of a batch.
+    """`coarse_logits`, also for images in the upper left corners of a batch.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
-      images: uint8 [N, H, W, 3]; pixels beyond an image do not matter.
-      size: (height, width) that the logits are to be brought to; with a layout (H, W).
-      layout: where the images lie; None: each fills its place.
+      images: uint8 [N, H, W, 3]; pixels beyond an image are ignored.
+      size: (height, width) of the upsampled logits; with a layout, (H, W).
+      layout: positions of the images; None: each fills its place in the batch.
     """
     if layout is None:
         return coarse_logits(model, variables, images, size)
@@ -136,19 +138,19 @@ def padded_logits(
 def padded_heads(
     model: nn.Module, variables: Any, images: jax.Array, layout: Layout
 ) -> tuple[jax.Array, UpsamplingOfEach]:
-    """The first head's logits of images that lie in the upper left corners of a batch.
+    """The first head's logits of images in the upper left corners of a batch.
 
-    They equal those of each image alone, up to the rounding of sums in another order.
+    They equal the logits of each image alone, up to the rounding of sums in another order.
 
     Args:
       model: the network.
       variables: its parameters and statistics.
-      images: [N, H, W, 3] float32, normalised; pixels beyond an image do not matter.
-      layout: where they lie.
+      images: [N, H, W, 3] float32, normalised; pixels beyond an image are ignored.
+      layout: positions of the images.
 
     Returns:
-      The logits [N, h, w, C], and the upsampling that brings each image's to its size; its values
-      beyond an image are undefined.
+      The logits [N, h, w, C], and their upsampling to the size of each image; values beyond an
+      image are undefined.
     """
     maps = _maps(model, variables, images.shape[1:3])[0]
     own = {path: layout.extents[:, i] for i, path in enumerate(maps, 1)}
@@ -158,7 +160,7 @@ def padded_heads(
 
 
 def _maps(model: nn.Module, variables: Any, size: Size) -> tuple[dict[tuple, Size], Upsampling]:
-    """(height, width) of every captured map by its path, and the upsampling of the logits."""
+    """(height, width) of every captured map by path, and the upsampling of the logits."""
 
     def run(variables, images):
         heads, captured = model.apply(variables, images, method="heads", mutable=["features"])
@@ -171,7 +173,7 @@ def _maps(model: nn.Module, variables: Any, size: Size) -> tuple[dict[tuple, Siz
 
 
 class _Axis(NamedTuple):
-    """Along one axis: the length of an image and of its maps, and the matrix of its upsampling."""
+    """One axis: the lengths of an image and of its maps, and the matrix of its upsampling."""
 
     extents: np.ndarray
     matrix: np.ndarray

@@ -1,4 +1,4 @@
-"""The folder of predictions: which files it holds, and how they are written."""
+"""The folder of predictions: its files, and how they are written."""
 
 import json
 import os
@@ -20,23 +20,23 @@ from jaxseg.utils.atomic import atomic_file
 from jaxseg.visualization.palette import overlay, palette_image
 from jaxseg.visualization.panel import legend
 
-DESCRIPTION = "classes"  # the name of the files that describe the results
-UNUSED = ("every_steps", "absent", "boundary")  # fields of `config.eval` that are about metrics
-_NO_MATTER = (*UNUSED, "batch_size", "pad_to")  # and those that change no prediction
-_PHOTO = "photo"  # the key of a label image's text that tells its photo
-_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # of whole files
+DESCRIPTION = "classes"  # name of the files that describe the results
+UNUSED = ("every_steps", "absent", "boundary")  # fields of `config.eval` that concern metrics
+_NO_MATTER = (*UNUSED, "batch_size", "pad_to")  # and fields that change no prediction
+_PHOTO = "photo"  # key of the text in a label image that identifies its photo
+_ENDS = {".png": b"IEND\xaeB`\x82", ".jpg": b"\xff\xd9"}  # last bytes of complete files
 
 
-_MARKED = 1 << 16  # bytes
+_MARKED = 1 << 16  # bytes of a photo that its mark depends on
 
 
 class PredictionFolder:
-    """The folder that predictions are written to.
+    """The output folder of predictions.
 
     Args:
       path: the folder.
       network: the network that predicts.
-      overlay, probabilities: the files beside the labels, as `predict_images` has them.
+      overlay, probabilities: whether to write these files, as in `predict_images`.
     """
 
     def __init__(self, path: pathlib.Path, network: Network, overlay: bool, probabilities: bool):
@@ -52,7 +52,7 @@ class PredictionFolder:
         }
 
     def check(self, overwrite: bool) -> None:
-        """Raises InputError where predictions of another network stand here."""
+        """Raises InputError if the folder contains predictions of another network."""
         path = self._path / f"{DESCRIPTION}.json"
         try:
             there = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
@@ -66,15 +66,15 @@ class PredictionFolder:
             )
 
     def has(self, name: str) -> bool:
-        """Whether all files of an image are there, whole."""
+        """Whether all files of an image exist and are complete."""
         return all(_is_whole(self._path / f"{name}{suffix}") for suffix in self._suffixes)
 
     def is_of(self, name: str, photo: str) -> bool:
-        """Whether the labels of that name are of this photo (a `photo_mark`), so far as told."""
+        """Whether the labels of that name belong to this photo (a `photo_mark`), if known."""
         try:
             with Image.open(self._path / f"{name}.png") as labels:
                 return not photo or labels.info.get(_PHOTO, photo) == photo
-        except (OSError, ValueError, SyntaxError):  # of a broken PNG
+        except (OSError, ValueError, SyntaxError):  # a broken PNG
             return False
 
     def write(
@@ -85,7 +85,7 @@ class PredictionFolder:
         likely: np.ndarray | None,
         photo: str = "",
     ) -> None:
-        """Writes the files of an image; the labels last, with the mark of the photo."""
+        """Writes the files of an image, the labels last; they contain the mark of the photo."""
         about = PngInfo()
         if photo:
             about.add_text(_PHOTO, photo)
@@ -104,7 +104,7 @@ class PredictionFolder:
                 self._put(f"{name}{suffix}", content)
 
     def describe(self) -> None:
-        """Writes the description of the predictions, before the first of them."""
+        """Writes the description of the predictions; called before the first prediction."""
         if self._described:
             return
         about = (json.dumps(self._about) + "\n").encode()
@@ -114,7 +114,7 @@ class PredictionFolder:
         self._described = True
 
     def _put(self, name: str, write: Callable[[BinaryIO], Any]) -> None:
-        """Writes a file, atomically."""
+        """Writes a file atomically."""
         path = self._path / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,12 +128,12 @@ class PredictionFolder:
 
 
 def photo_mark(path: str | os.PathLike, data: bytes | None = None) -> str:
-    """By what a photo is known wherever it lies: its size in bytes, and a checksum of its start."""
+    """Identifies a photo whatever its path: its size in bytes and a checksum of its start."""
     if data is None:
         try:
             with open(path, "rb") as file:
                 size, data = os.fstat(file.fileno()).st_size, file.read(_MARKED)
-        except (OSError, ValueError):  # it is told when the pixels are read
+        except (OSError, ValueError):  # reported when the pixels are read
             return ""
     else:
         size = len(data)
@@ -141,7 +141,7 @@ def photo_mark(path: str | os.PathLike, data: bytes | None = None) -> str:
 
 
 def _fingerprint(variables: Any) -> int:
-    """A checksum of the beginning of every array, by which weights are known wherever they lie."""
+    """A checksum of the start of every array, which identifies weights whatever their path."""
     checksum = 0
     for leaf in jax.tree.leaves(variables):
         checksum = zlib.crc32(np.asarray(leaf.reshape(-1)[:1024]).tobytes(), checksum)
@@ -149,10 +149,10 @@ def _fingerprint(variables: Any) -> int:
 
 
 def _same_network(there: Any, ours: dict[str, Any]) -> bool:
-    """Whether two descriptions are of one network; a run that was moved or renamed is one."""
+    """Whether two descriptions are of one network; it may have been moved or renamed."""
     if isinstance(there, dict) and "weights" in there:
         return {**there, "folder": None} == {**ours, "folder": None}
-    return there == {key: value for key, value in ours.items() if key != "weights"}  # an older one
+    return there == {key: value for key, value in ours.items() if key != "weights"}  # older format
 
 
 def _is_whole(path: pathlib.Path) -> bool:
@@ -163,5 +163,5 @@ def _is_whole(path: pathlib.Path) -> bool:
         with path.open("rb") as file:
             file.seek(-len(end), os.SEEK_END)
             return file.read() == end
-    except OSError:  # there is none, or it is empty
+    except OSError:  # the file is missing or empty
         return False

@@ -1,4 +1,4 @@
-"""How a trained network is asked for an image's classes: the protocol that `config.eval` names."""
+"""The evaluation protocols of `config.eval`: how a network is applied to an image."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -29,7 +29,7 @@ def protocol(
     config: ml_collections.ConfigDict,
     sizes: Callable[[], Mapping[str, Size]] | None = None,
 ) -> Inference:
-    """The network with the protocol that a run's `config.eval` describes.
+    """Creates the inference of a network by the protocol in a run's `config.eval`.
 
     Args:
       model: the network.
@@ -38,8 +38,8 @@ def protocol(
         a file of boxes. In that case use `named`.
 
     Raises:
-      InputError: `config.ensemble` has no network that goes with this one; `config.boxes` is wrong,
-        or the images have no names.
+      InputError: `config.ensemble` is not a network with the same classes; `config.boxes` is
+        invalid, or the images have no names.
 
     >>> import jax, jaxseg
     >>> from jaxseg.config import default_config
@@ -64,7 +64,7 @@ def protocol(
 
 
 def on_devices(config: ml_collections.ConfigDict) -> bool:
-    """Whether labels come from the logits of whole images alone, so that devices can count them."""
+    """Whether labels come only from the logits of whole images, so that devices can count them."""
     alone = config.ensemble is None and config.crf is None
     return config.protocol == "whole" and config.fit is None and alone
 
@@ -74,7 +74,7 @@ def _alone(
     config: ml_collections.ConfigDict,
     sizes: Callable[[], Mapping[str, Size]] | None,
 ) -> Inference:
-    """The network with its protocol, but without another network and a CRF."""
+    """The network with its protocol, without an ensemble or a CRF."""
     if config.protocol == "instances":
         boxes = None
         if config.boxes is not None:
@@ -102,7 +102,7 @@ def _alone(
 
 
 def describe(config: ml_collections.ConfigDict) -> str:
-    """The protocol of a run's `config.eval` in words, as it stands beside scores.
+    """A description of the protocol in a run's `config.eval`, printed with the metrics.
 
     >>> from jaxseg.config import default_config
     >>> describe(default_config().eval)
@@ -139,14 +139,14 @@ def _describe_alone(config: ml_collections.ConfigDict) -> str:
 
 
 class WholeImage:
-    """The network once, on the whole image (FCN, section 5).
+    """Applies the network once, to the whole image (FCN, section 5).
 
     Args:
       model: the network.
-      input_size: (height, width) the image is resized to first; None: as it is.
-      pad_to: the network is compiled for multiples of this only, and images of other sizes are
-        filled up, which it does not see; None: it is compiled for each size that comes.
-      fit: (long side, short side) that the image is scaled to fit, in place of `input_size`.
+      input_size: (height, width) to which the image is resized first; None: no resize.
+      pad_to: the network is compiled only for multiples of this size. Images of other sizes are
+        padded, without effect on their logits. None: the network is compiled for each size.
+      fit: (long side, short side) that the image is scaled to fit; replaces `input_size`.
     """
 
     def __init__(
@@ -161,7 +161,7 @@ class WholeImage:
         self._layouts = Layouts(model)
 
     def named(self, name: str) -> "WholeImage":
-        """Itself, for an image of any name."""
+        """Returns itself; names are not needed."""
         return self
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
@@ -197,16 +197,16 @@ class WholeImage:
 
 
 def seen_size(config: ml_collections.ConfigDict, size: Size) -> Size | None:
-    """What a whole image of (height, width) `size` is resized to; None: nothing."""
+    """The size to which a whole image of (height, width) `size` is resized; None: no resize."""
     return config.input_size if config.fit is None else fitted_size(size, config.fit)
 
 
 def fitted_size(size: Size, fit: Size) -> Size:
-    """The size of an image that is scaled to fit, its aspect kept.
+    """The size of an image scaled to fit, with its aspect ratio.
 
     Args:
       size: (height, width).
-      fit: the longest that the longer side may be, and the shorter one.
+      fit: the limits of the longer and the shorter side.
 
     >>> fitted_size((375, 500), (2048, 512)), fitted_size((500, 3000), (2048, 512))
     ((512, 683), (341, 2048))

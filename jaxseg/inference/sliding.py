@@ -1,4 +1,4 @@
-"""PSPNet's protocol: windows that slide over an image at several scales, and over its mirror."""
+"""PSPNet's protocol: sliding windows at several scales, optionally mirrored."""
 
 import functools
 from collections.abc import Callable, Iterator, Sequence
@@ -18,37 +18,38 @@ from jaxseg.inference.padding import Size
 from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
 from jaxseg.ops.dispatch import for_devices
 
-_STRIP_BYTES = 2**28  # of the probabilities that exist at a time
-_WINDOWS = 4  # in a batch, if nobody says how many
+_STRIP_BYTES = 2**28  # limit on the size of a strip of probabilities
+_WINDOWS = 4  # default number of windows per batch
 
 
 class Sliding:
-    """Averages the probabilities of overlapping windows, of scales and of mirror images.
+    """Averages probabilities over overlapping windows, scales and mirror images.
 
-    As PSPNet's authors evaluate (section 5 of the paper): windows of the training crops' size, two
-    thirds of it apart, at each scale; where windows overlap, probabilities are averaged; then they
-    are resized to the image, and averaged over the scales.
+    As in the evaluation of PSPNet's authors (section 5 of the paper): windows have the size of the
+    training crops, and a stride of two thirds of it, at each scale. Probabilities are averaged
+    where windows overlap, resized to the image, and averaged over the scales.
 
-    The network sees windows of one shape only, so it is compiled once whatever the images' sizes.
-    The result is made in strips of rows: logits are kept at the network's own resolution, and only
-    while a strip needs them. So memory grows with the image's width, not with its area: with 150
-    classes, six scales, mirrored, windows of 473×473 and an image 6000 pixels wide, at most
-    1.9 GB on the device beside the network's own, and 0.5 GB on the host
-    (`tests/inference/test_sliding_memory.py`). `probabilities` is of the image's size, 4 bytes a
-    class and pixel: 14.4 GB of such an image that is 4000 high, where `labels` takes 24 MB.
+    The network processes windows of one shape, so it is compiled once for all image sizes. The
+    result is computed in strips of rows: logits are kept at the network's own resolution, and only
+    while a strip needs them. Memory grows with the width of the image, not with its area. With 150
+    classes, six scales, mirrored, windows of 473×473 and an image 6000 pixels wide, it needs at
+    most 1.9 GB on the device in addition to the network, and 0.5 GB on the host
+    (`tests/inference/test_sliding_memory.py`). The result of `probabilities` has the size of the
+    image, with 4 bytes per class and pixel: 14.4 GB if this image is 4000 high; `labels` takes
+    24 MB.
 
     Args:
       model: the network.
       crop: (height, width) of the windows.
-      base_size: the long side of an image at scale 1; None: its own.
+      base_size: long side of an image at scale 1; None: that of the image.
       scales: the scales.
-      flip: whether each window is seen in a mirror, too.
+      flip: whether to process each window mirrored too.
       fusion: details in which the authors' two releases differ. "semseg": the mean of a window's
         probabilities and its mirror's; small images padded on both sides; plain bilinear resizes.
-        "caffe": the softmax of the sum of both logits; padded after the image; antialiased resizes,
-        and a long side of one pixel more. Padding has the network's mean colour in both.
-      batch_size: windows at a time, a multiple of this process's number of devices; None: 4 or that
-        many.
+        "caffe": the softmax of the sum of both logits; padding after the image; antialiased
+        resizes, and a long side larger by one pixel. Both pad with the network's mean colour.
+      batch_size: windows per batch, a multiple of this process's number of devices; None: 4, or one
+        per device if there are more.
     """
 
     def __init__(
@@ -80,11 +81,11 @@ class Sliding:
             out_shardings=self._everywhere,
         )
         self._add = jax.jit(functools.partial(_add_window, self._caffe), donate_argnums=0)
-        self._given = self._placed = None  # the variables of the image before
+        self._given = self._placed = None  # the variables of the previous image
         self._up: tuple[np.ndarray, np.ndarray] | None = None
 
     def named(self, name: str) -> "Sliding":
-        """Itself, for an image of any name."""
+        """Returns itself; names are not needed."""
         return self
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
@@ -103,7 +104,7 @@ class Sliding:
         return result
 
     def _run(self, variables: Any, image: np.ndarray, result: np.ndarray, reduce: Callable) -> None:
-        """Fills `result` with `reduce` of the probabilities, strip by strip."""
+        """Fills `result` with `reduce(probabilities)`, strip by strip."""
         height, width = result.shape[:2]
         classes = self._model.num_classes
         if variables is not self._given:
@@ -137,7 +138,7 @@ class Sliding:
                         batch, slot = logits[number, i, j]
                         down = (begin, above)
                         strip = self._add(strip, batch, slot, *up, *down, left, across)
-            if previous is not None:  # while it is read, this strip is computed
+            if previous is not None:  # reads it while the device computes this strip
                 _write(result, *previous)
             previous = first, last, reduce(strip)
         if previous is not None:
@@ -151,7 +152,7 @@ class Sliding:
             make_axis(image[i], scaled[i], result[i], self._crop[i], caffe=self._caffe)
             for i in (0, 1)
         )
-        # Lengths are rounded up, so that images of almost the same size share compiled programs.
+        # Lengths are rounded up, so that images of similar sizes share compiled programs.
         reach = min(round_up((down.reach(rows, result[0]), 1), 16)[0], self._crop[0])
         spans = [across.results(j) for j in range(len(across.starts))]
         length = max(stop - start for start, stop in spans)
@@ -167,10 +168,10 @@ class Sliding:
     def _window_batches(
         self, variables: Any, image: np.ndarray, plans: Sequence["_Plan"], height: int, rows: int
     ) -> Iterator[dict[tuple[int, int, int], tuple[jax.Array, int]]]:
-        """The logits of all windows in the order in which strips ask for them, batch by batch.
+        """The logits of all windows in the order in which strips need them, batch by batch.
 
         Yields:
-          For each (scale, row, column) of a window a batch of logits, and its place in it.
+          For each (scale, row, column) of a window, a batch of logits and the window's index in it.
         """
         fill = np.asarray(self._model.preprocessing.mean, np.float32)
         rounded = self._caffe and self._model.preprocessing.dtype != "float32"
@@ -193,13 +194,13 @@ class Sliding:
             yield self._scored(variables, batch, keys)
 
     def _scored(self, variables, batch, keys):
-        # Put there first: with several processes, jax takes no NumPy array that is to be split.
+        # Put on devices first: with several processes, jit accepts no NumPy array for sharding.
         logits = self._logits(variables, jax.device_put(batch, self._split))
-        logits = logits.addressable_data(0)  # one device adds them up
+        logits = logits.addressable_data(0)  # one device sums them
         return {key: (logits, slot) for slot, key in enumerate(keys)}
 
     def _upsampling(self, variables: Any) -> tuple[np.ndarray, np.ndarray]:
-        """The matrices from a window's logits to its pixels."""
+        """The upsampling matrices from a window's logits to its pixels."""
         if self._up is None:
             channels = self._model.preprocessing.channels
             images = jax.ShapeDtypeStruct((1, *self._crop, channels), jnp.float32)
@@ -211,16 +212,16 @@ class Sliding:
 
 
 class _Plan(NamedTuple):
-    """How an image is worked through at one scale."""
+    """The windows and strips of an image at one scale."""
 
     rows: Axis
     columns: Axis
-    reach: int  # rows of a window that a strip reads at most
-    across: list[tuple[int, jax.Array]]  # each column of windows: first result, [results, width]
+    reach: int  # maximum number of rows of a window that a strip reads
+    across: list[tuple[int, jax.Array]]  # per column of windows: first result, [results, width]
 
 
 def _window_logits(model: nn.Module, flip: bool, variables, windows: jax.Array) -> jax.Array:
-    """Coarse logits [N, 1 or 2, h, w, C] of windows [N, H, W, channels]; then mirrored."""
+    """Coarse logits [N, 1 or 2, h, w, C] of windows [N, H, W, channels]: plain, then mirrored."""
     mean, std = (jnp.asarray(v) for v in (model.preprocessing.mean, model.preprocessing.std))
     images = (windows - mean) / std
     if flip:
@@ -246,11 +247,11 @@ def _add_window(
     Args:
       sum_logits: whether to add the logits of a window and its mirror, or average probabilities.
       strip: [R, W, C] float32.
-      logits: [N, 1 or 2, h, w, C], of which window `slot` is added.
+      logits: [N, 1 or 2, h, w, C]; window `slot` is added.
       rows, columns: its upsampling, [height, h] and [width, w].
-      begin, above: the first row of the window that is read, and the [R, rows read] matrix to the
+      begin, above: the first row of the window to read, and the [R, rows read] matrix to the
         strip's rows.
-      left, across: the first column of the strip that is added to, and the [columns, width] matrix.
+      left, across: the first column of the strip to add to, and the [columns, width] matrix.
     """
     dot = functools.partial(jnp.einsum, precision=jax.lax.Precision.HIGHEST)
     window = jax.lax.dynamic_index_in_dim(logits, slot, keepdims=False)

@@ -1,4 +1,4 @@
-"""A video, frame by frame, as a video of the frames in their classes' colours (extra `video`)."""
+"""Labels a video frame by frame, as a video in the colours of the classes (extra `video`)."""
 
 import importlib.util
 import os
@@ -14,8 +14,8 @@ from jaxseg.inference.network import Network
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.visualization.palette import overlay
 
-_QUALITY = {"crf": "20"}  # of H.264: hardly to be told from the frames
-_CODECS = (("libx264", _QUALITY), ("mpeg4", {}))  # the first that PyAV was built with
+_QUALITY = {"crf": "20"}  # of H.264: visually close to lossless
+_CODECS = (("libx264", _QUALITY), ("mpeg4", {}))  # the first one available in PyAV is used
 
 
 def label_video(
@@ -24,23 +24,23 @@ def label_video(
     out: str | os.PathLike,
     progress: Callable[[Iterable[Any], int | None], Iterable[Any]] = lambda frames, _: frames,
 ) -> int:
-    """Writes `out`, the video with each frame coloured by the network; one frame is in memory.
+    """Writes `out`, the video with each frame coloured by the network; keeps one frame in memory.
 
-    Frames are upright, and even in height and width (a row or column is repeated), at the video's
-    own rate. Sound is left out.
+    Frames are upright, and padded to even height and width by repeating a row or column. The frame
+    rate is that of the video. Sound is dropped.
 
     Args:
       network: the network.
-      path: of the video, in any format that FFmpeg reads.
-      out: an `.mp4` to write; it appears when it is complete.
-      progress: is given the frames and their number, where it is known, and gives them on.
+      path: the video, in any format that FFmpeg reads.
+      out: an `.mp4` file to write; it appears when it is complete.
+      progress: wraps the frames, given their number, or None if unknown.
 
     Returns:
       The number of frames.
 
     Raises:
-      InputError: PyAV is not installed, the file holds no video or is damaged, or the network
-        cannot take its size.
+      InputError: PyAV is not installed, the file is not a video or is damaged, or the network does
+        not support its size.
     """
     if importlib.util.find_spec("av") is None:
         raise InputError(
@@ -85,7 +85,7 @@ def label_video(
 
 
 def _upright(frame) -> np.ndarray:
-    """uint8 [H, W, 3], turned as a player turns it."""
+    """uint8 [H, W, 3], rotated as by a player."""
     image = frame.to_ndarray(format="rgb24")
     return np.ascontiguousarray(np.rot90(image, frame.rotation // 90 % 4))
 
@@ -118,5 +118,5 @@ def _no_video(path: pathlib.Path, why: str) -> InputError:
 
 
 def is_video(path: str) -> bool:
-    """Whether `path` is a file with the suffix of a video."""
+    """Whether `path` is a file with a suffix of a video."""
     return path.lower().endswith(VIDEOS) and os.path.isfile(path)

@@ -1,4 +1,4 @@
-"""The network on one whole image."""
+"""Applies a network to one whole image."""
 
 import functools
 import os
@@ -61,16 +61,16 @@ def predict(
     Args:
       model: the network.
       variables: its parameters and statistics.
-      image: uint8 [H, W, 3] RGB (of a network for other images, those of its `model.kind`), or
-        the path of a file that holds an image; its EXIF orientation is respected.
-      probabilities: whether to give each class's probability as well.
+      image: uint8 [H, W, 3] RGB (for other kinds of images, those of `model.kind`), or the path of
+        an image file, whose EXIF orientation is respected.
+      probabilities: whether to return the probability of each class too.
 
     Returns:
-      The class of each pixel, uint8 [H, W]. With `probabilities`, a pair of that and float32
-      [H, W, C]. The first image of each size is slower: the network is compiled for it.
+      The class of each pixel, uint8 [H, W]. With `probabilities`, a pair of this and float32
+      [H, W, C]. The first image of each size is slower, because the network is compiled for it.
 
     Raises:
-      InputError: the file or the array is no image, or is too small for the network.
+      InputError: the file or the array is not an image, or is too small for the network.
 
     >>> import jaxseg
     >>> model = jaxseg.create_model("fcn8s_vgg16", num_classes=3, width=0.05, padding=1)
@@ -96,7 +96,7 @@ def predict(
 def image_labels(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
-    """The classes of uint8 images [N, H, W, 3] at another size: uint8 [N, *size]."""
+    """The labels of uint8 images [N, H, W, 3] at another size: uint8 [N, *size]."""
     return predict_labels(*padded_logits(model, variables, images, size, layout))
 
 
@@ -104,7 +104,7 @@ def image_labels(
 def image_probabilities(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
-    """Their classes' probabilities: float32 [N, *size, C]."""
+    """Their class probabilities: float32 [N, *size, C]."""
     logits, upsampling = padded_logits(model, variables, images, size, layout)
     return jax.nn.softmax(upsampling(logits))
 
@@ -113,6 +113,6 @@ def image_probabilities(
 def image_logits(
     model: nn.Module, variables, images: jax.Array, size: Size, layout: Layout | None = None
 ) -> jax.Array:
-    """Their classes' logits: float32 [N, *size, C]."""
+    """Their logits: float32 [N, *size, C]."""
     logits, upsampling = padded_logits(model, variables, images, size, layout)
     return upsampling(logits)

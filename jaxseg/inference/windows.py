@@ -1,4 +1,4 @@
-"""Where PSPNet's sliding windows lie in an image at one scale, and how maps come back to it."""
+"""Positions of PSPNet's sliding windows in a scaled image, and resizes to and from that image."""
 
 import dataclasses
 import math
@@ -29,10 +29,10 @@ class Axis:
     Attributes:
       size: pixels of the scaled image.
       window: pixels of a window.
-      offset: pixels of padding before the scaled image, where it is smaller than a window.
-      starts: first pixel of each window, padding included; the last one is moved back to fit.
-      image: how the scaled image is made.
-      result: how the windows' maps, added up, become the result: visits are averaged.
+      offset: pixels of padding before the scaled image, if it is smaller than a window.
+      starts: first pixel of each window, including padding; the last window is moved back to fit.
+      image: the resize to the scaled image.
+      result: the resize from the sum of the windows' maps to the result; averages over windows.
     """
 
     size: int
@@ -43,18 +43,18 @@ class Axis:
     result: Sampling
 
     def touched(self, first: int, last: int) -> range:
-        """The windows that results `first` to `last - 1` read."""
+        """The windows needed for the results `first` to `last - 1`."""
         low, high = self._read(first, last)
         reading = [i for i, s in enumerate(self.starts) if s <= high and s + self.window > low]
         return range(reading[0], reading[-1] + 1)
 
     def reach(self, results: int, total: int) -> int:
-        """How many pixels any `results` neighbours of the `total` read at most."""
+        """The maximum number of pixels that any `results` adjacent results of `total` read."""
         spans = (self._read(r, min(r + results, total)) for r in range(0, total, results))
         return max(high - low for low, high in spans) + 1
 
     def part(self, window: int, first: int, last: int, length: int) -> tuple[int, np.ndarray]:
-        """The share of a window in results `first` to `last - 1`, a matrix of `length` columns.
+        """The contribution of a window to the results `first` to `last - 1`, as a matrix.
 
         Returns:
           The first pixel of the window that is read, and [last - first, length] float32.
@@ -68,7 +68,7 @@ class Axis:
         return begin, matrix
 
     def results(self, window: int) -> tuple[int, int]:
-        """First and last + 1 of the results that read a window."""
+        """First and last + 1 of the results that read from a window."""
         column = self.result.read - self.starts[window]
         reading = np.flatnonzero(((column >= 0) & (column < self.window)).any(axis=1))
         return (int(reading[0]), int(reading[-1]) + 1) if reading.size else (0, 1)
@@ -79,10 +79,10 @@ class Axis:
 
 
 def scaled_size(size: Size, scale: float, base_size: int | None, caffe: bool) -> Size:
-    """(height, width) of an image at a scale: the long side is that times `base_size`.
+    """(height, width) of an image at a scale: the long side is the scale times `base_size`.
 
-    Caffe's evaluation takes one pixel more, which makes 512 the 8 * 64 + 1 pixels that its network
-    likes.
+    Caffe's evaluation adds one pixel, which turns 512 into 8 * 64 + 1, a size that fits its
+    network.
 
     >>> (
     ...     scaled_size((300, 400), 0.5, 512, caffe=False),
@@ -100,15 +100,15 @@ def scaled_size(size: Size, scale: float, base_size: int | None, caffe: bool) ->
 
 
 def make_axis(image: int, scaled: int, result: int, window: int, *, caffe: bool) -> Axis:
-    """The windows along one axis, a stride of two thirds of a window apart (rounded up).
+    """The windows along one axis, with a stride of two thirds of a window (rounded up).
 
     Args:
       image: pixels of the image.
       scaled: pixels of the scaled image.
       result: pixels of the result.
       window: pixels of a window.
-      caffe: padding after the image and antialiased resizes, as in Caffe's evaluation; otherwise
-        padding on both sides and plain bilinear resizes, as in semseg's.
+      caffe: whether to pad after the image and antialias resizes, as in Caffe's evaluation;
+        otherwise padding is on both sides and resizes are plain bilinear, as in semseg's.
     """
     padded = max(scaled, window)
     offset = 0 if caffe else (padded - scaled) // 2
@@ -125,10 +125,10 @@ def make_axis(image: int, scaled: int, result: int, window: int, *, caffe: bool)
 
 
 def bilinear(n: int, m: int, *, antialias: bool) -> Sampling:
-    """The half-pixel bilinear resize of `n` pixels to `m`: OpenCV's, or antialiased MATLAB's.
+    """The half-pixel bilinear resize of `n` pixels to `m`: OpenCV's, or MATLAB's with antialiasing.
 
-    Where it shrinks, MATLAB's `imresize` widens the triangle of weights by the factor. Beyond the
-    image both find its own pixels, MATLAB in a mirror.
+    For downscaling, MATLAB's `imresize` widens the triangle of weights by the factor. Beyond the
+    image, both read pixels of the image; MATLAB mirrors it.
     """
     width = max(n / m, 1) if antialias else 1.0
     centre = (np.arange(m) + 0.5) * n / m - 0.5
@@ -148,17 +148,17 @@ def cut_windows(
 
     Args:
       image: [H, W, C].
-      rows, columns: its axes at one scale.
-      window_row: which row of windows.
+      rows, columns: the axes of the image at one scale.
+      window_row: index of the row of windows.
       fill: [C], the colour of the padding.
-      rounded: whether scaled pixels are whole numbers, as Caffe's are.
+      rounded: whether to round scaled pixels to integers, as in Caffe.
     """
     start = rows.starts[window_row] - rows.offset
     band = slice(max(start, 0), min(start + rows.window, rows.size))
     scaled = _resized(image, rows.image.read[band], rows.image.weights[band], 0)
     scaled = _resized(scaled, *columns.image, 1)
     if rounded:
-        scaled = np.floor(scaled + 0.5 + 1e-6)  # halves go up, whatever their last bit is
+        scaled = np.floor(scaled + 0.5 + 1e-6)  # rounds halves up, despite rounding errors
     width = max(columns.size, columns.window)
     block = np.tile(fill.astype(np.float32), (rows.window, width, 1))
     top = band.start - start

@@ -1,1 +1,1 @@
-"""A dense conditional random field after the network (Krähenbühl and Koltun 2011)."""
+"""The dense conditional random field of Krähenbühl and Koltun (2011), applied after a network."""

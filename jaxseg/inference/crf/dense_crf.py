@@ -11,15 +11,15 @@ from scipy.special import softmax
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.permutohedral import Lattice
 
-_REACH = 5  # standard deviations after which the position kernel, below 4e-6 there, counts as zero
+_REACH = 5  # standard deviations at which the position kernel, then below 4e-6, is cut off
 _NORMALIZATIONS = ("none", "after", "symmetric")
-_Filter = Callable[[np.ndarray], np.ndarray]  # [N, C] to [N, C]
+_Filter = Callable[[np.ndarray], np.ndarray]  # from [N, C] to [N, C]
 
 
 @dataclasses.dataclass(frozen=True)
 class CRF:
-    """The parameters of a dense CRF: two pixels with different labels cost the more the nearer they
-    are, and the nearer they are and the more alike in colour.
+    """The parameters of a dense CRF. It assigns a cost to each pair of pixels with different
+    labels, which is higher for pixels that are close together, and for those of similar colour.
 
     The cost is `position_weight * exp(-p² / (2 position_std²)) + bilateral_weight *
     exp(-p² / (2 bilateral_std²) - c² / (2 colour_std²))`, with p the distance of the pixels and c
@@ -27,15 +27,15 @@ class CRF:
 
     Attributes:
       position_std: standard deviation of the first term, in pixels.
-      position_weight: its weight.
+      position_weight: weight of the first term.
       bilateral_std: standard deviation of the second term's positions, in pixels.
       colour_std: standard deviation of its colours, in levels 0..255.
-      bilateral_weight: its weight.
-      iterations: mean-field updates.
-      normalization: the divisor of each of the two sums over all pixels. "none": none, the
-        model as it is written above; "after": at each pixel, the sum for ones (the code of 2011);
-        "symmetric": the roots of that sum at both pixels (the code of 2013, pydensecrf's default).
-        A weight therefore means much less under the last two.
+      bilateral_weight: weight of the second term.
+      iterations: number of mean-field updates.
+      normalization: the divisor of each of the two sums over all pixels. "none": none, the model as
+        written above; "after": at each pixel, the sum for ones (the code of 2011); "symmetric": the
+        square roots of that sum at both pixels (the code of 2013, pydensecrf's default). A weight
+        therefore has much less effect with the last two.
 
     Raises:
       InputError: a value is out of its range.
@@ -69,14 +69,14 @@ CRFS = {
     "deconvnet": CRF(),
     "densecrf": CRF(3.0, 3.0, 80.0, 13.0, 10.0, 5, "symmetric"),
 }
-"""By name: the parameters of DeconvNet's authors (their code, with its library's defaults), and
-those in the CRF authors' example of their second code."""
+"""By name: the parameters of DeconvNet's authors (from their code, with the defaults of its
+library), and those in the example of the CRF authors' second release."""
 
 
 def mean_field(
     image: np.ndarray, probabilities: np.ndarray, crf: CRF = CRFS["deconvnet"]
 ) -> np.ndarray:
-    """Mean-field inference of a dense CRF, on the CPU: the probability of each class.
+    """Mean-field inference of a dense CRF on the CPU; returns the probability of each class.
 
     Sums over positions are exact to 1e-5; sums over positions and colours use `Lattice`. As in the
     authors' code, and unlike the paper's formulas, a pixel also sends a message to itself. An image
@@ -85,14 +85,14 @@ def mean_field(
 
     Args:
       image: uint8 [H, W, 3].
-      probabilities: floating point [H, W, C], a network's; zeros count as 1e-20.
-      crf: its parameters, such as `CRFS["deconvnet"]`.
+      probabilities: floating point [H, W, C] from a network; zeros count as 1e-20.
+      crf: the parameters, such as `CRFS["deconvnet"]`.
 
     Returns:
-      float32 [H, W, C], of sum 1 at each pixel.
+      float32 [H, W, C], with sum 1 at each pixel.
 
     Raises:
-      InputError: image and probabilities differ in size or are of another type.
+      InputError: image and probabilities differ in size or have another dtype.
 
     >>> image = np.zeros([4, 6, 3], np.uint8)
     >>> image[:, 3:] = 200
@@ -127,7 +127,7 @@ def mean_field(
 
 
 def _position_filter(size: tuple[int, int], std: float) -> _Filter:
-    """The sums over all pixels, weighted by a Gaussian of their distance."""
+    """Sums over all pixels, weighted by a Gaussian of their distance."""
 
     def band(count: int) -> sparse.csr_array:
         reach = min(count - 1, math.ceil(_REACH * std))
@@ -150,7 +150,7 @@ def _position_filter(size: tuple[int, int], std: float) -> _Filter:
 
 
 def _normalized(sums: _Filter, size: tuple[int, int], normalization: str) -> _Filter:
-    """`sums`, divided as `CRF.normalization` says."""
+    """`sums`, normalised by the rule `normalization` of `CRF`."""
     if normalization == "none":
         return sums
     total = sums(np.ones((size[0] * size[1], 1), np.float32))

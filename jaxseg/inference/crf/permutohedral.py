@@ -12,23 +12,23 @@ from jaxseg.errors import InputError
 class Lattice:
     """The sums `y[i] = sum_j exp(-|f[i] - f[j]|² / 2) x[j]`, approximately, in time linear in N.
 
-    Space is tiled with simplices whose vertices are the points of the lattice A*_d. Each point
-    gives its value to the d + 1 vertices of the simplex that it is in (splat), values are blurred
-    with (1/2, 1, 1/2) along the d + 1 directions of the lattice, and each point reads its simplex
-    again (slice). Together these come near a Gaussian of standard deviation 1; vertices exist only
-    where there are points, and blurring does not go through those that do not.
+    Space is tiled with simplices whose vertices are the points of the lattice A*_d. Each point adds
+    its value to the d + 1 vertices of its simplex (splat), values are blurred with (1/2, 1, 1/2)
+    along the d + 1 directions of the lattice, and each point reads from its simplex (slice).
+    Together these steps approximate a Gaussian of standard deviation 1. Vertices exist only in the
+    simplices of points; the blur does not pass through missing vertices.
 
-    How near depends on the points. For 1200 normally distributed ones of 1, 2 and 5 dimensions a
-    sum is 1, 2 and 11 % off on average, the more the lonelier its point; divided by the sum for
-    x = 1 it is much nearer: 0.0003, 0.0007 and 0.004 off for x in 0..1. Among the positions and
-    colours of an image many vertices are missing: sums are 20 to 30 % low, the quotients 0.002
-    to 0.02 off.
+    The accuracy depends on the points. For 1200 normally distributed points in 1, 2 and 5
+    dimensions, the mean error of a sum is 1, 2 and 11 %, and larger for isolated points. After
+    division by the sum for x = 1, it is much smaller: 0.0003, 0.0007 and 0.004 for x in 0..1. For
+    the positions and colours of an image, many vertices are missing: sums are 20 to 30 % too low,
+    and the quotients have errors of 0.002 to 0.02.
 
     Args:
       features: [N, d] floating point, in units of the Gaussian's standard deviation.
 
     Raises:
-      InputError: the points span so many standard deviations that the vertices cannot be numbered.
+      InputError: the points span too many standard deviations to number the vertices in 64 bits.
 
     >>> near, far = [0.0, 0.0], [50.0, 0.0]
     >>> sums = Lattice(np.array([near, near, far]))(np.array([[1.0], [2.0], [4.0]], np.float32))
@@ -48,12 +48,12 @@ class Lattice:
         )
         self._splat = self._slice.T.tocsr()
         self._blurs = [_blur(codes, step) for step in _steps(strides)]
-        # A vertex has the volume `cell`; a Gaussian of standard deviation 1 has (2 pi) ** (d / 2).
+        # A vertex covers the volume `cell`; a Gaussian of std 1 has the integral (2 pi) ** (d / 2).
         cell = (d + 1) ** (d - 0.5) / _spread(d) ** d
         self._scale = np.float32((2 * math.pi) ** (d / 2) / (2 ** (d + 1) * cell))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
-        """[N, C] float32 to the sums, [N, C] float32."""
+        """Maps [N, C] float32 to the sums, [N, C] float32."""
         x = self._splat @ values
         for blur in self._blurs:
             x = blur @ x
@@ -61,21 +61,21 @@ class Lattice:
 
 
 def _spread(d: int) -> float:
-    """The factor that spreads points so that blurring has a standard deviation of 1."""
+    """The factor on coordinates that gives the blur a standard deviation of 1."""
     return math.sqrt(2 / 3) * (d + 1)
 
 
 def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The simplex that each point is in.
+    """Finds the simplex of each point.
 
-    Points are mapped to the hyperplane of d + 1 coordinates that add up to 0. The simplex about one
-    has a vertex of each remainder 0, ..., d: all coordinates of a vertex have it when divided by
-    d + 1. The first is the nearest of remainder 0, and the order of the coordinates' distances from
-    it tells the others.
+    Points are mapped to the hyperplane of d + 1 coordinates with sum 0. Each simplex has one vertex
+    of each remainder 0, ..., d: dividing any coordinate of that vertex by d + 1 leaves this
+    remainder. The first vertex is the nearest point of remainder 0. The order of the coordinates'
+    distances from it determines the other vertices.
 
     Returns:
-      The vertices [N, d + 1, d] int64, without their last coordinate, and each one's share of the
-      point's value (its barycentric coordinate), [N, d + 1] float64, of sum 1.
+      The vertices [N, d + 1, d] int64, without their last coordinate, and their barycentric
+      coordinates, the shares of the point's value, [N, d + 1] float64 with sum 1.
     """
     d = features.shape[1]
     basis = np.triu(np.ones((d + 1, d))) - np.diag(np.arange(1.0, d + 1), -1)[:, :d]
@@ -85,11 +85,11 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     nearest = np.rint(points / (d + 1)) * (d + 1)
     rank = np.argsort(np.argsort(nearest - points, axis=1, kind="stable"), axis=1, kind="stable")
     rank += (nearest.sum(1, keepdims=True) / (d + 1)).round().astype(rank.dtype)
-    turn = (rank < 0).astype(rank.dtype) - (rank > d)  # back onto the hyperplane
+    turn = (rank < 0).astype(rank.dtype) - (rank > d)  # moves it back onto the hyperplane
     rank += turn * (d + 1)
     nearest += turn * (d + 1)
 
-    away = np.empty_like(points)  # from the nearest, the largest first
+    away = np.empty_like(points)  # distances from the nearest vertex, the largest first
     np.put_along_axis(away, rank, (points - nearest) / (d + 1), axis=1)
     first = 1 + away[:, -1:] - away[:, :1]
     weights = np.concatenate([first, -np.diff(away, axis=1)[:, ::-1]], axis=1)
@@ -101,7 +101,7 @@ def _simplices(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _numbered(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """A number for each vertex, int64, and its increment along each coordinate."""
+    """A number for each vertex, int64, and the increment of the number along each coordinate."""
     d = vertices.shape[-1]
     lowest = vertices.min((0, 1)) - (d + 1)
     extents = (vertices.max((0, 1)) + (d + 2) - lowest).tolist()
@@ -116,12 +116,12 @@ def _numbered(vertices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _steps(strides: np.ndarray) -> list[int]:
     """The increment of a vertex's number along each of the lattice's d + 1 directions."""
-    d, everywhere = len(strides), int(strides.sum())  # all coordinates by 1, one of them by -d
+    d, everywhere = len(strides), int(strides.sum())  # adds 1 to all coordinates, -d to one
     return [everywhere - (d + 1) * int(stride) for stride in strides] + [everywhere]
 
 
 def _blur(codes: np.ndarray, step: int) -> sparse.csr_array:
-    """The matrix that adds to each vertex half of its two neighbours, one `step` away."""
+    """The matrix that adds half of the two neighbours, one `step` away, to each vertex."""
     count = len(codes)
     there = np.minimum(np.searchsorted(codes, codes + step), count - 1)
     here = np.flatnonzero(codes[there] == codes + step)
