@@ -1,4 +1,4 @@
-"""Published weights: readers of their files, converters of their names, networks in folders."""
+"""Published weights: readers of file formats, converters of parameters, folders of networks."""
 
 from jaxseg.pretrained.export import export
 from jaxseg.pretrained.folder import save_exported

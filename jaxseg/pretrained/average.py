@@ -1,8 +1,8 @@
-"""The average of several trained networks' weights: of a run's last checkpoints, or of runs.
+"""Averages the weights of several trained networks: a run's last checkpoints, or several runs.
 
-Averaging checkpoints is Izmailov et al.'s stochastic weight averaging (2018); averaging runs that
-began with the same weights, Wortsman et al.'s model soup (2022). Either often scores above each of
-its parts.
+Averaging checkpoints is the stochastic weight averaging of Izmailov et al. (2018). Averaging runs
+from the same initial weights is the model soup of Wortsman et al. (2022). The average often has
+better metrics than each of its parts.
 """
 
 import dataclasses
@@ -20,14 +20,14 @@ from jaxseg.pretrained.folder import changed_fields, save_exported
 from jaxseg.pretrained.trained import Trained, open_trained
 
 Source = tuple[str | os.PathLike, str | int]
-"""What `open_trained` takes: a name or path, and the step of a workdir."""
+"""Arguments of `open_trained`: a name or path, and the step of a workdir."""
 
 
 def last_checkpoints(workdir: str | os.PathLike, count: int) -> list[Source]:
     """The newest `count` checkpoints of a run.
 
     Raises:
-      InputError: the workdir holds fewer.
+      InputError: the workdir has fewer checkpoints.
     """
     run = Workdir.existing(workdir)
     steps = whole_steps(run.checkpoints)
@@ -47,10 +47,10 @@ def average(sources: Sequence[Source]) -> Trained:
       sources: two or more trained networks of one kind and the same classes.
 
     Returns:
-      The first network with the averaged variables, float32; its card tells what they are of.
+      The first network with the averaged variables, float32; its card lists the sources.
 
     Raises:
-      InputError: one of them cannot be opened, or they are different networks.
+      InputError: a source cannot be opened, or the networks differ.
     """
     first, total = None, None
     for path, step in sources:
@@ -72,14 +72,14 @@ def average(sources: Sequence[Source]) -> Trained:
 
 
 def save_average(sources: Sequence[Source], folder: str | os.PathLike) -> Trained:
-    """Writes `average` as a folder that every command takes by --weights.
+    """Writes the result of `average` as a folder, which every command accepts as --weights.
 
     Args:
-      sources: as of `average`.
-      folder: where to; it must not exist, or be empty.
+      sources: as in `average`.
+      folder: the output folder; it must be empty or not exist.
 
     Raises:
-      InputError: as `average`, or there is something at `folder`.
+      InputError: as `average`, or `folder` is not empty.
     """
     mean = average(sources)
     card = mean.card
@@ -114,5 +114,5 @@ def _check_same(first: Trained, other: Trained) -> None:
 
 
 def _name(path: str | os.PathLike, step: str | int) -> str:
-    name = pathlib.Path(path).name  # no folders of this machine
+    name = pathlib.Path(path).name  # without the folders of this machine
     return f"{name} (step {step})" if isinstance(step, int) else name

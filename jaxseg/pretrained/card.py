@@ -1,4 +1,4 @@
-"""A model card: what a network is, what it knows, how good it is, and how to use it."""
+"""The model card of a network: description, classes, metrics, and use."""
 
 import json
 
@@ -8,10 +8,10 @@ _LICENCES = {"Apache-2.0": "apache-2.0", "BSD-3-Clause": "bsd-3-clause", "MIT": 
 
 
 def model_card(file: JaxsegFile, repository: str) -> str:
-    """The card of a network in a folder, as Markdown with the Hub's metadata in front.
+    """Creates the card of a network's folder: Markdown, preceded by the Hub's metadata.
 
     Args:
-      file: of `read_folder`.
+      file: from `read_folder`.
       repository: owner/name on the Hub.
     """
     source = file.source

@@ -1,10 +1,10 @@
-"""The first convolution of a network for photographs, made to take other channels."""
+"""Adapts the first convolution of an RGB network to other channels."""
 
 import numpy as np
 
 
 def is_first(value: np.ndarray, shape: tuple[int, ...]) -> bool:
-    """Whether a kernel [k, k, 3, O] of a file has only other channels than the one it is for.
+    """Whether a kernel [k, k, 3, O] of a file differs from the parameter only in its channels.
 
     >>> is_first(np.zeros((3, 3, 3, 64)), (3, 3, 5, 64)), is_first(np.zeros(64), (64,))
     (True, False)
@@ -17,10 +17,10 @@ def is_first(value: np.ndarray, shape: tuple[int, ...]) -> bool:
 
 
 def spread(kernel: np.ndarray, channels: int) -> np.ndarray:
-    """A kernel [k, k, 3, O] of red, green and blue for images of so many channels.
+    """Adapts a kernel [k, k, 3, O] for RGB to images with `channels` channels.
 
-    They take the three kernels in turn, times 3 / channels: an image whose channels are all alike
-    gives about what a grey photograph gave. A single channel takes the sum of the three.
+    The three kernels are repeated in turn, times 3 / channels, so that an image with equal channels
+    gives about the same result as a grey photo. A single channel gets the sum of the three.
 
     >>> spread(np.ones((1, 1, 3, 1)), 5).ravel()
     array([0.6, 0.6, 0.6, 0.6, 0.6])
@@ -31,7 +31,7 @@ def spread(kernel: np.ndarray, channels: int) -> np.ndarray:
 
 
 def told(name: str, channels: int) -> str:
-    """What `spread` did to the parameter `name`, in a sentence.
+    """A sentence on the effect of `spread` on the parameter `name`.
 
     >>> told("params/conv1_1/kernel", 1)
     'params/conv1_1/kernel: the kernels of red, green and blue are summed for the single channel'

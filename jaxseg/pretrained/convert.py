@@ -1,4 +1,4 @@
-"""Converts tensors of Caffe and PyTorch to those of jaxseg; the results are views."""
+"""Converts tensors of Caffe and PyTorch to jaxseg's layout; the results are views."""
 
 import numpy as np
 
@@ -9,7 +9,7 @@ def conv(weight: np.ndarray) -> np.ndarray:
 
 
 def conv_from_bgr(weight: np.ndarray) -> np.ndarray:
-    """The kernel of a first convolution that took its channels in BGR order."""
+    """The kernel of a first convolution with BGR input, converted to RGB."""
     return conv(weight)[:, :, ::-1]
 
 
@@ -19,18 +19,18 @@ def deconv(weight: np.ndarray) -> np.ndarray:
 
 
 def vector(array: np.ndarray) -> np.ndarray:
-    """One value for each channel, whatever axes of length 1 stand around it."""
+    """One value per channel; removes axes of length 1."""
     if array.size != max(array.shape, default=1):
         raise ValueError("more than one axis is longer than 1")
     return array.reshape(-1)
 
 
 def linear(kernel: int):
-    """Turns an inner product over a map of `kernel` rows and columns into a convolution.
+    """Returns a function that converts an inner product on a map to a convolution.
 
-    Its weight [O, I * kernel * kernel] counts channels first, whatever order the maps here have;
-    Caffe's older files store it as [1, 1, O, I * kernel * kernel]. A weight that is a convolution's
-    already is taken as it is.
+    The map has `kernel` rows and columns. The weight [O, I * kernel * kernel] is in the order
+    channels, rows, columns. Older Caffe files store it as [1, 1, O, I * kernel * kernel]. A weight
+    that already has the shape of a convolution keeps it.
     """
 
     def convert(weight: np.ndarray) -> np.ndarray:
@@ -43,11 +43,11 @@ def linear(kernel: int):
 
 
 def moving_average(total: np.ndarray, factor: np.ndarray) -> np.ndarray:
-    """A statistic of Caffe's own batch norm, which is kept as a sum; `factor` is its weight."""
+    """A statistic of Caffe's BatchNorm layer, stored as a sum; `factor` is the sum of weights."""
     weight = vector(factor)[0]
     return vector(total) / weight if weight else np.zeros_like(vector(total))
 
 
 def outputs(weight: np.ndarray) -> int:
-    """How many channels a layer of this weight gives; 0 of a number, which is no weight."""
+    """The number of output channels of a layer's weight; 0 for a scalar, which is no weight."""
     return weight.shape[0] if weight.ndim else 0

@@ -1,4 +1,4 @@
-"""From a file of published weights to a network's folder, in one call."""
+"""Converts a file of published weights to a network's folder."""
 
 import hashlib
 import os
@@ -40,13 +40,13 @@ def export(
       source: as in `load_pretrained`.
       head: as in `load_pretrained`.
       fields: fields of the network in addition to those that the file requires.
-      dtype: of the values, as in `save_exported`.
+      dtype: dtype of the values, as in `save_exported`.
 
     Returns:
       The network's name, the network, and the report on every tensor.
 
     Raises:
-      InputError: as `load_pretrained` and `save_exported`, or the number of classes is not known.
+      InputError: as `load_pretrained` and `save_exported`, or the number of classes is unknown.
     """
     check_free(folder)
     path = located(path)

@@ -1,4 +1,4 @@
-"""A network's variables from an opened file: recognise, check, fill leaf by leaf, report."""
+"""Fills a network's variables from an opened file: detects its family, checks, and reports."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.report import ImportReport
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_IMAGE = (224, 224)  # an image that every network can take as published
+_IMAGE = (224, 224)  # size supported by every network with its published fields
 
 
 def fill(
@@ -27,7 +27,7 @@ def fill(
     rng: jax.Array | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], ImportReport]:
-    """What an opened file gives a network: as `jaxseg.pretrained.load`."""
+    """Fills a network from an opened file, as `jaxseg.pretrained.load` does."""
     check_choice("head", head, ("keep", "reset"))
     family = find_source(file, source)
     _check_model(model, file, family, head)
@@ -67,7 +67,7 @@ def fill(
 
 
 def fitting(file: TensorFile, model: str | None = None, source: str | None = None) -> Fit:
-    """The network to create for an opened file, as `jaxseg.pretrained.suggest` has it."""
+    """The network that fits an opened file; see `jaxseg.pretrained.suggest`."""
     family = find_source(file, source)
     fits = family.fits(file)
     for fit in fits:
@@ -80,10 +80,10 @@ def fitting(file: TensorFile, model: str | None = None, source: str | None = Non
 
 
 def find_source(file: TensorFile, name: str | None = None) -> Source:
-    """The family that a file belongs to, among those of that name.
+    """The family of a file, among those with that name, if given.
 
     Raises:
-      InputError: there is no family of that name, or the file is of none of them.
+      InputError: no family has that name, or none of them recognises the file.
     """
     known = [s for s in SOURCES if name in (None, s.name, s.name.split("_")[0])]
     if not known:
@@ -102,7 +102,7 @@ def find_source(file: TensorFile, name: str | None = None) -> Source:
 
 
 def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) -> None:
-    """Raises InputError unless the file fills `model`, saying which network it does."""
+    """Raises InputError unless the file fits `model`; the message names a network that it fits."""
     fits = family.fits(file)
     compared = [(fit, fit.differences(model)) for fit in fits]
     alike = [(fit, found) for fit, found in compared if found is not None]
@@ -129,14 +129,14 @@ def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) 
 
 
 def _is_score(name: str) -> bool:
-    """Whether a parameter belongs to a layer whose channels are the classes."""
+    """Whether a parameter belongs to a layer whose channels are classes."""
     return name.split("/")[-2].startswith(("score", "upscore"))
 
 
 def _fill(
     take: Take, name: str, shape: tuple[int, ...], file: TensorFile, adapted: list[str]
 ) -> jax.Array:
-    """The value of the parameter `name`, checked; `adapted` receives what was made to fit."""
+    """The checked value of the parameter `name`; `adapted` receives notes on adaptations."""
     for tensor in take.names:
         if tensor not in file.tensors:
             raise InputError(
@@ -154,7 +154,7 @@ def _fill(
     )
     try:
         value = take.convert(*arrays)
-    except (ValueError, IndexError):  # numpy's, for axes that are not there
+    except (ValueError, IndexError):  # from numpy, for missing axes
         raise misfit from None
     if is_first(value, shape):
         value = spread(value, shape[2])
@@ -171,21 +171,21 @@ def _fill(
 
 
 def _copied(value: np.ndarray) -> np.ndarray:
-    """Float32 values of its own, for `value` may view the file.
+    """A float32 copy of `value`, which may be a view of the file.
 
-    On the CPU, jax takes an array as it is if it begins at a multiple of 64 bytes; of another one
-    it makes two copies on the way, and half a gigabyte would become one and a half.
+    On the CPU, jax uses an array without copying if it is aligned to 64 bytes. Otherwise it makes
+    two copies, and half a gigabyte would become one and a half.
     """
     room = np.empty(value.size + 16, np.float32)
     start = -room.ctypes.data % 64 // room.itemsize
     copy = room[start : start + value.size].reshape(value.shape)
-    with np.errstate(over="ignore"):  # what float32 cannot hold is infinite, and refused as such
+    with np.errstate(over="ignore"):  # an overflow gives infinity, which is rejected as such
         np.copyto(copy, value, casting="unsafe")
     return copy
 
 
 def _initial(model: nn.Module, key, image, names: list[str]) -> dict[str, jax.Array]:
-    """Initial values of the named parameters; no other one is ever computed."""
+    """The initial values of the named parameters; no other parameter is computed."""
     if not names:
         return {}
 

@@ -1,9 +1,9 @@
-"""Networks in folders of their own, as jaxseg exports them.
+"""The folder format of jaxseg's exported networks.
 
-Such a folder holds two files: `variables.safetensors`, every parameter and statistic by its path
-("params/conv1_1/kernel"), and `model.json`: their network, the normalisation of its images, names
-and colours of its classes, how it is asked for an image's classes, and their origin. The values are
-float32 (format 1) or, in half the room, float16 or bfloat16 (format 2).
+Such a folder contains two files. `variables.safetensors` has every parameter and statistic by path
+("params/conv1_1/kernel"). `model.json` has the network, the normalisation of its images, the names
+and colours of its classes, its evaluation protocol, and its origin. Values are float32 (format 1),
+or float16 or bfloat16 with half the size (format 2).
 """
 
 import dataclasses
@@ -35,27 +35,27 @@ from jaxseg.pretrained.formats.stored import StoredArrays
 from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.utils.paths import given_path
 
-_FORMATS = {"float32": 1, "float16": 2, "bfloat16": 2}  # by the dtype of the variables
+_FORMATS = {"float32": 1, "float16": 2, "bfloat16": 2}  # by dtype of the variables
 VARIABLES_FILE, MODEL_FILE = "variables.safetensors", "model.json"
-# Fields of `config.eval` that are of one machine or one data set, and not saved.
+# Fields of `config.eval` that depend on a machine or a data set, and are not saved.
 _LOCAL = ("batch_size", "boundary", "boxes", "ensemble", "ensemble_rule", "every_steps", "absent")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class JaxsegFile(TensorFile):
-    """A network of jaxseg's own as a `TensorFile`, of container "jaxseg".
+    """A network in jaxseg's own format as a `TensorFile`, with container "jaxseg".
 
     Attributes:
-      tensors: its variables by their paths, "params/conv1_1/kernel".
-      name: the network's, as `create_model` takes it.
+      tensors: the variables by path, such as "params/conv1_1/kernel".
+      name: name of the network for `create_model`.
       model: the network with all its fields.
-      info: names and colours of its classes; None where they are not known.
-      source: the origin of the variables, for people to read.
-      eval: how it is asked, as `config.eval`; None where that is not known.
-      run: the run that it is of, if any.
-      step: of a run.
-      bands: the ends of the names of an image's files, one for each channel, as
-        `config.data.band_suffixes`; none where a file holds all channels.
+      info: names and colours of the classes; None if unknown.
+      source: origin of the variables, for people to read.
+      eval: the protocol, as `config.eval`; None if unknown.
+      run: the run that trained it, if any.
+      step: step of the run's checkpoint.
+      bands: endings of the names of an image's files, one per channel, as
+        `config.data.band_suffixes`; empty if a file has all channels.
     """
 
     name: str
@@ -92,12 +92,12 @@ def save_exported(
       info: names and colours of the classes, instead of `class_names`.
       eval: its protocol, as fields of `config.eval`.
       source: origin of the variables as JSON, for people to read.
-      dtype: of the values in the file: "float32"; or "float16" or "bfloat16", rounded.
+      dtype: dtype of the values in the file: "float32", or "float16" or "bfloat16", rounded.
       bands: as `config.data.band_suffixes`.
 
     Raises:
-      InputError: an unknown dtype, or values that it cannot hold; there is something at `folder`
-        already, or it cannot be written.
+      InputError: an unknown dtype, or values outside its range; `folder` is not empty, or cannot be
+        written.
     """
     check_free(folder)
     folder = pathlib.Path(os.path.abspath(given_path(folder)))
@@ -128,7 +128,7 @@ def save_exported(
         unfinished.mkdir(parents=True)
         save_file(arrays, unfinished / VARIABLES_FILE)
         (unfinished / MODEL_FILE).write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
-        # safetensors keeps its file to the user alone
+        # safetensors makes its file readable only for the user
         shutil.copymode(unfinished / MODEL_FILE, unfinished / VARIABLES_FILE)
         unfinished.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
@@ -140,7 +140,7 @@ def save_exported(
 
 
 def check_free(folder: str | os.PathLike) -> None:
-    """Raises InputError where something stands in the place of a network's folder."""
+    """Raises InputError unless a network's folder can be created at this path."""
     folder = given_path(folder)
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
@@ -153,7 +153,7 @@ def check_free(folder: str | os.PathLike) -> None:
 
 
 def check_exported(folder: str | os.PathLike) -> None:
-    """Raises InputError where the two files of an exported network are not in `folder`."""
+    """Raises InputError unless `folder` contains the two files of an exported network."""
     files = [given_path(folder) / name for name in (MODEL_FILE, VARIABLES_FILE)]
     if not all(map(os.path.isfile, files)):
         raise InputError(
@@ -163,10 +163,10 @@ def check_exported(folder: str | os.PathLike) -> None:
 
 
 def read_folder(folder: str | os.PathLike) -> JaxsegFile:
-    """The network in a folder that `save_exported` wrote; its variables are read as they are used.
+    """Opens the network in a folder of `save_exported`; each variable is read when it is used.
 
     Raises:
-      InputError: there is no such folder, or its two files are damaged or do not belong together.
+      InputError: there is no such folder, or its two files are damaged or do not match.
     """
     folder = given_path(folder)
     check_exported(folder)
@@ -196,7 +196,7 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
 
 
 def _check_values(folder: pathlib.Path, tensors: StoredArrays, sums: Any) -> None:
-    """Raises InputError where an array is not what was written; older folders do not say."""
+    """Raises InputError if an array does not match its checksum; older folders have none."""
     if sums is None:
         return
     for name, array in tensors.items():
@@ -208,7 +208,7 @@ def _check_values(folder: pathlib.Path, tensors: StoredArrays, sums: Any) -> Non
 
 
 def unnamed_classes(count: int, names: Sequence[str] | None = None) -> DataInfo:
-    """Classes of no known data set, in VOC's colours."""
+    """Classes of an unknown data set, in VOC's colours."""
     names = names or [f"class {i}" for i in range(count)]
     return DataInfo("unnamed classes", tuple(names), voc_palette(count))
 
@@ -220,7 +220,7 @@ def _info(about: Mapping[str, Any], names: Sequence[str]) -> DataInfo:
 
 
 def _rounded(path: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """The array in another dtype, which may have less range than its values."""
+    """Casts an array to another dtype; raises InputError if the dtype's range is too small."""
     with np.errstate(over="ignore"):
         rounded = array.astype(jnp.dtype(dtype))
     if not np.isfinite(rounded.astype(np.float32)[np.isfinite(array)]).all():
@@ -229,7 +229,7 @@ def _rounded(path: str, array: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _saved_eval(given: Mapping[str, Any]) -> dict[str, Any]:
-    """The fields of `config.eval` that say how the network sees images, where not the defaults."""
+    """The fields of `config.eval` that define the protocol and differ from the defaults."""
     plain = default_config().eval
     return {
         name: value
@@ -239,10 +239,10 @@ def _saved_eval(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _read_eval(fields: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
-    """The `config.eval` that a folder asks for; None where it says nothing.
+    """The `config.eval` with a folder's fields; None if there are none.
 
     Raises:
-      InputError: a field is unknown, or has a wrong value.
+      InputError: a field is unknown, or has an invalid value.
     """
     if not fields:
         return None
@@ -254,7 +254,7 @@ def _read_eval(fields: Mapping[str, Any]) -> ml_collections.ConfigDict | None:
 
 
 def changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
-    """The fields that differ from those that `create_model` sets, as JSON can hold them."""
+    """The fields that differ from the defaults of `create_model`, ready for JSON."""
     plain = create_model(name, model.num_classes)
     if type(plain) is not type(model):
         raise InputError(
@@ -272,7 +272,7 @@ def changed_fields(name: str, model: nn.Module) -> dict[str, Any]:
 
 
 def _read_about(path: pathlib.Path) -> dict[str, Any]:
-    """The contents of `model.json`, checked; "network" is the network that it describes."""
+    """Reads and checks `model.json`; "network" in the result is the network that it describes."""
     damaged = InputError(f"{path} is damaged.", "Export the network again.")
     try:
         about = json.loads(path.read_text(encoding="utf-8"))
@@ -327,7 +327,7 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
 
 
 def _is_palette(palette: Any, names: Sequence[str] | None) -> bool:
-    """Whether these are as many colours as classes."""
+    """Whether `palette` has one colour per class."""
     return (
         names is not None
         and isinstance(palette, list)

@@ -1,4 +1,4 @@
-"""Networks on the Hugging Face Hub: a repository holds the files of a network's folder."""
+"""Networks on the Hugging Face Hub: a repository contains the files of a network's folder."""
 
 import os
 import pathlib
@@ -30,13 +30,13 @@ def parse(address: str) -> tuple[str, str | None]:
 
 
 def fetch_repository(address: str) -> pathlib.Path:
-    """The folder of a network, from a repository or from the Hub's own cache.
+    """Returns the folder of a network, from a repository or from the Hub's own cache.
 
     Args:
       address: `hf://owner/repo[@revision]`.
 
     Raises:
-      InputError: the extra is missing, there is no such repository, it holds no network of jaxseg,
+      InputError: the extra is not installed, there is no such repository, it has no jaxseg network,
         or it cannot be reached.
     """
     repository, revision = parse(address)
@@ -48,7 +48,7 @@ def fetch_repository(address: str) -> pathlib.Path:
             allow_patterns=[MODEL_FILE, VARIABLES_FILE, _CARD],
             local_files_only=is_offline(),
         )
-    except Exception as error:  # the client's, of many kinds
+    except Exception as error:  # the client raises many types
         raise _failed(address, error) from None
     try:
         check_exported(folder)
@@ -61,17 +61,17 @@ def fetch_repository(address: str) -> pathlib.Path:
 
 
 def push(folder: str | os.PathLike, address: str) -> str:
-    """Uploads a network's folder with a model card; the repository is made where it is missing.
+    """Uploads a network's folder with a model card; creates the repository if it is missing.
 
     Args:
-      folder: that `save_exported` wrote.
+      folder: a folder written by `save_exported`.
       address: `hf://owner/repo[@branch]`.
 
     Returns:
-      The address of the commit.
+      The URL of the commit.
 
     Raises:
-      InputError: the extra is missing, or the Hub refuses.
+      InputError: the extra is not installed, or the Hub refuses the upload.
     """
     repository, revision = parse(address)
     card = model_card(read_folder(folder), repository)
@@ -90,7 +90,7 @@ def push(folder: str | os.PathLike, address: str) -> str:
             commit_message="A jaxseg network",
             revision=revision,
         )
-    except Exception as error:  # the client's, of many kinds
+    except Exception as error:  # the client raises many types
         raise _failed(address, error) from None
     return str(commit.commit_url)
 

@@ -1,4 +1,4 @@
-"""The start of a new run, as its config says."""
+"""The initial variables of a new run, as set by its config."""
 
 from typing import Any
 
@@ -13,13 +13,13 @@ from jaxseg.pretrained.read import read_weights
 def starting_variables(
     model: nn.Module, init: ml_collections.ConfigDict, seed: int, image_size: tuple[int, int]
 ) -> tuple[dict[str, Any], str]:
-    """The variables of `config.init.pretrained`, and the report on them.
+    """Loads the variables of `config.init.pretrained`, and returns them with a report.
 
     Args:
-      model: the network to be trained.
+      model: the network to train.
       init: the run's `config.init`, with a path or a name in `pretrained`.
-      seed: of the initial values of parameters that are not in the file.
-      image_size: (height, width) of an image that the network can take.
+      seed: seed of the initial values of parameters that are not in the file.
+      image_size: (height, width) of an image that the network supports.
 
     Raises:
       InputError: as `load_pretrained`.

@@ -1,4 +1,4 @@
-"""Published weights into a network, from wherever they lie: read, then fill."""
+"""Loads published weights into a network."""
 
 import logging
 import os
@@ -42,11 +42,11 @@ def load_pretrained(
         as a warning; `jaxseg.pretrained.load` returns them as a report.
 
     Raises:
-      InputError: a file that cannot be read or is of an unknown kind; a network that it does not
-        fit; a tensor that is missing, has another shape, or holds values that are not finite.
+      InputError: a file that cannot be read or has an unknown kind; a network that does not match
+        it; or a tensor that is missing, has another shape, or has values that are not finite.
     """
     variables, report = load(model, path, source, head, rng=rng, image_size=image_size)
-    said = report.kept or None in report.unused.values()  # else all is as it should be
+    said = report.kept or None in report.unused.values()  # otherwise there is nothing to warn of
     logging.getLogger(__name__).log(logging.WARNING if said else logging.INFO, str(report))
     return variables
 
@@ -60,21 +60,21 @@ def load(
     rng: jax.Array | None = None,
     image_size: tuple[int, int] | None = None,
 ) -> tuple[dict[str, Any], ImportReport]:
-    """`load_pretrained`, with a report on every parameter and every tensor beside the variables."""
+    """Like `load_pretrained`; also returns a report on every parameter and every tensor."""
     return fill(model, read_weights(path), source, head, rng=rng, image_size=image_size)
 
 
 def suggest(
     path: str | os.PathLike | TensorFile, model: str | None = None, source: str | None = None
 ) -> Fit:
-    """The network to create for a file.
+    """Returns the network to create for a file.
 
     Args:
       path: the file, or its opened weights.
-      model: the name of the network that it is to be, for a file that several can start from.
-      source: whose names the file has, as `load_pretrained` takes it.
+      model: name of the network, for a file that fits several.
+      source: project that the file comes from, as in `load_pretrained`.
 
     Raises:
-      InputError: the file cannot be read, is of an unknown kind, or does not fit that network.
+      InputError: the file cannot be read, has an unknown kind, or does not fit that network.
     """
     return fitting(read_weights(path), model, source)

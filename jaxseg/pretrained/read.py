@@ -1,4 +1,4 @@
-"""Weights from wherever they lie: a file, a folder of `convert`, a run, the zoo or the Hub."""
+"""Opens weights from any source: a file, a folder of `convert`, a run, the zoo or the Hub."""
 
 import os
 
@@ -11,19 +11,19 @@ from jaxseg.pretrained.zoo.rows import unknown
 
 
 def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last") -> TensorFile:
-    """Opens weights: names and shapes; most arrays are read as they are used.
+    """Opens weights: reads names and shapes; most arrays are read when they are used.
 
     Args:
-      path: a file of weights as `read_tensors` takes it, a folder that `save_exported` wrote, a
-        run's workdir or `WORKDIR/checkpoints/STEP`, a name of `list_pretrained`, `hf://owner/repo`;
-        or weights that were opened already.
-      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+      path: a weight file for `read_tensors`, a folder written by `save_exported`, a run's workdir
+        or `WORKDIR/checkpoints/STEP`, a name of `list_pretrained`, or `hf://owner/repo`; or opened
+        weights.
+      step: for a workdir: "last", "best" (by mean IoU) or the number of a step.
 
     Returns:
       A `JaxsegFile` for a folder or a run.
 
     Raises:
-      InputError: there is no such file, or it is none of these, or damaged.
+      InputError: the file does not exist, has none of these kinds, or is damaged.
     """
     if isinstance(path, TensorFile):
         return path

@@ -1,4 +1,4 @@
-"""The account of an import: every tensor of a file, every parameter of a network."""
+"""The report on an import: every tensor of a file, every parameter of a network."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,16 +6,16 @@ from collections.abc import Mapping
 
 @dataclasses.dataclass(frozen=True)
 class ImportReport:
-    """The account of `jaxseg.pretrained.load`. `str(report)` gives it in lines.
+    """The report of `jaxseg.pretrained.load`; `str(report)` is its text.
 
     Attributes:
       path: the file.
-      title: its kind.
+      title: kind of the file.
       used: for each filled parameter, its source tensors.
       kept: for each parameter that kept its initial value, the reason.
-      unused: for each tensor that was not used, the reason; None where there is no good one.
-      notes: for the file's users.
-      licence: of its authors, where it is known.
+      unused: for each tensor that was not used, the reason; None if there is no good one.
+      notes: notes for users of the file.
+      licence: licence of the authors, if known.
     """
 
     path: str
@@ -28,7 +28,7 @@ class ImportReport:
 
     @property
     def summary(self) -> str:
-        """One sentence.
+        """A summary in one sentence.
 
         >>> used, kept = {"params/a/kernel": ("a.weight",)}, {"params/b/kernel": "reset"}
         >>> ImportReport("w.pth", "a torchvision VGG16", used, kept, {}).summary
@@ -50,7 +50,7 @@ class ImportReport:
 
 
 def _grouped(what: str, reasons: Mapping[str, str | None]) -> list[str]:
-    """A line for each reason, with all that it holds for."""
+    """A line per reason, with all names that have this reason."""
     groups: dict[str | None, list[str]] = {}
     for name, reason in reasons.items():
         groups.setdefault(reason, []).append(name)

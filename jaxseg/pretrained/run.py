@@ -1,4 +1,4 @@
-"""The network of a run, from one of its checkpoints."""
+"""Opens the network of a run, from one of its checkpoints."""
 
 import json
 import os
@@ -23,25 +23,25 @@ from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import JaxsegFile
 from jaxseg.utils.bucket import is_bucket
 
-_TRIES = 20  # to find a checkpoint that is there until it is read
+_TRIES = 20  # to find a checkpoint that is not removed while it is read
 
 
 def is_run(path: pathlib.Path) -> bool:
-    """Whether the folder has a run's config, or is a checkpoint of a run."""
+    """Whether the folder has the config of a run, or is a checkpoint of a run."""
     return os.path.isfile(_workdir(run_folder(path)).config)
 
 
 def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
-    """The network that a run has trained, without its optimiser, and without its data set.
+    """Opens the network of a run, without its optimiser state and its data set.
 
     Args:
-      path: a run's workdir (of a training in stages, the last one that was started), or
+      path: a run's workdir (for a training in stages, the last stage that was started), or
         `WORKDIR/checkpoints/STEP`.
-      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+      step: for a workdir: "last", "best" (by mean IoU) or the number of a step.
 
     Raises:
-      InputError: no run, no such checkpoint, one of another network than the config describes, or
-        a damaged file.
+      InputError: no run, no such checkpoint, a checkpoint that does not match the config, or a
+        damaged file.
     """
     path = run_folder(path)
     run = Workdir.existing(_workdir(path).path)
@@ -66,14 +66,14 @@ def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
 
 
 def _restored(folder: pathlib.Path, which: str | int) -> tuple[int, dict]:
-    """The step and the variables of the checkpoint that `which` names.
+    """The step and the variables of the checkpoint `which`.
 
-    A run that is training removes old checkpoints: where the one found goes, a newer one is there.
+    A run in training removes old checkpoints. If the chosen one is removed, a newer one exists.
 
     Raises:
       InputError: there is none, or it is damaged; the message names an older one.
     """
-    from jaxseg.checkpoint.manager import restore_variables  # loads Orbax: a second
+    from jaxseg.checkpoint.manager import restore_variables  # imports Orbax, which takes a second
 
     for _ in range(_TRIES):
         step = find_step(folder, which)
@@ -89,9 +89,9 @@ def _restored(folder: pathlib.Path, which: str | int) -> tuple[int, dict]:
 
 
 def _check_newest(folder: pathlib.Path, step: int) -> None:
-    """Raises InputError where parts of a newer checkpoint than `step` are missing.
+    """Raises InputError if a newer checkpoint than `step` lacks files.
 
-    On a disk a checkpoint gets its name when it is whole; a bucket shows unfinished ones.
+    On a disk, a checkpoint gets its name when it is complete. A bucket shows unfinished ones too.
     """
     if is_bucket(folder):
         return
@@ -117,7 +117,7 @@ def _other_step(folder: pathlib.Path, step: int) -> str:
 
 
 def check_classes(file: JaxsegFile, info: DataInfo) -> None:
-    """Raises InputError where a run's network has another number of classes than `info`."""
+    """Raises InputError if a run's network and `info` differ in their number of classes."""
     if file.model.num_classes != info.num_classes:
         raise InputError(
             f"The checkpoint of step {file.step} in {file.path} has {file.model.num_classes} "
@@ -127,9 +127,9 @@ def check_classes(file: JaxsegFile, info: DataInfo) -> None:
 
 
 def saved_metrics(run: Workdir, step: int | None) -> dict[str, float] | None:
-    """The numbers in a run's `scores.json`, where they are of that step; else None.
+    """The metrics in a run's `scores.json`, if they belong to that step; otherwise None.
 
-    Of a checkpoint that was scored on the way, only its mean IoU is known.
+    For a checkpoint that was evaluated during training, only the mean IoU is known.
     """
     try:
         scores = json.loads(run.scores.read_text(encoding="utf-8"))
@@ -146,13 +146,13 @@ def _workdir(path: pathlib.Path) -> Workdir:
 
 
 def _classes(tensors: Mapping[str, Any]) -> int:
-    """The number of classes of a network, by its variables."""
+    """The number of classes of a network, from its variables."""
     return next(a.shape[-1] for name, a in tensors.items() if "score" in name.split("/")[-2])
 
 
 def _class_info(run: Workdir, config: ml_collections.ConfigDict) -> DataInfo | None:
-    """Names and colours of a run's classes: of its own file or, where an older jaxseg has not
-    written that, of its data set. None where neither is there.
+    """Names and colours of a run's classes: from its own file, or, for runs of an older jaxseg
+    without this file, from its data set. None if neither exists.
 
     Raises:
       InputError: a file of the run is damaged.
@@ -161,20 +161,20 @@ def _class_info(run: Workdir, config: ml_collections.ConfigDict) -> DataInfo | N
         return load_classes(run.classes)
     try:
         return open_data(config.data, "eval", config.seed).info
-    except InputError:  # the data set is elsewhere by now
+    except InputError:  # the data set may have been moved
         return None
 
 
 def _check_fits(
     tensors: Mapping[str, Any], model: nn.Module, config: ml_collections.ConfigDict, what: str
 ) -> None:
-    """Raises InputError unless the variables by their paths are those of `model`.
+    """Raises InputError unless the variables match those of `model`, in paths and shapes.
 
     Args:
-      tensors: the variables.
+      tensors: the variables by path.
       model: the network.
-      config: of the run, for a size of images that the network takes.
-      what: the checkpoint, as a message begins.
+      config: config of the run, for an image size that the network supports.
+      what: the checkpoint, as the start of a message.
     """
     size = config.eval.input_size or config.augment.crop or config.augment.resize or (224, 224)
     image = jax.ShapeDtypeStruct((1, *size, config.data.channels), jnp.float32)

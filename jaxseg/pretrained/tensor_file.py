@@ -1,4 +1,4 @@
-"""A file of weights, whatever wrote it: names and arrays."""
+"""Opens weight files of all supported formats: names and arrays."""
 
 import dataclasses
 import os
@@ -21,17 +21,16 @@ class TensorFile:
     """The tensors of a file, and its kind.
 
     Attributes:
-      path: of the file.
+      path: path of the file.
       container: "caffe", "torch", "safetensors" or "jaxseg".
-      tensors: the arrays by name, in the file's order; read-only, in the file's own
-        dtype (float16, bfloat16, float32, float64, integers, bool), each opened when it is looked
-        up. Caffe's are named "LAYER/BLOB" ("conv1_1/0", "conv5_4/bn/3") and have the file's shape,
-        which in old files is 4-D for a bias, too: (1, 1, 1, N). PyTorch's have the names of the
-        state dict, without what wraps a network and all of them begin
-        with, such as "module." or "_orig_mod.".
-      layer_types: Caffe only: the type of every layer, in the file's order: a word ("Convolution")
-        or, in files of the V1 format, a number (4). Layers without blobs are there, too.
-      notes: on parts that were unwrapped, stripped or passed over, one sentence each.
+      tensors: the arrays by name, in the file's order; read-only, in the file's own dtype (float16,
+        bfloat16, float32, float64, integers, bool), each read at every access. Caffe's are named
+        "LAYER/BLOB" ("conv1_1/0", "conv5_4/bn/3") and have the file's shape, which old files store
+        as 4-D even for a bias: (1, 1, 1, N). PyTorch's have the names of the state dict, without a
+        common prefix of a wrapper, such as "module." or "_orig_mod.".
+      layer_types: Caffe only: the type of every layer, in the file's order: a string
+        ("Convolution"), or a number (4) in files of the V1 format. Includes layers without blobs.
+      notes: one sentence for each part that was unwrapped, stripped or skipped.
     """
 
     path: pathlib.Path
@@ -42,15 +41,15 @@ class TensorFile:
 
 
 def read_tensors(path: str | os.PathLike) -> TensorFile:
-    """Opens a file of weights: its names and shapes; the arrays are read as they are used.
+    """Opens a weight file: reads names and shapes; the arrays are read when they are used.
 
-    The kind of file is told from its first bytes, not from its name. Nothing in it is executed.
+    The kind of file is detected from its first bytes, not from its name. No code in it is executed.
 
     Args:
       path: a `.caffemodel`, a PyTorch `.pth`/`.pt` or a `.safetensors` file.
 
     Raises:
-      InputError: there is no such file, it is none of these, or it is damaged.
+      InputError: the file does not exist, has another format, or is damaged.
     """
     path = given_path(path)
     start = _start(path)
@@ -66,7 +65,7 @@ def read_tensors(path: str | os.PathLike) -> TensorFile:
 
 
 def _start(path: pathlib.Path) -> bytes:
-    """The first bytes of a file, which is there and not empty."""
+    """The first bytes of an existing, non-empty file."""
     if os.path.isdir(path):
         raise InputError(f"{path} is a folder.", "Give the path of a file of weights.")
     if not os.path.isfile(path):
@@ -84,7 +83,7 @@ def _start(path: pathlib.Path) -> bytes:
 
 
 _TAKEN = "Give a .caffemodel, a PyTorch .pth or a .safetensors file."
-_OTHERS = (  # other files under the names of weights: first bytes, kind, fix
+_OTHERS = (  # other files that are mistaken for weights: first bytes, kind, fix
     (b"<!doctype html", "a web page", "Open the link in a browser and download the file itself."),
     (b"<html", "a web page", "Open the link in a browser and download the file itself."),
     (b"version https://git-lfs", "a Git LFS pointer", "Fetch the file itself: git lfs pull."),
@@ -100,7 +99,7 @@ _TEXT = frozenset(string.printable.encode())
 
 
 def _refuse_others(path: pathlib.Path, start: bytes) -> None:
-    """Raises InputError for a file that begins as none of weights does."""
+    """Raises InputError for a file whose first bytes show that it is not a weight file."""
     for first, what, remedy in _OTHERS:
         if start.lstrip().lower().startswith(first):
             raise InputError(f"{path} is {what}, not a weight file.", remedy)
@@ -113,15 +112,15 @@ def _refuse_others(path: pathlib.Path, start: bytes) -> None:
         raise InputError(f"{path} is a text file, not a weight file.", _TAKEN)
 
 
-# What wraps a network in training, and puts its name before all of the network's
+# Wrappers of a network in training, which add a prefix to all tensor names.
 _WRAPPERS = ("module", "_orig_mod", "model", "net", "network", "_module", "student", "ema_model")
-_PARTS = ("features", "backbone")  # a part of a network, whose files are known by that name
+_PARTS = ("features", "backbone")  # parts of a network; converters know files with these prefixes
 
 
 def _without_prefix(
     places: dict[str, Stored], notes: tuple[str, ...]
 ) -> tuple[dict[str, Stored], tuple[str, ...]]:
-    """Names without the "module.", "_orig_mod." or the like that all of them begin with."""
+    """Removes prefixes such as "module." or "_orig_mod." that all names have in common."""
     while places:
         first = next(iter(places)).partition(".")[0]
         prefix, rest = f"{first}.", [name.partition(".")[2] for name in places]

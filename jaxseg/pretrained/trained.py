@@ -1,4 +1,4 @@
-"""A trained network with its variables, its classes and its origin, from wherever it lies."""
+"""Opens a trained network, with its variables, classes and origin, from any source."""
 
 import dataclasses
 import os
@@ -30,14 +30,14 @@ class Trained:
     Attributes:
       model: the network.
       variables: parameters and statistics.
-      info: names and colours of its classes.
-      eval: how it is asked for an image's classes, as a run's `config.eval`.
-      card: its origin, as JSON can hold it; None where something is not known. "network" (its name,
-        as `create_model` takes it), "path", "step" (of a run), "classes" (names), "data_set",
-        "metrics" (of that step, by name), "source" (the file that it was converted from),
-        "licence", "preprocessing" ("mean", "std").
-      bands: the ends of the names of an image's files, one for each channel, as the run's
-        `config.data.band_suffixes`; none where a file holds all channels.
+      info: names and colours of the classes.
+      eval: the protocol, as a run's `config.eval`.
+      card: its origin, ready for JSON; None for unknown values. "network" (a name for
+        `create_model`), "path", "step" (of a run), "classes" (names), "data_set", "metrics" (of
+        that step, by name), "source" (the file that it was converted from), "licence",
+        "preprocessing" ("mean", "std").
+      bands: endings of the names of an image's files, one per channel, as the run's
+        `config.data.band_suffixes`; empty if a file has all channels.
     """
 
     model: SegmentationModel
@@ -53,12 +53,12 @@ def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> T
 
     Args:
       name_or_path: a name of `jaxseg.list_pretrained`, `hf://owner/repo`, a run's workdir,
-        `WORKDIR/checkpoints/STEP`, a folder that `save_exported` wrote, or a file of published
+        `WORKDIR/checkpoints/STEP`, a folder written by `save_exported`, or a file of published
         weights.
-      step: of a workdir: "last", "best" (by mean IoU) or a step's number.
+      step: for a workdir: "last", "best" (by mean IoU) or the number of a step.
 
     Raises:
-      InputError: it is none of these, damaged, or has no classes of its own.
+      InputError: it is none of these, is damaged, or has no logits layer.
     """
     path = located(name_or_path)
     if not os.path.lexists(path):
@@ -70,30 +70,30 @@ def open_trained(name_or_path: str | os.PathLike, step: str | int = "last") -> T
 def load_run(
     workdir: str | os.PathLike, step: str | int = "last"
 ) -> tuple[SegmentationModel, dict[str, Any]]:
-    """The network of a run and its variables, for your own code. The data set is not needed.
+    """Loads the network and variables of a run, for your own code. It does not need the data set.
 
     Args:
-      workdir: of a run of `python -m jaxseg train`.
-      step: "last", "best" (by mean IoU) or a step's number.
+      workdir: workdir of `python -m jaxseg train`.
+      step: "last", "best" (by mean IoU) or the number of a step.
 
     Returns:
       The network, and the variables for its `apply`.
 
     Raises:
-      InputError: no run, no such checkpoint, or one of another network than the config describes.
+      InputError: no run, no such checkpoint, or a checkpoint that does not match the config.
     """
     trained = open_trained(Workdir.existing(workdir).path, step)
     return trained.model, trained.variables
 
 
 def load_exported(folder: str | os.PathLike) -> tuple[SegmentationModel, dict[str, Any]]:
-    """A network and its variables, exactly as `save_exported` had them.
+    """Loads a network and its variables from a folder written by `save_exported`.
 
     Returns:
-      The network with all its fields, and float32 arrays as its `apply` takes them.
+      The network with all its fields, and float32 arrays for its `apply`.
 
     Raises:
-      InputError: there is no such folder, or its two files are damaged or do not belong together.
+      InputError: there is no such folder, or its two files are damaged or do not match.
     """
     check_exported(folder)
     trained = open_trained(folder)
@@ -101,7 +101,7 @@ def load_exported(folder: str | os.PathLike) -> tuple[SegmentationModel, dict[st
 
 
 def _of_ours(file: JaxsegFile) -> Trained:
-    """The network of a run, or of a folder of `convert`."""
+    """Loads the network of a run, or of a folder of `convert`."""
     info = file.info or unnamed_classes(file.model.num_classes)
     variables = unflatten_dict(
         {name: jnp.array(a, jnp.float32) for name, a in file.tensors.items()}, sep="/"
@@ -124,7 +124,7 @@ def _of_ours(file: JaxsegFile) -> Trained:
 
 
 def _of_others(file: TensorFile) -> Trained:
-    """The network in a file of published weights."""
+    """Loads the network in a file of published weights."""
     fit = suggest(file)
     if fit.num_classes is None:
         raise InputError(

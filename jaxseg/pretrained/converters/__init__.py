@@ -1,1 +1,1 @@
-"""Published weights, one file for each source."""
+"""Converters of published weights, one file per source."""

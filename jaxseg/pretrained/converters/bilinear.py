@@ -1,4 +1,4 @@
-"""The deconvolutions of the released FCNs, whose fixed kernels the networks here have built in."""
+"""Checks the fixed deconvolutions of released FCNs, which jaxseg's networks have built in."""
 
 import flax.linen as nn
 import numpy as np
@@ -7,20 +7,20 @@ from jaxseg.errors import InputError
 from jaxseg.ops.upsampling import bilinear_deconv
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_TWICE = ("upscore2", "upscore_pool4")  # a network can have these learned
-LAST = {32: "upscore", 16: "upscore16", 8: "upscore8"}  # by stride: the upsampling to the image
+_TWICE = ("upscore2", "upscore_pool4")  # learned in some networks
+LAST = {32: "upscore", 16: "upscore16", 8: "upscore8"}  # by stride: the final upsampling
 
 
 def fixed_layers(model: nn.Module) -> tuple[str, ...]:
-    """The layers of an FCN whose kernels are built into `model`."""
+    """The layers of an FCN whose kernels are fixed in `model`."""
     learned = getattr(model, "upsampling", "fixed") == "learned"
     return (*LAST.values(), *(() if learned else _TWICE))
 
 
 def check_fixed(file: TensorFile, model: nn.Module, tensors: dict[str, str]) -> None:
-    """Raises InputError where a file has another kernel than the one that `model` has built in.
+    """Raises InputError if a kernel in a file differs from the fixed kernel in `model`.
 
-    `tensors`: by layer, the name that its kernel has in the file, if it is there.
+    `tensors` maps each layer to the name of its kernel in the file, which may be absent.
     """
     for layer in fixed_layers(model):
         weight = file.tensors.get(tensors.get(layer, ""))
@@ -35,7 +35,7 @@ def check_fixed(file: TensorFile, model: nn.Module, tensors: dict[str, str]) -> 
 
 
 def is_bilinear(weight: np.ndarray) -> bool:
-    """Whether a dense deconvolution [C, C, k, k] interpolates each channel by itself."""
+    """Whether a dense deconvolution [C, C, k, k] interpolates each channel separately."""
     if weight.ndim != 4 or weight.shape[0] != weight.shape[1] or weight.shape[2] != weight.shape[3]:
         return False
     k = weight.shape[-1]

@@ -1,8 +1,8 @@
-"""ImageNet classifiers in Caffe, made convolutional: VGG16, CaffeNet and GoogLeNet.
+"""ImageNet classifiers in Caffe as fully convolutional networks: VGG16, CaffeNet and GoogLeNet.
 
 An inner product over a map of k×k cells is a convolution with a window of k×k (Long et al. 2015,
-section 3.1). Where the network has as many classes as the classifier, its scores are the
-classifier's own.
+section 3.1). If the network has as many classes as the classifier, its logits layer is that of the
+classifier.
 """
 
 import functools
@@ -15,9 +15,9 @@ from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_NEW = ("score", "upscore", "deconv", "fc6_deconv")  # how layers begin that no classifier has
+_NEW = ("score", "upscore", "deconv", "fc6_deconv")  # prefixes of layers that no classifier has
 _FC8 = {"score_fr": "fc8"}
-_GOOGLENET = {  # the inceptions have the same names
+_GOOGLENET = {  # layers with other names in the file; inceptions have the same names
     "conv1": "conv1/7x7_s2",
     "conv2_reduce": "conv2/3x3_reduce",
     "conv2": "conv2/3x3",
@@ -28,7 +28,7 @@ _GOOGLENET = {  # the inceptions have the same names
 def _take(
     file: TensorFile, model: nn.Module, name: str, *, names: Mapping[str, str], window: int
 ) -> Take | Keep:
-    """`names`: layers called otherwise in the file. `window`: rows and columns that fc6 sees."""
+    """`names`: layers with other names in the file. `window`: rows and columns of fc6's window."""
     _, *layers, leaf = name.split("/")
     layer = "/".join(layers)
     if layers[-1] == "bn":
@@ -61,7 +61,7 @@ def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
 
 
 def _recognises(file: TensorFile, *, names: tuple[str, ...]) -> bool:
-    """Whether these layers are there, and no scores of a segmentation."""
+    """Whether a file has these layers, and no logits layer of a segmentation."""
     return (
         file.container == "caffe"
         and {f"{name}/0" for name in names} <= set(file.tensors)
@@ -74,7 +74,7 @@ def _fits(file: TensorFile, *, names: tuple[str, ...]) -> list[Fit]:
 
 
 def _check_order(file: TensorFile, model: nn.Module) -> None:
-    """CaffeNet pools before it normalises, as FCN-AlexNet does; BVLC's AlexNet has it reversed."""
+    """Raises InputError for BVLC's AlexNet, which normalises before pooling, unlike CaffeNet."""
     layers = list(file.layer_types)
     if {"norm1", "pool1"} <= set(layers) and layers.index("norm1") < layers.index("pool1"):
         raise InputError(

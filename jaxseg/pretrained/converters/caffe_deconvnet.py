@@ -9,7 +9,7 @@ from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_LAYERS = {"fc6_deconv": "fc6-deconv", "score": "seg-score-voc"}  # the others have jaxseg's names
+_LAYERS = {"fc6_deconv": "fc6-deconv", "score": "seg-score-voc"}  # other layers have equal names
 _SOFTMAX_LOSS = ("SoftmaxWithLoss", 21)
 _LICENCE = "its authors permit research use only"
 
@@ -43,7 +43,7 @@ def _take(file: TensorFile, model: nn.Module, name: str, *, folded: bool) -> Tak
 
 
 def _recognises(file: TensorFile, *, trained: bool) -> bool:
-    """Both kinds of file have the same blobs, but only what was written in training has a loss."""
+    """Files for inference and from training have the same blobs, but only the latter a loss."""
     has_loss = any(kind in _SOFTMAX_LOSS for kind in file.layer_types.values())
     names = {"fc6-deconv/0", "seg-score-voc/0"}
     return file.container == "caffe" and names <= set(file.tensors) and has_loss == trained

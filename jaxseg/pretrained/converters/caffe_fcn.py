@@ -9,9 +9,9 @@ from jaxseg.pretrained.converters.bilinear import LAST, check_fixed, fixed_layer
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_SCALES = {"scale_pool4": 0.01, "scale_pool3": 0.0001}  # in the network that is trained at once
+_SCALES = {"scale_pool4": 0.01, "scale_pool3": 0.0001}  # in the at-once network
 
-# The names of the same layers in the network of the CVPR paper, released earlier.
+# The names of the same layers in the CVPR paper's network, which was released earlier.
 _CVPR = {
     "score_fr": "score-fr",
     "score_pool4": "score-pool4",

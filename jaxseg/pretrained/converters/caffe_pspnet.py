@@ -66,7 +66,7 @@ def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
 
 
 def _norm(file: TensorFile, layer: str, leaf: str) -> Take:
-    """Batch norm: PSPNet's layer has all four in one; Caffe's own has a Scale layer beside it."""
+    """Batch norm: PSPNet's layer has all four blobs; Caffe's own has a separate Scale layer."""
     if f"{layer}/scale/0" not in file.tensors:
         blob = ("scale", "bias", "mean", "var").index(leaf)
         return Take((f"{layer}/{blob}",), convert.vector)
@@ -76,7 +76,7 @@ def _norm(file: TensorFile, layer: str, leaf: str) -> Take:
 
 
 def _conv_of_pyramid(weight: np.ndarray) -> np.ndarray:
-    """The kernel over features and pyramid: Caffe joins the finest level first, jaxseg the last."""
+    """The head's kernel: Caffe concatenates the finest pyramid level first, jaxseg last."""
     half = weight.shape[1] // 2
     six, three, two, one = np.split(weight[:, half:], 4, axis=1)
     return convert.conv(np.concatenate([weight[:, :half], one, two, three, six], axis=1))

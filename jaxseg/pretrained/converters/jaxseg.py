@@ -1,4 +1,4 @@
-"""Networks that jaxseg itself has exported or trained, as a source of variables."""
+"""Networks exported or trained by jaxseg, as a source of variables."""
 
 from typing import Any, cast
 
@@ -12,8 +12,8 @@ from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.folder import JaxsegFile, changed_fields
 from jaxseg.pretrained.tensor_file import TensorFile
 
-# Fields that may differ: how a network is trained and computed, not what its parameters mean; and
-# the stride, for a finer FCN starts from a coarser one (Long et al. 2015, section 4.2).
+# Fields that may differ, because they do not change the meaning of the parameters; and the stride,
+# because a finer FCN starts from a coarser one (Long et al. 2015, section 4.2).
 _FREE = {
     *("aux_weight", "bn_momentum", "decoder_init", "dropout", "dropout_mode", "dtype", "remat"),
     *("num_classes", "normalization", "stride", *IMAGE_FIELDS),

@@ -19,8 +19,9 @@ from jaxseg.pretrained.converters.source import Fit, Keep, Source
 from jaxseg.pretrained.tensor_file import TensorFile
 
 _BINS = (1, 2, 3, 6)
-_PSP = {"psp_modules", "bottleneck", "conv_seg"}  # the parts of each head, and no others:
-_FCNS = ({"convs", "conv_cat", "conv_seg"}, {"convs", "conv_seg"})  # many have more than these
+# The parts of each decode head. A file must have exactly these; many other heads have more.
+_PSP = {"psp_modules", "bottleneck", "conv_seg"}
+_FCNS = ({"convs", "conv_cat", "conv_seg"}, {"convs", "conv_seg"})
 
 
 def _parts(file: TensorFile) -> set[str]:

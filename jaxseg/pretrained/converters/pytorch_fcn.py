@@ -1,4 +1,4 @@
-"""wkentaro/pytorch-fcn's FCNs: the released ones, copied from Caffe or trained again."""
+"""wkentaro/pytorch-fcn's FCNs: released ones, copied from Caffe, and retrained ones."""
 
 import flax.linen as nn
 

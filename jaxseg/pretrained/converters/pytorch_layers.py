@@ -1,4 +1,4 @@
-"""Names in PyTorch's files: the parts of a layer, and the layers of a ResNet."""
+"""Tensor names in PyTorch files: the parts of a layer, and the layers of a ResNet."""
 
 import re
 from collections.abc import Callable
@@ -12,21 +12,21 @@ from jaxseg.pretrained.converters.source import Keep, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
 Layer = tuple[str, ...]
-"""A layer's path in the network: ("backbone", "layer1_block1", "conv1")."""
+"""Path of a layer in the network: ("backbone", "layer1_block1", "conv1")."""
 
 Place = Callable[[TensorFile, Layer], tuple[str, str] | Keep]
-"""Gives the names of a layer's convolution and of its batch norm in a file."""
+"""Returns the names of a layer's convolution and batch norm in a file."""
 
 _NORM = {"scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 
 
 def is_torch(file: TensorFile) -> bool:
-    """Whether a file may have PyTorch's names."""
+    """Whether a file may have PyTorch's tensor names."""
     return file.container in ("torch", "safetensors")
 
 
 def take_from(place: Place, kernel: Callable[[np.ndarray], np.ndarray] = convert.conv):
-    """A `Source.take` for layers of a convolution and perhaps a batch norm; `kernel` converts."""
+    """A `Source.take` for layers with a convolution and optional batch norm; `kernel` converts."""
 
     def take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
         _, *path, leaf = name.split("/")
@@ -44,7 +44,7 @@ def take_from(place: Place, kernel: Callable[[np.ndarray], np.ndarray] = convert
 
 
 def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
-    """A `Source.unused`."""
+    """The `Source.unused` of several PyTorch sources."""
     if name.endswith(".num_batches_tracked"):
         return "the number of batches in the statistics, which no layer needs"
     if name.startswith(("fc.", "classifier.")):
@@ -53,14 +53,14 @@ def unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
 
 
 def torch_depth(file: TensorFile, prefix: str = "") -> int:
-    """The depth of the ResNet whose stages are called `prefix`layer1 to 4; see `resnet_depth`."""
+    """The depth of the ResNet with stages `prefix`layer1 to 4; see `resnet_depth`."""
     basic = f"{prefix}layer1.0.conv3.weight" not in file.tensors
     last = "conv2" if basic else "conv3"
     return resnet_depth(file, re.escape(prefix) + rf"layer([1-4])\.\d+\.{last}\.weight", basic)
 
 
 def block(layer: Layer) -> tuple[str, str]:
-    """The names of ("layer3_block2", "conv1") in the backbone: layer3.1.conv1 and layer3.1.bn1."""
+    """The names of ("layer3_block2", "conv1") in a file: layer3.1.conv1 and layer3.1.bn1."""
     stage, number = layer[0].split("_block")
     at = f"{stage}.{int(number) - 1}."
     if layer[1] == "project":
@@ -69,6 +69,6 @@ def block(layer: Layer) -> tuple[str, str]:
 
 
 def stem_in_turn(conv: str) -> tuple[str, str]:
-    """Where "conv1", "conv2" or "conv3" stands in a stem of convolution, batch norm, ReLU, ..."""
+    """The indices of a stem's convolution and batch norm in a sequence conv, norm, ReLU, ..."""
     first = 3 * (int(conv.removeprefix("conv")) - 1)
     return str(first), str(first + 1)

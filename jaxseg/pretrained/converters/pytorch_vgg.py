@@ -1,8 +1,8 @@
-"""ImageNet VGG16s with torchvision's names, made convolutional (Long et al. 2015, section 3.1).
+"""ImageNet VGG16s with torchvision's names as convolutional networks (Long et al. 2015, 3.1).
 
-Four files have these names: torchvision's own with and without batch norm, its copy of amdegroot's
-convolutions, and wkentaro/pytorch-fcn's copy of Caffe's network. The last two expect their images
-otherwise, and the last one has them in BGR order.
+Four kinds of files have these names: torchvision's own with and without batch norm, its copy of
+amdegroot's convolutions, and wkentaro/pytorch-fcn's copy of Caffe's network. The last two have
+other input normalisations, and the last one takes BGR images.
 """
 
 import functools
@@ -19,17 +19,17 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 _FCNS = ("fcn8s_vgg16", "fcn8s_atonce_vgg16", "fcn16s_vgg16", "fcn32s_vgg16")
 _CLASSIFIER = {"fc6": "classifier.0", "fc7": "classifier.3", "score_fr": "classifier.6"}
-_BN_EPSILON = 1e-5  # of FCNVGG16
+_BN_EPSILON = 1e-5  # that of FCNVGG16
 
 
 def _convolutions(batch_norm: bool) -> dict[str, int]:
-    """By layer, its place in `features`, where every layer and every ReLU has a number."""
+    """The index of each convolution in `features`, which also counts norm, ReLU and pooling."""
     places, at = {}, 0
     for block, convolutions, _ in VGG16_BLOCKS:
         for i in range(1, convolutions + 1):
             places[f"conv{block}_{i}"] = at
             at += 3 if batch_norm else 2
-        at += 1  # the pooling
+        at += 1  # for the pooling
     return places
 
 
@@ -37,7 +37,7 @@ _PLAIN, _NORMED = _convolutions(False), _convolutions(True)
 
 
 def _recognises(file: TensorFile, *, batch_norm: bool, features_only: bool = False) -> bool:
-    """Whether exactly the convolutions of a VGG16 are there (a VGG13 or 19 has others)."""
+    """Whether a file has exactly the convolutions of VGG16 (those of VGG13 or 19 differ)."""
     found = (re.fullmatch(r"features\.(\d+)\.weight", name) for name in file.tensors)
     numbers = {int(match[1]) for match in found if match}
     want = set(_PLAIN.values())
@@ -47,7 +47,7 @@ def _recognises(file: TensorFile, *, batch_norm: bool, features_only: bool = Fal
 
 
 def _is_unset(file: TensorFile) -> bool:
-    """Whether the classifier is filled with what is not a number."""
+    """Whether the classifier is filled with NaN."""
     names = [name for name in file.tensors if name.startswith("classifier.")]
     return any(np.isnan(file.tensors[name].reshape(-1)[:100]).any() for name in names)
 
@@ -97,7 +97,7 @@ def _classes(file: TensorFile) -> int:
 
 
 def _identity(leaf: str, linear: str) -> Take:
-    """A batch norm that changes nothing, as wide as the classifier's layer `linear`."""
+    """An identity batch norm, with as many channels as the classifier's layer `linear`."""
     value = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1 - _BN_EPSILON}[leaf]
     return Take((f"{linear}.bias",), lambda bias: np.full(bias.size, value, np.float32))
 

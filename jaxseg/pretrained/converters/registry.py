@@ -1,4 +1,4 @@
-"""The families of files that jaxseg imports, in the order in which they are recognised."""
+"""The families of weight files that jaxseg imports, in the order in which they are tried."""
 
 from jaxseg.pretrained.converters.caffe_classifiers import (
     CAFFE_CAFFENET,
@@ -52,9 +52,9 @@ SOURCES: tuple[Source, ...] = (
     SEMSEG_PSPNET,
     SEMSEG_RESNET,
     PYTORCH_FCN,
-    PYTORCH_FCN_VGG16,  # as one of torchvision's, unless it is asked for by name
+    PYTORCH_FCN_VGG16,  # equal to a torchvision VGG16: selected only by name
     MMSEG,
-    MMSEG_769,  # this and the next likewise: only by name
+    MMSEG_769,  # this and the next ones: selected only by name
     MMSEG_D6,
     MMSEG_D6_769,
     MMSEG_D32,

@@ -1,4 +1,4 @@
-"""Which ResNet a file holds."""
+"""Detects the depth of the ResNet in a file."""
 
 import re
 
@@ -8,15 +8,15 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 
 def resnet_depth(file: TensorFile, pattern: str, basic: bool = False) -> int:
-    """The depth of the ResNet that has a tensor like `pattern` in each of its blocks.
+    """The depth of the ResNet whose every block has one tensor with a name like `pattern`.
 
     Args:
       file: the file.
-      pattern: a regular expression for the whole name, whose first group is the stage's number.
-      basic: whether its blocks are basic ones, of two convolutions.
+      pattern: a regular expression for the full name; its first group is the number of the stage.
+      basic: whether the blocks are basic blocks, with two convolutions.
 
     Raises:
-      InputError: its stages have as many blocks as no network here.
+      InputError: no supported ResNet has these numbers of blocks.
     """
     found = (re.fullmatch(pattern, name) for name in file.tensors)
     stages = [int(match[1]) for match in found if match]
@@ -34,5 +34,5 @@ def resnet_depth(file: TensorFile, pattern: str, basic: bool = False) -> int:
 
 
 def resnet_name(family: str, depth: int, known: tuple[int, ...]) -> str:
-    """The model's name: one of its `known` depths, from which a field `depth` may lead away."""
+    """A model's name: with `depth` if it is `known`, otherwise 50 (a field sets the depth)."""
     return f"{family}{depth if depth in known else 50}"

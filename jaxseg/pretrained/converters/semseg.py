@@ -1,4 +1,4 @@
-"""semseg's PSPNets and its ImageNet ResNets with three convolutions in front (hszhao/semseg)."""
+"""semseg's PSPNets and its ImageNet ResNets with a stem of three convolutions (hszhao/semseg)."""
 
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import (

@@ -1,4 +1,4 @@
-"""The description of a family of files: its tensors, and the networks that they fill."""
+"""Describes a family of weight files: its tensors, and the networks that they fit."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,9 +17,9 @@ class Take:
     """A parameter that is filled from a file.
 
     Attributes:
-      names: the tensors that it is made of, as the file names them.
-      convert: makes the parameter of them, in their order; a view of them where it can be, for the
-        values are copied once at the end. It may raise ValueError where a shape does not allow it.
+      names: names of its source tensors in the file.
+      convert: maps these tensors, in order, to the parameter; a view if possible, because values
+        are copied once at the end. It may raise ValueError for an unsuitable shape.
     """
 
     names: tuple[str, ...]
@@ -28,10 +28,10 @@ class Take:
 
 @dataclasses.dataclass(frozen=True)
 class Keep:
-    """A parameter that a file does not have: it keeps its initial value.
+    """A parameter that is not in a file and keeps its initial value.
 
     Attributes:
-      reason: why, as the report says it: "a classifier has no such layer".
+      reason: the reason, for the report: "the classifier has no such layer".
     """
 
     reason: str
@@ -39,19 +39,18 @@ class Keep:
 
 @dataclasses.dataclass(frozen=True)
 class Fit:
-    """A network that a file can fill.
+    """A network that fits a file.
 
     Attributes:
-      model: a name that `create_model` takes.
-      fields: the fields on which it depends whether the tensors mean what they did in the original
-        network, with the values that they have to have.
-      normalization: of the images that the weights expect, a name in
-        `jaxseg.models.preprocessing.NORMALIZATIONS`. Of a classifier that is to be trained on, a
-        mean will do that is less than one grey level away.
-      num_classes: how many the file's own score layer has; None where the network's score is not in
-        the file, so that any number will do.
-      images: of a network of other images than photographs, the fields that say which. They may
-        differ; but only weights of three channels can start a network of another number
+      model: a name for `create_model`.
+      fields: required values of the fields that affect the meaning of the tensors.
+      normalization: input normalisation of the weights, a name in
+        `jaxseg.models.preprocessing.NORMALIZATIONS`. For a classifier, which is trained further, a
+        mean that differs by less than one grey level is accepted.
+      num_classes: number of classes of the file's logits layer; None if the file has no logits
+        layer for the network, so that any number fits.
+      images: fields of the kind of images, if they are not 8-bit RGB. They may differ; but only
+        weights for three channels can be adapted to another number
         (`jaxseg.pretrained.channels`).
     """
 
@@ -62,12 +61,12 @@ class Fit:
     images: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
     def create(self, num_classes: int | None = None, **fields: Any) -> SegmentationModel:
-        """Makes the network; `fields` are set beside its own."""
+        """Creates the network; `fields` are set in addition to the required ones."""
         classes = self.num_classes or num_classes or 21
         return create_model(self.model, classes, **{**self.needed(), **fields})
 
     def needed(self) -> dict[str, Any]:
-        """The fields that have another value than `create_model` gives them by itself."""
+        """The required fields that differ from the defaults of `create_model`."""
         plain = create_model(self.model, 2)
         fields = {k: v for k, v in self.fields.items() if getattr(plain, k) != v}
         if (
@@ -78,8 +77,8 @@ class Fit:
         return fields | dict(self.images)
 
     def call(self, num_classes: int | None = None, unlike: nn.Module | None = None) -> str:
-        """The call that makes the network, as one would write it; with the fields that `unlike` has
-        otherwise, also where `create_model` would set them by itself."""
+        """The call of `create_model` as source code; it includes all fields that differ in
+        `unlike`, even those with default values."""
         fields = {"num_classes": self.num_classes or num_classes, **self.needed()}
         if unlike is not None:
             fields |= {k: v for k, v in self.fields.items() if getattr(unlike, k) != v}
@@ -89,7 +88,7 @@ class Fit:
         return f"jaxseg.create_model({self.model!r}, {said})"
 
     def differences(self, model: nn.Module) -> list[str] | None:
-        """In what `model` differs, number of classes aside; None where it is another network."""
+        """Required fields that differ in `model`, except num_classes; None: not this network."""
         if type(model) is not type(create_model(self.model, 2)):
             return None
         found = [
@@ -111,20 +110,19 @@ class Fit:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """A family of files with the same names inside, and how they fill a network.
+    """A family of files with the same tensor names, and how they fill a network.
 
     Attributes:
       name: origin and kind, such as "caffe_fcn"; a caller may give it, or the part before the "_".
       title: the kind of file, for a sentence: "a released Caffe FCN".
-      recognises: whether a file is of this family; told from the names and shapes inside.
-      fits: the networks that the file can fill, the one that it was made for first.
-      take: for a parameter of the network, such as "params/conv1_1/kernel", where it comes from.
-      unused: why a tensor of the file, which no parameter takes, is rightly left out; None where
-        there is no good reason.
-      check: looks at what a file has fixed and a network has built in; raises InputError where they
-        differ. Not called where the scores are reset.
-      notes: for the file's users.
-      licence: of its authors, where it is known: "research only".
+      recognises: whether a file belongs to this family, by names and shapes of its tensors.
+      fits: the networks that fit the file; the first one is the original.
+      take: the source of a parameter of the network, such as "params/conv1_1/kernel".
+      unused: the reason why a tensor of the file is not used; None if there is no good reason.
+      check: raises InputError if a constant in the file differs from the one built into the
+        network. Not called if the logits layers are reset.
+      notes: notes for users of the file.
+      licence: licence of the authors, if known: "research only".
     """
 
     name: str

@@ -1,6 +1,6 @@
-"""torchvision's ResNets and its FCNs on them; its AlexNet and GoogLeNet, which fit no network here.
+"""torchvision's ResNets, and its FCNs on them; its AlexNet and GoogLeNet, which fit no network.
 
-Its VGG16s are in `torch_vgg`.
+Its VGG16s are in `pytorch_vgg`.
 """
 
 import functools
@@ -21,7 +21,7 @@ from jaxseg.pretrained.converters.resnet_depth import resnet_name
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.tensor_file import TensorFile
 
-_FCNS, _PSPNETS = (18, 34, 50, 101), (18, 34, 50, 101, 152)  # depths that have a name
+_FCNS, _PSPNETS = (18, 34, 50, 101), (18, 34, 50, 101, 152)  # depths in model names
 
 
 def _fits_fcn(file: TensorFile) -> list[Fit]:
@@ -57,7 +57,7 @@ def _fits_resnet(file: TensorFile) -> list[Fit]:
         Fit(resnet_name("fcn_resnet", depth, _FCNS), fields, "imagenet"),
         Fit(resnet_name("pspnet_resnet", depth, _PSPNETS), fields, "imagenet"),
     ]
-    return fits[::-1] if depth == 152 else fits  # the one that has the depth in its name
+    return fits[::-1] if depth == 152 else fits  # first the one with the depth in its name
 
 
 def _place_resnet(file: TensorFile, layer: Layer) -> tuple[str, str] | Keep:

@@ -1,1 +1,1 @@
-"""Files that hold arrays, read without running any code in them."""
+"""Readers of array files that never run code from a file."""

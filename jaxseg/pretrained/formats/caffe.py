@@ -1,8 +1,9 @@
-"""Reads `.caffemodel` files without Caffe: protobuf's wire format, field by field.
+"""Reads `.caffemodel` files without Caffe, by the protobuf wire format.
 
-A `.caffemodel` is one `NetParameter` message. It holds layers, a layer holds blobs, a blob holds
-its shape and its values; a field is a varint key (field number, wire type) and what the wire type
-says. Only what leads to the blobs is looked at, and the values stay in the file.
+A `.caffemodel` is one `NetParameter` message. It contains layers, a layer contains blobs, and a
+blob contains its shape and values. A field is a varint key (field number, wire type), followed by
+data in the form of its wire type. Only fields on the path to the blobs are read. The values stay in
+the file.
 """
 
 import math
@@ -17,32 +18,32 @@ from jaxseg.pretrained.formats.stored import FileBytes, Stored, contiguous, unfi
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5  # wire types
 
-_NET_LAYERS, _NET_LAYER = 2, 100  # fields of NetParameter: layers of the V1 and the V2 format
-_V0_LAYER = 1  # of V1LayerParameter: inside it, a layer in the format of 2013
+_NET_LAYERS, _NET_LAYER = 2, 100  # fields of NetParameter: layers in the V1 and the V2 format
+_V0_LAYER = 1  # field of V1LayerParameter with a layer in the format of 2013
 _BLOB_OLD_SHAPE = (1, 2, 3, 4)  # num, channels, height, width
 _BLOB_DATA, _BLOB_SHAPE, _BLOB_DOUBLES = 5, 7, 8
 _SHAPE_DIM = 1
 
-# No network comes near these (a ResNet-152 has some 10,000 fields that are looked at); a damaged
-# file could make millions of tiny objects.
+# No network comes near these limits (a ResNet-152 has about 10,000 relevant fields). Without them,
+# a damaged file could create millions of tiny objects.
 _MAX_FIELDS, _MAX_NAME, _MAX_AXES = 100_000, 1_000, 32
 
 
 def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | int]]:
-    """Where the blobs of a `.caffemodel` lie, and what its layers are.
+    """Locates the blobs of a `.caffemodel`, and lists the types of its layers.
 
-    No value is read. Memory and time are bounded, whatever the file holds.
+    No value is read. Memory and time are bounded for any file.
 
     Args:
-      path: a file, not empty, of the V1 (`layers`) or the V2 (`layer`) format.
+      path: a non-empty file in the V1 (`layers`) or V2 (`layer`) format.
 
     Returns:
-      The blobs by name, "LAYER/INDEX", in the order and with the shapes of the file, in float32 or
-      float64; and the type of each layer: a word in V2, a number in V1. Of several layers of one
-      name the one that has blobs counts, else the first.
+      The blobs by name, "LAYER/INDEX", in the file's order, with its shapes, in float32 or float64;
+      and the type of each layer: a string in V2, a number in V1. If several layers have the same
+      name, the one with blobs is used, otherwise the first.
 
     Raises:
-      InputError: the file is no `.caffemodel`, is truncated, or contradicts itself.
+      InputError: the file is not a `.caffemodel`, is truncated, or is inconsistent.
     """
     try:
         return _Reader(FileBytes(path)).network()
@@ -60,7 +61,7 @@ def read_caffe(path: pathlib.Path) -> tuple[dict[str, Stored], dict[str, str | i
 
 
 class _Damaged(Exception):
-    """Says what contradicts the format, without a full stop."""
+    """The file violates the format; the message has no full stop."""
 
 
 class _Outdated(Exception):
@@ -68,10 +69,10 @@ class _Outdated(Exception):
 
 
 class _Field(NamedTuple):
-    """One field of a message, or a run of `repeats` fixed-width ones that have the same key.
+    """One field of a message, or a run of `repeats` fixed-width fields with the same key.
 
-    `value` is that of a varint; of all others the bytes lie in `start` to `stop`, of the first one
-    where there are several, with `step` bytes from one to the next.
+    `value` is the value of a varint. The bytes of any other field are `start` to `stop`; in a run,
+    those of the first field, and `step` is the distance in bytes to the next one.
     """
 
     number: int
@@ -95,7 +96,7 @@ _LAYERS = {_NET_LAYERS: _Layer(name=4, type=5, blobs=6), _NET_LAYER: _Layer(1, 2
 
 
 class _Reader:
-    """Follows the fields of one file."""
+    """Parses the fields of one file."""
 
     def __init__(self, data: FileBytes):
         self._data = data
@@ -118,7 +119,7 @@ class _Reader:
         return places, types
 
     def _layer(self, field: _Field) -> tuple[str, str | int, list[Stored]]:
-        """Name, type and blobs of a layer."""
+        """The name, type and blobs of a layer."""
         self._expect(field, _BYTES, "a layer")
         numbers = _LAYERS[field.number]
         name, blobs = "", []
@@ -139,7 +140,7 @@ class _Reader:
         return name, kind, [self._blob(b, f"{name}/{i}") for i, b in enumerate(blobs)]
 
     def _blob(self, field: _Field, name: str) -> Stored:
-        """Shape and place of a blob's values."""
+        """The shape and location of a blob's values."""
         old: dict[int, int] = {}
         shape: list[int] = []
         values: dict[int, _Field] = {}
@@ -153,7 +154,7 @@ class _Reader:
                 if part.number in values:
                     raise _Damaged(f"the values of blob {name} are in several pieces")
                 values[part.number] = part
-        if old:  # as Caffe: where a file has both, the old one counts, and what it lacks is 0
+        if old:  # as in Caffe: the old fields take precedence, and missing ones are 0
             shape = [old.get(number, 0) for number in _BLOB_OLD_SHAPE]
         double = _BLOB_DOUBLES in values
         dtype = np.dtype("<f8" if double else "<f4")
@@ -169,7 +170,7 @@ class _Reader:
         return Stored(offset, dtype, tuple(shape), contiguous(tuple(shape), step))
 
     def _shape(self, field: _Field, name: str) -> list[int]:
-        """The dimensions in a BlobShape message, one after the other or packed."""
+        """The dimensions in a BlobShape message, as single fields or packed."""
         what = f"the shape of blob {name}"
         self._expect(field, _BYTES, what)
         shape = []
@@ -186,7 +187,7 @@ class _Reader:
         return shape
 
     def _values(self, field: _Field, size: int, name: str) -> tuple[int, int, int]:
-        """How many values of `size` bytes, where the first one is, and bytes between them."""
+        """The number of values of `size` bytes, the position of the first, and their distance."""
         if field.wire == _BYTES:
             count, rest = divmod(field.stop - field.start, size)
             if rest:
@@ -200,7 +201,7 @@ class _Reader:
     # ---- the wire format
 
     def _message(self, start: int, stop: int, what: str) -> Iterator[_Field]:
-        """The fields of the message that lies in `start` to `stop`."""
+        """Yields the fields of the message from `start` to `stop`."""
         at = start
         while at < stop:
             self._fields += 1
@@ -229,10 +230,10 @@ class _Reader:
             at = end
 
     def _run(self, first: int, stop: int, step: int) -> int:
-        """How many fields of `step` bytes, all with the key of the first one, follow each other.
+        """The number of consecutive fields of `step` bytes that have the key of the first.
 
-        They are compared many at a time, for a blob may hold millions that are not packed; but not
-        many more than there are.
+        Many are compared at a time, because a blob may have millions of unpacked values; the number
+        doubles, so that few bytes beyond the last field are read.
         """
         key, count = self._data[first], 1
         most = (stop - first) // step
@@ -247,7 +248,7 @@ class _Reader:
         return count
 
     def _varint(self, at: int, stop: int, what: str) -> tuple[int, int]:
-        """An unsigned varint of up to 64 bits, and where it ends."""
+        """An unsigned varint of up to 64 bits, and the position after it."""
         value = 0
         for i in range(10):
             if at + i >= stop:

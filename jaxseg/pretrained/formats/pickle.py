@@ -1,10 +1,10 @@
-"""Reads the pickles of `torch.save` without running them: a pickle is a program for a small stack
-machine, and the machine here knows nothing but the values and tensors that a state dict is made of.
+"""Reads the pickles of `torch.save` without running them. A pickle is a program for a stack
+machine; the machine in this file supports only the values and tensors of a state dict.
 
-Python's own unpickler is not used. Where a pickle asks for a function or a class, it gets one of
-the few below, which are ours. What training programs keep beside the weights (arguments, counters,
-NumPy's numbers, objects of their own classes) stays unread: its name is noted, and nothing is made
-of it. To ask for a function of Python or PyTorch that does something is an error that names it.
+Python's own unpickler is not used. If a pickle names a function or class of a state dict, it gets a
+harmless implementation from this file. Other data of training programs (arguments, counters,
+NumPy's numbers, objects of their own classes) is skipped: only its name is recorded, and no object
+is created. A reference to any other function of Python or PyTorch is an error that names it.
 """
 
 import pickletools
@@ -17,9 +17,9 @@ import ml_dtypes
 import numpy as np
 
 _MAX_STEPS = 500_000  # a ResNet-152 with its optimiser's state takes about 100,000
-_MAX_BYTES = 64 << 20  # of one pickle: the tensors' values lie outside
-_MAX_LINE = 4096  # bytes: lines hold the names of classes and functions
-_MAX_KEY = 2**60  # a number's hash is itself up to here; larger ones can be made to share one
+_MAX_BYTES = 64 << 20  # per pickle; the tensors' values are stored outside
+_MAX_LINE = 4096  # bytes; lines contain the names of classes and functions
+_MAX_KEY = 2**60  # smaller integers are their own hash; larger ones can be made to collide
 
 _DTYPES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -36,21 +36,21 @@ _DTYPES = {
 
 
 class DamagedPickle(Exception):
-    """Says what is wrong, without a full stop."""
+    """The pickle is invalid; the message has no full stop."""
 
 
 class RefusedGlobal(Exception):
-    """The pickle wants a function or class that is no part of a state dict; holds its name."""
+    """The pickle names a function or class that no state dict needs; the message is its name."""
 
 
 class Storage(NamedTuple):
-    """A stretch of values outside of a pickle, as the pickle describes it.
+    """A range of values outside the pickle, as described in the pickle.
 
     Attributes:
       key: its name in the container.
-      dtype: of its values.
-      length: how many the whole stretch has.
-      first, size: the part of it that is meant.
+      dtype: dtype of its values.
+      length: number of values of the whole storage.
+      first, size: the part of the storage that is used.
     """
 
     key: str
@@ -61,7 +61,7 @@ class Storage(NamedTuple):
 
 
 class Tensor(NamedTuple):
-    """A tensor, as a pickle describes it: offset and strides count elements of the storage."""
+    """A tensor, as described in a pickle; offset and strides are in elements of the storage."""
 
     storage: Storage
     offset: int
@@ -70,36 +70,36 @@ class Tensor(NamedTuple):
 
 
 class Unread(NamedTuple):
-    """An object in a pickle of which nothing is made.
+    """An object in a pickle that is skipped.
 
     Attributes:
-      name: of its class, or of the function that would make it.
+      name: name of its class, or of the function that creates it.
     """
 
     name: str
 
 
 class Stream(Protocol):
-    """Bytes to read one after the other."""
+    """A stream of bytes."""
 
     def read(self, n: int) -> bytes: ...
 
 
 def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Storage]]:
-    """The value of the pickle that begins here: plain Python values, dictionaries and `Tensor`s.
+    """Reads the pickle at the current position: plain Python values, dicts and `Tensor`s.
 
-    Reads up to the pickle's end, not beyond it.
+    Reads up to the end of the pickle, but not beyond.
 
     Args:
-      stream: is read from its position on.
-      size: bytes that the pickle has at most; those after them are never read.
+      stream: read from its current position.
+      size: maximum size of the pickle in bytes; later bytes are never read.
 
     Returns:
-      The value, and every storage that the pickle mentions.
+      The value, and all storages in the pickle.
 
     Raises:
-      DamagedPickle: it breaks off, or does what no state dict needs.
-      RefusedGlobal: it wants to import something.
+      DamagedPickle: it is truncated, or uses operations that no state dict needs.
+      RefusedGlobal: it imports something that no state dict needs.
     """
     machine, steps = _Machine(), 0
     try:
@@ -115,7 +115,7 @@ def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Stor
 
 
 class _Limited:
-    """A stream that gives no more than a pickle of a sensible size."""
+    """A stream with limits on the number of bytes and on the length of a line."""
 
     def __init__(self, stream: Stream, size: int):
         self._stream, self._left, self._there = stream, _MAX_BYTES, size
@@ -141,11 +141,11 @@ class _Limited:
 
 
 class _Mark:
-    """Where on the stack the items of a list, tuple or dictionary begin."""
+    """The start of the items of a list, tuple or dict on the stack."""
 
 
 class _Function(NamedTuple):
-    """A function of ours that stands for one that a pickle may name."""
+    """The implementation of a function that a pickle may name."""
 
     call: Callable[..., Any]
 
@@ -155,7 +155,7 @@ class _StorageType(NamedTuple):
 
 
 class _Machine:
-    """The stack, and the memo of values for use again."""
+    """The stack machine, with a memo of values for reuse."""
 
     def __init__(self) -> None:
         self._stack: list[Any] = []
@@ -166,7 +166,7 @@ class _Machine:
         return self._stack.pop()
 
     def step(self, name: str, argument: Any) -> None:
-        """Does one operation."""
+        """Executes one operation."""
         if name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name]())
         elif name in _VALUES:
@@ -192,7 +192,7 @@ class _Machine:
                 operation()
 
     def _items(self) -> list[Any]:
-        """The values above the newest mark, which goes as well."""
+        """Pops the values above the last mark, and the mark."""
         for at in range(len(self._stack) - 1, -1, -1):
             if self._stack[at] is _Mark:
                 items = self._stack[at + 1 :]
@@ -214,7 +214,7 @@ class _Machine:
             _a(list, self._stack[-1]).extend(items)
 
     def _unread(self) -> bool:
-        """Whether the value on top is one that nothing is put into."""
+        """Whether the value on top is skipped, so that its contents are dropped."""
         return isinstance(self._stack[-1], Unread)
 
     def _setitem(self) -> None:
@@ -256,17 +256,17 @@ class _Machine:
             function = _a(_Function, function).call(*arguments)
         self._stack.append(function)
 
-    _newobj = _reduce  # of a class in place of a function
+    _newobj = _reduce  # with a class instead of a function
 
     def _newobj_ex(self) -> None:
-        _a(dict, self.pop())  # arguments by name
+        _a(dict, self.pop())  # keyword arguments
         self._reduce()
 
     def _frozenset(self) -> None:
         self._stack.append(frozenset(map(_key, self._items())))
 
     def _build(self) -> None:
-        self.pop()  # the state dict's version numbers, or the attributes of what stays unread
+        self.pop()  # version numbers of the state dict, or attributes of a skipped object
         if not self._unread():
             _a(dict, self._stack[-1])
 
@@ -310,7 +310,7 @@ def _a(kind: type, value: Any) -> Any:
 
 
 def _key(value: Any) -> Any:
-    """A key of a dictionary: nothing whose hash could take long."""
+    """Checks a dict key: only types whose hash is fast, and integers below `_MAX_KEY`."""
     if not isinstance(value, str | bytes | int | float | Unread | None):
         raise TypeError(f"a {type(value).__name__} is used as a key")
     if isinstance(value, int) and not -_MAX_KEY < value < _MAX_KEY:
@@ -321,10 +321,10 @@ def _key(value: Any) -> Any:
 
 
 def storage_key(value: Any) -> str:
-    """The name of a storage, which may be written as a number.
+    """The name of a storage, which may be given as a number.
 
     Raises:
-      ValueError: it is neither, or longer than any name is.
+      ValueError: it is neither a string nor a number, or too long.
     """
     if not isinstance(value, str | int) or len(name := str(value)) > 100:
         raise ValueError("a storage has an invalid name")
@@ -338,7 +338,7 @@ def _natural(value: Any) -> int:
 
 
 def _ordered_dict(pairs: Any = ()) -> dict:
-    """OrderedDict(), or as Python 2 wrote it: OrderedDict([[key, value], ...])."""
+    """OrderedDict(), or the form of Python 2: OrderedDict([[key, value], ...])."""
     return {_key(key): value for key, value in pairs}
 
 
@@ -354,7 +354,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 
 def _encode(text: Any, _: Any = None) -> bytes:
-    """Bytes, as pickles of protocol 2 hold them."""
+    """Bytes in pickles of protocol 2."""
     return _a(str, text).encode("latin1")
 
 
@@ -363,11 +363,11 @@ def _shown(module: str, name: str) -> str:
 
 
 def _holds_data(module: str, name: str) -> bool:
-    """Whether an object of that class may be passed over: by its name it holds data alone."""
+    """Whether an object of that class can be skipped: by its name, it is only data."""
     if (module, name) in _DATA or module in _DATA_MODULES:
         return True
     top = module.partition(".")[0]
-    pythons = top in sys.stdlib_module_names or top in IMPORT_MAPPING  # or Python 2's own
+    pythons = top in sys.stdlib_module_names or top in IMPORT_MAPPING  # also names of Python 2
     return not pythons and top != "torch"
 
 

@@ -1,8 +1,9 @@
 """Reads `.pth` and `.pt` files without PyTorch and without executing anything in them.
 
 `torch.save` writes one of two containers. The zip (since PyTorch 1.6) has the pickled objects in
-`data.pkl` and each storage in an uncompressed entry of its own. The legacy one is a row of pickles,
-the storages' lengths and values after them. Either way, the values stay in the file.
+`data.pkl`, and each storage in its own uncompressed entry. The legacy container is a sequence of
+pickles, followed by the lengths and values of the storages. In both cases, the values stay in the
+file.
 """
 
 import math
@@ -26,9 +27,10 @@ from jaxseg.pretrained.formats.stored import FileBytes, Stored, unfit
 from jaxseg.utils.bounded import Bounded
 
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
-_MAX_LIST = 4 << 20  # bytes of a zip's list of contents; a tensor takes 100 of them
+_MAX_LIST = 4 << 20  # bytes of a zip's table of contents; a tensor takes 100 of them
 
-# Where checkpoints keep the state dict, beside the optimiser's and others; the first one counts.
+# Keys under which checkpoints store the state dict, next to the optimiser's and others. The first
+# one found is used.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 
 _ZIP_ERRORS = (
@@ -36,13 +38,13 @@ _ZIP_ERRORS = (
     *(ValueError, EOFError, OSError, IndexError, OverflowError),
 )
 
-_Locate = Callable[[Storage], int]  # the byte at which a storage begins
+_Locate = Callable[[Storage], int]  # returns the position of a storage's first byte
 
 
 def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
-    """Where the tensors of a PyTorch state dict lie, by name and in its order.
+    """Locates the tensors of a PyTorch state dict, by name and in its order.
 
-    A state dict inside a checkpoint is found.
+    The state dict may be inside a checkpoint.
 
     Args:
       path: a file of `torch.save`, in either container.
@@ -51,8 +53,8 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
       The tensors, with their own dtypes and strides, and notes.
 
     Raises:
-      InputError: the file is damaged, is of a big-endian machine, holds no state dict, or wants to
-        import what does something: it is named, not imported. Other objects are passed over.
+      InputError: the file is damaged, comes from a big-endian machine, has no state dict, or tries
+        to import a function that is not data; the message names it. Other objects are skipped.
     """
     try:
         data = FileBytes(path)
@@ -78,18 +80,18 @@ def read_torch(path: pathlib.Path) -> tuple[dict[str, Stored], tuple[str, ...]]:
 
 
 class _Damaged(Exception):
-    """Says what contradicts the format, without a full stop."""
+    """The file violates the format; the message has no full stop."""
 
 
 class _BigEndian(Exception):
-    """The file's values have their bytes in the other order."""
+    """The file's values are big-endian."""
 
 
 # ---- the two containers
 
 
 def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
-    """The object in a legacy container, and where its storages begin."""
+    """The object in a legacy container, and a function that locates its storages."""
     if read_pickle(data)[0] != _LEGACY_MAGIC:
         raise _Damaged("it is a pickle that was not written by torch.save")
     if read_pickle(data)[0] != _LEGACY_PROTOCOL:
@@ -127,7 +129,7 @@ def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
 
 
 def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
-    """The object in a zip container, and where its storages begin."""
+    """The object in a zip container, and a function that locates its storages."""
     try:
         with (
             path.open("rb") as file,
@@ -148,7 +150,7 @@ def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
         )
 
     def find(name: str) -> tuple[int, int]:
-        """Where an entry begins and ends."""
+        """The start and end of an entry's bytes."""
         if root + name not in entries:
             raise _Damaged(f"it has no entry {name!r}")
         return _entry(data, entries[root + name])
@@ -171,8 +173,8 @@ def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
 
 
 def _entry(data: FileBytes, entry: zipfile.ZipInfo) -> tuple[int, int]:
-    """Where the bytes of an entry begin and end. Its checksum is not looked at: PyTorch can be told
-    to leave it out."""
+    """The start and end of an entry's bytes. Its checksum is not verified, because PyTorch can be
+    configured to omit it."""
     at = entry.header_offset
     if entry.compress_type != zipfile.ZIP_STORED or entry.flag_bits & 1:
         raise _Damaged(f"entry {entry.filename[:80]!r} is compressed, which PyTorch never does")
@@ -185,7 +187,7 @@ def _entry(data: FileBytes, entry: zipfile.ZipInfo) -> tuple[int, int]:
 
 
 def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
-    """Where a tensor's elements lie in the file."""
+    """The location of a tensor's elements in the file."""
     why = unfit(tensor.shape, tensor.storage.dtype)
     if why:
         raise _Damaged(f"tensor {name[:80]!r} {why}")
@@ -195,7 +197,7 @@ def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
     if 0 not in tensor.shape and last >= storage.size or math.prod(tensor.shape) > storage.size:
         raise _Damaged(f"tensor {name[:80]!r} has more elements than its storage")
     offset = locate(storage) + size * (storage.first + tensor.offset)
-    # one element leads nowhere, so that its stride may be anything
+    # an axis with one element may have any stride
     strides = (
         size * (s if n > 1 else 1) for n, s in zip(tensor.shape, tensor.strides, strict=True)
     )
@@ -206,7 +208,7 @@ def _place(name: str, tensor: Tensor, locate: _Locate) -> Stored:
 
 
 def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tuple[str, ...]]:
-    """Tensors by name, and notes on what was unwrapped, stripped and passed over."""
+    """The tensors by name, and notes on what was unwrapped, stripped and skipped."""
     notes = []
     found = value if _has_tensors(value) else None
     if found is None and isinstance(value, dict):
@@ -239,7 +241,7 @@ def _state_dict(path: pathlib.Path, value: Any) -> tuple[dict[str, Tensor], tupl
 
 
 def _named(key: Any, value: Any) -> str:
-    """An entry that is passed over, with the class of an object that stays unread."""
+    """The name of a skipped entry, with the class of a skipped object."""
     kind = f" ({value.name})" if isinstance(value, Unread) else ""
     return repr(key)[:40] + kind
 

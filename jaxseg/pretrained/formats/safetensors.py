@@ -1,4 +1,4 @@
-"""Reads `.safetensors` files: the package checks the header, the arrays stay in the file."""
+"""Reads `.safetensors` files: the package checks the header; the arrays stay in the file."""
 
 import json
 import pathlib
@@ -28,10 +28,10 @@ _DTYPES = {
 
 
 def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
-    """Where the arrays of a `.safetensors` file lie, by name, in the order of the file.
+    """Locates the arrays of a `.safetensors` file, by name, in the order of the file.
 
     Raises:
-      InputError: the header is damaged or does not fit the file, or a dtype is not known here.
+      InputError: the header is damaged or does not match the file, or a dtype is not supported.
     """
     with path.open("rb") as file:
         if int.from_bytes(file.read(8), "little") > _MAX_HEADER:
@@ -41,7 +41,7 @@ def read_safetensors(path: pathlib.Path) -> dict[str, Stored]:
                 "Download or write it again.",
             )
     try:
-        with safetensors.safe_open(path, "numpy"):  # checks every name, shape, offset and size
+        with safetensors.safe_open(path, "numpy"):  # checks all names, shapes, offsets and sizes
             pass
     except safetensors.SafetensorError as error:
         raise InputError(

@@ -1,4 +1,4 @@
-"""Arrays that stay in their file until they are asked for."""
+"""Arrays that stay in their file until they are used."""
 
 import dataclasses
 import os
@@ -10,19 +10,19 @@ import numpy as np
 
 from jaxseg.errors import InputError
 
-_MAX_AXES = 32  # that NumPy and JAX both take
-_BLOCK = 2**13  # bytes that are read at a time where few are asked for
+_MAX_AXES = 32  # supported by both NumPy and JAX
+_BLOCK = 2**13  # bytes read at a time if few are requested
 
 
 @dataclasses.dataclass(frozen=True)
 class Stored:
-    """Where an array lies in a file.
+    """The location of an array in a file.
 
     Attributes:
-      offset: byte of its first element.
-      dtype: of its elements.
-      shape: of the array.
-      strides: bytes from one element to the next, along each axis; at least 0.
+      offset: position of its first byte.
+      dtype: dtype of its elements.
+      shape: shape of the array.
+      strides: distance in bytes between elements along each axis; at least 0.
     """
 
     offset: int
@@ -32,17 +32,17 @@ class Stored:
 
     @property
     def end(self) -> int:
-        """The first byte after the last element."""
+        """The position after the last element."""
         if 0 in self.shape:
             return self.offset
         steps = zip(self.shape, self.strides, strict=True)
         return self.offset + sum((n - 1) * s for n, s in steps) + self.dtype.itemsize
 
     def open(self, path: pathlib.Path) -> np.ndarray:
-        """The array, read now: read-only, perhaps unaligned.
+        """Reads the array; the result is read-only, and may be unaligned.
 
         Raises:
-          InputError: the file is gone, or shorter than it was.
+          InputError: the file is missing, or has become shorter.
         """
         if 0 in self.shape:
             return np.zeros(self.shape, self.dtype)
@@ -52,7 +52,7 @@ class Stored:
 
 
 def unfit(shape: tuple[int, ...], dtype: np.dtype) -> str | None:
-    """Why there can be no such array, as a sentence ends; None where there can.
+    """The end of a sentence on why no such array can exist; None if it can.
 
     >>> unfit((0, 2**62), np.dtype("f4"))
     'has a shape that no array can have'
@@ -68,16 +68,16 @@ def unfit(shape: tuple[int, ...], dtype: np.dtype) -> str | None:
 
 
 class FileBytes:
-    """The bytes of a file, read as they are asked for.
+    """The bytes of a file, read when they are used.
 
-    No part of the file is mapped into memory: where another program cuts a mapped file off, the
-    system ends whoever looks at the rest.
+    The file is not memory-mapped: if another program truncates a mapped file, an access to the
+    missing part kills the process.
 
     Args:
-      path: of the file.
+      path: path of the file.
 
     Raises:
-      InputError: it cannot be opened; or, later on, it is shorter than it was.
+      InputError: the file cannot be opened; or, later, it has become shorter.
     """
 
     def __init__(self, path: pathlib.Path):
@@ -120,15 +120,15 @@ class FileBytes:
         return self._block[at]
 
     def seek(self, at: int) -> None:
-        """The next `read` begins at that byte."""
+        """Sets the position of the next `read`."""
         self._at = at
 
     def tell(self) -> int:
-        """Where the next `read` begins."""
+        """The position of the next `read`."""
         return self._at
 
     def read(self, n: int) -> bytes:
-        """The next bytes: `n`, or as many as there are."""
+        """Reads up to `n` bytes."""
         data = self[self._at : self._at + max(n, 0)]
         self._at += len(data)
         return data
@@ -144,7 +144,7 @@ class FileBytes:
         return self._block[: stop - start]
 
     def stretch(self, start: int, stop: int) -> memoryview:
-        """The bytes from `start` to `stop`, which the file must have."""
+        """Reads the bytes from `start` to `stop`, which must be in the file."""
         try:
             self._file.seek(start)
             data = bytearray(stop - start)
@@ -166,7 +166,7 @@ class FileBytes:
 
 
 def contiguous(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
-    """Strides of an array in C order whose elements begin `step` bytes apart.
+    """Strides of an array in C order with elements `step` bytes apart.
 
     >>> contiguous((2, 3, 5), 4)
     (60, 20, 4)
@@ -179,14 +179,14 @@ def contiguous(shape: tuple[int, ...], step: int) -> tuple[int, ...]:
 
 
 class StoredArrays(Mapping[str, np.ndarray]):
-    """Arrays of one file by name. Each look-up reads the array anew, so that none is kept.
+    """The arrays of one file by name. Each access reads the array again, so that none is kept.
 
-    The result is of the file's dtype, read-only and perhaps unaligned. Names and shapes cost no
+    Arrays have the file's dtype, are read-only and may be unaligned. Names and shapes require no
     reading.
 
     Args:
-      path: the file, which must stay as it is.
-      places: where each array lies.
+      path: the file, which must not change.
+      places: the location of each array.
     """
 
     def __init__(self, path: pathlib.Path, places: dict[str, Stored]):
@@ -206,5 +206,5 @@ class StoredArrays(Mapping[str, np.ndarray]):
         return name in self._places
 
     def shape(self, name: str) -> tuple[int, ...]:
-        """The shape of an array, which stays in the file."""
+        """The shape of an array, without reading it."""
         return self._places[name].shape

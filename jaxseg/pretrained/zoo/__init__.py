@@ -1,4 +1,4 @@
-"""Published networks by name: what there is, where it lies, and the cache of what was fetched."""
+"""Published networks by name: the registry, their files, and the cache."""
 
 from jaxseg.pretrained.zoo.rows import Row, list_pretrained
 

@@ -1,4 +1,4 @@
-"""The cache: a folder of the user's for files that were fetched, and for what is made of them."""
+"""The cache: a folder for downloaded files and converted networks."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ OFFLINE, CACHE, MIRROR = "JAXSEG_OFFLINE", "JAXSEG_CACHE", "JAXSEG_ZOO_MIRROR"
 
 
 def cache_folder() -> pathlib.Path:
-    """`$JAXSEG_CACHE`, or `jaxseg` in the platform's folder for caches; it may not exist yet."""
+    """`$JAXSEG_CACHE`, or `jaxseg` in the platform's cache folder; it may not exist yet."""
     given = os.environ.get(CACHE)
     return (
         given_path(given) if given else pathlib.Path(platformdirs.user_cache_dir("jaxseg", False))
@@ -23,23 +23,23 @@ def cache_folder() -> pathlib.Path:
 
 
 def files_folder() -> pathlib.Path:
-    """Where fetched files lie, and where a file that was brought by hand belongs."""
+    """The folder of downloaded files; a file copied by hand also belongs there."""
     return cache_folder() / "files"
 
 
 def converted_folder() -> pathlib.Path:
-    """Where converted networks lie, a folder each."""
+    """The folder of converted networks, which have a subfolder each."""
     return cache_folder() / "networks"
 
 
 def is_offline() -> bool:
-    """Whether `$JAXSEG_OFFLINE` forbids to ask the network."""
+    """Whether `$JAXSEG_OFFLINE` disables network access."""
     return os.environ.get(OFFLINE, "").strip().lower() not in ("", "0", "false", "no")
 
 
 @contextlib.contextmanager
 def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
-    """One process at a time makes `name` in `folder`, which is made where it is missing.
+    """A lock for creating `name` in `folder`, one process at a time; creates the folder.
 
     Raises:
       InputError: the folder cannot be written.
@@ -57,7 +57,7 @@ def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
 
 
 def not_writable(folder: pathlib.Path, error: BaseException) -> InputError:
-    """The error for a cache that cannot be written: it is read-only, or the disk is full."""
+    """The error for a cache that cannot be written: read-only, or on a full disk."""
     reason = getattr(error, "strerror", None) or str(error)
     return InputError(
         f"The cache folder {folder} cannot be written: {reason}.",

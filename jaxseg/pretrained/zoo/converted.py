@@ -1,4 +1,4 @@
-"""A row's network as a folder of jaxseg's own, converted once."""
+"""Converts the network of a registry row to a folder in jaxseg's format, once."""
 
 import pathlib
 
@@ -11,19 +11,19 @@ from jaxseg.pretrained.zoo.cache import converted_folder, locked
 from jaxseg.pretrained.zoo.files import cached_file, fetch
 from jaxseg.pretrained.zoo.rows import Row
 
-_VERSION = 1  # of what is written: another number converts again
+_VERSION = 1  # of the output; a new number makes cached folders convert again
 
 
 def is_cached(row: Row) -> bool:
-    """Whether the row can be used without a network."""
+    """Whether the row can be used without network access."""
     return row.url is None or _has(_folder(row)) or cached_file(row) is not None
 
 
 def weights_of(row: Row) -> pathlib.Path:
-    """What `read_weights` reads for a row: the folder of a network, or the file of a backbone.
+    """The path that `read_weights` reads for a row: a network's folder, or a backbone's file.
 
     Raises:
-      InputError: as `fetch`; or the file holds another network than the row says.
+      InputError: as `fetch`; or the file's number of classes is not that of the row.
     """
     if row.url is None:
         return pathlib.Path(row.file)
@@ -40,7 +40,7 @@ def weights_of(row: Row) -> pathlib.Path:
 
 
 def convert(row: Row, file: pathlib.Path, folder: pathlib.Path) -> None:
-    """Converts the file of a row into a network's folder."""
+    """Converts the file of a row to a network's folder."""
     opened = read_tensors(file)
     fit = fitting(opened, None if row.reader is None else row.network, row.reader)
     if fit.num_classes != row.num_classes:
@@ -77,4 +77,4 @@ def _folder(row: Row) -> pathlib.Path:
 
 
 def _has(folder: pathlib.Path) -> bool:
-    return (folder / MODEL_FILE).is_file()  # it is made at once
+    return (folder / MODEL_FILE).is_file()  # the folder is written atomically

@@ -1,4 +1,4 @@
-"""The file of a row: from the cache, a mirror, or its own address; verified before it is used."""
+"""The file of a registry row: from the cache, a mirror, or its URL; verified before use."""
 
 import os
 import pathlib
@@ -19,19 +19,19 @@ from jaxseg.utils.download import bar, digest, download
 
 
 def cached_file(row: Row) -> pathlib.Path | None:
-    """The file of a row where it is in the cache; it is not verified here."""
+    """The file of a row if it is in the cache; it is not verified here."""
     path = files_folder() / row.file
     return path if path.is_file() else None
 
 
 def fetch(row: Row) -> pathlib.Path:
-    """The verified file of a row, downloaded unless it is in the cache.
+    """Returns the verified file of a row; downloads it if it is not in the cache.
 
-    Of several processes one downloads, and the others wait for it.
+    If several processes need the file, one downloads it and the others wait.
 
     Raises:
-      InputError: it is not there and cannot be fetched, the cache cannot be written, or the file
-        has another checksum than the published one; it is kept aside then.
+      InputError: the file is not in the cache and cannot be downloaded, the cache cannot be
+        written, or the checksum differs from the published one; the file is then renamed.
     """
     folder = files_folder()
     path = folder / row.file
@@ -40,7 +40,7 @@ def fetch(row: Row) -> pathlib.Path:
     with locked(folder, row.file):
         if _verified(path, row):
             return path
-        if path.is_file():  # brought by hand, or changed
+        if path.is_file():  # copied by hand, or changed
             _check(path, path, row)
         else:
             _say_licence(row)
@@ -51,13 +51,13 @@ def fetch(row: Row) -> pathlib.Path:
 
 
 def address(row: Row) -> str:
-    """Where the file is taken from: the mirror's address, or its own."""
+    """The download URL: that of the mirror, or the row's own."""
     mirror = os.environ.get(MIRROR)
     return f"{mirror.rstrip('/')}/{row.file}" if mirror else str(row.url)
 
 
 def bring(row: Row) -> str:
-    """How to get the file without a network, in a sentence."""
+    """A sentence on how to get the file without network access."""
     return f"Download {row.url} elsewhere, and copy it to {files_folder() / row.file}."
 
 
@@ -85,20 +85,20 @@ def _download(row: Row, part: pathlib.Path) -> None:
             bring(row),
         ) from None
     except OSError as error:
-        if error.errno is None:  # the server's
+        if error.errno is None:  # reported by the server
             raise InputError(
                 f"{url} cannot be downloaded: {error}.",
                 f"Run the command again to continue. {bring(row)}",
             ) from None
         raise not_writable(part.parent, error) from None
-    except ValueError as error:  # no address
+    except ValueError as error:  # an invalid URL
         raise InputError(
             f"{url} is not a valid URL: {error}.", f"Set {MIRROR} to a URL, or unset it."
         ) from None
 
 
 def _verified(path: pathlib.Path, row: Row) -> bool:
-    """Whether the file was verified before, and has not changed since."""
+    """Whether the file was verified earlier, and has not changed since."""
     try:
         return path.is_file() and _mark(path).read_text(encoding="utf-8") == _stamp(path, row)
     except (OSError, ValueError):
@@ -106,10 +106,10 @@ def _verified(path: pathlib.Path, row: Row) -> bool:
 
 
 def _check(file: pathlib.Path, path: pathlib.Path, row: Row) -> None:
-    """Puts a file of the right checksum at `path`; keeps another one aside.
+    """Moves a file with the right checksum to `path`; renames any other file.
 
     Raises:
-      InputError: the checksum is another one.
+      InputError: the checksum differs.
     """
     kind, _, start = (row.checksum or "").partition(":")
     found = digest(file, kind) if kind else ""
@@ -134,12 +134,12 @@ def _mark(path: pathlib.Path) -> pathlib.Path:
 
 
 def _stamp(path: pathlib.Path, row: Row) -> str:
-    """What a verified file is known by: to read half a gigabyte again takes a second."""
+    """Identifies a verified file without reading it; half a gigabyte would take a second."""
     about = path.stat()
     return f"{row.checksum} {about.st_size} {about.st_mtime_ns}"
 
 
 def _say_licence(row: Row) -> None:
-    """Says at the first use that a licence does not allow everything."""
+    """Prints a restricted licence at the first use."""
     if not row.permissive:
         print(f"licence of {row.name}: {row.licence or 'unknown'}", file=sys.stderr)

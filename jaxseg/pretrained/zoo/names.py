@@ -1,4 +1,4 @@
-"""What a person names a network by: a path, a name of the zoo, or a repository of the Hub."""
+"""Resolves a name of weights: a path, a name of the zoo, or a repository of the Hub."""
 
 import os
 import pathlib
@@ -10,7 +10,7 @@ from jaxseg.utils.paths import given_path
 
 
 def is_name(name_or_path: str | os.PathLike) -> bool:
-    """Whether it is a name of the zoo or of the Hub, and no path of something."""
+    """Whether it is a name of the zoo or of the Hub, and not an existing path."""
     text = os.fspath(name_or_path)
     if text.startswith(SCHEME):
         return True
@@ -18,12 +18,12 @@ def is_name(name_or_path: str | os.PathLike) -> bool:
 
 
 def located(name_or_path: str | os.PathLike) -> pathlib.Path:
-    """The path of weights: as given, of the zoo's row of that name, or of a Hub repository's files.
+    """The path of weights: the given path, or the files of a zoo row or a Hub repository.
 
-    What lies at a path wins over a name. A path where nothing lies is given back as it is.
+    An existing path takes precedence over a name. A path that does not exist is returned unchanged.
 
     Raises:
-      InputError: the file of that name cannot be had.
+      InputError: the files of a name cannot be downloaded.
     """
     text = os.fspath(name_or_path)
     if text.startswith(SCHEME):

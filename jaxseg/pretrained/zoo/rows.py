@@ -1,7 +1,7 @@
-"""The registry of published networks: a row for each file, read from `networks.jsonl`.
+"""The registry of published networks: one row per file, read from `networks.jsonl`.
 
-`classes.json` beside it has the names and colours of the classes. None of the addresses has been
-seen to answer: they are those that the packages themselves use.
+`classes.json` in the same folder has the names and colours of the classes. The URLs come from the
+packages themselves; none of them has been tested.
 """
 
 import dataclasses
@@ -14,39 +14,39 @@ from typing import Any
 from jaxseg.errors import InputError, nearest
 
 HERE = pathlib.Path(__file__).parent
-EMBEDDED = HERE / "embedded"  # a folder of `convert` that lies here is the default of `predict`
+EMBEDDED = HERE / "embedded"  # a folder of `convert`; if it exists, the default of `predict`
 
 _PERMISSIVE = ("Apache-2.0", "BSD-3-Clause", "MIT", "CC-BY", "unrestricted use")
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """A published file. Its fields are attributes, and keys: `row.url` and `row["url"]`.
+    """A published file. Its fields are attributes and also keys: `row.url` and `row["url"]`.
 
     Attributes:
-      name: the name that `jaxseg.load` takes.
-      aliases: other names of it.
-      kind: "network" (it labels images) or "backbone" (a network starts from it).
-      network: a name that `jaxseg.create_model` takes; of a backbone, one that it fits.
-      fields: the network's fields that are not as `create_model` sets them by itself.
-      data: the data set whose classes it knows, as `config.data.name` has it where jaxseg reads it.
-      classes: their names, in the order of the label values; () of a backbone.
-      palette: a colour (r, g, b) for each.
-      mean_iou: as its authors publish it, 0..1; None: not published.
-      mean_iou_multi_scale: the same at six scales and mirrored.
-      measured_on: the images of that figure, where they are not the validation split of `data`.
-      protocol: how they were measured: fields of `config.eval`.
-      predict: fields of `config.eval` by which `predict` asks the network; None: the same.
+      name: the name for `jaxseg.load`.
+      aliases: other names.
+      kind: "network" (it labels images) or "backbone" (training can start from it).
+      network: a name for `jaxseg.create_model`; for a backbone, one that it fits.
+      fields: fields of the network that differ from the defaults of `create_model`.
+      data: the data set of its classes; the value of `config.data.name` if jaxseg can read it.
+      classes: their names, in the order of the label values; () for a backbone.
+      palette: a colour (r, g, b) per class.
+      mean_iou: as published by the authors, 0..1; None: not published.
+      mean_iou_multi_scale: the same with six scales and mirroring.
+      measured_on: images of that figure, if not the validation split of `data`.
+      protocol: protocol of that figure: fields of `config.eval`.
+      predict: fields of `config.eval` for `predict`; None: those of `protocol`.
       trained_on: the training images.
-      crop: (height, width) of the training crops, where known.
-      parameters: how many it has with its auxiliary head; None of a backbone.
-      licence: of its authors.
-      file: its name in the cache.
-      url: its address; None: it lies in the package.
-      checksum: "sha256:" or "sha1:" and the beginning of the digest, as published; None: none is.
-      size: bytes, where known.
-      source: who published it.
-      reader: the source that `load_pretrained` takes.
+      crop: (height, width) of the training crops, if known.
+      parameters: number of parameters, including the auxiliary head; None for a backbone.
+      licence: licence of the authors.
+      file: file name in the cache.
+      url: download URL; None: the file is part of the package.
+      checksum: "sha256:" or "sha1:" and the start of the digest, as published; None: not published.
+      size: size in bytes, if known.
+      source: publisher.
+      reader: the `source` for `load_pretrained`.
     """
 
     name: str
@@ -84,7 +84,7 @@ class Row:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are; 0 of a backbone."""
+        """Number of classes; 0 for a backbone."""
         return len(self.classes)
 
     @property
@@ -94,11 +94,11 @@ class Row:
 
 
 def list_pretrained(filter: str = "") -> list[Row]:
-    """The published networks and backbones that `jaxseg.load` and `config.init.pretrained` take.
+    """Lists the published networks and backbones for `jaxseg.load` and `config.init.pretrained`.
 
     Args:
-      filter: a part of a name or of a data set, such as "ade20k" or "pspnet_r50"; "" for all.
-        A whole name comes first.
+      filter: a part of a name or of a data set, such as "ade20k" or "pspnet_r50"; "": all. An exact
+        match comes first.
 
     Returns:
       Rows with `name`, `url`, `data`, `classes` (names), `mean_iou` (0..1), `licence` and more, as
@@ -115,7 +115,7 @@ def list_pretrained(filter: str = "") -> list[Row]:
 
 @functools.cache
 def rows() -> tuple[Row, ...]:
-    """All rows, in the order of the file; the embedded network first, where there is one."""
+    """All rows, in the order of the file; the embedded network first, if there is one."""
     lists = json.loads((HERE / "classes.json").read_text(encoding="utf-8"))
     lines = (HERE / "networks.jsonl").read_text(encoding="utf-8").splitlines()
     found = [_row(json.loads(line), lists) for line in lines]
@@ -124,7 +124,7 @@ def rows() -> tuple[Row, ...]:
 
 
 def embedded() -> Row | None:
-    """The network that lies inside the package, if any."""
+    """The network inside the package, if any."""
     path = EMBEDDED / "model.json"
     if not path.is_file():
         return None
@@ -153,14 +153,14 @@ def embedded() -> Row | None:
 
 
 def find(name: str) -> Row | None:
-    """The row of that name or alias, if there is one."""
+    """The row with that name or alias; None if there is none."""
     return _by_name().get(str(name))
 
 
 def unknown(name: object) -> InputError:
-    """The error for what is neither a path nor a name."""
+    """The error for a text that is neither a path nor a known name."""
     close = nearest(str(name), _by_name())
-    if close.startswith("Choose"):  # all of them would be no help
+    if close.startswith("Choose"):  # a list of all names would not help
         close = "`python -m jaxseg models` lists the names"
         close += (
             ". Otherwise give the workdir of a run, a folder written by `python -m jaxseg "
@@ -185,7 +185,7 @@ def _row(values: dict[str, Any], lists: Mapping[str, Any]) -> Row:
 
 
 def _tuples(values: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON's lists as tuples, which fields have."""
+    """Converts JSON's lists to tuples, the types of the fields."""
     return {key: _tuple(value) for key, value in values.items()}
 
 
