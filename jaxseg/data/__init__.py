@@ -1,4 +1,4 @@
-"""Pictures in: data sets, augmentation, and batches in an order that the seed decides.
+"""Data sets, augmentation, and batches in an order defined by the seed.
 
 source = open_data(config.data, "train", config.seed)
 for batch in train_batches(source, seed=0, batch_size=8, augment=Augment(crop=(64, 64))):

@@ -1,8 +1,8 @@
-"""What is in tar and zip files: listed in bounded memory, doubted, then written.
+"""Unpacks tar and zip files: checks their contents in bounded memory, then writes them.
 
-Python's own modules believe an archive. They stop at the damaged header of a tar file and say
-nothing of the files after it, read a list of contents of any length into memory, and tell what they
-do not know by a dozen kinds of errors.
+Python's own modules trust an archive. They stop at a damaged header in a tar file and do not report
+the files after it, read a table of contents of any length into memory, and report damage by a dozen
+kinds of errors.
 """
 
 import bz2
@@ -20,8 +20,8 @@ from typing import IO, Any, BinaryIO, cast
 from jaxseg.errors import InputError
 from jaxseg.utils.bounded import Bounded
 
-# What a list of contents may take: a tar's headers have 512 bytes or more for each file, a zip's
-# entries 50. The published data sets have some 45,000 files.
+# Limits on the size of a table of contents: a tar's headers take 512 bytes or more per file, a
+# zip's entries 50. The published data sets have about 45,000 files.
 _MAX_TAR, _MAX_ZIP = 128 << 20, 16 << 20
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
 _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
@@ -29,10 +29,10 @@ _COMPRESSED: dict[bytes, Callable[[BinaryIO], Any]] = {
     b"BZh": bz2.open,
     b"\xfd7zXZ\0": lzma.open,
 }
-_BLOCK = 512  # bytes: a tar file is made of these
+_BLOCK = 512  # bytes of a block in a tar file
 
-# By what the modules say that an archive is damaged. RuntimeError holds RecursionError and
-# NotImplementedError, ValueError the text that is none.
+# Errors of the modules for damaged archives. RuntimeError includes RecursionError and
+# NotImplementedError; ValueError includes UnicodeError.
 DAMAGES = (
     *(tarfile.TarError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, lzma.LZMAError),
     *(EOFError, struct.error, RuntimeError, ValueError, OverflowError, LookupError),
@@ -43,8 +43,8 @@ def unpack_zip(path: Path, folder: Path) -> None:
     """Writes all files of a zip file into `folder`.
 
     Raises:
-      InputError: a path leaves `folder`, or there is no room.
-      ValueError and others of `DAMAGES`, OSError: it is damaged.
+      InputError: a path points outside `folder`, or the disk has too little space.
+      ValueError and others of `DAMAGES`, OSError: the file is damaged.
     """
     with path.open("rb") as file:
         listed = Bounded(file, _MAX_ZIP)
@@ -73,8 +73,8 @@ def unpack_tar(path: Path, folder: Path) -> None:
     """Writes all files of a tar file, compressed or not, into `folder`.
 
     Raises:
-      InputError: a path leaves `folder`, or there is no room.
-      ValueError and others of `DAMAGES`, OSError: it is damaged.
+      InputError: a path points outside `folder`, or the disk has too little space.
+      ValueError and others of `DAMAGES`, OSError: the file is damaged.
     """
     if not hasattr(tarfile, "data_filter"):
         raise InputError(
@@ -98,7 +98,7 @@ def unpack_tar(path: Path, folder: Path) -> None:
 
 
 def _promised(file: BinaryIO) -> int:
-    """How many files a zip file says that it has, at its end; 65,535 where it says so elsewhere."""
+    """The number of files stated at the end of a zip file; 65,535: it is stated elsewhere."""
     file.seek(max(0, file.seek(0, 2) - (1 << 16) - 22))
     end = file.read()
     at = end.rfind(b"PK\5\6")
@@ -106,8 +106,8 @@ def _promised(file: BinaryIO) -> int:
 
 
 def _ends(file: Bounded, at: int) -> None:
-    """Raises ValueError where a tar file has more files than were found: Python's reader takes a
-    damaged header for the end. Reads to the end, so that a decoder compares its checksum."""
+    """Raises ValueError if a tar file has files after the last one found: Python's reader treats a
+    damaged header as the end. Reads to the end, so that a decoder verifies its checksum."""
     file.seek(at)
     block = file.read(_BLOCK)
     if block.strip(b"\0"):
@@ -118,7 +118,7 @@ def _ends(file: Bounded, at: int) -> None:
             if block[257:262] == b"ustar":
                 raise ValueError("the header of a file is missing, so later files would be lost")
     except gzip.BadGzipFile as error:
-        if not str(error).startswith("Not a gzipped file"):  # what follows the archive, as gunzip
+        if not str(error).startswith("Not a gzipped file"):  # trailing data, as in gunzip
             raise
 
 

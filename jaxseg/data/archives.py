@@ -1,4 +1,4 @@
-"""Archives of published data sets: fetched, verified, and unpacked without surprises."""
+"""Archives of published data sets: download, verification, and safe unpacking."""
 
 import errno
 import shutil
@@ -12,7 +12,7 @@ from jaxseg.data.archive_contents import DAMAGES, unpack_tar, unpack_zip
 from jaxseg.errors import InputError
 from jaxseg.utils.download import digest, download
 
-# Errors of the system that follow from an archive's names; without a number, a decoder's own.
+# System errors caused by names in an archive; None: errors without a number, from decoders.
 _OF_THE_ARCHIVE = (
     *(None, errno.ENAMETOOLONG, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.EINVAL),
     *(errno.ELOOP, errno.EILSEQ, errno.ENOTEMPTY),
@@ -20,25 +20,26 @@ _OF_THE_ARCHIVE = (
 
 
 class Archive(NamedTuple):
-    """A file that its makers publish."""
+    """An archive published by the makers of a data set."""
 
     url: str
-    md5: str | None  # None: its makers and the field publish none
-    makes: str  # a folder that is there once it is unpacked
+    md5: str | None  # None: no checksum is published
+    makes: str  # a folder that exists once the archive is unpacked
 
     @property
     def file(self) -> str:
-        """Its name."""
+        """File name of the archive."""
         return self.url.rpartition("/")[2]
 
 
 def fetch(archive: Archive, folder: Path, progress: Callable[[str], None] = print) -> Path:
-    """The verified file of `archive` in `folder`, downloaded unless it lies there.
+    """Returns the verified file of `archive` in `folder`; downloads it if it is missing.
 
-    A download that was cut off goes on where it stopped.
+    An interrupted download is resumed.
 
     Raises:
-      InputError: it cannot be downloaded or written, or its checksum is not the published one.
+      InputError: it cannot be downloaded or written, or its checksum differs from the published
+        one.
     """
     path = folder / archive.file
     if not path.is_file():
@@ -61,13 +62,13 @@ def fetch(archive: Archive, folder: Path, progress: Callable[[str], None] = prin
 
 
 def unpack(path: Path, folder: Path) -> None:
-    """Unpacks a tar or zip file into `folder`: all of it, or nothing.
+    """Unpacks a tar or zip file into `folder`, completely or not at all.
 
-    The list of contents is looked at before anything is written, in bounded memory.
+    The table of contents is checked before anything is written, in bounded memory.
 
     Raises:
-      InputError: it is damaged, encrypted, or compressed in a way that is not known; holds a path
-        that leaves `folder`; or the disk is full.
+      InputError: the file is damaged, encrypted, or has an unsupported compression; a path points
+        outside `folder`; or the disk is full.
     """
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
@@ -92,7 +93,7 @@ def unpack(path: Path, folder: Path) -> None:
 
 
 def _merge(source: Path, target: Path) -> None:
-    """Moves the files of `source` into `target`; folders that are in both are joined."""
+    """Moves the files of `source` into `target`; merges folders that exist in both."""
     target.mkdir(parents=True, exist_ok=True)
     for path in source.iterdir():
         other = target / path.name

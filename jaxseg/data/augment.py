@@ -1,4 +1,4 @@
-"""Random scale, rotation, blur, crop, flips and turns, of image and label together, and colours."""
+"""Random geometric changes of image and label together, and random colours of the image."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from jaxseg.data.warp import BACKENDS, on_image, opencv, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
-_CROPS = 10  # how many are looked at, at most, for one that no class fills
+_CROPS = 10  # maximum number of tries for a crop that no single class dominates
 
 
 @dataclass(frozen=True)
@@ -28,8 +28,8 @@ class Augment:
 
     - PSPNet: crop=(473, 473), scale=(0.5, 2), rotation=10, blur=0.5, flip=0.5, padding="centre":
       the order, probabilities and fills of the authors' second release, but one interpolation
-      where it resizes, then rotates.
-    - FCN: the defaults; whole images as they are.
+      instead of a resize followed by a rotation.
+    - FCN: the defaults; whole images without changes.
     - DeconvNet: resize=(250, 250), crop=(224, 224), flip=0.5.
 
     Args:
@@ -131,17 +131,16 @@ class Augment:
             opencv()
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example, augmented.
+        """Augments an example.
 
         Args:
           example: image uint8 [H, W, 3], or another `ImageKind`; label uint8 [H, W].
-          rng: seven numbers are drawn from it, whatever they decide; before them two for flips and
-            turns, after them those of further crops, colours, noise and erasing, where these are
-            asked for.
+          rng: always draws seven numbers; before them two for vertical flips and quarter turns, and
+            after them those of further crops, colours, noise and erasing, if these are enabled.
 
         Returns:
-          An example whose height and width are `crop`, or without a crop those of `resize`, or the
-          native ones.
+          An example of size `crop`; without a crop, of size `resize`; without both, of the original
+          size.
         """
         if self.vertical_flip or self.quarter_turns:
             example = self._turned(example, rng)
@@ -186,9 +185,9 @@ class Augment:
         return Example(image, label, example.name)
 
     def _turned(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example upside down, or turned by a multiple of 90 degrees; pixels are copied."""
+        """The example flipped vertically or turned by multiples of 90 degrees; copies pixels."""
         flipped, turn = rng.random() < self.vertical_flip, rng.random()
-        # a number below the probability is spread anew over the three turns
+        # a number below the probability is rescaled to select one of the three turns
         turns = 1 + int(3 * turn / self.quarter_turns) if turn < self.quarter_turns else 0
 
         def change(pixels):
@@ -203,24 +202,24 @@ class Augment:
         )
 
     def _is_mixed(self, label: np.ndarray) -> bool:
-        """Whether no class has more than its share of the labelled pixels."""
+        """Whether no class exceeds its maximum share of the labelled pixels."""
         counts = np.bincount(label.ravel(), minlength=256)
         counts[self.ignore_label] = 0
         return counts.max() <= self.max_class_share * counts.sum() and counts.sum() > 0
 
     def _place(self, canvas: int, crop: int, uniform: float, mirrored: bool) -> int:
-        """Where the crop begins in the canvas; below 0 where the crop is the larger."""
+        """The start of the crop in the canvas; negative if the crop is larger."""
         if self.padding == "centre" and crop > canvas:
-            return -((crop - canvas + mirrored) // 2)  # an odd pixel goes after, once mirrored
+            return -((crop - canvas + mirrored) // 2)  # an odd pixel is at the end after mirroring
         offset = int(uniform * (abs(canvas - crop) + 1))
         return offset if canvas >= crop else -offset
 
 
 def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
-    """`image`, [H, W, C], resized to (height, width): [height, width, C]. None: as it is.
+    """`image`, [H, W, C], resized to (height, width): [height, width, C]. None: unchanged.
 
     Bilinear with pixel centres at half integers; shrinking averages (antialiased). Pixels are
-    uint8, uint16 or float32, and stay so.
+    uint8, uint16 or float32, and keep their dtype.
 
     Raises:
       InputError: `size` is not two positive integers.
@@ -239,6 +238,6 @@ def resize_image(image: np.ndarray, size: tuple[int, int] | None) -> np.ndarray:
 
 
 def check_size(what: str, size: tuple[int, int]):
-    """Raises InputError, naming `what`, where `size` is not two positive integers."""
+    """Raises InputError, naming `what`, if `size` is not two positive integers."""
     if len(size) != 2 or not all(isinstance(n, int | np.integer) and n > 0 for n in size):
         raise InputError(f"{what} is {tuple(size)}.", "Give (height, width), two integers above 0.")

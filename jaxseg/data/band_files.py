@@ -1,4 +1,4 @@
-"""Images whose bands are separate files: which belong together, by the ends of their names."""
+"""Groups files with one band each into images, by the endings of their names."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -11,11 +11,11 @@ from jaxseg.errors import InputError
 
 
 def parted(name: str, suffixes: Sequence[str]) -> tuple[str, str] | None:
-    """The name of an image and the suffix of its band; None of another file.
+    """The name of an image and the suffix of its band; None if the file is not a band.
 
     Args:
-      name: of a file, without what follows the last dot.
-      suffixes: `config.data.band_suffixes`; of two that fit, the longer one counts.
+      name: file name without the last extension.
+      suffixes: `config.data.band_suffixes`; the longest match is used.
 
     >>> parted("field_7_B02", ("_B02", "_B03")), parted("field_7", ("_B02", "_B03"))
     (('field_7', '_B02'), None)
@@ -35,15 +35,15 @@ def paired_in(
     ending: str = "",
     bands: Sequence[str] = (),
 ) -> Listing:
-    """The images of a folder and the masks of another, of the same names.
+    """Pairs the images in one folder with the masks of the same names in another.
 
     Args:
       info: the classes.
       photos, masks: the folders.
-      mask_suffixes: as `files_by_stem` takes them.
+      mask_suffixes: as in `files_by_stem`.
       values: as in `read_mask`.
-      ending: of the masks' names, before the suffix.
-      bands: the ends of the names of an image's files, one a channel; none: an image is a file.
+      ending: ending of the masks' names, before the extension.
+      bands: endings of the names of an image's files, one per channel; empty: one file per image.
 
     Raises:
       InputError: no file is a band.
@@ -61,7 +61,7 @@ def paired_in(
 def _grouped(
     folder: Path, files: Mapping[str, list[Path]], bands: Sequence[str]
 ) -> tuple[dict[str, list[BandFiles]], list[Problem], set[str]]:
-    """The complete images by name, what is wrong with others, and the names of the incomplete."""
+    """The complete images by name, problems, and the names of incomplete images."""
     found: dict[str, dict[str, list[Path]]] = {}
     for stem, paths in files.items():
         if (parts := parted(stem, bands)) is not None:
@@ -97,14 +97,15 @@ def _grouped(
 def bands_beside(
     photo: Path, files: Mapping[str, list[Path]], bands: Sequence[str]
 ) -> BandFiles | list[Problem]:
-    """The bands of an image that annotations name by one of its files, or by a preview.
+    """The bands of an image whose annotations name one of its files, or a preview.
 
     Args:
-      photo: that file; a preview NAME.png lies beside NAME_B02.tif.
-      files: of its folder, by `files_by_stem`.
-      bands: the ends of their names, one a channel.
+      photo: that file; a preview NAME.png is next to NAME_B02.tif.
+      files: files of its folder, from `files_by_stem`.
+      bands: endings of the names, one per channel.
 
     Returns:
+      The bands, or a problem for each missing band.
       A problem for each missing band, if any is.
     """
     parts = parted(photo.stem, bands)
@@ -117,7 +118,7 @@ def bands_beside(
 
 
 def no_band(place: Path, band: str, other: Path) -> Problem:
-    """The problem that an image lacks a band; `other` is one that it has."""
+    """The problem of an image without the band `band`; `other` is an existing band."""
     return Problem(
         "no band",
         f"{place}{band}",

@@ -1,8 +1,8 @@
-"""Images of other kinds than photographs: grey, deeper than 8 bits, or of any number of bands.
+"""Images that are not 8-bit RGB: grey, more than 8 bits, or any number of bands.
 
-`.npy` files are read by NumPy, TIFFs and deep PNGs by tifffile and imagecodecs (extra "images"),
-all else by Pillow. Values are never guessed at: a file that is not of the kind that is asked for is
-an error that says what it is.
+`.npy` files are read by NumPy, TIFFs and 16-bit PNGs by tifffile and imagecodecs (extra "images"),
+all others by Pillow. Values are never guessed: a file that is not of the requested kind is an error
+that describes the file.
 """
 
 import io
@@ -22,17 +22,17 @@ from jaxseg.utils.image_kind import DTYPES, ImageKind
 
 _TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _MODES = {"1": "L", "P": "RGB", "CMYK": "RGB", "YCbCr": "RGB", "LAB": "RGB", "HSV": "RGB"}
-_TWO_KINDS = ("MINISBLACK", "RGB")  # of TIFFs: numbers as they are
+_TWO_KINDS = ("MINISBLACK", "RGB")  # photometric types of TIFFs whose numbers are used directly
 _WHOLE = "Replace the file with an undamaged one, or remove it."
 
 
 class Stored(NamedTuple):
-    """The pixels of a file, [H, W] or [H, W, C], as it stores them.
+    """The pixels of a file, [H, W] or [H, W, C], as stored.
 
     Attributes:
-      pixels: of any dtype.
-      orientation: by EXIF, 1..8.
-      alpha: whether the last channel is one.
+      pixels: array of any dtype.
+      orientation: EXIF orientation, 1..8.
+      alpha: whether the last channel is alpha.
     """
 
     pixels: np.ndarray
@@ -41,18 +41,18 @@ class Stored(NamedTuple):
 
 
 def is_array(path: str | os.PathLike) -> bool:
-    """Whether a file is NumPy's, by its name."""
+    """Whether a file name is that of a NumPy file."""
     return Path(path).suffix.lower() == ".npy"
 
 
 def read_deep(path: str | os.PathLike, data: bytes | None) -> Stored | None:
-    """What other libraries than Pillow have to read: `.npy`, TIFF, PNG in colours of 16 bits.
+    """Reads a file that Pillow does not support fully: `.npy`, TIFF, 16-bit colour PNG.
 
     Returns:
-      None where Pillow reads it as it is stored.
+      None if Pillow reads the stored values.
 
     Raises:
-      InputError: the file is damaged, of a depth that is not read, or needs the extra "images".
+      InputError: the file is damaged, has an unsupported bit depth, or needs the extra "images".
     """
     if is_array(path):
         return Stored(_array(path, data))
@@ -66,10 +66,10 @@ def read_deep(path: str | os.PathLike, data: bytes | None) -> Stored | None:
 
 
 def of_image(image: Image.Image) -> tuple[np.ndarray, bool]:
-    """The pixels of an image of Pillow's, and whether their last channel is alpha."""
+    """The pixels of a Pillow image, and whether their last channel is alpha."""
     if "transparency" in image.info:
         image = image.convert("RGBA")
-    if image.mode == "I":  # 16 bits of older files, or 32
+    if image.mode == "I":  # 16 bits in older files, or 32
         pixels = np.asarray(image)
         fits = 0 <= pixels.min() and pixels.max() < 2**16
         return (pixels.astype(np.uint16) if fits else pixels), False
@@ -81,13 +81,13 @@ def of_image(image: Image.Image) -> tuple[np.ndarray, bool]:
 def as_kind(
     pixels: np.ndarray, alpha: bool, kind: ImageKind, path: str | os.PathLike
 ) -> np.ndarray:
-    """Stored pixels as images of a kind: [H, W, channels] of its dtype.
+    """Converts stored pixels to images of a kind: [H, W, channels] of its dtype.
 
-    Fewer bits are scaled to more, by the range of both; grey is repeated for three channels, and an
-    alpha channel is dropped where it is one too many. Floats take the numbers of any file.
+    Values with fewer bits are scaled to the larger range. Grey is repeated for three channels. A
+    surplus alpha channel is dropped. Float images accept the numbers of any file.
 
     Raises:
-      InputError: another number of channels, more bits, or numbers that are not finite.
+      InputError: another number of channels, too many bits, or numbers that are not finite.
     """
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise InputError(
@@ -113,7 +113,7 @@ def as_kind(
 
 
 def _of_depth(pixels: np.ndarray, kind: ImageKind, path) -> np.ndarray:
-    """The pixels in the dtype of `kind`."""
+    """Converts the pixels to the dtype of `kind`."""
     if pixels.dtype == bool:
         pixels = pixels.astype(np.uint8) * np.uint8(255)
     if kind.bits == 32:
@@ -146,10 +146,10 @@ def _of_depth(pixels: np.ndarray, kind: ImageKind, path) -> np.ndarray:
 
 
 def read_deep_frame(path: str | os.PathLike, data: bytes | None) -> tuple[int, int, int] | None:
-    """(height, width, orientation) of a `.npy` file, or a TIFF that Pillow cannot open, as stored.
+    """(height, width, orientation) of a `.npy` file, or of a TIFF that Pillow cannot open.
 
     Returns:
-      None of other files, or without the extra "images".
+      None for other files, or without the extra "images".
     """
     if is_array(path):
         shape = _array(path, data, header_only=True).shape
@@ -182,7 +182,7 @@ def _array(path, data: bytes | None, header_only: bool = False) -> np.ndarray:
 
 
 def _tiff(path, data: bytes | None) -> Stored | None:
-    """A TIFF whose numbers are to be taken as they are; None of one in Pillow's other modes."""
+    """A TIFF whose numbers are used directly; None for one in another mode, left to Pillow."""
     if _tifffile() is None:
         _check_pillow(path, data)
         return None
@@ -206,7 +206,7 @@ def _tiff(path, data: bytes | None) -> Stored | None:
 
 
 def _check_pillow(path, data: bytes | None) -> None:
-    """Raises InputError where Pillow does not read a TIFF's numbers as they are."""
+    """Raises InputError if Pillow cannot read a TIFF's numbers unchanged."""
     needs = InputError(
         f"{path} is a TIFF with several bands or more than 8 bits; reading it needs tifffile.",
         "pip install 'jaxseg[images]'",
@@ -239,7 +239,7 @@ def _orientation(page: Any) -> int:
 
 @contextmanager
 def _opened_tiff(path, data: bytes | None) -> Iterator[Any]:
-    """A TIFF of tifffile's, whose errors are InputErrors."""
+    """Opens a TIFF with tifffile, and turns its errors into InputErrors."""
     try:
         if data is None:
             check_regular(path)
@@ -250,14 +250,14 @@ def _opened_tiff(path, data: bytes | None) -> Iterator[Any]:
             yield file
     except InputError:
         raise
-    except Exception as error:  # whatever a damaged file makes of it
+    except Exception as error:  # a damaged file can cause any type
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         remedy = "pip install 'jaxseg[images]'" if "imagecodecs" in reason else _WHOLE
         raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error
 
 
 def _tifffile() -> Any:
-    """The module, which logs what it finds odd; None where it is not installed."""
+    """The module tifffile, with its warnings disabled; None if it is not installed."""
     try:
         import tifffile
     except ImportError:
@@ -279,7 +279,7 @@ def _decoded_png(path, data: bytes | None) -> np.ndarray:
     check_size(path, width, height)
     try:
         return imagecodecs.png_decode(data)
-    except Exception as error:  # of the library's own kinds
+    except Exception as error:  # the library has its own types
         raise InputError(f"{path} cannot be decoded ({error}).", _WHOLE) from error
 
 
@@ -290,5 +290,5 @@ def _start(path, data: bytes | None) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(32)
-    except (OSError, ValueError):  # Pillow's path says why
+    except (OSError, ValueError):  # reading with Pillow will report it
         return b""

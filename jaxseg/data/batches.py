@@ -1,4 +1,4 @@
-"""Batches by number: which examples, in which order, in arrays of which size."""
+"""Batches by number: their examples, order, and array sizes."""
 
 import sys
 from collections.abc import Iterable, Sequence
@@ -10,7 +10,7 @@ from jaxseg.data.augment import resize_image
 from jaxseg.data.source import Example, Source, kind_of
 from jaxseg.errors import InputError
 
-_FAR = 1_000_000_007  # positions between an example that is skipped and the one in its place
+_FAR = 1_000_000_007  # number of positions from a skipped example to its replacement
 _TRIES = 100
 
 
@@ -18,12 +18,12 @@ class Batch(NamedTuple):
     """One process's part of a batch: b examples in arrays of one size.
 
     Attributes:
-      step: the batch number, from 0; in training the number of steps before it.
-      image: uint8 [b, h, w, 3], RGB; for other kinds of images their own dtype and channels.
+      step: number of the batch, from 0; in training, the number of earlier steps.
+      image: uint8 [b, h, w, 3], RGB; other kinds of images have their own dtype and channels.
       label: uint8 [b, H, W], of the same size unless images were resized.
-      names: of the b examples; "" for padding.
+      names: names of the b examples; "" for padding.
       indices: evaluation: int64 [b], positions in the source, -1 for padding; empty in training.
-      skipped: training: the errors of examples that were replaced.
+      skipped: training: errors of the examples that were replaced.
     """
 
     step: int
@@ -35,7 +35,7 @@ class Batch(NamedTuple):
 
 
 class ByPosition(Protocol):
-    """Has a value for every position of a run; without end, or nearly so."""
+    """A sequence with a value for every position of a run, practically infinite."""
 
     def __len__(self) -> int: ...
 
@@ -46,16 +46,15 @@ class TrainBatches:
     """The training batches of one process.
 
     Args:
-      source: where examples come from.
-      order: the index in `source` that stands at each position 0, 1, ... of the run.
-      examples: the augmented example at each position.
+      source: the data set.
+      order: index in `source` of each position 0, 1, ... of the run.
+      examples: augmented example of each position.
       batch_size: examples in a batch, over all processes.
-      part: the slots of a batch that are this process's.
+      part: slots of a batch that belong to this process.
       start_step: number of the first batch.
-      pad_to: None, or the number of which the height and width of a batch are multiples.
-      fill: the colour (r, g, b) beside an image that is smaller than its batch.
-      skip: whether an example that cannot be read is replaced by the one that stands a billion
-        positions later.
+      pad_to: height and width of a batch are multiples of this number; None: no padding.
+      fill: colour (r, g, b) around an image that is smaller than its batch.
+      skip: whether to replace an unreadable example by the one at a position a billion later.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class TrainBatches:
         self._pad_to, self._skip = pad_to, skip
 
     def __len__(self) -> int:
-        return sys.maxsize // self._batch_size - self._start  # without end
+        return sys.maxsize // self._batch_size - self._start  # practically infinite
 
     def __getitem__(self, index: int) -> Batch:
         first = (self._start + index) * self._batch_size
@@ -105,7 +104,7 @@ class TrainBatches:
     def _example(
         self, position: int, size: tuple[int, int] | None, bad: list[InputError]
     ) -> Example:
-        """The example at `position`, or its replacement; `bad` receives the errors."""
+        """The example at `position`, or a replacement; `bad` receives the errors."""
         if not self._skip:
             return self._examples[position]
         for attempt in range(_TRIES):
@@ -126,7 +125,7 @@ class TrainBatches:
         )
 
     def _padded(self, positions: Iterable[int]) -> tuple[int, int]:
-        """The size that holds the examples of all processes, so that all agree on it."""
+        """The common size of the examples of all processes, so that all use the same."""
         sizes = []
         for position in positions:
             try:
@@ -139,11 +138,11 @@ class TrainBatches:
 
 
 class EvalBatches:
-    """The batches of one process that hold every example once, grouped by size.
+    """One process's batches with every example exactly once, grouped by size.
 
     Args:
       source, batch_size, part, pad_to: as above.
-      input_size: (height, width) that images are resized to; None: as they are.
+      input_size: (height, width) to which images are resized; None: no resize.
     """
 
     def __init__(
@@ -158,7 +157,7 @@ class EvalBatches:
         groups: dict[tuple[int, int], list[int]] = {}
         for index in range(len(source)):
             groups.setdefault(round_up(source.size(index), pad_to), []).append(index)
-        self._batches = []  # (size, this process's indices)
+        self._batches = []  # pairs of size and this process's indices
         for size, members in sorted(groups.items()):
             for first in range(0, len(members), batch_size):
                 batch = members[first : first + batch_size]
@@ -184,7 +183,7 @@ class EvalBatches:
 
 
 class WithReplacement:
-    """Draws an index in 0..count-1 for each position: a function of (seed, position) alone."""
+    """Draws an index in 0..count-1 for each position, as a function of (seed, position) only."""
 
     def __init__(self, count: int, seed: int):
         self._count, self._seed = count, seed
@@ -197,7 +196,7 @@ class WithReplacement:
 
 
 class Ordered:
-    """The examples of `source` in the order of the indices that `order` gives."""
+    """The examples of `source` in the order of the indices in `order`."""
 
     def __init__(self, source: Source, order: ByPosition):
         self._source, self._order = source, order
@@ -210,7 +209,7 @@ class Ordered:
 
 
 def round_up(size: tuple[int, int], multiple: int | None) -> tuple[int, int]:
-    """The least multiples of `multiple` that are not below `size`; `size` itself for None.
+    """The smallest multiples of `multiple` that are at least `size`; None: `size` itself.
 
     >>> round_up((375, 500), 64)
     (384, 512)
@@ -221,7 +220,7 @@ def round_up(size: tuple[int, int], multiple: int | None) -> tuple[int, int]:
 
 
 def batch_shapes(source: Source, pad_to: int | None, batch_size: int = 1) -> int:
-    """How many shapes the batches of whole images can have at most: each is compiled once.
+    """The maximum number of different shapes of batches of whole images; each is compiled once.
 
     Raises:
       InputError: a file's header cannot be read.
@@ -233,7 +232,7 @@ def batch_shapes(source: Source, pad_to: int | None, batch_size: int = 1) -> int
 
 
 def input_error_in(error: BaseException | None) -> InputError | None:
-    """The InputError that `error` is or wraps, if any."""
+    """The InputError that `error` is or wraps; None if there is none."""
     while error is not None and not isinstance(error, InputError):
         error = error.__cause__ or error.__context__
     return error

@@ -1,4 +1,4 @@
-"""Boxes that somebody proposed, from a text file."""
+"""Reads object proposals from a text file."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -14,22 +14,22 @@ _FORMAT = (
 
 
 def read_boxes(path: Path, size: Callable[[str], tuple[int, int] | None]) -> dict[str, list[Box]]:
-    """Boxes from a text file, `NAME left top right bottom` a line, in pixels from 0.
+    """Reads boxes from a text file with lines `NAME left top right bottom`, in pixels from 0.
 
-    `right` and `bottom` are the first column and row that are no longer inside. The order of an
-    image's boxes is that of the file.
+    `right` and `bottom` are the first column and row outside the box. The boxes of an image are in
+    the order of the file.
 
     Args:
       path: the file.
-      size: the (height, width) of an image by its name, None for an image that is not in the data
-        set: its boxes are left out.
+      size: returns the (height, width) of an image by name, or None for an image outside the data
+        set, whose boxes are skipped.
 
     Returns:
       For each name, its boxes as (top, left, bottom, right).
 
     Raises:
-      InputError: a line has other columns, or a box is empty, inverted or not all in its image; it
-        names the line.
+      InputError: a line is malformed, or a box is empty, inverted or partly outside its image; the
+        message names the line.
     """
     boxes: dict[str, list[Box]] = {}
     sizes: dict[str, tuple[int, int] | None] = {}
@@ -54,14 +54,14 @@ def read_boxes(path: Path, size: Callable[[str], tuple[int, int] | None]) -> dic
 
 
 def read_boxes_of_all(path: Path, sizes: Mapping[str, tuple[int, int]]) -> dict[str, list[Box]]:
-    """`read_boxes` for images that must all have a box there.
+    """`read_boxes` for images that must all have a box.
 
     Args:
       path: the file.
-      sizes: the (height, width) of each image by its name.
+      sizes: the (height, width) of each image by name.
 
     Raises:
-      InputError: as `read_boxes`, or an image has no box, as where names are written differently.
+      InputError: as `read_boxes`, or an image has no box, for example because its name differs.
     """
     boxes = read_boxes(path, sizes.get)
     if missing := [name for name in sizes if name not in boxes]:

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a data set, found before a run finds the first of it."""
+"""Finds all problems of a data set at once; training would stop at the first."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,12 +37,12 @@ class Report:
 
     info: DataInfo
     problems: list[Problem] = field(default_factory=list)
-    notes: list[Problem] = field(default_factory=list)  # oddities that may be meant
+    notes: list[Problem] = field(default_factory=list)  # unusual findings that may be intended
     splits: dict[str, Frequencies] = field(default_factory=dict)  # the training split first
-    channels: Moments | None = None  # of the training split's images
+    channels: Moments | None = None  # statistics of the training images
 
     def as_dict(self) -> dict[str, Any]:
-        """The report as JSON has it."""
+        """The report as a dict for JSON."""
         names = self.info.class_names
         return {
             "data_set": self.info.name,
@@ -70,17 +70,18 @@ def check_data(
     threads: int = 8,
     progress: Callable[[Iterable, int], Iterable] = lambda items, total: items,
 ) -> Report:
-    """Reads every file of a data set and tells all that is wrong with it.
+    """Reads every file of a data set and reports all problems.
 
     Args:
       config: a run's `config.data`.
-      splits: their names; none: the two of the config, or "train" and "eval" of generated scenes.
-      seed: of generated scenes.
-      threads: how many files are read at a time.
-      progress: is given the examples as they are read and how many there are, and yields them.
+      splits: names of the splits; empty: the two of the config, or "train" and "eval" for generated
+        scenes.
+      seed: seed of generated scenes.
+      threads: number of files read at a time.
+      progress: wraps the examples while they are read, given their number.
 
     Raises:
-      InputError: no split can be opened at all.
+      InputError: no split can be opened.
     """
     report: Report | None = None
     first: InputError | None = None
@@ -110,7 +111,7 @@ def check_data(
         findings = iter(progress(pool.map(lambda job: _examine(*job), jobs), len(jobs)))
         for number, one in enumerate(opened):
             _check_split(report, one, findings, seen, stored, palettes, is_training=number == 0)
-        for _ in findings:  # lets the progress come to its end
+        for _ in findings:  # finishes the progress display
             pass
     finally:
         pool.shutdown(cancel_futures=True)
@@ -123,23 +124,23 @@ def check_data(
 
 class _Opened(NamedTuple):
     name: str
-    source: Source | None  # None: it cannot be opened
+    source: Source | None  # None: the split cannot be opened
     problems: list[Problem]
 
 
 @dataclass
 class _Finding:
-    """The findings of one example."""
+    """The findings for one example."""
 
     name: str
     file: str
     problems: list[Problem]
-    digest: bytes | None = None  # of the photo's pixels
-    channels: Moments | None = None  # of the photo
-    label_counts: np.ndarray | None = None  # int [256]: how often the mask holds each class
-    stored: frozenset[int] = frozenset()  # the values in the mask's file
-    mask: str = ""  # that file
-    palette: np.ndarray | None = None  # its colours
+    digest: bytes | None = None  # hash of the photo's pixels
+    channels: Moments | None = None  # statistics of the photo
+    label_counts: np.ndarray | None = None  # int [256]: number of pixels of each class
+    stored: frozenset[int] = frozenset()  # values in the mask's file
+    mask: str = ""  # path of the mask's file
+    palette: np.ndarray | None = None  # palette of the mask's file
 
 
 def _check_split(
@@ -151,7 +152,7 @@ def _check_split(
     palettes: Palettes,
     is_training: bool,
 ) -> None:
-    """Adds the findings of one split to `report`; `seen`, `stored`, `palettes` go over all."""
+    """Adds the findings of one split to `report`; the other arguments span all splits."""
     report.problems += split.problems
     if split.source is None:
         return
@@ -208,13 +209,13 @@ def _examine(source: Source, index: int) -> _Finding:
 
 
 def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
-    """Photo and mask each on its own, so that one bad file does not hide the other."""
+    """Examines photo and mask separately, so that one bad file does not hide the other."""
     finding = _Finding(pair.name, str(pair.photo), [])
     photo = label = None
     try:
         photo = decode_image(pair.photo, kind=source.kind)
         finding.channels = Moments.of(photo.pixels)
-        finding.digest = _digest(upright.stored(*photo))  # so that a copy without EXIF is found
+        finding.digest = _digest(upright.stored(*photo))  # also finds copies without EXIF
     except InputError as error:
         _add(finding, "photo", pair.photo, error)
     try:
@@ -244,7 +245,7 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
 
 
 def _digits(numbers: np.ndarray) -> list[float]:
-    """To five digits, which is more than a network notices."""
+    """Rounds to five digits, more than a network is sensitive to."""
     return [float(f"{number:.5g}") for number in numbers]
 
 
@@ -267,7 +268,7 @@ def _count(finding: _Finding, label: np.ndarray, file: str | None = None) -> Non
 
 
 def _digest(image: np.ndarray) -> bytes:
-    """Of the pixels, so that another file name, container or metadata does not hide a copy."""
+    """A hash of the pixels, which finds copies with another file name, format or metadata."""
     return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
 
 

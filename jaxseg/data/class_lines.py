@@ -1,4 +1,4 @@
-"""The lines of a `classes.txt`: names, or names and colours."""
+"""Parses the lines of a `classes.txt`: names, or names with colours."""
 
 import re
 from collections.abc import Sequence
@@ -8,14 +8,14 @@ IGNORED = ("__ignore__", "_ignore_", "ignore")
 
 
 class Named(NamedTuple):
-    """A line with a colour."""
+    """A class name with its colour."""
 
     name: str
     colour: tuple[int, int, int]
 
 
 def named_colours(lines: Sequence[str]) -> list[Named] | None:
-    """The lines `name r g b`; None unless all of them are such.
+    """Parses lines `name r g b`; returns None unless all lines have this form.
 
     >>> named_colours(["sky 0 0 255", "traffic light 250 170 30"])[1]
     Named(name='traffic light', colour=(250, 170, 30))
@@ -32,18 +32,18 @@ def named_colours(lines: Sequence[str]) -> list[Named] | None:
 
 
 def is_ignored(name: str) -> bool:
-    """Whether a line of this name gives a colour of no class."""
+    """Whether a name marks a colour that belongs to no class."""
     return name.lower() in IGNORED
 
 
 def misplaced_line(lines: Sequence[str]) -> tuple[int, str, str] | None:
-    """The first line that would give the classes behind it a wrong index; None if there is none.
+    """The first line that would shift the indices of later classes; None if there is none.
 
-    That is a comment, which would be a class; or, where every line begins with a number of its
-    own, one whose number is not its place, counted from 0 or from 1.
+    Such a line is a comment, which would count as a class; or, if every line begins with a number,
+    one whose number is not its position, counted from 0 or from 1.
 
     Returns:
-      The row from 0, what is wrong, and what to do.
+      The row from 0, the problem, and the fix.
 
     >>> misplaced_line(["0: sky", "2: road", "1: car"])[:2]
     (1, "has the number 2, and its place makes it class 1 ('2: road')")

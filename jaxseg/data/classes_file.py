@@ -1,4 +1,4 @@
-"""A run's classes in a file, for when the data set is not at hand."""
+"""The file of a run's classes, for use without the data set."""
 
 import json
 import os
@@ -10,7 +10,7 @@ from jaxseg.utils.paths import given_path
 
 
 def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
-    """Writes names and colours of the classes as JSON, one line a key; never leaves half a file."""
+    """Writes names and colours of the classes atomically, as JSON with one line per key."""
     about = {
         "name": info.name,
         "class_names": info.class_names,
@@ -22,7 +22,7 @@ def save_classes(info: DataInfo, path: str | os.PathLike) -> None:
 
 
 def check_same_classes(info: DataInfo, path: str | os.PathLike) -> None:
-    """Raises InputError where the file of a run, if there is one, has other classes than `info`."""
+    """Raises InputError if a run's file of classes exists and differs from `info`."""
     if not given_path(path).is_file():
         return
     saved = load_classes(path).class_names
@@ -38,7 +38,7 @@ def check_same_classes(info: DataInfo, path: str | os.PathLike) -> None:
 
 
 def load_classes(path: str | os.PathLike) -> DataInfo:
-    """Reads a file of `save_classes`.
+    """Reads a file written by `save_classes`.
 
     Raises:
       InputError: the file cannot be read, or is damaged.
@@ -48,5 +48,5 @@ def load_classes(path: str | os.PathLike) -> DataInfo:
         names = tuple(map(str, about["class_names"]))
         palette = tuple((int(r), int(g), int(b)) for r, g, b in about["palette"])
         return DataInfo(str(about["name"]), names, palette, int(about["ignore_label"]))
-    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # an InputError among them
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):  # includes InputError
         raise InputError(f"{path} is damaged.", "Restore the file, or train again.") from None

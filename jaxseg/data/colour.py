@@ -1,4 +1,4 @@
-"""Random changes of an image's colours, as one affine map of (red, green, blue)."""
+"""Random changes of an image's colours, combined into one affine map of (red, green, blue)."""
 
 from dataclasses import dataclass
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxseg.errors import InputError
 
-_GREY = np.array([0.299, 0.587, 0.114])  # of ITU-R BT.601, as Pillow and torchvision weigh them
+_GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601 weights, as in Pillow and torchvision
 _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523, 0.312]])
 
 
@@ -14,17 +14,17 @@ _YIQ = np.array([[0.299, 0.587, 0.114], [0.596, -0.274, -0.322], [0.211, -0.523,
 class ColourJitter:
     """Changes brightness, contrast, saturation and hue, in this order, by random amounts.
 
-    The amounts mean what they mean in torchvision's `ColorJitter`. There the colours are rounded
-    and clipped after each of the four; here all four are one affine map, and the colours are
-    rounded and clipped once. The hue is turned about the grey axis in the YIQ colour space, so
-    that the brightness of a pixel stays.
+    The amounts have the same meaning as in torchvision's `ColorJitter`. torchvision rounds and
+    clips the colours after each of the four changes; here they form one affine map, and the colours
+    are rounded and clipped once. The hue is rotated about the grey axis in the YIQ colour space, so
+    that the brightness of a pixel does not change.
 
     Args:
-      brightness: the factor is drawn from [1 - brightness, 1 + brightness], not below 0.
-      contrast: likewise, of the distance from the image's mean grey.
-      saturation: likewise, of the distance from the pixel's own grey.
+      brightness: the factor is drawn from [1 - brightness, 1 + brightness], at least 0.
+      contrast: likewise, for the distance from the image's mean grey.
+      saturation: likewise, for the distance from the pixel's own grey.
       hue: the angle is drawn from [-hue, hue] turns; 0..0.5.
-      grayscale: the probability that the saturation is 0, whatever was drawn.
+      grayscale: the probability of replacing the drawn saturation by 0.
 
     Raises:
       InputError: a value is out of its range.
@@ -54,14 +54,14 @@ class ColourJitter:
             )
 
     def __bool__(self) -> bool:
-        """Whether anything is changed at all."""
+        """Whether any change is enabled."""
         return any(vars(self).values())
 
     def __call__(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """`image`, [H, W, C], in other colours; five numbers are drawn from `rng`.
+        """`image`, [H, W, C], with random colours; draws five numbers from `rng`.
 
-        Of images that have no three channels only brightness and contrast change, the contrast as
-        the distance from each channel's own mean.
+        For images that do not have three channels, only brightness and contrast change; contrast is
+        then the distance from each channel's own mean.
         """
         brightness, contrast, saturation = (
             rng.uniform(max(0.0, 1 - amount), 1 + amount)
@@ -82,17 +82,17 @@ class ColourJitter:
 
 
 def _hue_turn(turn: float) -> np.ndarray:
-    """The matrix [3, 3] on (red, green, blue) that turns the hue by so many turns."""
+    """The matrix [3, 3] on (red, green, blue) that rotates the hue by `turn` turns."""
     cosine, sine = np.cos(2 * np.pi * turn), np.sin(2 * np.pi * turn)
     rotation = np.array([[1, 0, 0], [0, cosine, -sine], [0, sine, cosine]])
     return np.linalg.solve(_YIQ, rotation @ _YIQ)
 
 
 def _affine(image: np.ndarray, matrix: np.ndarray, offset: float | np.ndarray) -> np.ndarray:
-    """`matrix @ colour + offset` of every pixel; integers are rounded and clipped."""
+    """`matrix @ colour + offset` for every pixel; integers are rounded and clipped."""
     values = image.reshape(-1, len(matrix)).astype(np.float32) @ matrix.T.astype(np.float32)
     if image.dtype == np.float32:
         return (values + np.float32(offset)).reshape(image.shape)
-    values += np.float32(offset + 0.5)  # the conversion below cuts the fraction off
+    values += np.float32(offset + 0.5)  # the conversion below truncates
     np.clip(values, 0, np.iinfo(image.dtype).max, out=values)
     return values.astype(image.dtype).reshape(image.shape)

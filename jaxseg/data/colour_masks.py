@@ -1,7 +1,7 @@
-"""Masks in colours: the colour of each class, as `classes.txt` or `palette.txt` has it.
+"""Coloured masks, with the colour of each class from `classes.txt` or `palette.txt`.
 
-`classes.txt` has lines `name r g b`, `palette.txt` (as CamVid's) lines `r g b name`. A line named
-`ignore` gives a colour that is no class, as often as needed.
+`classes.txt` has lines `name r g b`; `palette.txt` (as in CamVid) has lines `r g b name`. Any
+number of lines named `ignore` may define colours that belong to no class.
 """
 
 from collections.abc import Sequence
@@ -16,17 +16,17 @@ from jaxseg.data.source import IGNORE
 from jaxseg.errors import InputError
 
 _Colour = tuple[int, int, int]
-_SHOWN = 6  # unknown colours that a message names
+_SHOWN = 6  # maximum number of unknown colours in a message
 
 
 @dataclass(frozen=True)
 class ColourTable:
-    """The stored value that each colour of a mask stands for.
+    """Maps each colour of a mask to a stored value.
 
     Args:
-      lines: the colours and their names, as in the file.
+      lines: the colours and their names, in the order of the file.
       values: the value of each, 0..255.
-      tolerance: a colour of no line counts as the nearest one, if no channel differs by more.
+      tolerance: an unknown colour counts as the nearest known one if no channel differs by more.
     """
 
     lines: Sequence[Named]
@@ -34,14 +34,14 @@ class ColourTable:
     tolerance: int = 0
 
     def stored(self, pixels: np.ndarray, path) -> np.ndarray:
-        """The values of a mask in colours, uint8 [H, W].
+        """Converts a coloured mask to values, uint8 [H, W].
 
         Args:
           pixels: uint8 [H, W, 3].
-          path: of the mask, for messages.
+          path: path of the mask, for messages.
 
         Raises:
-          InputError: a colour is of no line, nor near one; it names colours, counts and the
+          InputError: a colour is not near a known one; the message lists colours, counts and the
             nearest classes.
         """
         codes = _codes(pixels)
@@ -58,7 +58,7 @@ class ColourTable:
         return np.array(self.values, np.uint8)[place]
 
     def _nearest(self, codes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The nearest line to each colour, and the largest difference of a channel."""
+        """The nearest line for each colour, and the maximum difference over channels."""
         known = np.array([line.colour for line in self.lines], np.int32)
         nearest, distance = np.zeros(len(codes), np.int64), np.zeros(len(codes), np.int64)
         for begin in range(0, len(codes), 4096):
@@ -91,19 +91,19 @@ def colour_table(
     tolerance: int = 0,
     values: dict[int, int] | None = None,
 ) -> tuple[ColourTable | None, dict[int, int] | None]:
-    """The colours that `root`/classes.txt or palette.txt gives; None where they give none.
+    """The colours in `root`/classes.txt or palette.txt; None if they define none.
 
     Args:
-      root: the data set's folder.
+      root: folder of the data set.
       class_names: the classes, in order.
       tolerance: `config.data.colour_tolerance`.
-      values: as in `read_mask`: of masks that store values.
+      values: as in `read_mask`, for masks that store values.
 
     Returns:
       The table, and `values` with a value for ignored colours.
 
     Raises:
-      InputError: two lines have the same colour.
+      InputError: two classes have the same colour.
     """
     lines, has_names = colours_in(root)
     if lines is None:
@@ -111,7 +111,7 @@ def colour_table(
     seen: dict[_Colour, str] = {}
     for line in lines:
         if seen.setdefault(line.colour, line.name) != line.name:
-            if not has_names:  # a palette for pictures alone
+            if not has_names:  # a palette only for pictures
                 return None, values
             raise InputError(
                 f"The classes '{seen[line.colour]}' and '{line.name}' of {root} have the same "
@@ -126,14 +126,14 @@ def colour_table(
     numbers = {name: i for i, name in enumerate(class_names)}
     if any(line.name in numbers for line in lines):
         found = [numbers.get(line.name, IGNORE) for line in lines]
-    else:  # a palette without names, or with others: by its order
+    else:  # a palette without names or with other names: assigned by order
         classes = iter(range(len(class_names)))
         found = [IGNORE if is_ignored(line.name) else next(classes) for line in lines]
     return ColourTable(tuple(lines), tuple(stored[f] for f in found), tolerance), values
 
 
 def colours_in(root: Path) -> tuple[list[Named] | None, bool]:
-    """The lines of `root`/classes.txt, if they have colours, else of palette.txt; which it is."""
+    """The lines of `root`/classes.txt if it has colours, else of palette.txt; and which it is."""
     path = root / "classes.txt"
     if path.is_file() and (lines := named_colours(read_lines(path))) is not None:
         return lines, True
@@ -147,7 +147,7 @@ def colours_in(root: Path) -> tuple[list[Named] | None, bool]:
             for row in rows
         ], False
     except (ValueError, IndexError):
-        return None, False  # `folder_info` says what is wrong
+        return None, False  # `folder_info` reports the problem
 
 
 def _codes(pixels: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Colours for classes that have none of their own."""
+"""Colours for classes without their own."""
 
 import colorsys
 
-# Each is far from all before it, from white, from a dark page and from the colours of ignored and
-# wrong pixels, also as protanopes, deuteranopes and tritanopes see them (Machado et al. 2009,
-# severity 1): the first 15 by 13 or more in CIELAB. Chosen one after the other, the farthest first.
+# Each colour is far from all earlier ones, from white, from a dark page, and from the colours of
+# ignored and wrong pixels, also for protanopes, deuteranopes and tritanopes (Machado et al. 2009,
+# severity 1): for the first 15, by 13 or more in CIELAB. Chosen greedily, the farthest first.
 _COLOURS = (
     *((0, 114, 178), (135, 0, 255), (255, 195, 0), (210, 105, 120), (120, 225, 120)),
     *((195, 165, 210), (90, 75, 105), (180, 90, 255), (165, 15, 45), (150, 165, 255)),
@@ -15,9 +15,9 @@ _COLOURS = (
 
 
 def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
-    """Black for class 0, then `count` - 1 colours that can be told apart on white and on black.
+    """Black for class 0, then `count` - 1 distinguishable colours on white and on black.
 
-    Up to 16 of them are told apart by the colour-blind, too; all are different.
+    Up to 16 of them are distinguishable for colour-blind people too; all are different.
 
     >>> distinct_colours(3)
     ((0, 0, 0), (0, 114, 178), (135, 0, 255))

@@ -1,8 +1,8 @@
-"""DeconvNet's training examples: cut-outs of images around objects (Noh et al. 2015, 4.2).
+"""DeconvNet's training examples: crops around objects (Noh et al. 2015, section 4.2).
 
-Stage 1 shows one object at a time: a box tight on it, 1.2 times enlarged, in which only that object
-keeps its class. Stage 2 shows boxes that were proposed, with all classes. Where a box leaves the
-photo, the photo goes on in black and the label is ignored. Both are resized and cropped later, by
+Stage 1 uses one crop per object: its tight box, enlarged 1.2 times, in which all other objects
+become background. Stage 2 uses proposed boxes, with all classes. If a box extends beyond the photo,
+the rest is black with ignored labels. Both are resized and cropped later, by
 `Augment(resize=(250, 250), crop=(224, 224), flip=0.5)`.
 """
 
@@ -23,30 +23,30 @@ _THREADS = 8
 
 
 class WithObjects(Source, Protocol):
-    """A data set that knows which pixels belong to one object."""
+    """A data set with object masks."""
 
     def objects(self, index: int) -> np.ndarray:
-        """The numbers of the objects in an example, unsigned [H, W]; 0 is none."""
+        """The object numbers in an example, unsigned [H, W]; 0: no object."""
         ...
 
 
 class Crop(NamedTuple):
     """A part of an example."""
 
-    example: int  # its index in the data set
+    example: int  # index in the data set
     box: Box
     instance: int | None = None  # the only object that keeps its class; None: all do
 
 
 class Crops:
-    """A data set of crops of another one.
+    """A data set of crops from another data set.
 
     Args:
-      source: the other one.
-      crops: which parts; the same may occur more than once.
+      source: the other data set.
+      crops: the crops; duplicates are allowed.
 
     Raises:
-      InputError: there are none.
+      InputError: `crops` is empty.
     """
 
     def __init__(self, source: WithObjects, crops: Sequence[Crop]):
@@ -87,12 +87,12 @@ class Crops:
         return kind_of(self._source)
 
     def mask_file(self, index: int) -> Path | None:
-        """The file of the mask that it is cut out of; None where there is none."""
+        """The file of the mask that the crop is from; None if there is none."""
         return mask_file(self._source, self._crops[index].example)
 
 
 def cut(pixels: np.ndarray, box: Box, fill: int) -> np.ndarray:
-    """The part of `pixels`, [H, W] or [H, W, 3], in `box`; `fill` where the box leaves it.
+    """The part of `pixels`, [H, W] or [H, W, 3], in `box`; `fill` outside the array.
 
     >>> cut(np.array([[1, 2], [3, 4]]), (1, 0, 3, 3), 9)
     array([[3, 4, 9],
@@ -107,10 +107,10 @@ def cut(pixels: np.ndarray, box: Box, fill: int) -> np.ndarray:
 
 
 def object_crops(source: WithObjects) -> list[Crop]:
-    """Stage 1: every object of the data set, as the masks of VOC and SBD number them.
+    """Stage 1: the crops of all objects in the data set, as numbered in the masks of VOC and SBD.
 
     Raises:
-      InputError: such a mask is missing, bad or of another size than the class mask.
+      InputError: an object mask is missing, invalid, or differs in size from the class mask.
     """
 
     ignored = source.info.ignore_label
@@ -124,10 +124,10 @@ def object_crops(source: WithObjects) -> list[Crop]:
 
 
 def box_crops(source: Source, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
-    """Stage 2: the boxes that hold part of an object, with those of rare classes repeated.
+    """Stage 2: the boxes that contain part of an object, with boxes of rare classes repeated.
 
-    A box with a class that occurs in fewer boxes than the median class is repeated as often as the
-    median is a multiple of it (the rarest of its classes counts), at most ten times.
+    If a class of a box occurs in fewer boxes than the median class, the box is repeated by the
+    ratio of the two numbers (for the rarest of its classes), at most ten times.
 
     Args:
       source: the data set.
@@ -159,8 +159,8 @@ def box_crops(source: Source, boxes: Mapping[str, Sequence[Box]]) -> list[Crop]:
 
 
 def boxes_about_objects(source: WithObjects, seed: int) -> dict[str, list[Box]]:
-    """Boxes as a proposal method might find them, where there is none: about each object, each side
-    up to a fifth of the object's height or width away from it."""
+    """Substitutes for object proposals: a box around each object, with each side moved by up to a
+    fifth of the object's height or width."""
     found = {}
     for index in range(len(source)):
         rng = np.random.default_rng((seed, index))
@@ -172,7 +172,7 @@ def boxes_about_objects(source: WithObjects, seed: int) -> dict[str, list[Box]]:
 
 
 def enlarged(box: Box, factor: float = 1.2) -> Box:
-    """A box `factor` times as high and as wide, about the same centre.
+    """A box `factor` times as high and wide, with the same centre.
 
     >>> enlarged((10, 20, 20, 40))
     (9, 18, 21, 42)
@@ -183,7 +183,7 @@ def enlarged(box: Box, factor: float = 1.2) -> Box:
 
 
 def _moved(box: Box, by: Sequence[float]) -> Box:
-    """`box`, each side moved by a share of its height or width; it keeps a row and a column."""
+    """`box` with each side moved by a share of its height or width; keeps a row and a column."""
     top, left, bottom, right = box
     height, width = bottom - top, right - left
     top, bottom = top + round(by[0] * height), bottom + round(by[2] * height)
@@ -192,7 +192,7 @@ def _moved(box: Box, by: Sequence[float]) -> Box:
 
 
 def _boxes_of(numbers: np.ndarray, ignore_label: int) -> dict[int, Box]:
-    """The box tight on each object by its number."""
+    """The tight box of each object by number."""
     present = (n for n in np.unique(numbers).tolist() if n not in (0, ignore_label))
     return {n: _bounds(numbers == n) for n in present}
 

@@ -1,7 +1,7 @@
-"""Image files, loaded by Pillow to their last pixel, and what their headers say.
+"""Decodes image files completely with Pillow, and reads their headers.
 
-What is read is upright: turned as its EXIF orientation says (`jaxseg.data.upright`). A file that
-cannot be decoded is an error that names it.
+Results are upright, rotated by their EXIF orientation (`jaxseg.data.upright`). A file that cannot
+be decoded is an error that names it.
 """
 
 import contextlib
@@ -22,29 +22,29 @@ from jaxseg.data.not_images import what_it_is
 from jaxseg.data.upright import Frame, orientation_of, turned
 from jaxseg.errors import InputError
 
-_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes of more than 8 bits
-_BROKEN = (  # errors of PIL for files that are no images, or not whole ones
+_DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes with more than 8 bits
+_BROKEN = (  # errors of PIL for files that are not images, or truncated
     OSError,
     SyntaxError,
     ValueError,
     EOFError,
     struct.error,
     zlib.error,
-    MemoryError,  # of a header that claims a gigantic size
+    MemoryError,  # a header claims a gigantic size
     OverflowError,
 )
 
 
 class Loaded(NamedTuple):
-    """An image by Pillow."""
+    """An image opened by Pillow."""
 
     image: Image.Image
-    orientation: int  # EXIF's
-    packing: str  # of its pixels in the file, such as "RGB" or "L;4"
+    orientation: int  # EXIF orientation
+    packing: str  # storage format of its pixels, such as "RGB" or "L;4"
 
     @property
     def is_deep(self) -> bool:
-        """Whether it has more than 8 bits a channel; of colours Pillow keeps the upper 8."""
+        """Whether it has more than 8 bits per channel; for colours, Pillow keeps the upper 8."""
         return self.image.mode in _DEEP or ";16" in self.packing
 
 
@@ -56,18 +56,18 @@ def decoded(
     checked: bool = False,
     header_only: bool = False,
 ) -> Iterator[Loaded]:
-    """The image in `path`, loaded unless `header_only`; `checked` as `open_image` says."""
+    """Opens the image in `path`, loaded unless `header_only`; `checked` as in `open_image`."""
     if data is None and isinstance(path, EmbeddedPhoto):
         data = path.read_bytes()
     try:
         image = open_image(path, data, checked)
-        # of a TIFF before it is loaded: PIL turns it then, and forgets it
+        # for a TIFF before loading: PIL rotates it then, and forgets the orientation
         early = header_only or image.format == "TIFF"
         try:
-            packing = str(image.tile[0][3]) if image.tile else ""  # gone once loaded
+            packing = str(image.tile[0][3]) if image.tile else ""  # lost by loading
             orientation = orientation_of(image, image.fp) if early else 1
             if image.format == "TIFF":
-                image.filename = ""  # or PIL maps it into memory, as if it were not to be turned
+                image.filename = ""  # otherwise PIL memory-maps it, without the rotation
             if not header_only:
                 check_size(path, image.width, image.height)
                 with decoding(image.width, image.height):
@@ -98,7 +98,7 @@ def upright(pixels: np.ndarray, image: Image.Image, orientation: int) -> np.ndar
 
 
 def read_size(path: str | os.PathLike, data: bytes | None = None) -> tuple[int, int]:
-    """(height, width) of the upright image in `path`, from its header; all else as in `read_image`.
+    """(height, width) of the upright image in `path`, from its header; otherwise as `read_image`.
 
     Raises:
       InputError: the header cannot be read.
@@ -107,7 +107,7 @@ def read_size(path: str | os.PathLike, data: bytes | None = None) -> tuple[int, 
 
 
 def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
-    """`read_size`, and the orientation."""
+    """The size as in `read_size`, and the orientation."""
     if isinstance(path, BandFiles):
         return read_frame(path.files[0])
     found = None
@@ -118,7 +118,7 @@ def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
             return _pillow_frame(path, data)
         except InputError:
             with contextlib.suppress(InputError):
-                found = read_deep_frame(path, data)  # a TIFF of several bands
+                found = read_deep_frame(path, data)  # a TIFF with several bands
             if found is None:
                 raise
     assert found is not None
@@ -128,6 +128,6 @@ def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
 
 def _pillow_frame(path: str | os.PathLike, data: bytes | None) -> Frame:
     with decoded(path, data, header_only=True) as (image, orientation, _):
-        turns = orientation >= 5 and image.format != "TIFF"  # PIL turns a TIFF by itself
+        turns = orientation >= 5 and image.format != "TIFF"  # PIL rotates a TIFF itself
         size = (image.width, image.height) if turns else (image.height, image.width)
         return Frame(size, orientation)

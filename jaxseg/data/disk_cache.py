@@ -1,4 +1,4 @@
-"""Results that take long, kept on disk from one start to the next."""
+"""A disk cache for slow results."""
 
 import hashlib
 import os
@@ -12,7 +12,7 @@ from jaxseg.utils.atomic import atomic_file
 
 
 def digest(*parts: Any) -> str:
-    """A name for the inputs of a result (arrays, bytes, plain values): 40 hexadecimal digits.
+    """A key for the inputs of a result (arrays, bytes, plain values): 40 hex digits.
 
     >>> digest("a", [1, 2]) == digest("a", [1, 2]) != digest("a", [1, 3])
     True
@@ -29,9 +29,8 @@ def digest(*parts: Any) -> str:
 def cached(kind: str, key: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """The result of `make`, or its earlier result for the same `kind` and `key`.
 
-    It is kept in $XDG_CACHE_HOME/jaxseg, or ~/.cache/jaxseg where that is not set; the folder may
-    be deleted at any time. Where it cannot be written to, nothing is kept; a damaged file is made
-    anew.
+    The cache is in $XDG_CACHE_HOME/jaxseg, by default ~/.cache/jaxseg; the folder can be deleted at
+    any time. If it is not writable, nothing is cached. A damaged file is replaced.
     """
     home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     path = Path(home) / "jaxseg" / kind / f"{key}.npy"

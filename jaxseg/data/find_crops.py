@@ -1,4 +1,4 @@
-"""Which crops a run trains on: found once, then read from disk."""
+"""Finds the crops that a run trains on, once, and caches them on disk."""
 
 import os
 from pathlib import Path
@@ -13,24 +13,24 @@ from jaxseg.data.listing import Pairs
 from jaxseg.data.proposals import METHOD, propose_for_all
 from jaxseg.data.scenes import Scenes
 
-_RULES = 1  # changes with the choices of `object_crops` and `box_crops`
+_RULES = 1  # version of the rules in `object_crops` and `box_crops`
 
 
 def find_crops(source: Pairs | Scenes, kind: str, boxes: Path | None, seed: int) -> list[Crop]:
     """The crops of DeconvNet's stage 1 ("objects") or 2 ("boxes").
 
-    For files they are kept on disk (`jaxseg.data.disk_cache`) for as long as no file of the data
-    set changes its size or time: finding them reads every mask.
+    For files they are cached on disk (`jaxseg.data.disk_cache`) until the size or time of a file in
+    the data set changes, because finding them reads every mask.
 
     Args:
       source: the data set.
       kind: "objects" or "boxes".
-      boxes: a file of boxes; None: those that `propose` finds, or about the shapes of scenes.
-      seed: of the boxes about shapes.
+      boxes: a file of boxes; None: those from `propose`, or boxes around the shapes of scenes.
+      seed: seed of the boxes around shapes.
 
     Raises:
-      InputError: a file of the data set or of boxes is missing or wrong, or there is no OpenCV to
-        propose boxes.
+      InputError: a file of the data set or of boxes is missing or invalid, or OpenCV is not
+        installed to propose boxes.
     """
     if isinstance(source, Scenes):
         return _find(source, kind, boxes, seed)
@@ -62,7 +62,7 @@ def _rows(crops: list[Crop]) -> np.ndarray:
 
 
 def _files(source: Pairs) -> list[tuple]:
-    """Tells whether a file of the data set has changed."""
+    """The state of all files, which shows whether one has changed."""
     paths = [
         path
         for index, (_, photo, mask) in enumerate(source.pairs)
@@ -87,4 +87,4 @@ def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError:
-        return b""  # `read_boxes` says what is wrong
+        return b""  # `read_boxes` reports the problem

@@ -1,4 +1,4 @@
-"""A look at the training labels before the first step: some can teach nothing, and are refused."""
+"""Checks the training labels before the first step; rejects labels without information."""
 
 import contextlib
 import itertools
@@ -14,26 +14,26 @@ from jaxseg.data.upright import Disagreement
 from jaxseg.errors import InputError
 from jaxseg.utils.spread import evenly_spread
 
-SAMPLE = 64  # examples that are looked at, evenly spread
+SAMPLE = 64  # number of examples checked, evenly spread
 
 
 def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
     """Counts the classes in a sample of a training split.
 
-    Where the sample holds fewer than two classes, it goes on until it has found a second one. A
-    file that cannot be read is left to the training, which says so or skips it.
+    If the sample has fewer than two classes, further examples are read until a second class is
+    found. An unreadable file is skipped here; training reports or skips it.
 
     Args:
       source: the training split.
-      sample: how many examples, at most.
+      sample: maximum number of examples.
 
     Returns:
-      Hints: masks whose palettes differ; the classes that no example has, where all examples were
-      looked at.
+      Hints: masks with different palettes; and, if all examples were read, classes that never
+      occur.
 
     Raises:
-      InputError: not one pixel is labelled, all labelled pixels are of one class, or an image and
-        its mask disagree on their EXIF orientation, or the masks number their colours anew each.
+      InputError: no pixel is labelled, all labelled pixels have one class, an image and its mask
+        disagree on their EXIF orientation, or the masks number their colours differently.
     """
     info, counts = source.info, Frequencies(source.info.num_classes)
     for number, index in enumerate(_spread(len(source), sample)):
@@ -73,12 +73,12 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
 
 
 def _look_at_palettes(source: Source, sample: int) -> list[str]:
-    """A hint where the masks' palettes contradict each other; InputError where that is certain."""
+    """A hint if the palettes of masks contradict each other; InputError if that is certain."""
     palettes = Palettes()
     for index in itertools.islice(_spread(len(source), sample), sample):
         path = mask_file(source, index)
         if path is not None and (palette := palette_of(path)) is not None:
-            with contextlib.suppress(InputError):  # the training says so, or skips it
+            with contextlib.suppress(InputError):  # training reports or skips it
                 palettes.add(path, np.unique(read_stored(path)).tolist(), palette)
     if palettes.conflict is None:
         return []
@@ -88,7 +88,7 @@ def _look_at_palettes(source: Source, sample: int) -> list[str]:
 
 
 def _spread(count: int, sample: int) -> Iterator[int]:
-    """The indices of a sample, evenly spread, then all others."""
+    """The indices of an evenly spread sample, then all others."""
     sampled = dict.fromkeys(evenly_spread(count, sample))
     yield from sampled
     yield from (index for index in range(count) if index not in sampled)

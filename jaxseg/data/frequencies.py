@@ -1,4 +1,4 @@
-"""How often each class occurs, and the class weights that the field makes of it."""
+"""Counts how often each class occurs, and derives class weights."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -8,7 +8,7 @@ import numpy as np
 
 @dataclass
 class Frequencies:
-    """Counts over the masks of a data set; `add` counts one more.
+    """Counts over the masks of a data set; `add` adds a mask.
 
     >>> counts = Frequencies(3)
     >>> counts.add(np.array([[0, 0, 0, 1]], np.uint8))
@@ -21,20 +21,20 @@ class Frequencies:
 
     num_classes: int
     images: int = 0
-    ignored: int = 0  # pixels of no class
-    pixels: np.ndarray = field(init=False)  # int64 [C]: pixels of each class
-    around: np.ndarray = field(init=False)  # int64 [C]: labelled pixels of the images that have it
+    ignored: int = 0  # number of pixels without a class
+    pixels: np.ndarray = field(init=False)  # int64 [C]: number of pixels of each class
+    around: np.ndarray = field(init=False)  # int64 [C]: labelled pixels of images with the class
 
     def __post_init__(self):
         self.pixels = np.zeros(self.num_classes, np.int64)
         self.around = np.zeros(self.num_classes, np.int64)
 
     def add(self, label: np.ndarray) -> None:
-        """Counts a mask of classes, uint8 [H, W]; values that are no class are ignored ones."""
+        """Adds a mask of classes, uint8 [H, W]; other values count as ignored."""
         self.add_counts(np.bincount(label.ravel(), minlength=256))
 
     def add_counts(self, counts: np.ndarray) -> None:
-        """Counts a mask of which `counts`, int [256], says how often it holds each value."""
+        """Adds a mask by its histogram `counts`, int [256]."""
         found = counts[: self.num_classes]
         self.images += 1
         self.ignored += int(counts.sum() - found.sum())
@@ -43,13 +43,13 @@ class Frequencies:
 
     @property
     def shares(self) -> np.ndarray:
-        """Share of each class in all labelled pixels, float [C]; 0 where none is labelled."""
+        """Share of each class in all labelled pixels, float [C]; 0 if no pixel is labelled."""
         return self.pixels / max(int(self.pixels.sum()), 1)
 
     def median_frequency(self) -> tuple[float, ...]:
         """Weights median(f) / f, where f is a class's share in the images that contain it.
 
-        Eigen and Fergus 2015; SegNet balances its loss so. A class that never occurs has 0.
+        From Eigen and Fergus 2015; used by SegNet. A class that never occurs has weight 0.
         """
         present = self.pixels > 0
         if not present.any():
@@ -64,5 +64,5 @@ class Frequencies:
 
 
 def _rounded(weights: Sequence[float] | np.ndarray) -> tuple[float, ...]:
-    """To three digits: the counts are no more exact."""
+    """Rounds to three digits; counts are not more exact."""
     return tuple(float(f"{w:.3g}") for w in weights)

@@ -1,1 +1,1 @@
-"""The data sets that have a name: a file for each, with classes, colours, values and splits."""
+"""The supported data sets, one file each, with classes, colours, mask values and splits."""

@@ -1,4 +1,4 @@
-"""ADE20K in its 150-class form, SceneParse150: Zhou et al. 2017, PSPNet's main set."""
+"""ADE20K with 150 classes, SceneParse150 (Zhou et al. 2017): PSPNet's main data set."""
 
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def ade20k(root: Path, split: str) -> Listing:
 
     Args:
       root: the folder ADEChallengeData2016.
-      split: "train" or "val", or the folder's own name.
+      split: "train" or "val", or the name of the folder.
 
     Raises:
       InputError: there is no such folder or split.

@@ -1,4 +1,4 @@
-"""CamVid in the 11 classes of SegNet: street scenes of 480×360 pixels (Brostow et al. 2009)."""
+"""CamVid with the 11 classes of SegNet: street scenes of 480×360 pixels (Brostow et al. 2009)."""
 
 import dataclasses
 from pathlib import Path
@@ -35,9 +35,9 @@ LAYOUT = (
 
 
 def camvid(root: Path, split: str) -> Listing:
-    """The frames of `root`/`split` with the labels of `root`/`split`annot, as SegNet ships them.
+    """The frames of `root`/`split` with the labels of `root`/`split`annot, as in SegNet's release.
 
-    A folder of the same frames in VOC layout does as well; it may have a classes.txt of its own.
+    A folder of the same frames in VOC layout is also accepted, with an optional classes.txt.
 
     Args:
       root: the folder.

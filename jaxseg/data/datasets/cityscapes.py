@@ -6,7 +6,7 @@ from jaxseg.data.listing import Listing, files_by_stem, paired
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.errors import InputError, nearest
 
-_TRAINED = {  # labelId: class and colour; the row is the trainId
+_TRAINED = {  # labelId to class and colour; the row number is the trainId
     7: ("road", (128, 64, 128)),
     8: ("sidewalk", (244, 35, 232)),
     11: ("building", (70, 70, 70)),
@@ -33,7 +33,7 @@ INFO = DataInfo(
     tuple(colour for _, colour in _TRAINED.values()),
     splits={"train": 2975, "val": 500, "test": 1525, "train_extra": 19998},
 )
-# 0..33 are the labelIds; 255 stands for the licence plate, whose id is -1
+# 0..33 are the labelIds; 255 is the licence plate, whose id is -1
 VALUES = dict.fromkeys((*range(34), 255), IGNORE) | {k: i for i, k in enumerate(_TRAINED)}
 LAYOUT = (
     "Download leftImg8bit_trainvaltest.zip and gtFine_trainvaltest.zip from "
@@ -46,9 +46,9 @@ def cityscapes(root: Path, split: str) -> Listing:
     """The frames of `root`/leftImg8bit/`split`/CITY, with the labelIds of gtFine (or gtCoarse).
 
     Args:
-      root: the folder that holds leftImg8bit and gtFine, as unpacked.
-      split: "train", "val", "test" (without labels: all of it is ignored), or "train_extra", which
-        has coarse labels.
+      root: the folder that contains leftImg8bit and gtFine, as unpacked.
+      split: "train", "val", "test" (without labels: all pixels are ignored), or "train_extra",
+        which has coarse labels.
 
     Raises:
       InputError: there is no such folder or split.

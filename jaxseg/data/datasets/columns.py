@@ -1,4 +1,4 @@
-"""Examples of which photo and mask are stored as bytes, in two columns of a library's own table."""
+"""Examples whose photo and mask are stored as bytes in two columns of a library's table."""
 
 from abc import abstractmethod
 from collections.abc import Mapping
@@ -14,22 +14,22 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 class Columns:
-    """A source over records that a library gives; their bytes are decoded as files are.
+    """A source over the records of a library; their bytes are decoded like files.
 
     Args:
-      arguments: of the constructor, with which a worker process opens the files anew.
-      records: by their number; `content` takes the bytes out of one.
-      name, split: for the names of examples.
-      keys: of the image and the mask.
+      arguments: constructor arguments, with which a worker process opens the files again.
+      records: the records by index; `content` returns the bytes of one.
+      name, split: used in the names of examples.
+      keys: columns of the image and the mask.
       info: the classes.
       values: as in `read_mask`.
-      kind: of the photos.
+      kind: kind of the photos.
     """
 
     exif: str
-    """As `config.data.exif`: how a mask lies on a photo that carries an orientation."""
+    """As `config.data.exif`: how a mask relates to a photo with an EXIF orientation."""
     remedy: str
-    """What to do where a photo and its mask differ in size."""
+    """The fix if a photo and its mask differ in size."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Columns:
 
     @abstractmethod
     def content(self, record: Any, key: str, file: str) -> bytes:
-        """The bytes in a column of a record; `file` is what messages call it."""
+        """The bytes in a column of a record; `file` is its name for messages."""
 
     def __reduce__(self):
         return type(self), self._arguments
@@ -75,7 +75,7 @@ class Columns:
         return f"{self._name} {self._split} {index}"
 
     def photo_bytes(self, index: int) -> bytes:
-        """The photo, as it is stored."""
+        """The stored bytes of the photo."""
         key = self._keys[0]
         return self.content(self._data[index], key, f"{self.name(index)}, {key}")
 

@@ -1,6 +1,6 @@
-"""Any data set of the Hugging Face Hub, or one saved by `datasets`, by its name and its columns.
+"""Data sets of the Hugging Face Hub, or saved by `datasets`, by name and columns.
 
-Photos and masks are taken as the bytes that were stored and decoded as those of a folder are.
+The stored bytes of photos and masks are decoded like files.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,14 @@ class HfSource(Columns):
     """One split of a data set of `datasets`.
 
     Args:
-      name: of a repository, "owner/name"; or a folder that `datasets` loads, or saved.
-      split: as `datasets` names it.
+      name: a repository, "owner/name"; or a folder that `datasets` can load or has saved.
+      split: name of the split in `datasets`.
       cache: folder of downloaded data sets; None: that of `datasets`.
       revision: commit, tag or branch of the repository; None: the newest, which `notes` names.
       image_key, mask_key: names of the columns.
       info: the classes.
       values: as in `read_mask`.
-      kind: of the photos.
+      kind: kind of the photos.
 
     Raises:
       InputError: `datasets` is not installed, or there is no such data set, split or column.
@@ -81,25 +81,25 @@ def _datasets() -> Any:
 
 
 def _newest(name: str) -> str:
-    """The commit that the newest revision of a repository is."""
+    """The commit of the newest revision of a repository."""
     _datasets()
     from huggingface_hub import HfApi
 
     try:
         return str(HfApi().dataset_info(name).sha)
-    except Exception as error:  # no network, no such repository, no right to read it
+    except Exception as error:  # no network, no such repository, or no permission
         raise _no_data(name, error) from error
 
 
 def _open(name: str, split: str, cache, revision, keys: tuple[str, str]) -> Any:
-    """The split, with the stored bytes of both columns."""
+    """Opens the split, with the stored bytes of both columns."""
     datasets = _datasets()
     try:
         if (Path(name) / "dataset_dict.json").is_file() or (Path(name) / "state.json").is_file():
             loaded = datasets.load_from_disk(name)
         else:
             loaded = datasets.load_dataset(name, revision=revision, cache_dir=cache)
-    except Exception as error:  # no network, no such repository, a damaged file
+    except Exception as error:  # no network, no such repository, or a damaged file
         raise _no_data(name, error) from error
     if isinstance(loaded, dict):
         if split not in loaded:
@@ -120,7 +120,7 @@ def _open(name: str, split: str, cache, revision, keys: tuple[str, str]) -> Any:
 
 
 def _bytes(cell: Mapping[str, Any] | None, file: str) -> bytes:
-    """The bytes of an image that is not decoded, or of the file that it names."""
+    """The bytes of an undecoded image, or of the file that it refers to."""
     try:
         if cell is not None and cell["bytes"] is not None:
             return cell["bytes"]

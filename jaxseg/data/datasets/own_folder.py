@@ -1,4 +1,4 @@
-"""Your own photos and masks: a folder `images`, a folder `masks`, and the names of the classes."""
+"""Your own photos and masks: a folder `images`, a folder `masks`, and the class names."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -31,17 +31,17 @@ def own_folder(
     """The photos and masks of one split of a folder; see `LAYOUT`.
 
     Args:
-      root: the folder. `classes.txt` names the classes; `palette.txt`, if there is one, colours
-        them (`R G B name` a line; without it they have `distinct_colours`).
-      split: the name of a list, or of a folder in `images` and in `masks`; None: all that lies in
-        these folders themselves.
+      root: the folder. `classes.txt` names the classes; the optional `palette.txt` sets their
+        colours (lines `R G B name`; default: `distinct_colours`).
+      split: name of a list, or of a folder in `images` and in `masks`; None: the files directly in
+        these folders.
       values: as in `read_mask`.
-      ending: of the masks' names, before the suffix.
+      ending: ending of the masks' names, before the extension.
       bands: `config.data.band_suffixes`.
-      jpeg: whether masks may be JPEGs, too: of colours, with a tolerance.
+      jpeg: whether masks may be JPEGs: coloured masks with a tolerance.
 
     Raises:
-      InputError: something of the layout is missing, or a list or class file is malformed.
+      InputError: part of the layout is missing, or a list or class file is malformed.
     """
     for part in ("", "images", "masks"):
         if not (root / part).is_dir():
@@ -79,7 +79,7 @@ def own_folder(
 
 
 def _refuse_subfolders(folder: Path, list_file: Path) -> None:
-    """Raises InputError where the photos are in subfolders of `folder`."""
+    """Raises InputError if the photos are in subfolders of `folder`."""
     inside = (p for p in walk_files(folder) if p.suffix.lower() in PHOTO_SUFFIXES)
     first = next(inside, None)
     if first is not None:

@@ -1,7 +1,7 @@
 """PASCAL-Context: VOC 2010 with every pixel labelled (Mottaghi et al. 2014).
 
-The 59 classes of the papers are the frequent ones of its 459. FCN learns a background of all the
-others as well (60 classes); the others ignore it.
+The 59 classes of the papers are the frequent ones of 459. FCN adds all others as a background class
+(60 classes); other papers ignore them.
 """
 
 from pathlib import Path
@@ -19,7 +19,7 @@ CLASSES = (
     "platform sign plate road rock shelves sidewalk sky snow bedclothes track tree truck wall "
     "water window wood"
 ).split()
-_ALIASES = {"table": "diningtable", "bedclothes": "bedcloth", "cloth": "clothes"}  # in labels.txt
+_ALIASES = {"table": "diningtable", "bedclothes": "bedcloth", "cloth": "clothes"}  # old names
 LAYOUT = (
     "Unpack VOCtrainval_03-May-2010.tar. Unpack trainval.tar.gz from the PASCAL-Context page "
     "into VOCdevkit/VOC2010, with its labels.txt. Pass --config.data.root=VOCdevkit/VOC2010 ."
@@ -30,10 +30,10 @@ def pascal_context(root: Path, split: str, background: bool) -> Listing:
     """One list of VOC 2010, with the labels of `root`/trainval/ID.mat.
 
     Args:
-      root: the folder VOCdevkit/VOC2010; `labels.txt` in it (or in trainval) says which of the 459
-        values is which class.
+      root: the folder VOCdevkit/VOC2010; its `labels.txt` (or that in trainval) maps the 459 values
+        to classes.
       split: a list of ImageSets/Main: "train" or "val".
-      background: whether the other classes are class 0, or ignored.
+      background: whether the other classes are class 0; otherwise they are ignored.
 
     Raises:
       InputError: a folder or list is missing, or labels.txt lacks a class.
@@ -66,7 +66,7 @@ def pascal_context(root: Path, split: str, background: bool) -> Listing:
 
 
 def _read_labels(root: Path) -> dict[str, int]:
-    """The value of each name, from lines such as `431: tree`."""
+    """The value of each name, parsed from lines such as `431: tree`."""
     path = root / "labels.txt"
     if not path.is_file():
         path = root / "trainval" / "labels.txt"

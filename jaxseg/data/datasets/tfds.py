@@ -1,8 +1,8 @@
-"""Any data set of tensorflow-datasets, by the names of its image and mask; without TensorFlow.
+"""Data sets of tensorflow-datasets, by the names of image and mask; without TensorFlow.
 
-tensorflow-datasets is imported when a source of it is opened, in 0.2 s; TensorFlow is not needed.
-Photos and masks are taken as the bytes that were stored and decoded as those of a folder are:
-tensorflow-datasets itself would turn the indices of a palette mask into colours.
+tensorflow-datasets is imported when a source is opened, which takes 0.2 s; TensorFlow is not
+needed. The stored bytes of photos and masks are decoded like files, because tensorflow-datasets
+itself would convert the indices of a palette mask to colours.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 class Known(NamedTuple):
-    """Facts about a data set that tensorflow-datasets itself does not give."""
+    """Properties of a data set that tensorflow-datasets does not provide."""
 
     info: DataInfo
     image_key: str
@@ -48,8 +48,8 @@ KNOWN = {
 
 
 def without_ignored(known: Known, ignore_label: int | None) -> Known:
-    """The same, where masks' value `ignore_label` is ignored; a class that is left without a value
-    is none any more.
+    """`known` with the mask value `ignore_label` ignored; a class without any other value is
+    removed.
 
     >>> without_ignored(KNOWN["oxford_iiit_pet"], 3).info.class_names
     ('pet', 'background')
@@ -73,22 +73,23 @@ def without_ignored(known: Known, ignore_label: int | None) -> Known:
 
 
 class TfdsSource(Columns):
-    """One split of a data set of tensorflow-datasets, downloaded and prepared where it is not yet.
+    """One split of a data set of tensorflow-datasets; downloads and prepares it if necessary.
 
     Args:
-      name: as `tfds.builder` takes it: "oxford_iiit_pet", "cityscapes/semantic_segmentation:1.0.0".
-      split: as tensorflow-datasets names it; parts such as "train[:80%]" too.
-      data_dir: folder of the prepared data sets; None: tensorflow-datasets' own default.
+      name: as in `tfds.builder`: "oxford_iiit_pet", "cityscapes/semantic_segmentation:1.0.0".
+      split: name in tensorflow-datasets; parts such as "train[:80%]" are supported.
+      data_dir: folder of prepared data sets; None: tensorflow-datasets' default.
       image_key, mask_key: names of the features.
       info: the classes.
       values: as in `read_mask`.
-      kind: of the photos.
+      kind: kind of the photos.
 
     Raises:
-      InputError: tensorflow-datasets is not installed, or has no such data set, split or feature.
+      InputError: tensorflow-datasets is not installed, or there is no such data set, split or
+        feature.
     """
 
-    exif = "both"  # TensorFlow, which the data sets are made for, turns neither
+    exif = "both"  # the data sets are made for TensorFlow, which ignores EXIF orientations
     remedy = "Remove the example, or prepare the data set again."
 
     def __init__(
@@ -122,7 +123,7 @@ class TfdsSource(Columns):
 
 
 def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) -> Any:
-    """The split's records with the bytes of both features."""
+    """Opens the split's records, with the stored bytes of both features."""
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
@@ -154,7 +155,7 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
         return builder.as_data_source(
             split=split, decoders={key: tfds.decode.SkipDecoding() for key in keys}
         )
-    except Exception as error:  # no network, no manual download, another file format, no split
+    except Exception as error:  # no network, no manual download, other file format, or no split
         raise InputError(
             f"'{name}' cannot be read: {_first_line(error)}.",
             "Fix that cause. Data in a format other than array_record must be prepared again. "
@@ -163,10 +164,10 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
 
 
 def _download(name: str, builder: Any) -> None:
-    """Makes a data set that is not there yet: it is downloaded, verified and converted."""
+    """Creates a missing data set: downloads, verifies and converts it."""
     try:
         builder.download_and_prepare(file_format="array_record")
-    except Exception as error:  # no network, no manual download, a full disk
+    except Exception as error:  # no network, no manual download, or a full disk
         raise InputError(
             f"'{name}' is not in {builder.data_path} and cannot be downloaded: "
             f"{_first_line(error)}.",

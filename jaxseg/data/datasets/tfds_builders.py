@@ -1,12 +1,13 @@
-"""Builders for tensorflow-datasets: the segmentation sets that it lacks or holds with other labels.
+"""Builders for tensorflow-datasets: data sets that it lacks, or has with other labels.
 
     import tensorflow_datasets as tfds
     import jaxseg.data.datasets.tfds_builders
     tfds.builder("voc2012_segmentation").download_and_prepare(file_format="array_record")
 
 The archives of VOC 2012, SBD and ADE20K are downloaded and verified, or taken from the folder
-`downloads/manual` of the data directory; CamVid, which has none, is taken from there unpacked.
-Masks hold class indices and 255, ignore. TensorFlow is not needed, neither to build nor to read.
+`downloads/manual` of the data directory. CamVid has no archive; copy its unpacked folder there.
+Masks contain class indices, and 255 for ignored pixels. TensorFlow is not needed, neither to build
+nor to read.
 """
 
 import io
@@ -27,11 +28,11 @@ class _Segmentation(
     tfds.core.GeneratorBasedBuilder,
     skip_registration=True,  # type: ignore[call-arg]
 ):
-    """A data set in a folder: images as they were published, and masks."""
+    """A data set in a folder: published images, and masks."""
 
     VERSION = tfds.core.Version("1.0.0")
     classes: DataInfo
-    files: Callable[[Path, str], Listing]  # of the root and a split
+    files: Callable[[Path, str], Listing]  # takes the root and a split
     photo_format: str = "jpeg"
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -79,13 +80,13 @@ class Voc2012Segmentation(_Segmentation):
 
 
 class Ade20kSegmentation(_Segmentation):
-    """ADE20K in its 150-class form, SceneParse150."""
+    """ADE20K with 150 classes, SceneParse150."""
 
     classes, files = ade20k.INFO, staticmethod(ade20k.ade20k)
 
 
 class CamvidSegmentation(_Segmentation):
-    """CamVid in the 11 classes of SegNet; put its folder CamVid into downloads/manual."""
+    """CamVid with the 11 classes of SegNet; copy its folder CamVid into downloads/manual."""
 
     classes, files = camvid.INFO, staticmethod(camvid.camvid)
     photo_format = "png"
@@ -94,7 +95,7 @@ class CamvidSegmentation(_Segmentation):
         return manual / "CamVid"
 
     def _splits(self, root: Path) -> tuple[str, ...]:
-        lists = root / LISTS  # of the same frames in VOC's layout
+        lists = root / LISTS  # if the frames are in VOC's layout
         there = [
             s for s in self.classes.splits if (root / s).is_dir() or (lists / f"{s}.txt").is_file()
         ]

@@ -1,7 +1,7 @@
 """PASCAL VOC 2012 segmentation, with the labels of SBD where VOC has none.
 
-SBD (Hariharan et al. 2011) labels 11,355 photos of VOC 2011. The lists that papers name are made
-from the two sets' own: FCN trains on `sbd_train`; DeepLab, PSPNet and most others on `train_aug`.
+SBD (Hariharan et al. 2011) labels 11,355 photos of VOC 2011. The lists in papers combine the lists
+of both sets: FCN trains on `sbd_train`; DeepLab, PSPNet and most others on `train_aug`.
 """
 
 from collections.abc import Callable, Sequence
@@ -43,21 +43,21 @@ SBD_LAYOUT = (
 def voc2012(root: Path, split: str, sbd_root: Path | None = None) -> Listing:
     """One list of VOC 2012.
 
-    - A list of the folder itself, ImageSets/Segmentation/`split`.txt, comes first; its labels are
-      VOC's, or SBD's for a photo that VOC did not label.
+    - A list in the folder, ImageSets/Segmentation/`split`.txt, takes precedence; its labels are
+      VOC's, or SBD's for photos that VOC did not label.
     - sbd_train, sbd_val, sbd (both): SBD's lists and labels.
-    - train_aug: VOC's train, then SBD's images beyond VOC's train and val.
-    - seg11valid: VOC 2011's val without SBD's train, on which FCN is scored. It needs the list
-      of VOC 2011 (VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt, beside the folder of 2012).
+    - train_aug: VOC's train, then SBD's images outside VOC's train and val.
+    - seg11valid: VOC 2011's val without SBD's train, the evaluation set of FCN. It needs the list
+      of VOC 2011 (VOCdevkit/VOC2011/ImageSets/Segmentation/val.txt, next to the folder of 2012).
 
     Args:
       root: the folder VOCdevkit/VOC2012.
       split: the list.
-      sbd_root: SBD's folder `dataset`; None: benchmark_RELEASE/dataset in `root` or up to two
-        folders above it.
+      sbd_root: SBD's folder `dataset`; None: benchmark_RELEASE/dataset in `root` or in one of the
+        two folders above it.
 
     Raises:
-      InputError: a folder or list that the split needs is missing.
+      InputError: a folder or list for the split is missing.
     """
     if not (root / PHOTOS).is_dir():
         raise InputError(f"PASCAL VOC 2012 is not in {root}.", LAYOUT)
@@ -111,6 +111,6 @@ def voc2012(root: Path, split: str, sbd_root: Path | None = None) -> Listing:
     labels: list[tuple[Path, Sequence[str]]] = [(root / MASKS, (".png",))]
     if sbd is not None:
         photos.append((sbd / "img", (".jpg",)))
-        # VOC's own labels are the finer ones, but SBD's splits are SBD's labels throughout
+        # VOC's own labels are finer, but SBD's splits use SBD's labels throughout
         labels.insert(0 if split.startswith("sbd") else 1, (sbd / "cls", (".mat",)))
     return listed(INFO, ids, path, photos, labels)

@@ -1,6 +1,6 @@
-"""Annotations as labelling tools write them: one file a format, one rasteriser.
+"""Annotations of labelling tools: one file per format, and one rasteriser.
 
-A reader (`coco.read`, `labelme.read`, ...) takes a folder and makes `shapes.Annotations`: for each
-image its shapes, as (class name, region, crowd), the lowest first. `listing.annotated` numbers the
-classes and makes the same listing of it that a folder of masks has; `drawing.Drawing` is the mask.
+A reader (`coco.read`, `labelme.read`, ...) takes a folder and returns `shapes.Annotations`: for
+each image its shapes, as (class name, region, crowd), the lowest first. `listing.annotated` numbers
+the classes, and returns the same listing as for a folder of masks; `drawing.Drawing` is the mask.
 """

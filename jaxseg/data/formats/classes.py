@@ -1,4 +1,4 @@
-"""The numbers of the classes that annotations have by name."""
+"""Numbers the classes of annotations, which have only names."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -22,23 +22,23 @@ class Classes(NamedTuple):
     """The classes of a data set."""
 
     info: DataInfo
-    numbers: Mapping[str, int]  # of a name in the annotations: its class, or 255
-    unlabelled: int  # class of the pixels that no shape covers, or 255
+    numbers: Mapping[str, int]  # maps a name in the annotations to its class, or 255
+    unlabelled: int  # class of pixels without a shape, or 255
 
 
 def number_classes(
     config: ml_collections.ConfigDict, root: Path, found: Annotations, unlabelled: str
 ) -> Classes:
-    """Numbers classes as `config.data.classes` or `root`/classes.txt has them, else as found.
+    """Numbers classes by `config.data.classes` or `root`/classes.txt, else in the order found.
 
     Args:
       config: a run's `config.data`.
-      root: the data set's folder.
+      root: folder of the data set.
       found: the annotations.
       unlabelled: `config.data.unlabelled`.
 
     Raises:
-      InputError: unlabelled pixels are background, and the file of classes has none.
+      InputError: unlabelled pixels are background, but the file of classes has none.
     """
     listed = given_path(config.classes) if config.classes is not None else root / "classes.txt"
     name = root.resolve().name
@@ -72,7 +72,7 @@ def number_classes(
 
 
 def no_class(name: str, file: Path, info: DataInfo) -> Problem:
-    """The problem that annotations have a name that is no class."""
+    """The problem of a name in annotations that is not a class."""
     return Problem(
         "no class",
         str(file),

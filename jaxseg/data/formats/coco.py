@@ -1,7 +1,7 @@
-"""COCO JSON: polygons, run lengths and crowds, and the panoptic form with its PNGs.
+"""COCO JSON: polygons, run lengths and crowds; and the panoptic form with its PNGs.
 
-One file holds all images of a split, or of the data set. A panoptic file is told from the others by
-its `segments_info`; its PNGs lie in the folder of its own name, as COCO ships them.
+One file has all images of a split or of the data set. A panoptic file is detected by its
+`segments_info`; its PNGs are in a folder with its name, as in COCO's release.
 """
 
 import functools
@@ -39,21 +39,21 @@ _EXPORT = "Export it again as COCO JSON."
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of one split.
+    """Reads the images and shapes of one split.
 
     Args:
       config: a run's `config.data`.
-      root: the data set's folder.
-      split: the split's name.
+      root: folder of the data set.
+      split: name of the split.
 
     Raises:
-      InputError: there is no file of annotations, or it is no COCO JSON.
+      InputError: there is no annotation file, or it is not COCO JSON.
     """
     file, is_split = find_file(config, root, split, ".json", LAYOUT)
     data = read_json(file, _EXPORT)
     check_kind(data, file, "coco")
     names: dict[str, None] = dict.fromkeys(categories_in(data, file).values())
-    if is_split:  # a class has one number, also where one split lacks it
+    if is_split:  # numbers are the same in all splits, even if one lacks a class
         for other in (config.train_split, config.eval_split):
             path, its_own = find_file(config, root, other, ".json", LAYOUT, must=False)
             if path is not None and its_own and path != file:
@@ -71,7 +71,7 @@ def _names(file: Path, _changed: int) -> tuple[str, ...]:
 
 
 def categories_in(data: Mapping, file: Path) -> dict[int, str]:
-    """The names of the categories, by their ids and in the order of these."""
+    """The names of the categories by id, in the order of the ids."""
     with reading(f"The list of categories in {file}", _EXPORT):
         names = {int(c["id"]): str(c["name"]).strip() for c in data["categories"]}
         if not all(names.values()):

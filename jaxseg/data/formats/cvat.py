@@ -1,4 +1,4 @@
-"""CVAT XML, "CVAT for images 1.1": one file of all images, with polygons, boxes and masks."""
+"""CVAT XML, "CVAT for images 1.1": one file for all images, with polygons, boxes and masks."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -34,10 +34,10 @@ _KINDS = ("polygon", "box", "mask", "ellipse", "polyline")
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of a file, of one subset of CVAT where that has the split's name.
+    """Reads the images and shapes of a file; only those of CVAT's subset `split`, if it exists.
 
     Raises:
-      InputError: there is no file of annotations, or it is no XML of CVAT.
+      InputError: there is no annotation file, or it is not CVAT XML.
     """
     file, is_split = find_file(config, root, split, ".xml", LAYOUT)
     try:
@@ -55,7 +55,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
         is_split = True
     labels = [label.findtext("name", "").strip() for label in tree.iterfind(".//label")]
     names = dict.fromkeys(filter(None, labels))
-    if not names:  # exports of single jobs of old versions have no list
+    if not names:  # exports of single jobs by old versions have no list
         names = dict.fromkeys(sorted({e.get("label", "") for i in tree.iter("image") for e in i}))
     found = Annotations(list(names), is_split=is_split)
     photos, ids = Photos([*split_folders(root, split), file.parent]), set()
@@ -81,7 +81,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
 
 
 def _shapes(image: ElementTree.Element, size, file: Path, found: Annotations) -> list[Shape]:
-    """Those of an image, the lowest first: by their z_order, then by their place in the file."""
+    """The shapes of an image, the lowest first: by z_order, then by position in the file."""
     shapes: list[tuple[int, Shape]] = []
     for number, entry in enumerate((e for e in image if e.tag in _KINDS), 1):
         where = f"Shape {number} ({entry.tag}) of '{image.get('name')}' in {file}"

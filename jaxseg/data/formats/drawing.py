@@ -1,4 +1,4 @@
-"""A mask that is drawn: the shapes of an image, laid one over the other."""
+"""Draws a mask from the shapes of an image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ class Drawing(DrawnMask):
     """The mask of an image's shapes.
 
     Args:
-      file: that holds them.
+      file: the annotation file.
       photo: the image.
-      size: (height, width) that they are drawn on; None: the photo's, upright.
+      size: (height, width) of the canvas; None: that of the upright photo.
       shapes: (class or 255, region, whether it is a crowd), the lowest first.
-      unlabelled: class of the pixels that no shape covers, or 255.
-      overlap: "file": of two shapes that overlap, the later one is seen; "size": the smaller one.
-        Crowds are below all others either way.
+      unlabelled: class of pixels without a shape, or 255.
+      overlap: "file": the later of two overlapping shapes is visible; "size": the smaller one. In
+        both cases, crowds are below all other shapes.
     """
 
     file: Path
@@ -61,7 +61,7 @@ class Drawing(DrawnMask):
         return height, width
 
     def _layers(self, height: int, width: int, crowds: bool = True):
-        """(class, mask) from the lowest up."""
+        """(class, mask) of each shape, the lowest first."""
         layers = [
             (value, region.mask(height, width), crowd)
             for value, region, crowd in self.shapes

@@ -1,4 +1,4 @@
-"""The file of annotations that a split has, or the whole data set."""
+"""Finds the annotation file of a split, or of the whole data set."""
 
 from pathlib import Path
 from typing import Any
@@ -10,10 +10,10 @@ from jaxseg.utils.paths import given_path
 def find_file(
     config, root: Path, split: str, suffix: str, layout: str, must: bool = True
 ) -> tuple[Any, bool]:
-    """A split's file of annotations, and whether it is of that split alone.
+    """The annotation file for a split, and whether it belongs to that split only.
 
     Raises:
-      InputError: there is none, or several, and `must` is set.
+      InputError: `must` is set, and there is no such file, or several.
     """
     if config.annotations is not None:
         name = config.annotations.replace("{split}", split)

@@ -1,4 +1,4 @@
-"""Which tool a JSON file is of: a file in another format than the config says is named."""
+"""Detects the tool that wrote a JSON file, to report a file in the wrong format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +14,7 @@ _TITLES = {
 
 
 def kinds_of(data: Any) -> list[str]:
-    """The formats that parsed JSON may be in.
+    """The formats that parsed JSON matches.
 
     >>> kinds_of({"images": [], "annotations": [], "categories": []}), kinds_of({"shapes": []})
     (['coco'], ['labelme'])
@@ -34,7 +34,7 @@ def kinds_of(data: Any) -> list[str]:
 
 
 def check_kind(data: Any, file: Path, wanted: str) -> None:
-    """Raises InputError unless parsed JSON is in the format `wanted`, and in no other as well."""
+    """Raises InputError unless parsed JSON is in the format `wanted`, and in no other."""
     found = kinds_of(data)
     if found == [wanted]:
         return

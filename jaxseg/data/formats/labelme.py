@@ -1,4 +1,4 @@
-"""LabelMe JSON: a file beside each photo, or with the photo in it."""
+"""LabelMe JSON: a file next to each photo, or with an embedded photo."""
 
 import base64
 import binascii
@@ -36,7 +36,7 @@ LAYOUT = (
     "The folder must contain NAME.json from LabelMe, each beside its image or with the image "
     "embedded. The images and files of a split may be in a folder named after the split."
 )
-LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; LabelMe's own, of lines and points in its masks
+LINE_WIDTH, POINT_RADIUS = 10, 5  # pixels; the values of LabelMe's own masks
 _LEAST = {
     "polygon": 3,
     "oriented_rectangle": 4,
@@ -51,7 +51,7 @@ _SAVE = "Save it again in LabelMe."
 
 @dataclass(frozen=True)
 class Inside(EmbeddedPhoto):
-    """The photo in a file of LabelMe."""
+    """The photo embedded in a LabelMe file."""
 
     file: Path
 
@@ -64,7 +64,7 @@ class Inside(EmbeddedPhoto):
 
 @dataclass(frozen=True)
 class Patch:
-    """A mask of LabelMe: a small PNG, laid at (left, top)."""
+    """A LabelMe mask: a small PNG at (left, top)."""
 
     png: bytes
     left: int
@@ -77,7 +77,7 @@ class Patch:
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of all files in `root`, or in its folder of the split's name.
+    """Reads the images and shapes of all files in `root`, or in its subfolder `split`, if any.
 
     Raises:
       InputError: there is no such file.
@@ -109,17 +109,17 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
 
 
 def _add_unlabelled(config, root: Path, path: Path, found: Annotations) -> None:
-    """A photo that has no file."""
+    """Adds a photo without a file."""
     file = path.with_suffix(".json")
     if config.unannotated == "background":
         name = path.relative_to(root).with_suffix("").as_posix()
         found.images.append(Annotated(name, path, file, None))
-    elif not file.is_file():  # else that file's own problem says more
+    elif not file.is_file():  # otherwise the problem of that file says more
         found.problems.append(no_file(path, file))
 
 
 def no_file(photo: Path, file: Path) -> Problem:
-    """The problem that a photo has no file of annotations."""
+    """The problem of a photo without an annotation file."""
     return Problem(
         "unannotated",
         str(photo),
@@ -130,7 +130,7 @@ def no_file(photo: Path, file: Path) -> Problem:
 
 
 def _image(root: Path, file: Path, problems: list[Problem]) -> Annotated:
-    """The image of a file; what is wrong with single shapes goes to `problems`."""
+    """The image of a file; `problems` receives the problems of single shapes."""
     data = read_json(file, _SAVE)
     check_kind(data, file, "labelme")
     photo: Path | EmbeddedPhoto | None = None

@@ -1,4 +1,4 @@
-"""Label Studio JSON: a list of tasks, with polygons in percent of the image, brush strokes."""
+"""Label Studio JSON: a list of tasks, with brush strokes, and polygons in percent of the image."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -34,17 +34,17 @@ LAYOUT = (
 )
 _EXPORT = "Export the project again, as JSON."
 _KINDS = ("polygonlabels", "brushlabels", "rectanglelabels", "ellipselabels")
-_PREFIX = 9  # Label Studio puts 8 letters and a dash before the name of an uploaded file
+_PREFIX = 9  # Label Studio adds 8 letters and a dash to the name of an uploaded file
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of a project.
+    """Reads the images and shapes of a project.
 
-    Of several annotations of a task that which is marked as ground truth counts, else the first
+    If a task has several annotations, the one marked as ground truth is used, otherwise the first
     that was not cancelled.
 
     Raises:
-      InputError: there is no export, or it is none of Label Studio.
+      InputError: there is no export, or it is not from Label Studio.
     """
     file, is_split = find_file(config, root, split, ".json", LAYOUT)
     tasks = read_json(file, _EXPORT)
@@ -75,12 +75,12 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
 
 
 def _photo_name(data: Mapping[str, Any], where: str) -> str:
-    """The path of a task's photo: its only value that is the address of an image."""
+    """The path of a task's photo: its only value that is the URL of an image."""
     for value in data.values():
         if not isinstance(value, str):
             continue
         address = urlsplit(value)
-        # /data/local-files/?d=folder/a.jpg has the path behind the question mark
+        # in /data/local-files/?d=folder/a.jpg, the path is in the query
         path = parse_qs(address.query).get("d", [unquote(address.path)])[0]
         if path.lower().endswith(PHOTO_SUFFIXES):
             return path.lstrip("/")
@@ -90,7 +90,7 @@ def _photo_name(data: Mapping[str, Any], where: str) -> str:
 def _shapes(
     task: Mapping, where: str, file: Path, found: Annotations, may_lack: bool
 ) -> tuple[tuple[int, int] | None, list[Shape]]:
-    """(size, shapes) of a task; what is wrong with single shapes becomes a problem."""
+    """(size, shapes) of a task; `found` receives the problems of single shapes."""
     made = [a for a in task.get("annotations") or task.get("completions") or []
             if not a.get("was_cancelled")]  # fmt: skip
     if not made and not may_lack:

@@ -1,4 +1,4 @@
-"""Annotations as a listing: what a folder of masks gives, with masks that are drawn."""
+"""Converts annotations to a listing, as for a folder of masks, with masks that are drawn."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ Reader = Callable[[ml_collections.ConfigDict, Path, str], Annotations]
 
 
 def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], Listing]:
-    """A data set that `read` reads, as `jaxseg.data.registry` lists one."""
+    """The function that lists a data set for `jaxseg.data.registry`, from its reader `read`."""
 
     def listing(config: ml_collections.ConfigDict, root: Path, split: str) -> Listing:
         if not root.is_dir():
@@ -63,7 +63,7 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
 
 
 def _take_bands(image: Annotated, bands: Sequence[str], folders: dict) -> list[Problem]:
-    """Replaces the photo of an image by its bands; `folders` keeps the files of each folder."""
+    """Replaces the photo of an image by its bands; `folders` caches the files of each folder."""
     if not isinstance(image.photo, Path):
         return []
     folder = image.photo.parent
@@ -77,7 +77,7 @@ def _take_bands(image: Annotated, bands: Sequence[str], folders: dict) -> list[P
 
 
 def unannotated(photo: str, file: Path) -> Problem:
-    """The problem that a photo has no annotation."""
+    """The problem of a photo without annotation."""
     return Problem(
         "unannotated",
         photo,

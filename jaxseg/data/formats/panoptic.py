@@ -19,9 +19,9 @@ class Panoptic(DrawnMask):
     """The mask of a panoptic PNG.
 
     Args:
-      file: the JSON.
-      png: the PNG.
-      segments: the class of each segment, or 255, by its id.
+      file: the JSON file.
+      png: the PNG file.
+      segments: the class of each segment by id, or 255.
     """
 
     file: Path
@@ -47,7 +47,7 @@ class Panoptic(DrawnMask):
         ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
         present, places = np.unique(ids, return_inverse=True)
         table = dict(zip(self.segments, values, strict=True))
-        # 0 is void by definition
+        # id 0 is void by definition
         unknown = [int(i) for i in present if i and int(i) not in table]
         if unknown:
             raise InputError(

@@ -1,4 +1,4 @@
-"""Photos by the names that annotations have for them."""
+"""Finds photos by the names in annotations."""
 
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
@@ -10,14 +10,14 @@ class Photos:
     """Finds photos in some folders.
 
     Args:
-      folders: tried in this order, but the one that had the last photo comes first.
+      folders: tried in this order; the folder of the last photo is tried first.
     """
 
     def __init__(self, folders: Iterable[Path]):
         self._folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def find(self, name: str) -> Path | None:
-        """The photo `name`: a path from one of the folders, or its last part alone."""
+        """The photo `name`: a path relative to one of the folders, or only its last part."""
         name = name.replace("\\", "/")
         for part in dict.fromkeys((name, PurePosixPath(name).name)):
             for folder in self._folders:
@@ -29,7 +29,7 @@ class Photos:
         return None
 
     def missing(self, name: str, file: Path) -> Problem:
-        """The problem that `file` has annotations of a photo that is not there."""
+        """The problem of annotations in `file` for a photo that does not exist."""
         places = ", ".join(str(folder) for folder in sorted(self._folders)[:4])
         return Problem(
             "no photo",
@@ -40,7 +40,7 @@ class Photos:
 
 
 def split_folders(root: Path, split: str) -> list[Path]:
-    """Where tools put the photos of a split, in or beside a folder of annotations."""
+    """The folders where tools store the photos of a split, in or next to its annotations."""
     return [
         *(root / "images" / split, root / split / "images", root / split, root / f"{split}2017"),
         *(root / "images" / f"{split}2017", root / "images", root),

@@ -1,7 +1,7 @@
-"""The rasteriser: from outlines to pixels, as the tools that define them do it.
+"""The rasteriser: converts outlines to pixels as the tools of each format do.
 
-COCO's polygons, and those of every tool whose own exports go that way (CVAT, Label Studio, YOLO),
-are filled as pycocotools fills them; LabelMe's shapes as LabelMe draws them, with Pillow.
+Polygons of COCO, and of tools whose own exports use COCO's rules (CVAT, Label Studio, YOLO), are
+filled as in pycocotools; shapes of LabelMe are drawn with Pillow, as in LabelMe.
 """
 
 import math
@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image, ImageDraw
 
-_SCALE = 5  # pycocotools walks along an outline in fifths of a pixel
+_SCALE = 5  # pycocotools steps along an outline in fifths of a pixel
 
 
 class Polygons(NamedTuple):
-    """The union of polygons, without holes; each is float64 [N, 2], (x, y) in pixels.
+    """The union of polygons, minus holes; each is float64 [N, 2], (x, y) in pixels.
 
-    A polygon that crosses itself is filled by the even-odd rule.
+    A polygon that intersects itself is filled by the even-odd rule.
     """
 
     parts: Sequence[np.ndarray]
@@ -33,7 +33,7 @@ class Polygons(NamedTuple):
 
 
 def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
-    """The pixels of a polygon as pycocotools' rleFrPoly has them, bool [height, width].
+    """The pixels of a polygon, equal to pycocotools' rleFrPoly, bool [height, width].
 
     Args:
       points: float64 [N, 2], (x, y) in pixels; (0, 0) is the outer corner of the first pixel.
@@ -48,14 +48,14 @@ def fill(points: np.ndarray, height: int, width: int) -> np.ndarray:
     row = (np.minimum(v[steps], v[steps - 1]) + 0.5) / _SCALE - 0.5
     inside = (np.floor(column) == column) & (column >= 0) & (column <= width - 1)
     column, row = column[inside].astype(np.int64), np.ceil(np.clip(row[inside], 0, height))
-    # each crossing turns inside to outside, down its column and on
+    # each crossing switches between outside and inside, in the rest of its column and beyond
     turns = np.bincount(column * height + row.astype(np.int64), minlength=height * width)
     filled = np.cumsum(turns[: height * width]) & 1
     return filled.astype(bool).reshape(width, height).T
 
 
 def _walk(x, y, x_end, y_end) -> tuple[np.ndarray, np.ndarray]:
-    """The points along all edges, one after the other, a step along the longer side apart."""
+    """The points along all edges in order, one step apart along the longer side."""
     across, down = np.abs(x_end - x), np.abs(y_end - y)
     flat = across >= down
     back = np.where(flat, x > x_end, y > y_end)
@@ -72,11 +72,11 @@ def _walk(x, y, x_end, y_end) -> tuple[np.ndarray, np.ndarray]:
 
 
 class Figure(NamedTuple):
-    """A shape of LabelMe, with its outline: "polygon", "rectangle", "circle", "line" or "point"."""
+    """A LabelMe shape with its outline: "polygon", "rectangle", "circle", "line" or "point"."""
 
     kind: str
-    points: np.ndarray  # float64 [N, 2]; a circle: its centre and a point on it
-    size: float = 0  # of a line its width, of a point its radius, in pixels
+    points: np.ndarray  # float64 [N, 2]; for a circle: its centre and a point on it
+    size: float = 0  # width of a line or radius of a point, in pixels
 
     def mask(self, height: int, width: int) -> np.ndarray:
         canvas = Image.new("1", (width, height))
@@ -107,6 +107,6 @@ def box(left: float, top: float, right: float, bottom: float) -> np.ndarray:
 
 
 def turned_about(points: np.ndarray, centre: tuple[float, float], degrees: float) -> np.ndarray:
-    """Points turned clockwise, as seen on an image, about `centre`."""
+    """Points rotated clockwise, as seen in an image, about `centre`."""
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
     return (points - centre) @ np.array([[cos, sin], [-sin, cos]]) + centre

@@ -1,4 +1,4 @@
-"""Run lengths to pixels: COCO's, compressed or not, CVAT's and Label Studio's."""
+"""Run lengths of COCO (compressed or not), CVAT and Label Studio, converted to pixels."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -12,12 +12,12 @@ _REMEDY = "Export the annotations again, or remove the shape."
 
 
 class Runs(NamedTuple):
-    """Lengths of runs, the first of them outside, over a window of the image."""
+    """Lengths of runs, alternately outside and inside, over a window of the image."""
 
     counts: np.ndarray  # int64 [N]
-    height: int  # of the window
+    height: int  # height and width of the window
     width: int
-    by_columns: bool = True  # as COCO has them; else row after row
+    by_columns: bool = True  # the order of COCO; otherwise by rows
     left: int = 0
     top: int = 0
 
@@ -43,7 +43,7 @@ def runs(
     left: int = 0,
     top: int = 0,
 ) -> Runs:
-    """`Runs` whose lengths add up to their window.
+    """Creates `Runs`, and checks that the lengths cover their window.
 
     Raises:
       InputError: they do not.
@@ -59,10 +59,10 @@ def runs(
 
 
 def coco_runs(rle: Any, size: tuple[int, int], where: str) -> Runs:
-    """COCO's `{"size": [height, width], "counts": ...}`.
+    """Parses COCO's `{"size": [height, width], "counts": ...}`.
 
     Raises:
-      InputError: its size is not the image's, or its counts do not cover it.
+      InputError: its size is not that of the image, or its counts do not cover it.
     """
     height, width = (int(v) for v in rle["size"])
     if (height, width) != size:
@@ -78,7 +78,7 @@ def coco_runs(rle: Any, size: tuple[int, int], where: str) -> Runs:
 
 
 def decode_counts(text: str, where: str) -> list[int]:
-    """The run lengths in COCO's compressed text: groups of 5 bits, from the third on differences.
+    """Decodes COCO's compressed run lengths: 5-bit groups; from the third on, differences.
 
     >>> decode_counts("02020", "it")
     [0, 2, 0, 4, 0]
@@ -103,7 +103,7 @@ def decode_counts(text: str, where: str) -> list[int]:
 
 
 class Alpha(NamedTuple):
-    """A brush stroke of Label Studio: an RGBA picture in its own packing, of which alpha counts."""
+    """A brush stroke of Label Studio: the alpha channel of an RGBA image in its own packing."""
 
     rle: bytes
     height: int
@@ -122,13 +122,13 @@ class Alpha(NamedTuple):
 
 
 def unpack(rle: bytes, where: str) -> np.ndarray:
-    """The values, uint8 [N], that Label Studio packs bit by bit (its brush.py, `encode_rle`).
+    """Unpacks the values, uint8 [N], in Label Studio's bit packing (its brush.py, `encode_rle`).
 
-    A head has N, the bits of a value and four sizes of counters; then parts follow: one value
-    repeated, or values one by one.
+    A header has N, the number of bits of a value, and four sizes of counters. Then follow parts:
+    one repeated value, or a sequence of values.
 
     Raises:
-      InputError: it ends too early, or holds more than it says.
+      InputError: the data ends too early, or has more values than stated.
     """
     bits = "".join(f"{byte:08b}" for byte in rle)
     at = 0

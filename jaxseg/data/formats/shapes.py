@@ -1,4 +1,4 @@
-"""What every reader of annotations makes: images, and the shapes on them."""
+"""The common result of all annotation readers: images, and their shapes."""
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,19 +14,19 @@ from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
 from jaxseg.utils.files import text_of
 
-FARTHEST = 100_000  # pixels from the image's corner: beyond it a coordinate is taken for a mistake
+FARTHEST = 100_000  # pixels from the image's corner; larger coordinates count as mistakes
 
 
 class Region(Protocol):
     """A part of an image."""
 
     def mask(self, height: int, width: int) -> np.ndarray:
-        """Its pixels, bool [height, width]."""
+        """The pixels of the region, bool [height, width]."""
         ...
 
 
 def laid_at(part: np.ndarray, left: int, top: int, height: int, width: int) -> np.ndarray:
-    """A mask, bool [h, w], laid at (left, top) of an image; what lies outside is cut off.
+    """Places a mask, bool [h, w], at (left, top) of an image; parts outside are cut off.
 
     >>> laid_at(np.ones((2, 2), bool), -1, 1, 2, 3).astype(int).tolist()
     [[0, 0, 0], [1, 0, 0]]
@@ -42,9 +42,9 @@ def laid_at(part: np.ndarray, left: int, top: int, height: int, width: int) -> n
 class Shape(NamedTuple):
     """A labelled part of an image."""
 
-    name: str  # of its class
+    name: str  # name of the class
     region: Region
-    crowd: bool = False  # a loose outline of many objects: it is laid below all others
+    crowd: bool = False  # a loose outline of many objects, drawn below all others
 
 
 @dataclass
@@ -53,29 +53,29 @@ class Annotated:
 
     name: str
     photo: Path | EmbeddedPhoto | BandFiles
-    file: Path  # of the annotations
-    size: tuple[int, int] | None  # (height, width) as annotated; None: the photo's own
+    file: Path  # the annotation file
+    size: tuple[int, int] | None  # (height, width) as annotated; None: that of the photo
     shapes: Sequence[Shape] = ()  # the lowest first
-    png: Path | None = None  # of a panoptic image, which has segments in place of shapes
-    segments: Mapping[int, str] = field(default_factory=dict)  # the class of each by its id
+    png: Path | None = None  # for a panoptic image, which has segments instead of shapes
+    segments: Mapping[int, str] = field(default_factory=dict)  # class of each segment by id
 
 
 @dataclass
 class Annotations:
-    """The contents of a data set's files of annotations."""
+    """The contents of a data set's annotation files."""
 
-    class_names: Sequence[str]  # in the order of the format, else in that of the alphabet
+    class_names: Sequence[str]  # in the order of the format, otherwise alphabetical
     images: list[Annotated] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    is_split: bool = False  # whether it is one split already, and not the whole data set
+    is_split: bool = False  # whether it is a single split, and not the whole data set
 
 
 def read_json(path: Path, remedy: str) -> Any:
-    """The contents of a JSON file.
+    """Parses a JSON file.
 
     Raises:
-      InputError: it cannot be read, or is no JSON.
+      InputError: it cannot be read, or is not JSON.
     """
     try:
         return json.loads(text_of(path.read_bytes()))
@@ -85,7 +85,7 @@ def read_json(path: Path, remedy: str) -> Any:
 
 @contextmanager
 def reading(where: str, remedy: str) -> Iterator[None]:
-    """Turns the errors of taking apart a malformed annotation into InputErrors that name it."""
+    """Turns the errors of parsing a malformed annotation into InputErrors that name it."""
     try:
         yield
     except InputError:
@@ -97,12 +97,12 @@ def reading(where: str, remedy: str) -> Iterator[None]:
 
 
 def problem_of(kind: str, file: str | Path, error: InputError) -> Problem:
-    """An error as a problem of a listing."""
+    """Converts an error to a problem of a listing."""
     return Problem(kind, str(file), error.problem, error.remedy)
 
 
 def size_of(width: Any, height: Any) -> tuple[int, int]:
-    """(height, width) as a format has them.
+    """Parses (height, width) from the values of a format.
 
     >>> size_of("640", 480.0)
     (480, 640)
@@ -114,10 +114,10 @@ def size_of(width: Any, height: Any) -> tuple[int, int]:
 
 
 def points_of(values: Any, where: str, least: int = 3) -> np.ndarray:
-    """Points (x, y) in pixels, float64 [N, 2], of a list x, y, x, y, ... or of pairs.
+    """Parses points (x, y) in pixels, float64 [N, 2], from a list x, y, x, y, ... or of pairs.
 
     Raises:
-      InputError: it has fewer than `least` points, or coordinates that no image has.
+      InputError: there are fewer than `least` points, or impossible coordinates.
     """
     flat = np.asarray(values, np.float64).ravel()
     if flat.size % 2:
@@ -140,7 +140,7 @@ def points_of(values: Any, where: str, least: int = 3) -> np.ndarray:
 
 
 def check_inside(points: np.ndarray, size: tuple[int, int] | None, where: str) -> None:
-    """Raises InputError where no part of what lies between the points is in the image."""
+    """Raises InputError if the bounding box of the points is outside the image."""
     if size is None:
         return
     (left, top), (right, bottom) = points.min(0), points.max(0)

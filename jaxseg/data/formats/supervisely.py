@@ -1,7 +1,7 @@
-"""Supervisely's JSON: a project of data sets, with a file for each photo.
+"""Supervisely's JSON: a project of data sets, with a file per photo.
 
-`meta.json` names the classes in their order. A bitmap is a PNG, compressed once more by zlib, laid
-at its origin; polygons have holes. Shapes later in a file lie above those before.
+`meta.json` lists the classes in order. A bitmap is a PNG, compressed again by zlib, placed at its
+origin; polygons have holes. Later shapes in a file cover earlier ones.
 """
 
 import base64
@@ -42,11 +42,11 @@ LAYOUT = (
     "for that split."
 )
 _EXPORT = "Export the project again from Supervisely, as JSON with images."
-_MOST_BYTES = 2**28  # of a bitmap once its zlib is undone
+_MOST_BYTES = 2**28  # limit on a bitmap after zlib decompression
 
 
 class Outline(NamedTuple):
-    """A polygon with holes, as their outlines; what lies on an outline belongs to it."""
+    """A polygon with holes, given by outlines; pixels on an outline belong to it."""
 
     exterior: np.ndarray
     holes: tuple[np.ndarray, ...]
@@ -60,7 +60,7 @@ class Outline(NamedTuple):
 
 @dataclass(frozen=True)
 class Bitmap:
-    """A small mask, laid at (left, top)."""
+    """A small mask, placed at (left, top)."""
 
     data: str
     left: int
@@ -72,7 +72,7 @@ class Bitmap:
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of the data set of the split's name, or of all where there is none.
+    """Reads the images and shapes of the data set `split`, or of all if there is none.
 
     Raises:
       InputError: there is no meta.json, or no annotation.
@@ -127,7 +127,7 @@ def _is_photo(path: Path) -> bool:
 
 
 def _image(name: str, photo: Path, file: Path, problems: list[Problem]) -> Annotated:
-    """The image of a file; what is wrong with single shapes goes to `problems`."""
+    """The image of a file; `problems` receives the problems of single shapes."""
     data = read_json(file, _EXPORT)
     with reading(str(file), _EXPORT):
         size = size_of(data["size"]["width"], data["size"]["height"])
@@ -148,7 +148,7 @@ def _region(entry: Mapping[str, Any], size: tuple[int, int], where: str) -> Regi
     if kind == "bitmap":
         left, top = entry["bitmap"]["origin"]
         data = entry["bitmap"]["data"]
-        _bits(data, where)  # damaged ones are named before the training meets them
+        _bits(data, where)  # reports damage now, before training
         return Bitmap(data, int(left), int(top), where)
     if kind not in ("polygon", "rectangle"):
         raise InputError(
@@ -164,7 +164,7 @@ def _region(entry: Mapping[str, Any], size: tuple[int, int], where: str) -> Regi
 
 
 def _bits(data: str, where: str) -> np.ndarray:
-    """A bitmap's pixels, bool [h, w]: where its PNG is opaque, or without alpha is not black."""
+    """A bitmap's pixels, bool [h, w]: where its PNG is opaque, or, without alpha, not black."""
     try:
         packed = zlib.decompressobj()
         png = packed.decompress(base64.b64decode(data, validate=False), _MOST_BYTES)

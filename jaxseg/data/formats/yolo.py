@@ -1,8 +1,8 @@
-"""YOLO's segmentation text: a file for each photo, a line for each polygon, in parts of the image.
+"""YOLO's segmentation text: a file per photo, a line per polygon, in fractions of the image.
 
 A line is the number of a class and x y x y ..., each in 0..1. data.yaml has the names of the
-classes and the folders of the splits. A photo without a file is one that is not labelled; an empty
-file says that nothing is on it.
+classes and the folders of the splits. A photo without a file is not annotated; an empty file means
+that it shows no objects.
 """
 
 from pathlib import Path
@@ -37,7 +37,7 @@ _EXPORT = "Export it again as YOLO segmentation."
 
 
 def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotations:
-    """The images and shapes of one split, or of all where images/ has no folders of splits.
+    """Reads the images and shapes of one split, or of all if images/ has no subfolders of splits.
 
     Raises:
       InputError: data.yaml or the folders are missing or malformed.
@@ -88,18 +88,18 @@ def _read_yaml(config, root: Path) -> tuple[dict[str, Any], dict[int, str]]:
 
 
 def _folder(root: Path, about: dict[str, Any], split: str) -> Path | None:
-    """The folder of a split's photos; None where there are none of splits."""
+    """The folder of a split's photos; None if there are no folders of splits."""
     named = about.get(split)
     places = [root / "images" / split, root / split / "images"]
     if isinstance(named, str):
-        # `path` is where the set lay on another machine, as a rule: root is where it is
+        # `path` is usually the location on another machine; root is the location here
         inside = named.replace("\\", "/").lstrip("./")
         places = [given_path(root / named), root / inside, *places]
     return next((p for p in places if p.is_dir() and p != root / "images"), None)
 
 
 def _labels(folder: Path) -> Path:
-    """labels/... for images/..., as YOLO has it: the last "images" of the path counts."""
+    """The folder labels/... for images/..., by YOLO's rule: replaces the last "images"."""
     parts = list(folder.parts)
     for at in reversed(range(len(parts))):
         if parts[at] == "images":
