@@ -1,4 +1,4 @@
-"""Image files as they come from anywhere: which are opened, and whether a PNG is whole."""
+"""Opens image files from any source, with limits on format and size, and verifies PNGs."""
 
 import io
 import os
@@ -11,24 +11,24 @@ from PIL import Image, ImageFile
 
 from jaxseg.errors import InputError
 
-# Rasters alone: PIL would hand PostScript to Ghostscript, which runs it.
+# Only raster formats: PIL would pass PostScript to Ghostscript, which executes it.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "TGA")
-MOST_PIXELS = 89_478_485  # PIL warns from here on: small files can hold many equal pixels
-_LARGE = 2**24  # pixels from which on images are decoded one at a time
+MOST_PIXELS = 89_478_485  # PIL's own warning limit: small files can hold many equal pixels
+_LARGE = 2**24  # pixels above which images are decoded one at a time
 _one_large = threading.Lock()
 
 
 def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> ImageFile.ImageFile:
-    """The image in `path`, not decoded yet.
+    """Opens the image in `path`, without decoding it.
 
     Args:
       path: the file.
-      data: its bytes, where they were read already.
-      checked: whether to compare the checksums of a PNG, which PIL does not for its pixels.
+      data: its bytes, if already read.
+      checked: whether to verify the checksums of a PNG, which PIL does not do for its pixels.
 
     Raises:
-      InputError: it is no regular file.
-      OSError, ValueError: as PIL; ValueError for a PNG whose checksums are wrong.
+      InputError: it is not a regular file.
+      OSError, ValueError: as PIL; ValueError for a PNG with wrong checksums.
     """
     if data is None:
         check_regular(path)
@@ -43,17 +43,17 @@ def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> Im
 
 
 def check_regular(path: str | os.PathLike) -> None:
-    """Raises InputError for a pipe, a socket or a device: to open one may wait for ever."""
+    """Raises InputError for a pipe, a socket or a device, because opening one may block forever."""
     try:
         mode = os.stat(path).st_mode
-    except (OSError, ValueError):  # whoever opens it says why
+    except (OSError, ValueError):  # opening the file will report it
         return
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
         raise InputError(f"{path} is not a regular file.", "Give a file, or remove it.")
 
 
 def check_size(path: str | os.PathLike, width: int, height: int) -> None:
-    """Raises InputError for an image of more pixels than are decoded."""
+    """Raises InputError for an image with more pixels than the limit."""
     if width * height > MOST_PIXELS:
         raise InputError(
             f"{path} has more than {MOST_PIXELS:,} pixels according to its header: it is "
@@ -63,7 +63,7 @@ def check_size(path: str | os.PathLike, width: int, height: int) -> None:
 
 
 def decoding(width: int, height: int) -> AbstractContextManager:
-    """Inside, an image of that size is decoded; of large ones one at a time by all threads."""
+    """A context for decoding an image of that size; large images are decoded one at a time."""
     return _one_large if width * height > _LARGE else nullcontext()
 
 
@@ -71,7 +71,7 @@ _PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def check_png(data: bytes) -> None:
-    """Raises ValueError where a PNG's pixels, or its orientation, are not as its CRCs say.
+    """Raises ValueError if a CRC of a PNG's pixels or orientation is wrong.
 
     >>> check_png(b"no PNG")
     """

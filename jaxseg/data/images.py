@@ -1,4 +1,4 @@
-"""Image files to arrays of pixels: photographs become RGB, other images keep their channels."""
+"""Decodes image files to arrays: photographs become RGB, other images keep their channels."""
 
 import io
 import os
@@ -28,8 +28,8 @@ def read_image(
         rules of `jaxseg.data.bands`.
 
     Raises:
-      InputError: the file cannot be decoded to its end, or has more than 8 bits a channel, or is
-        not of the `kind`.
+      InputError: the file cannot be decoded completely, has more than 8 bits per channel, or is not
+        of the `kind`.
     """
     return decode_image(path, data, kind).pixels
 
@@ -37,7 +37,7 @@ def read_image(
 def decode_image(
     path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
 ) -> Picture:
-    """`read_image`, and the orientation that it was turned by."""
+    """Like `read_image`; also returns the EXIF orientation."""
     if isinstance(path, BandFiles):
         return _decode_bands(path, kind)
     if kind != RGB or is_array(path):
@@ -56,10 +56,10 @@ def decode_image(
 
 
 def image_bytes(path: Path | EmbeddedPhoto | BandFiles, kind: ImageKind = RGB) -> bytes:
-    """An image as a single file holds it; bands of files of their own become a `.npy` file.
+    """The content of an image as a single file; separate bands are combined in a `.npy` file.
 
     Raises:
-      InputError: of bands, as `read_image`.
+      InputError: for bands, as `read_image`.
       OSError: the file cannot be read.
     """
     if not isinstance(path, BandFiles):
@@ -70,13 +70,13 @@ def image_bytes(path: Path | EmbeddedPhoto | BandFiles, kind: ImageKind = RGB) -
 
 
 def _decode_kind(path: str | os.PathLike, data: bytes | None, kind: ImageKind) -> Picture:
-    """An image that is no photograph."""
+    """Decodes an image that is not 8-bit RGB."""
     found = _stored(path, data)
     return Picture(as_kind(found.pixels, found.alpha, kind, path), found.orientation)
 
 
 def _stored(path: str | os.PathLike, data: bytes | None) -> Stored:
-    """The pixels of a file as it stores them, but upright."""
+    """The stored pixels of a file, rotated upright."""
     if data is None and isinstance(path, EmbeddedPhoto):
         data = path.read_bytes()
     found = read_deep(path, data)
@@ -88,7 +88,7 @@ def _stored(path: str | os.PathLike, data: bytes | None) -> Stored:
 
 
 def _decode_bands(image: BandFiles, kind: ImageKind) -> Picture:
-    """An image whose bands are separate files."""
+    """Decodes an image with separate bands."""
     bands: list[np.ndarray] = []
     for file in image.files:
         found = _stored(file, None)

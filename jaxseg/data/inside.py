@@ -1,4 +1,4 @@
-"""Photos and masks without a file of their own: inside another file, in several, or drawn."""
+"""Photos and masks that are not a single file: embedded in another, split into bands, or drawn."""
 
 import os
 from abc import abstractmethod
@@ -9,14 +9,14 @@ import numpy as np
 
 
 class EmbeddedPhoto(os.PathLike):
-    """A photo inside another file, whose path it has."""
+    """A photo embedded in another file; its path is that of the file."""
 
     @abstractmethod
     def read_bytes(self) -> bytes:
-        """The photo, as a file of its own would hold it.
+        """Returns the content of the photo as a file of its own.
 
         Raises:
-          InputError: the file around it cannot be read.
+          InputError: the containing file cannot be read.
         """
 
     def __str__(self) -> str:
@@ -25,11 +25,11 @@ class EmbeddedPhoto(os.PathLike):
 
 @dataclass(frozen=True)
 class BandFiles(os.PathLike):
-    """An image whose bands are separate files; as a path it is the first of them.
+    """An image with bands in separate files; its path is that of the first file.
 
     Attributes:
-      place: what the paths of the files have in common: folder and name, without a band's ending.
-      files: one for each band, in the order of the channels.
+      place: the common part of the paths: folder and name, without the ending of a band.
+      files: one per band, in the order of the channels.
     """
 
     place: Path
@@ -44,11 +44,11 @@ class BandFiles(os.PathLike):
 
 
 class DrawnMask(os.PathLike):
-    """A mask that is drawn from a file of annotations, whose path it has."""
+    """A mask drawn from an annotation file; its path is that of the file."""
 
     @abstractmethod
     def draw(self) -> np.ndarray:
-        """Classes, uint8 [H, W]: 0..C-1 or 255 (ignore).
+        """Draws the classes, uint8 [H, W]: 0..C-1 or 255 (ignore).
 
         Raises:
           InputError: the annotations cannot be drawn.
@@ -56,7 +56,7 @@ class DrawnMask(os.PathLike):
 
     @abstractmethod
     def objects(self) -> np.ndarray:
-        """Numbers of the objects, uint16 [H, W]; 0 is none. 255, a border elsewhere, is left out.
+        """Draws the object numbers, uint16 [H, W]; 0: no object. 255 (a border in VOC) is unused.
 
         Raises:
           InputError: as `draw`.

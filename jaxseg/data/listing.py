@@ -1,4 +1,4 @@
-"""The files of a data set, and the problems that show before any is read."""
+"""Lists the files of a data set, and the problems that are visible without reading them."""
 
 import os
 import unicodedata
@@ -21,12 +21,12 @@ from jaxseg.errors import InputError
 from jaxseg.utils.files import is_hidden, text_of
 from jaxseg.utils.image_kind import RGB, ImageKind
 
-VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks that number objects
+VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks with object numbers
 PHOTO_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".npy")
 
 
 class Pair(NamedTuple):
-    """An example's files."""
+    """The files of an example."""
 
     name: str
     photo: Path | EmbeddedPhoto | BandFiles
@@ -35,12 +35,12 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """Something wrong with a data set, that its owner can fix."""
+    """A problem of a data set, which its owner can fix."""
 
-    kind: str  # a word that problems of the same sort share
-    file: str  # the file or folder that it is about
-    text: str  # one sentence: what is wrong
-    remedy: str  # one sentence: what to do
+    kind: str  # a keyword that similar problems share
+    file: str  # the file or folder
+    text: str  # one sentence: the problem
+    remedy: str  # one sentence: the fix
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class Listing:
     """The files of one split of a data set."""
 
     info: DataInfo
-    pairs: Sequence[Pair]  # the complete ones
-    problems: Sequence[Problem] = ()  # with the others
+    pairs: Sequence[Pair]  # the complete examples
+    problems: Sequence[Problem] = ()  # problems of the other examples
     values: Mapping[int, int] | None = field(default=None)  # see `read_mask`
     exif: str = "error"  # see `jaxseg.data.upright.aligned_mask`
-    colours: Colours | None = None  # of masks in colours; None: they are refused
-    notes: Sequence[str] = ()  # choices that were made for the user, in short
-    kind: ImageKind = RGB  # of the photos
+    colours: Colours | None = None  # for coloured masks; None: they are rejected
+    notes: Sequence[str] = ()  # short notes on automatic choices
+    kind: ImageKind = RGB  # kind of the photos
 
 
 class Pairs:
@@ -62,10 +62,10 @@ class Pairs:
 
     Args:
       listing: its files.
-      strict: whether to refuse a listing with problems; else they are left out.
+      strict: whether to reject a listing with problems; otherwise those examples are left out.
 
     Raises:
-      InputError: the first problem, and how many more there are like it.
+      InputError: the first problem, and the number of similar ones.
     """
 
     def __init__(self, listing: Listing, strict: bool = True):
@@ -100,22 +100,22 @@ class Pairs:
         return read_size(self.pairs[index].photo)
 
     def photo_bytes(self, index: int) -> bytes:
-        """The photo's file, as it is stored; of bands in files of their own, a `.npy` file."""
+        """The stored content of the photo's file; separate bands are combined in a `.npy` file."""
         return image_bytes(self.pairs[index].photo, self.kind)
 
     def mask_file(self, index: int) -> Path | None:
-        """The file of an example's mask; None of one that is drawn."""
+        """The file of an example's mask; None for a drawn mask."""
         mask = self.pairs[index].mask
         return mask if isinstance(mask, Path) else None
 
     def objects(self, index: int) -> np.ndarray:
-        """The numbers of the objects in an example, unsigned [H, W]; 0 is none, 255 a border.
+        """The object numbers in an example, unsigned [H, W]; 0: no object, 255: a border.
 
-        They stand in a file of the same name as the mask's, in the folder that VOC and SBD have
-        beside the masks' own.
+        They are in a file with the name of the mask, in the object folder of VOC or SBD next to the
+        folder of masks.
 
         Raises:
-          InputError: such a file is missing, bad or of another size than the photo.
+          InputError: this file is missing, invalid, or differs in size from the photo.
         """
         path, photo = self.object_file(index), self.pairs[index].photo
         frame = read_frame(photo)
@@ -130,7 +130,7 @@ class Pairs:
         return numbers
 
     def object_file(self, index: int) -> Path | DrawnMask:
-        """Where `objects` looks for them."""
+        """The file for `objects`."""
         mask = self.pairs[index].mask
         if isinstance(mask, DrawnMask):
             return mask
@@ -139,19 +139,18 @@ class Pairs:
 
 
 def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, list[Path]]:
-    """The files in `folder` with one of `suffixes`, by their name without `ending` and suffix.
+    """The files in `folder` with one of `suffixes`, by name without `ending` and suffix.
 
     Args:
-      folder: a folder; one that does not exist is empty. Hidden files are left out, and a
-        system's own.
-      suffixes: such as (".png",), in small letters; the files' own may be in capitals.
-      ending: of every name, such as "_labelIds"; files without it are left out.
+      folder: a folder; a missing one counts as empty. Hidden files and system files are left out.
+      suffixes: such as (".png",), in lower case; the case of file names does not matter.
+      ending: ending of every name, such as "_labelIds"; files without it are left out.
     """
     found: dict[str, list[Path]] = {}
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     for path in (folder / name for name in names if not is_hidden(name)):
         if path.suffix.lower() in suffixes and path.stem.endswith(ending):
-            # one name for é whether it is one letter or two: macOS parts it, others do not
+            # NFC: é may be one character or two; macOS stores two, other systems one
             name = unicodedata.normalize("NFC", path.stem.removesuffix(ending))
             found.setdefault(name, []).append(path)
     return found
@@ -165,13 +164,13 @@ def paired(
     mask_folder: Path | None = None,
     photo_folder: Path | None = None,
 ) -> Listing:
-    """Photos and masks of the same names, sorted; a file without its partner is a problem.
+    """Pairs photos and masks by name, sorted; a file without its partner is a problem.
 
     Args:
       info: the classes.
-      photos, masks: the files of each name, as `files_by_stem` gives them.
+      photos, masks: the files by name, from `files_by_stem`.
       values: as in `read_mask`.
-      mask_folder, photo_folder: where they are, to name those in formats that are not read.
+      mask_folder, photo_folder: their folders, to report files in unsupported formats.
     """
     problems = []
     suffix = _common_ending(photos, masks) if mask_folder is not None else None
@@ -219,7 +218,7 @@ def paired(
 
 
 def _common_ending(photos: Iterable[str], masks: Iterable[str]) -> str | None:
-    """What the masks' names have behind the photos', where no names are the same."""
+    """The ending of the masks' names after the photos' names, if no names are equal."""
     photos, masks = sorted(photos), sorted(masks)
     if set(photos) & set(masks) or not photos:
         return None
@@ -231,13 +230,13 @@ def _common_ending(photos: Iterable[str], masks: Iterable[str]) -> str | None:
 
 
 def stems_in(folder: Path) -> dict[str, str]:
-    """The files in `folder`, whatever they are, by their names without suffix."""
+    """All files in `folder`, by name without suffix."""
     names = sorted(os.listdir(folder)) if folder.is_dir() else []
     return {Path(n).stem: n for n in names if Path(n).suffix and not is_hidden(n)}
 
 
 def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:
-    """What the file `name` in `folder` is in place of a mask, and what to do; None for no file."""
+    """Problem and fix for the file `name` in `folder` instead of a mask; None if it is None."""
     if name is None:
         return None
     return (
@@ -247,10 +246,10 @@ def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:
 
 
 def read_lines(path: Path) -> list[str]:
-    """The lines of a UTF-8 text, stripped, without empty ones at either end.
+    """The lines of a UTF-8 text, stripped, without empty ones at the start and end.
 
     Raises:
-      InputError: the file cannot be read, or is no such text.
+      InputError: the file cannot be read, or is not UTF-8 text.
     """
     try:
         text = text_of(path.read_bytes())
@@ -260,13 +259,13 @@ def read_lines(path: Path) -> list[str]:
 
 
 def read_class_names(path: Path) -> list[str]:
-    """The names in a `classes.txt`, one a line in the order of the label values.
+    """Reads the names in a `classes.txt`, one per line in the order of the label values.
 
-    A line may have a colour behind its name; of those, the lines named "ignore" are no classes.
+    A name may be followed by a colour; among such lines, those named "ignore" are not classes.
 
     Raises:
-      InputError: a line is empty, a comment, or numbered unlike its place, or a name stands there
-        twice; it names the line. Or there are fewer than two names.
+      InputError: a line is empty, a comment, or has the wrong number, or a name occurs twice; the
+        message names the line. Or there are fewer than two names.
     """
     names = read_lines(path)
     if (wrong := misplaced_line(names)) is not None:
@@ -278,7 +277,7 @@ def read_class_names(path: Path) -> list[str]:
 
 
 def checked_names(path: Path, names: list[str]) -> list[str]:
-    """The names of classes in a file, where there are two or more, and each is there once."""
+    """Checks the class names of a file: two or more, each once; returns them."""
     for row, name in enumerate(names):
         if not name or name in names[:row]:
             raise InputError(

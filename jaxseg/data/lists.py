@@ -1,4 +1,4 @@
-"""Lists of examples: text files of one name a line, or of a photo and its mask."""
+"""Reads lists of examples: text files with one name, or a photo and its mask, per line."""
 
 import os
 import unicodedata
@@ -20,7 +20,7 @@ from jaxseg.data.listing import (
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
 
-Places = Sequence[tuple[Path, Sequence[str]]]  # (folder, suffixes in small letters), in order
+Places = Sequence[tuple[Path, Sequence[str]]]  # (folder, lower-case suffixes), in order
 
 
 def listed(
@@ -33,21 +33,21 @@ def listed(
     ending: str = "",
     bands: Sequence[str] = (),
 ) -> Listing:
-    """The files of a list; a line without its files, or twice in the list, is a problem.
+    """The files of a list; a line with missing files, or one that occurs twice, is a problem.
 
-    A line is a name, with or without the photo's suffix, also in a subfolder; or a photo and its
-    mask, with a blank, a tab, a comma or a semicolon between them. Either may be a path from `/`,
-    from the data set's folder or from the folder of photos or masks. Capitals in a suffix do not
-    matter.
+    A line is a name, with or without the photo's suffix, possibly in a subfolder; or a photo and
+    its mask, separated by a space, a tab, a comma or a semicolon. Each may be an absolute path, or
+    a path relative to the data set's folder or to the folder of photos or masks. The case of a
+    suffix does not matter.
 
     Args:
       info: the classes.
       ids: the lines.
-      list_file: where they stand, for messages.
-      photos, masks: where they are, tried in this order.
+      list_file: the list, for messages.
+      photos, masks: their folders, tried in this order.
       values: as in `read_mask`.
-      ending: of the masks' names, before the suffix.
-      bands: `config.data.band_suffixes`; then a line is a name without a band.
+      ending: ending of the masks' names, before the suffix.
+      bands: `config.data.band_suffixes`; a line is then a name without a band.
     """
     finder, problems, pairs = _Finder(photos[0][0].parent), [], []
     counts = Counter(ids)
@@ -83,7 +83,7 @@ def listed(
 def _files(
     finder: "_Finder", line: str, photos: Places, masks: Places, ending: str
 ) -> tuple[Path | str, Path | str]:
-    """Photo and mask of a line; in place of one that is not there its name, without the suffix."""
+    """Photo and mask of a line; for a missing file, its name without the suffix."""
     photo = finder.find(line, photos)
     if photo is not None:
         return photo, _mask(finder, _name(photo.with_suffix(""), photos), masks, ending)
@@ -101,7 +101,7 @@ def _files(
 def _bands(
     finder: "_Finder", line: str, photos: Places, masks: Places, ending: str, bands: Sequence[str]
 ) -> tuple[BandFiles | list[Problem] | str, Path | str]:
-    """`_files` of an image whose bands are separate files; problems of one that lacks some."""
+    """`_files` for an image with separate bands; problems if it lacks some."""
     bare = _bare(line)
     files = {band: finder.find(bare, photos, band) for band in bands}
     there = {band: file for band, file in files.items() if file is not None}
@@ -116,7 +116,7 @@ def _bands(
 
 
 def _mask(finder: "_Finder", name: str, masks: Places, ending: str) -> Path | str:
-    """The mask of an example; its name where there is none."""
+    """The mask of an example; its name if there is none."""
     found = finder.find(name, masks, ending) or finder.find(Path(name).name, masks, ending)
     return found or name
 
@@ -126,7 +126,7 @@ def _bare(line: str) -> str:
 
 
 def _name(bare: Path, photos: Places) -> str:
-    """The name of an example: the photo's path without suffix, from the photos' folder."""
+    """The name of an example: the photo's path without suffix, relative to the photos' folder."""
     for folder, _ in photos:
         if bare.is_relative_to(folder):
             return bare.relative_to(folder).as_posix()
@@ -138,7 +138,7 @@ def _is_photo(name: str) -> bool:
 
 
 def _columns(line: str) -> Iterator[tuple[str, str]]:
-    """The ways to part a line in two; names may hold blanks."""
+    """The ways to split a line in two; names may contain spaces."""
     for at, letter in enumerate(line):
         if letter in "\t,; ":
             left, right = line[:at].strip(), line[at + 1 :].strip()
@@ -147,10 +147,10 @@ def _columns(line: str) -> Iterator[tuple[str, str]]:
 
 
 class _Finder:
-    """Finds files by names as lists have them; each folder is listed once.
+    """Finds files by the names in lists; lists each folder once.
 
     Args:
-      root: the data set's folder.
+      root: folder of the data set.
     """
 
     def __init__(self, root: Path):
@@ -159,7 +159,7 @@ class _Finder:
         self._stems: dict[Path, dict[str, str]] = {}
 
     def find(self, name: str, places: Places, ending: str = "") -> Path | None:
-        """The file that `name`, with `ending` and a suffix or with its own, means."""
+        """The file for `name`, with `ending` and a suffix added, or with its own suffix."""
         for folder, suffixes in places:
             for suffix in suffixes:
                 if (path := self._file(folder, name + ending + suffix)) is not None:
@@ -170,7 +170,7 @@ class _Finder:
         folders = [folder for folder, _ in places]
         if os.path.isabs(name) and os.path.isfile(name):
             return Path(name)
-        for folder in (*folders, self._root):  # in some lists / is the data set's folder
+        for folder in (*folders, self._root):  # in some lists, / is the data set's folder
             if (path := self._file(folder, name.lstrip("/"))) is not None:
                 return path
         return self.find(name.replace("\\", "/"), places) if "\\" in name else None
@@ -178,7 +178,7 @@ class _Finder:
     def missing(
         self, what: str, name: str, places: Places, list_file: Path, ending: str
     ) -> Problem:
-        """The problem that a file of a list is not there."""
+        """The problem of a missing file in a list."""
         folder, suffixes = places[0]
         ends = name.lower().endswith(tuple(suffixes))
         bare = name if what == "photo" or ends else name + ending
@@ -200,7 +200,7 @@ class _Finder:
         )
 
     def _file(self, folder: Path, name: str) -> Path | None:
-        """`folder`/`name`, where it is a file; its suffix may be in capitals."""
+        """`folder`/`name` if it is a file; the case of its suffix does not matter."""
         inside, _, last = name.rpartition("/")
         folder = folder / inside if inside else folder
         if folder not in self._names:
@@ -213,13 +213,13 @@ class _Finder:
 
 
 def _key(name: str) -> str:
-    """A name by which it is found: its suffix in small letters, é as one letter."""
+    """The key of a file name: suffix in lower case, é as one character."""
     stem, dot, suffix = unicodedata.normalize("NFC", name).rpartition(".")
     return stem + dot + suffix.lower()
 
 
 def read_ids(path: Path, remedy: str = "Write one id per line.") -> list[str]:
-    """The lines of a list that are not empty, in order.
+    """The non-empty lines of a list, in order.
 
     Raises:
       InputError: the list cannot be read, or is empty.

@@ -1,7 +1,7 @@
-"""Batches of a source, in the order that training and evaluation read them.
+"""Batches of a source, in the order of training and evaluation.
 
-Both kinds of batch are functions of their number alone, so that any batch of a run can be made
-without those before it. Threads or worker processes only make them ahead of time.
+Both kinds of batch are functions of their number only, so that any batch of a run can be created
+without the earlier ones. Threads or worker processes only prepare them in advance.
 """
 
 from collections.abc import Callable, Generator
@@ -51,7 +51,7 @@ def train_batches(
 
     Args:
       source: the examples; picklable if `workers` > 0.
-      seed: of order and augmentation, 0 or above.
+      seed: seed of order and augmentation, 0 or above.
       batch_size: examples in a batch, over all processes.
       augment: `(example, rng) -> example`, such as `Augment`; its results must have one size, or
         with `pad_to` the size of their input.
@@ -59,7 +59,7 @@ def train_batches(
       pad_to: puts images of several sizes into one batch: each is in the upper left corner, and
         height and width of the batch are the smallest multiples of this that fit. The rest is
         `fill` and ignored. `batch_shapes` gives the possible number of shapes.
-      fill: a number for each channel: (r, g, b), 0..255.
+      fill: one number per channel: (r, g, b), 0..255.
       skipped: receives the examples with bad files, and stops the run if there are too many; the
         example a billion positions later replaces each. None: the first bad file stops the run.
       start_step: number of the first batch.
@@ -88,11 +88,11 @@ def train_batches(
         )
     if sampling not in _SAMPLINGS:
         raise InputError(f"sampling is '{sampling}'.", nearest(sampling, _SAMPLINGS))
-    import grain  # imports jax, so it takes a second: only where it is used
+    import grain  # imports jax, which takes a second, so only on use
 
     if sampling == "shuffle":
         order = grain.MapDataset.range(len(source)).seed(seed).shuffle().repeat()
-        examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()  # the same order
+        examples = grain.MapDataset.source(source).seed(seed).shuffle().repeat()  # same as `order`
     else:
         order = WithReplacement(len(source), seed)
         examples = grain.MapDataset.source(Ordered(source, order)).seed(seed)
@@ -154,7 +154,7 @@ def eval_batches(
 
 
 def _part(batch_size: int, process_index: int, process_count: int) -> slice:
-    """The slots of a batch that are this process's."""
+    """The slots of a batch that belong to this process."""
     if batch_size < 1 or process_count < 1 or batch_size % process_count:
         raise InputError(
             f"A batch of {batch_size} cannot be split evenly over {process_count} processes.",
@@ -172,7 +172,7 @@ def _part(batch_size: int, process_index: int, process_count: int) -> slice:
 def _ahead(
     batches, threads: int, workers: int, prefetch: int, skipped: Skipped | None = None
 ) -> Generator[Batch]:
-    """The batches in order, made ahead by threads or by worker processes."""
+    """The batches in order, prepared in advance by threads or worker processes."""
     if min(threads, workers, prefetch) < 0:
         raise InputError(
             f"threads is {threads}, workers {workers} and prefetch {prefetch}.",
@@ -187,7 +187,7 @@ def _ahead(
     if workers:
         from absl import flags
 
-        if not flags.FLAGS.is_parsed():  # Grain reads its flags; outside absl.app nobody parsed any
+        if not flags.FLAGS.is_parsed():  # Grain reads absl flags, which only absl.app parses
             flags.FLAGS.mark_as_parsed()
         each = max(1, -(-prefetch // workers))
         dataset = dataset.mp_prefetch(
@@ -208,11 +208,11 @@ def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator
                 if (cause := input_error_in(error)) not in (None, error):
                     raise cause from None
                 raise
-            if shared_memory:  # copied, so that a batch may be kept for as long as one likes
+            if shared_memory:  # copied, so that a caller may keep the batch
                 batch = batch._replace(image=np.array(batch.image), label=np.array(batch.label))
             if skipped is not None:
                 for bad in batch.skipped:
                     skipped.add(bad)
             yield batch
     finally:
-        iterator.close()  # stops threads and workers at once, not at some garbage collection
+        iterator.close()  # stops threads and workers now, not at a later garbage collection

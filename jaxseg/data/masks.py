@@ -1,4 +1,4 @@
-"""Mask files to arrays of classes: the indices that they store, not the colours shown for them."""
+"""Reads mask files as arrays of classes: the stored indices, not the colours of a palette."""
 
 import os
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from jaxseg.data.source import IGNORE
 from jaxseg.data.upright import Picture
 from jaxseg.errors import InputError
 
-_SMOOTH = 16  # so many values that are no class come from mixing those of neighbours
-_GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL stretches 2 and 4 bit grey to 0..255
+_SMOOTH = 16  # with so many invalid values, a resize has mixed neighbouring classes
+_GREY_STEP = {"L;2": 85, "L;4": 17}  # PIL scales 2 and 4 bit grey to 0..255
 
 
 def read_mask(
@@ -34,8 +34,8 @@ def read_mask(
       data: as in `read_image`.
 
     Raises:
-      InputError: the file cannot be decoded to its end, holds colours or more than 8 bits, or a
-        value that is no class.
+      InputError: the file cannot be decoded completely, contains colours or more than 8 bits, or a
+        value that is not a class.
     """
     return to_classes(read_stored(path, data), path, num_classes, values)
 
@@ -46,7 +46,7 @@ def to_classes(
     num_classes: int,
     values: Mapping[int, int] | None = None,
 ) -> np.ndarray:
-    """The classes that the values `stored` in `path` stand for; all else as in `read_mask`."""
+    """Maps the values `stored` in `path` to classes; otherwise as in `read_mask`."""
     if values is None and not ((stored >= num_classes) & (stored != IGNORE)).any():
         return stored.astype(np.uint8, copy=False)
     legal = identity(num_classes) if values is None else values
@@ -59,7 +59,7 @@ def to_classes(
 
 
 def identity(num_classes: int) -> dict[int, int]:
-    """The stored values of a mask that holds classes and 255.
+    """The identity map of stored values: classes and 255.
 
     >>> identity(2)
     {0: 0, 1: 1, 255: 255}
@@ -68,28 +68,28 @@ def identity(num_classes: int) -> dict[int, int]:
 
 
 def read_stored(path: str | os.PathLike, data: bytes | None = None) -> np.ndarray:
-    """The values that the mask `path` stores, upright: [H, W], uint8, or a MATLAB file's own type.
+    """The stored values of the mask `path`, upright: [H, W], uint8, or a MATLAB file's own dtype.
 
     A palette image gives its indices, never its colours; a grey image gives its values.
 
     Raises:
-      InputError: the file cannot be decoded to its end, or holds colours or more than 8 bits.
+      InputError: the file cannot be decoded completely, or contains colours or more than 8 bits.
     """
     return decode_mask(path, data).pixels
 
 
 class Colours(Protocol):
-    """The values that colours stand for."""
+    """Maps colours to values."""
 
     def stored(self, pixels: np.ndarray, path: str | os.PathLike) -> np.ndarray:
-        """The values of a mask in colours, uint8 [H, W], of its pixels, uint8 [H, W, 3]."""
+        """The values of a coloured mask, uint8 [H, W], from its pixels, uint8 [H, W, 3]."""
         ...
 
 
 def decode_mask(
     path: str | os.PathLike, data: bytes | None = None, colours: Colours | None = None
 ) -> Picture:
-    """`read_stored`, and the orientation that it was turned by; with `colours`, of colours, too."""
+    """Like `read_stored`; also returns the orientation, and with `colours` accepts colours."""
     if isinstance(path, DrawnMask):
         return Picture(path.draw(), 1)
     if Path(path).suffix == ".mat":
@@ -117,9 +117,9 @@ def decode_mask(
 
 
 def palette_of(path: str | os.PathLike) -> np.ndarray | None:
-    """The colours of a palette image, uint8 [256, 3]; None of another image, or an unreadable one.
+    """The colours of a palette image, uint8 [256, 3]; None for other or unreadable images.
 
-    A palette of greys in order is none: that is how indices are saved without colours.
+    A palette of greys in order counts as none, because it is the default for indices.
     """
     if isinstance(path, DrawnMask):
         return None
@@ -177,7 +177,7 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
 
 
 def ranges(values, most: int | None = None) -> str:
-    """Ascending integers, the neighbours among them as a range; no more than `most` if given.
+    """Ascending integers as text, with ranges for consecutive ones; at most `most` if given.
 
     >>> ranges([0, 1, 2, 7, 255])
     '0..2, 7, 255'

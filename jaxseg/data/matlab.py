@@ -1,7 +1,7 @@
-"""Label maps in MATLAB files (version 5), as SBD and PASCAL-Context publish theirs.
+"""Label maps in MATLAB files (version 5), as published with SBD and PASCAL-Context.
 
-A reader of its own, for the two shapes of file that there are: SciPy's ends the process on some
-damaged files, and with it a run that was to skip them.
+This reader supports only these two kinds of files. SciPy's reader crashes the process on some
+damaged files, so that a run could not skip them.
 """
 
 import struct
@@ -25,9 +25,9 @@ _TYPES = {
     12: "i8",
     13: "u8",
 }
-_MATRIX, _COMPRESSED = 14, 15  # types of elements that hold others
+_MATRIX, _COMPRESSED = 14, 15  # types of elements that contain others
 _STRUCT, _NUMERIC = 2, range(6, 16)  # classes of arrays
-_LARGEST = 2**28  # bytes that an element may unpack to: a label map of 134 million pixels
+_LARGEST = 2**28  # bytes of an unpacked element: a label map of 134 million pixels
 
 
 def read_mat_labels(path: Path) -> np.ndarray:
@@ -37,7 +37,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
     or `LabelMap` (PASCAL-Context: 1..459).
 
     Raises:
-      InputError: the file is damaged or holds neither.
+      InputError: the file is damaged, or has none of these.
     """
     try:
         labels = _find(path.read_bytes())
@@ -55,7 +55,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
 
 
 def _find(content: bytes) -> np.ndarray | None:
-    """The label map among the variables of a file; None where there is none."""
+    """The label map among the variables of a file; None if there is none."""
     if len(content) < 128 or content[126:128] not in (b"IM", b"MI"):
         raise ValueError("it is not a version 5 MATLAB file")
     order = "<" if content[126:128] == b"IM" else ">"
@@ -75,11 +75,11 @@ def _find(content: bytes) -> np.ndarray | None:
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """(type, content) of the elements in `data`, one after the other."""
+    """(type, content) of the elements in `data`, in order."""
     at = 0
     while at + 8 <= len(data):
         kind, size = struct.unpack_from(order + "II", data, at)
-        if kind >> 16:  # a small element: four bytes of content, beside a tag of four
+        if kind >> 16:  # a small element: four bytes of content after a tag of four
             kind, size, begin, at = kind & 0xFFFF, kind >> 16, at + 4, at + 8
             if size > 4:
                 raise ValueError("an element has an impossible size")
@@ -92,7 +92,7 @@ def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 
 def _array(data: bytes, order: str) -> tuple[str, np.ndarray | dict[str, bytes] | None]:
-    """Name and value of an array: numbers, or the raw fields of a structure; else None."""
+    """Name and value of an array: numbers, or the raw fields of a structure; otherwise None."""
     elements = _elements(data, order)
 
     def part() -> tuple[int, bytes]:

@@ -1,4 +1,4 @@
-"""Classes of one example laid over another: ClassMix, and copy-paste of rare classes."""
+"""Pastes classes of one example into another: ClassMix, and copy-paste of rare classes."""
 
 import concurrent.futures
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.utils.spread import evenly_spread
 
 LOOKED_AT = 2000
-"""Masks that are looked at for given classes at most, evenly spread over the training images."""
+"""Maximum number of masks searched for given classes, evenly spread over the training images."""
 
 Augmentation = Callable[[Example, np.random.Generator], Example]
 
@@ -20,12 +20,12 @@ Augmentation = Callable[[Example, np.random.Generator], Example]
 def augmentation(
     config: ml_collections.ConfigDict, source: Source, fill: Sequence[float]
 ) -> Augmentation:
-    """All that a run does to its training examples, in the order in which it is done.
+    """The complete augmentation of a run's training examples.
 
     Args:
       config: a run's `config.augment`.
-      source: its training split; with `mix_classes` its masks are looked at.
-      fill: the colour outside an image, a number for each channel.
+      source: the training split; with `mix_classes`, its masks are searched.
+      fill: colour outside an image, one number per channel.
 
     Raises:
       InputError: a value is out of its range, or there is no such class.
@@ -50,17 +50,17 @@ def augmentation(
 
 
 class Mixed:
-    """Augments an example; then, sometimes, lays pixels of another one over it, with their labels.
+    """Augments an example; with a probability, pastes pixels and labels of another one into it.
 
-    The other one is drawn from all, or from `among`, and augmented by itself. Of the classes in it
-    half are laid over, rounded up and drawn anew each time (ClassMix, Olsson et al. 2021); or those
-    in `classes`, wherever they are (copy-paste). Ignored pixels are left behind.
+    The other example is drawn from all, or from `among`, and augmented separately. Half of its
+    classes, rounded up and drawn at random, are pasted (ClassMix, Olsson et al. 2021); or those in
+    `classes`, if it has them (copy-paste). Ignored pixels are not pasted.
 
     Args:
       source: the examples.
-      augment: `(example, rng) -> example`, of one size.
-      probability: how often.
-      classes: numbers of classes; (): half of those that are there.
+      augment: `(example, rng) -> example`; its results have one size.
+      probability: probability of pasting.
+      classes: numbers of classes; (): half of the classes of the other example.
       among: indices of examples; None: all.
 
     >>> image = np.zeros((1, 2, 3), np.uint8)
@@ -82,7 +82,7 @@ class Mixed:
         self._classes, self._among = tuple(classes), among
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example, augmented and mixed: a function of the example and `rng` alone."""
+        """Augments and mixes an example, as a function of the example and `rng` only."""
         own = self._augment(example, rng)
         if rng.random() >= self._probability:
             return own
@@ -103,7 +103,7 @@ class Mixed:
 
 
 def examples_with(source: Source, classes: Sequence[int], threads: int = 4) -> list[int]:
-    """The examples of which the mask has one of `classes`, among up to `LOOKED_AT` of them.
+    """The examples with a pixel of one of `classes`, among up to `LOOKED_AT` of them.
 
     Raises:
       InputError: there is none.
@@ -112,7 +112,7 @@ def examples_with(source: Source, classes: Sequence[int], threads: int = 4) -> l
     def has(index: int) -> bool:
         try:
             return bool(np.isin(source[index].label, classes).any())
-        except InputError:  # the training names it, or skips it
+        except InputError:  # training reports or skips the file
             return False
 
     looked_at = list(evenly_spread(len(source), LOOKED_AT))

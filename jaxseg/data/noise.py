@@ -1,20 +1,20 @@
-"""Gaussian noise, and rectangles that are erased: what images gain that labels do not."""
+"""Gaussian noise and random erasing: augmentations of the image that do not move pixels."""
 
 import numpy as np
 
-_AREA = (0.02, 0.2)  # of an erased rectangle, as a share of the image
-_ASPECT = (0.3, 1 / 0.3)  # its height over its width
+_AREA = (0.02, 0.2)  # area of an erased rectangle, as a share of the image
+_ASPECT = (0.3, 1 / 0.3)  # its height divided by its width
 
 
 def with_noise(image: np.ndarray, rng: np.random.Generator, most: float) -> np.ndarray:
-    """`image` with Gaussian noise, independent for each pixel and channel.
+    """Adds Gaussian noise to `image`, independent for each pixel and channel.
 
-    The std is drawn from [0, most] of the range of values: that of the integers, or of floats the
-    image's own.
+    The std is drawn from [0, most] times the range of values: that of the integer dtype, or, for
+    floats, that of the image.
 
     Args:
       image: uint8, uint16 or float32 [H, W, C].
-      rng: one number is drawn from it, then one for each value.
+      rng: draws one number, then one per value.
       most: as above, 0..1.
     """
     if image.dtype == np.float32:
@@ -26,23 +26,23 @@ def with_noise(image: np.ndarray, rng: np.random.Generator, most: float) -> np.n
     noise += image
     if top is None:
         return noise
-    noise += np.float32(0.5)  # the conversion below cuts the fraction off
+    noise += np.float32(0.5)  # the conversion below truncates
     return noise.clip(0, top).astype(image.dtype)
 
 
 def erased(
     image: np.ndarray, label: np.ndarray, rng: np.random.Generator, fill, ignore_label: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Both with one rectangle erased: the image has `fill` there, the label `ignore_label`.
+    """Erases one rectangle: sets the image to `fill` and the label to `ignore_label`.
 
     Random erasing (Zhong et al. 2020): an area of 2 % to 20 % of the image, a height of 0.3 to 3.3
-    times its width, anywhere. What nobody can see there neither trains nor scores.
+    times its width, at any position. The invisible part is ignored in loss and metrics.
 
     Args:
       image: [H, W, C].
       label: [H, W].
-      rng: four numbers are drawn from it.
-      fill: a number for each channel.
+      rng: draws four numbers.
+      fill: one number per channel.
       ignore_label: such as 255.
     """
     height, width = label.shape

@@ -1,4 +1,4 @@
-"""Files that are no images: what they are, and what helps."""
+"""Describes files that are not images, with a fix."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,7 @@ from PIL import UnidentifiedImageError
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _WHOLE = "Replace the file with an undamaged one, or remove it."
 _DOWNLOAD = "Open the link in a browser and download the image itself."
-_KINDS = (  # first bytes, in small letters: what it is, and what helps
+_KINDS = (  # first bytes in lower case, description, fix
     (b"<!doctype html", "it is a web page", _DOWNLOAD),
     (b"<html", "it is a web page", _DOWNLOAD),
     (b"version https://git-lfs", "it is a Git LFS pointer", "Fetch the file: git lfs pull."),
@@ -22,12 +22,12 @@ _KINDS = (  # first bytes, in small letters: what it is, and what helps
 
 
 def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) -> tuple[str, str]:
-    """Why `path` is not decoded, without a full stop, and a sentence on what to do.
+    """The reason why `path` cannot be decoded, without a full stop, and a sentence on the fix.
 
     Args:
       path: the file.
-      data: its bytes, where they did not come from there.
-      error: of the decoder, or of the system.
+      data: its bytes, if they are not from the file.
+      error: error of the decoder or of the system.
     """
     if data is None and isinstance(error, FileNotFoundError):
         return (
@@ -56,7 +56,7 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
             "it is a TIFF with bands other than 8-bit grey or RGB",
             "Set config.data.channels and config.data.bits to those of the file.",
         )
-    if isinstance(error, UnidentifiedImageError):  # whose text has the name of a Python object
+    if isinstance(error, UnidentifiedImageError):  # its text has the name of a Python object
         return "its format is not supported", _WHOLE
     return (str(error) or type(error).__name__).rstrip("."), _WHOLE
 
@@ -65,5 +65,5 @@ def _start(path: str | os.PathLike) -> bytes:
     try:
         with open(path, "rb") as file:
             return file.read(512)
-    except (OSError, ValueError):  # ValueError: no file can have such a path
+    except (OSError, ValueError):  # ValueError: an invalid path
         return b""

@@ -1,4 +1,4 @@
-"""An image and its mask, read together."""
+"""Reads an image together with its mask."""
 
 import os
 from collections.abc import Mapping
@@ -21,17 +21,17 @@ def read_pair(
     colours: Colours | None = None,
     kind: ImageKind = RGB,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A photo as `read_image` gives it, and the classes of its mask as they lie on it.
+    """Reads a photo as `read_image` does, and the classes of its mask in the same orientation.
 
     Args:
       photo, mask: the files.
       num_classes, values: as in `read_mask`.
       exif: `config.data.exif`, see `jaxseg.data.upright.aligned_mask`.
-      colours: of masks in colours; None: they are refused.
-      kind: of the photo.
+      colours: for coloured masks; None: they are rejected.
+      kind: kind of the photo.
 
     Raises:
-      InputError: as both, or the two differ in size, or in their EXIF orientation.
+      InputError: as both functions, or the two differ in size or in their EXIF orientation.
     """
     picture, stored = decode_image(photo, kind=kind), decode_mask(mask, colours=colours)
     label = laid_on(picture, stored, photo, mask, num_classes, values, exif=exif)
@@ -50,7 +50,7 @@ def laid_on(
     *,
     exif: str,
 ) -> np.ndarray:
-    """The classes of a decoded mask as they lie on its upright photo; it may have another size.
+    """The classes of a decoded mask, aligned with its upright photo; its size may differ.
 
     Raises:
       InputError: as `aligned_mask` and `to_classes`.

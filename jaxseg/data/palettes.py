@@ -1,7 +1,7 @@
-"""Palettes of masks that contradict each other: each file was converted on its own.
+"""Detects contradicting palettes of masks, which arise if files were converted separately.
 
-Where a tool turns colours into a palette image, it may number them anew in every file: an index is
-another class each time, and no single file is wrong.
+A tool that converts colours to a palette image may number them differently in every file. An index
+is then a different class in each file, although no single file is wrong.
 """
 
 import os
@@ -21,12 +21,12 @@ class _Seen(NamedTuple):
 
 
 class Palettes:
-    """The colours of the indices in the masks of a data set, and whether they agree."""
+    """Collects the colours of the indices in a data set's masks, and detects contradictions."""
 
     def __init__(self) -> None:
         self._files = 0
         self._tables: set[bytes] = set()
-        self._colours: dict[int, _Seen] = {}  # of an index, in the first file that has it
+        self._colours: dict[int, _Seen] = {}  # colour of an index in its first file
         self._indices: dict[_Colour, _Seen] = {}
         self._recoloured: str | None = None
         self._moved: str | None = None
@@ -34,12 +34,12 @@ class Palettes:
     def add(
         self, file: str | os.PathLike, present: Iterable[int], palette: np.ndarray | None
     ) -> None:
-        """Takes in a mask.
+        """Adds a mask.
 
         Args:
-          file: its path.
+          file: path of the mask.
           present: the indices that occur in it.
-          palette: as `jaxseg.data.masks.palette_of` gives it.
+          palette: from `jaxseg.data.masks.palette_of`.
         """
         if palette is None:
             return
@@ -57,7 +57,7 @@ class Palettes:
                     f"Index {index} is {first.key} in {first.file}, but {colour} in {name}."
                 )
             if list(colours.values()).count(colour) > 1:
-                continue  # the end of a palette that lacks colours, say
+                continue  # for example the end of a short palette
             before = self._indices.setdefault(colour, _Seen(index, name))
             if before.key != index and self._moved is None:
                 self._moved = (
@@ -67,7 +67,7 @@ class Palettes:
 
     @property
     def conflict(self) -> InputError | None:
-        """An error that names two masks, where an index has two colours; else None."""
+        """An error that names two masks with different colours for one index; None if none."""
         problem = self._moved or self._recoloured
         if self._recoloured is None or problem is None:
             return None
@@ -79,6 +79,6 @@ class Palettes:
 
     @property
     def certain(self) -> bool:
-        """Whether the indices themselves were numbered anew: not two tools with a palette each."""
+        """Whether the indices were renumbered; otherwise two tools may have different palettes."""
         numbered = self._moved is not None and self._recoloured is not None
         return numbered and (len(self._tables) > 2 or len(self._tables) == self._files)

@@ -1,7 +1,7 @@
-"""Any data set as a plain folder: images, masks as palette PNGs, classes and colours in text files.
+"""Writes a data set as a plain folder: images, palette PNG masks, and text files of classes.
 
-It is the layout that `config.data.name="folder"` reads, and that people and other programs can look
-at. Photos are copied byte for byte; those that are to be turned are turned.
+`config.data.name="folder"` reads this layout, and people and other programs can view it. Photos are
+copied byte for byte, except those with an EXIF rotation, which are rotated.
 """
 
 import io
@@ -18,7 +18,7 @@ from jaxseg.data.source import DataInfo, Example, Source
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
 
-_SUFFIXES = (  # by the first bytes
+_SUFFIXES = (  # by first bytes
     (b"\xff\xd8\xff", ".jpg"),
     (b"\x89PNG", ".png"),
     (b"II*\0", ".tif"),
@@ -36,10 +36,10 @@ def write_folder(
     split: str,
     progress: Callable[[Iterable], Iterable] = lambda items: items,
 ) -> bool:
-    """Writes `source` as the split `split` of `folder`; every photo and mask is read and checked.
+    """Writes `source` as the split `split` of `folder`; reads and checks every photo and mask.
 
     Returns:
-      False where the split is there already, and nothing was done.
+      False if the split already exists; it is not changed.
 
     Raises:
       InputError: a file of the source is bad, `folder` has other classes, or it cannot be written.
@@ -62,7 +62,7 @@ def write_folder(
             mask.putpalette(_palette(source.info))
             mask.save(unfinished[1] / f"{name}.png")
         for part, made in zip(parts, unfinished, strict=True):
-            shutil.rmtree(part, ignore_errors=True)  # half of a split that was broken off here
+            shutil.rmtree(part, ignore_errors=True)  # remainder of an interrupted write
             made.rename(part)
     except OSError as error:
         raise InputError(
@@ -76,7 +76,7 @@ def write_folder(
 
 
 def _write_classes(folder: Path, info: DataInfo) -> None:
-    """`classes.txt` and `palette.txt`; raises InputError where other classes stand there."""
+    """Writes `classes.txt` and `palette.txt`; raises InputError if other classes exist."""
     names = "".join(f"{name}\n" for name in info.class_names)
     colours = "".join(
         f"{r} {g} {b} {name}\n"
@@ -90,7 +90,7 @@ def _write_classes(folder: Path, info: DataInfo) -> None:
 
 
 def _photo(source: Source, index: int, example: Example) -> tuple[str, bytes]:
-    """The suffix and the bytes of a photo's file."""
+    """The suffix and the content of a photo's file."""
     stored = getattr(source, "photo_bytes", None)
     content = stored(index) if stored is not None else b""
     suffix = next((suffix for start, suffix in _SUFFIXES if content.startswith(start)), None)
@@ -107,7 +107,7 @@ def _photo(source: Source, index: int, example: Example) -> tuple[str, bytes]:
 
 
 def _file_name(name: str, index: int, taken: set[str]) -> str:
-    """The name of an example without folders; with its number where another one has it."""
+    """The name of an example without folders; with its number if the name is taken."""
     plain = "".join(c if c.isalnum() or c in "-_." else "_" for c in name).strip(".") or "image"
     plain = plain if plain.lower() not in taken else f"{plain}_{index}"
     taken.add(plain.lower())

@@ -16,11 +16,11 @@ _OTHER_DATA = (
 
 
 def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[str, int]:
-    """Where the run stands before batch `step` of `train_batches`: it has no other state.
+    """The position of a run before batch `step` of `train_batches`, which is its complete state.
 
     Returns:
-      A dictionary of integers: step, seed, batch_size, `examples` (how many the source has) and
-      `names` (a CRC-32 of their names in order, which other files or another order change).
+      A dict of integers: step, seed, batch_size, `examples` (number of examples of the source) and
+      `names` (a CRC-32 of their names in order, which detects other files or another order).
     """
     names = 0
     for index in range(len(source)):
@@ -35,10 +35,12 @@ def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[s
 
 
 def check_position(saved: dict[str, int], current: dict[str, int]):
-    """Checks that a run saved at `saved` goes on in the same order in `current`; steps may differ.
+    """Checks that a run saved at `saved` can resume in the same order at `current`.
+
+    Steps may differ.
 
     Raises:
-      InputError: another seed, batch size or data set; it names the difference.
+      InputError: another seed, batch size or data set; the message names the difference.
 
     >>> check_position({"seed": 0, "batch_size": 8}, {"seed": 0, "batch_size": 4})
     Traceback (most recent call last):

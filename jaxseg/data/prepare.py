@@ -1,4 +1,4 @@
-"""A data set in a form that is read at once, or that people look at: records, or a plain folder."""
+"""Converts a data set to records, which are fast to read, or to a plain folder."""
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -27,24 +27,25 @@ def prepare_data(
     progress: Callable[[Iterable], Iterable] = lambda items: items,
     form: str = "records",
 ) -> Path:
-    """Makes `data_dir`/NAME: the splits of a data set; complete ones stay as they are.
+    """Creates `data_dir`/NAME with the splits of a data set; keeps complete splits.
 
     Args:
-      config: a run's `config.data`. With `root`, that folder is converted; else the archives are
-        taken from `data_dir`/archives, or downloaded there, and unpacked in `data_dir`/unpacked.
-        "tfds" and "hf" are taken from where these libraries keep them.
+      config: a run's `config.data`. With `root`, that folder is converted. Otherwise the archives
+        are taken from `data_dir`/archives, or downloaded there, and unpacked in
+        `data_dir`/unpacked. For "tfds" and "hf", the data is read from the folders of these
+        libraries.
       data_dir: folder for all data sets.
-      splits: which; none: those of the papers, or the two of the config.
-      say: is given a line for each step.
-      progress: is given the examples of a split as they are converted, and yields them.
+      splits: names of the splits; empty: those of the papers, or the two of the config.
+      say: receives a line for each step.
+      progress: wraps the examples of a split while they are converted.
       form: "records", or "folder": images/SPLIT, masks/SPLIT as palette PNGs, and classes.txt.
 
     Returns:
-      The folder to pass as `config.data.root`; records of a published data set are remembered, so
-      that its name alone finds them.
+      The folder for `config.data.root`. Records of a published data set are remembered, so that its
+      name is sufficient.
 
     Raises:
-      InputError: the data set has no archives and no root, or something of it is missing or bad.
+      InputError: the data set has no archives and no root, or part of it is missing or bad.
     """
     data_dir, name = given_path(data_dir), config.name
     if name not in (*IN_FOLDERS, *_LIBRARIES):
@@ -55,7 +56,7 @@ def prepare_data(
     if name in _LIBRARIES:
         return _of_library(config, data_dir, splits, say, progress, form)
     if config.root is None and name not in PUBLISHED:
-        # without a root this raises, and says where the data set comes from
+        # without a root this raises, with a message on how to get the data set
         list_data(config, config.train_split)
     if config.root is None:
         config.root = str(unpacked(name, data_dir / "archives", data_dir / "unpacked", say))
@@ -68,7 +69,7 @@ def prepare_data(
 
 
 def _of_library(config, data_dir: Path, splits, say, progress, form: str) -> Path:
-    """`prepare_data` of what a library keeps."""
+    """`prepare_data` for a data set of a library."""
     whose = config.tfds_name if config.name == "tfds" else config.hf_name
     name = "".join(c if c.isalnum() else "_" for c in str(whose).rstrip("/").rpartition("/")[2])
     folder = data_dir / (name if form == "records" else f"{name}_folder")

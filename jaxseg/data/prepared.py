@@ -1,4 +1,4 @@
-"""The places of prepared data sets, so that a name alone finds them afterwards."""
+"""Remembers the folders of prepared data sets, so that their names are sufficient."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from jaxseg.utils.atomic import write_atomic
 
 
 def remember(name: str, folder: Path) -> None:
-    """Notes that the data set `name` is in `folder`; a home that cannot be written to is let be."""
+    """Records that the data set `name` is in `folder`; ignores a home that is not writable."""
     places = _places() | {name: str(folder.absolute())}
     path = _file()
     try:
@@ -22,10 +22,10 @@ def remember(name: str, folder: Path) -> None:
 
 
 def located(config: ml_collections.ConfigDict, names: Container[str]) -> ml_collections.ConfigDict:
-    """`config` (a run's `config.data`), with the remembered folder as root where it has none.
+    """`config` (a run's `config.data`); if it has no root, with the remembered folder.
 
     Args:
-      config: its `name` and `root` are looked at.
+      config: its `name` and `root` are used.
       names: the data sets that are remembered.
     """
     if config.root is not None or config.name not in names:
@@ -39,7 +39,7 @@ def located(config: ml_collections.ConfigDict, names: Container[str]) -> ml_coll
 
 
 def _file() -> Path:
-    """$XDG_CONFIG_HOME/jaxseg/data.json, ~/.config where that is not set."""
+    """$XDG_CONFIG_HOME/jaxseg/data.json; by default below ~/.config."""
     home = os.environ.get("XDG_CONFIG_HOME") or Path.home() / ".config"
     return Path(home) / "jaxseg" / "data.json"
 
@@ -47,6 +47,6 @@ def _file() -> Path:
 def _places() -> dict[str, str]:
     try:
         places = json.loads(_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # there is none, or it is not ours
+    except (OSError, ValueError):  # the file is missing, or is not ours
         return {}
     return places if isinstance(places, dict) else {}

@@ -1,9 +1,9 @@
-"""Object proposals: boxes where an object might be, of whatever class.
+"""Object proposals: boxes that may contain an object, of any class.
 
-DeconvNet takes those of Edge Boxes (Zitnick and Dollár 2014), whose edge detector is a file that
-OpenCV does not bring. Selective Search (Uijlings et al. 2013) needs none, OpenCV's contributed
-modules have it, and its boxes come nearer to the objects: on five images of VOC the best of
-all boxes overlaps an object by 0.83 on average, where Edge Boxes on plain gradients reach 0.74.
+DeconvNet uses Edge Boxes (Zitnick and Dollár 2014), whose edge detector needs a file that OpenCV
+does not include. Selective Search (Uijlings et al. 2013) needs no file, is part of OpenCV's contrib
+modules, and its boxes fit objects better: on five images of VOC, the best of all boxes overlaps an
+object by 0.83 on average; Edge Boxes on plain gradients reach 0.74.
 """
 
 from concurrent.futures import ThreadPoolExecutor
@@ -20,26 +20,27 @@ from jaxseg.data.source import Source
 from jaxseg.data.warp import opencv
 from jaxseg.errors import InputError
 
-METHOD = "selective search, fast, 1"  # changes with the boxes, whose cache it is part of
-_LONG_SIDE = 500  # of the searched image, as VOC's: the time grows faster than the pixels
-_OVERLAP = 0.5  # intersection over union above which a box stands behind a larger one
+METHOD = "selective search, fast, 1"  # part of the cache key; change it if the boxes change
+_LONG_SIDE = 500  # of the searched image, as in VOC: time grows faster than the number of pixels
+_OVERLAP = 0.5  # intersection over union above which a box is ranked after a larger one
 _THREADS = 8
 
 
 def propose(image: np.ndarray) -> list[Box]:
-    """The boxes that Selective Search finds in an image, in its fast mode.
+    """The boxes of Selective Search in an image, in its fast mode.
 
-    An image of 500×375 takes some 3 seconds and has about 2000 boxes; larger ones are searched
-    at that size. The result is kept on disk (`jaxseg.data.disk_cache`), by the image's content.
+    An image of 500×375 takes about 3 seconds and has about 2000 boxes; larger images are searched
+    at that size. The result is cached on disk (`jaxseg.data.disk_cache`), by the image's content.
 
     Args:
       image: uint8 [H, W, 3], RGB.
 
     Returns:
-      (top, left, bottom, right), all inside the image: first those that overlap none before them
-      by more than half, then the others, each from the largest to the smallest.
+      (top, left, bottom, right), all inside the image: first those that overlap no earlier one by
+      more than half, then the others; each group from the largest to the smallest.
 
     Raises:
+      InputError: OpenCV's contrib modules are not installed.
       InputError: OpenCV's contributed modules are not installed.
     """
     found = cached("proposals", digest(METHOD, image), lambda: ranked(search(image)))
@@ -47,7 +48,7 @@ def propose(image: np.ndarray) -> list[Box]:
 
 
 def propose_for_all(source: Source) -> dict[str, list[Box]]:
-    """`propose` for every image of a data set, by its name; in threads, with a progress bar.
+    """`propose` for every image of a data set, by name; in threads, with a progress bar.
 
     Raises:
       InputError: as `propose`; an image cannot be read.
@@ -62,12 +63,12 @@ def propose_for_all(source: Source) -> dict[str, list[Box]]:
 
 
 def search(image: np.ndarray) -> np.ndarray:
-    """The boxes in no order that means anything: int32 [n, 4]."""
+    """The boxes in arbitrary order: int32 [n, 4]."""
     segmentation = _selective_search()
     height, width = image.shape[:2]
     scale = max(1.0, max(height, width) / _LONG_SIDE)
     small = max(1, round(height / scale)), max(1, round(width / scale))
-    if min(small) < 2:  # OpenCV fails on a line of pixels
+    if min(small) < 2:  # OpenCV fails on a single line of pixels
         return np.array([[0, 0, height, width]], np.int32)
     selective = segmentation.createSelectiveSearchSegmentation()
     selective.setBaseImage(np.ascontiguousarray(resize_image(image, small)[..., ::-1]))
@@ -81,7 +82,7 @@ def search(image: np.ndarray) -> np.ndarray:
 
 
 def ranked(boxes: np.ndarray) -> np.ndarray:
-    """Each box once, in the order of `propose`. OpenCV's own order is drawn anew each time."""
+    """Each box once, in the order of `propose`. OpenCV's own order is random."""
     top, left, bottom, right = boxes.T
     boxes = boxes[np.lexsort((left, top, -(bottom - top) * (right - left)))]
     first = np.unique(boxes, axis=0, return_index=True)[1]

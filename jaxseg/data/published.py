@@ -1,4 +1,4 @@
-"""The data sets whose archives can be downloaded: where they are, and the folders they make."""
+"""The data sets with archives to download: their URLs, and the folders that they unpack to."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -7,7 +7,7 @@ from jaxseg.data.archives import Archive, fetch, unpack
 
 _VOC = "http://host.robots.ox.ac.uk/pascal/VOC"
 _BERKELEY = "http://www.eecs.berkeley.edu/Research/Projects/CS/vision/grouping"
-# name: archives, the folder in them that is the data set's root, and the splits of the papers
+# name: archives, the data set's root folder in them, and the splits used in papers
 PUBLISHED: dict[str, tuple[tuple[Archive, ...], str, tuple[str, ...]]] = {
     "voc2012": (
         (
@@ -40,16 +40,16 @@ PUBLISHED: dict[str, tuple[tuple[Archive, ...], str, tuple[str, ...]]] = {
 
 
 def unpacked(name: str, archives: Path, folder: Path, say: Callable[[str], None] = print) -> Path:
-    """The root of a published data set in `folder`, unpacked from its archives where it is not yet.
+    """The root of a published data set in `folder`; unpacks its archives if necessary.
 
     Args:
       name: "voc2012" or "ade20k".
-      archives: where the archives are, or are downloaded to.
-      folder: where they are unpacked.
-      say: is given a line for each step.
+      archives: folder of the archives, which are downloaded there if missing.
+      folder: folder to unpack them in.
+      say: receives a line for each step.
 
     Raises:
-      InputError: an archive cannot be fetched, is not the published one, or cannot be unpacked.
+      InputError: an archive cannot be downloaded, is not the published one, or cannot be unpacked.
     """
     needed, root, _ = PUBLISHED[name]
     for archive in needed:
@@ -61,7 +61,7 @@ def unpacked(name: str, archives: Path, folder: Path, say: Callable[[str], None]
 
 
 def usual_splits(name: str) -> tuple[str, ...]:
-    """The splits of a data set that papers train and score on; () where it has no archives.
+    """The splits that papers use for training and evaluation; () for a data set without archives.
 
     >>> usual_splits("ade20k")
     ('train', 'val')

@@ -1,7 +1,7 @@
-"""Data sets in ArrayRecord files: a split in one file, quick to read on slow or remote disks.
+"""Data sets in ArrayRecord files: one file per split, fast to read on slow or remote disks.
 
-A record is the photo's own file, untouched, and the mask as a grey PNG of classes. `records.json`
-has the names and sizes of the splits that are complete; nothing else is taken for a data set.
+A record has the unchanged file of the photo, and the mask as a grey PNG of classes. `records.json`
+has the names and sizes of the complete splits; other splits are ignored.
 """
 
 import io
@@ -26,7 +26,7 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 from jaxseg.utils.paths import given_path
 
 INDEX = "records.json"
-_HEAD = struct.Struct("<II")  # lengths of photo and mask
+_HEAD = struct.Struct("<II")  # lengths of photo and mask in bytes
 
 
 def write_records(
@@ -35,13 +35,13 @@ def write_records(
     split: str,
     progress: Callable[[Iterable], Iterable] = lambda items: items,
 ) -> bool:
-    """Writes `source` as the split `split` of `folder`; every photo and mask is read and checked.
+    """Writes `source` as the split `split` of `folder`; reads and checks every photo and mask.
 
     Returns:
-      False where the split was complete already, and nothing was done.
+      False if the split is already complete; it is not changed.
 
     Raises:
-      InputError: a file of the source is bad, or `folder` cannot be written to.
+      InputError: a file of the source is bad, or `folder` cannot be written.
     """
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -83,10 +83,10 @@ def write_records(
 
 
 class Records:
-    """A split that `write_records` wrote; `kind` is that of its photos.
+    """A split written by `write_records`; `kind` is the kind of its photos.
 
     Raises:
-      InputError: the folder has no such split, or its file is not whole.
+      InputError: the folder has no such split, or its file is incomplete.
     """
 
     def __init__(self, folder: str | Path, split: str, kind: ImageKind = RGB):
@@ -103,14 +103,14 @@ class Records:
         try:
             self._reader = _reader(self._path)
             found = len(self._reader)
-        except Exception as error:  # whatever a damaged file makes of the reader
+        except Exception as error:  # a damaged file can cause any type in the reader
             raise self._damaged(str(error)) from error
         self._entries = index["splits"][split]
-        self._upright = split in index.get("upright", ())  # older ones: as the files stored it
+        self._upright = split in index.get("upright", ())  # older records: as stored in the files
         if found != len(self._entries):
             raise self._damaged(f"it contains {found} of {len(self._entries)} records")
 
-    def __reduce__(self):  # a worker process opens the file anew
+    def __reduce__(self):  # a worker process opens the file again
         return type(self), (self._folder, self._split, self.kind)
 
     def __len__(self) -> int:
@@ -138,7 +138,7 @@ class Records:
 
     @staticmethod
     def _suffix(photo: bytes) -> str:
-        """Arrays are known by their names."""
+        """The suffix of an array's name, by which `decode_image` detects arrays."""
         return ".npy" if photo.startswith(b"\x93NUMPY") else ""
 
     def _record(self, index: int) -> tuple[bytes, bytes]:

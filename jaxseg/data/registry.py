@@ -1,4 +1,4 @@
-"""Data sets by name: from a run's `config.data` to a source."""
+"""Opens data sets by name, from a run's `config.data`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -29,13 +29,13 @@ from jaxseg.utils.paths import given_path
 
 
 def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> Source:
-    """Opens the data set that `config` (a run's `config.data`) describes.
+    """Opens the data set of `config` (a run's `config.data`).
 
     Args:
       config: names the data set and its two splits.
       split: "train" or "eval".
-      seed: of generated training scenes. The evaluation scenes are the same for every seed, so
-        that runs can be compared, and are never among the training scenes.
+      seed: seed of generated training scenes. The evaluation scenes are the same for every seed, so
+        that runs can be compared; they never occur among the training scenes.
 
     Raises:
       InputError: the data set is unknown, missing or malformed.
@@ -47,7 +47,7 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
     if split not in ("train", "eval"):
         raise InputError(f"There is no split '{split}'.", "Choose 'train' or 'eval'.")
     name = config.train_split if split == "train" else config.eval_split
-    given_path(f"{name}.txt")  # the name of a list or of a folder
+    given_path(f"{name}.txt")  # checks the name, which is that of a list or folder
     config = prepared.located(config, PUBLISHED_NAMES)
     source: Source
     kind = image_kind(config)
@@ -76,11 +76,11 @@ def open_data(config: ml_collections.ConfigDict, split: str, seed: int = 0) -> S
 
 
 def image_kind(config: ml_collections.ConfigDict) -> ImageKind:
-    """The kind of images that `config` (a run's `config.data`) describes.
+    """The kind of images of `config` (a run's `config.data`).
 
     Raises:
-      InputError: `config.band_suffixes` are not one for each channel, or the data set has no such
-        files.
+      InputError: `config.band_suffixes` does not have one suffix per channel, or the data set does
+        not support separate bands.
     """
     bands = config.band_suffixes
     if bands and config.name not in _BANDED:
@@ -98,27 +98,27 @@ def image_kind(config: ml_collections.ConfigDict) -> ImageKind:
 
 
 def is_prepared(config: ml_collections.ConfigDict) -> bool:
-    """Whether `config.root` holds records of `prepare_data`, rather than files to list."""
+    """Whether `config.root` contains records of `prepare_data`."""
     return config.root is not None and (given_path(config.root) / INDEX).is_file()
 
 
 def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
-    """The files of one split of a data set that lies in a folder, by the split's own name.
+    """Lists the files of one split of a data set in a folder, by the name of the split.
 
     Args:
       config: a run's `config.data`.
       split: such as "train", "trainval".
 
     Raises:
-      InputError: the data set is unknown or not in a folder, or its folder is missing or not laid
-        out as it has to be.
+      InputError: the data set is unknown or not in a folder, or its folder is missing or has
+        another layout.
     """
     if config.name not in _FOLDERS:
         raise InputError(
             f"There is no data set '{config.name}'.",
             nearest(config.name, [*_FOLDERS, "scenes", "tfds", "hf"]),
         )
-    given_path(f"{split}.txt")  # it is the name of a list or of a folder
+    given_path(f"{split}.txt")  # checks the name, which is that of a list or folder
     folder = _FOLDERS[config.name]
     if config.root is None:
         raise InputError(
@@ -131,7 +131,7 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
 
 class _Folder(NamedTuple):
     title: str
-    layout: str  # where it comes from, and how it lies in its folder
+    layout: str  # source of the data set, and layout of its folder
     files: Callable[[ml_collections.ConfigDict, Path, str], Listing]
 
 
@@ -141,7 +141,7 @@ def _voc2012(config, root: Path, split: str) -> Listing:
 
 
 def _own(files: Callable[..., Listing], **options):
-    """A folder of one's own, whose masks hold values by `config.mask_values`, or colours."""
+    """A folder of the user, whose masks have values by `config.mask_values`, or colours."""
 
     def listing(config, root: Path, split: str) -> Listing:
         tolerance, is_split = config.colour_tolerance, not splits.is_set(config)
@@ -161,7 +161,7 @@ def _own(files: Callable[..., Listing], **options):
 def mask_values(
     kind: str, info: DataInfo, ignore_label: int | None = None
 ) -> dict[int, int] | None:
-    """The meaning of the values stored in masks.
+    """The mapping of the values stored in masks.
 
     Args:
       kind: `config.data.mask_values`.
@@ -169,10 +169,10 @@ def mask_values(
       ignore_label: `config.data.ignore_label`.
 
     Returns:
-      `values` as `read_mask` takes them.
+      `values` for `read_mask`.
 
     Raises:
-      InputError: the kind does not go with the number of classes.
+      InputError: the kind does not match the number of classes.
 
     >>> mask_values("binary", DataInfo("roads", ("other", "road"), ((0, 0, 0), (255, 0, 0))))
     {0: 0, 255: 1}
@@ -208,7 +208,7 @@ def _crops(config, source: Source, seed: int) -> Source:
 
 
 def _prepared(config, split: str) -> Source:
-    """The records that `prepare_data` made of a data set."""
+    """Opens records of `prepare_data`."""
     source = Records(config.root, split, image_kind(config))
     own = config.name in _FOLDERS and config.name not in PUBLISHED_NAMES
     if own or source.info.name == config.name:
@@ -275,7 +275,7 @@ def _hf(config, split: str) -> Source:
 
 
 def _published(files: Callable[..., Listing], **options):
-    """A published data set, which is as it is whatever the config says."""
+    """A published data set, whose layout does not depend on the config."""
     return lambda config, root, split: files(root, split, **options)
 
 
@@ -310,9 +310,9 @@ _FOLDERS = {
     "pascal_context60": _context(background=True),
 }
 IN_FOLDERS = tuple(_FOLDERS)
-"""The data sets that `list_data` lists."""
+"""The data sets that `list_data` supports."""
 _OWN = ("folder", "voc_folder", "coco", "labelme", "cvat", "labelstudio", "supervisely", "yolo")
-# the bands of an image may be separate files; others list every file of a folder as an image
+# data sets whose images may have bands in separate files; others treat every file as an image
 _BANDED = ("folder", "voc_folder", "coco", "cvat", "labelstudio")
 PUBLISHED_NAMES = tuple(name for name in _FOLDERS if name not in _OWN)
-"""Those of them that are the same for everyone."""
+"""The published data sets, which are the same for everyone."""

@@ -1,4 +1,4 @@
-"""A data set whose classes are numbered as a network knows them."""
+"""Renumbers the classes of a data set in the order of a network."""
 
 import numpy as np
 
@@ -8,10 +8,10 @@ from jaxseg.utils.image_kind import ImageKind
 
 
 def numbered_as(source: Source, info: DataInfo) -> Source:
-    """The data set with the classes of a network, in their order.
+    """The data set with the classes in the order of a network.
 
-    mmsegmentation, for one, has PASCAL-Context's classes by the alphabet, and its authors' own list
-    begins with VOC's. Names are the same if they differ in capitals and spaces only.
+    For example, mmsegmentation sorts PASCAL-Context's classes alphabetically, but the authors' own
+    list begins with VOC's. Names that differ only in case and spaces are equal.
 
     Raises:
       InputError: the data set has other classes.
@@ -34,12 +34,12 @@ def numbered_as(source: Source, info: DataInfo) -> Source:
 
 
 class Relabeled:
-    """A data set whose label i is `order[i]` of the network's.
+    """A data set in which label i becomes `order[i]`.
 
     Args:
       source: the data set.
       info: the network's classes.
-      order: the network's number of each class of the data set.
+      order: the network's number for each class of the data set.
     """
 
     def __init__(self, source: Source, info: DataInfo, order: list[int]):

@@ -1,7 +1,7 @@
-"""Generated scenes: textured paper shapes that overlap on a patterned ground.
+"""Generated scenes: overlapping shapes of textured paper on a patterned ground.
 
-They need no download, and a network that learns them has learnt to tell shapes and textures:
-colours lean towards a class but do not give it away.
+They need no download. A network must learn shapes and textures to label them: colours correlate
+with classes but do not determine them.
 """
 
 import colorsys
@@ -12,7 +12,7 @@ import numpy as np
 from jaxseg.data.source import IGNORE, DataInfo, Example
 from jaxseg.errors import InputError
 
-_BORDER = 0.8  # pixels on either side of an outline that are ignored
+_BORDER = 0.8  # width in pixels of the ignored border on each side of an outline
 _STREAMS = {"train": 0, "eval": 1}
 _PALETTE = (
     (43, 48, 59),
@@ -31,7 +31,7 @@ class Scenes:
       seed: 0 or above.
       count: number of scenes, 1 or above.
       size: (height, width) in pixels, 16 or above.
-      num_classes: 2 to 6, the ground included.
+      num_classes: 2 to 6, including the ground.
       stream: "train" or "eval": two streams of one seed share no scene.
 
     Raises:
@@ -78,7 +78,7 @@ class Scenes:
         return Example((canvas.clip(0, 1) * 255).astype(np.uint8), label, self.name(index))
 
     def objects(self, index: int) -> np.ndarray:
-        """Which of its shapes each pixel shows, uint8 [H, W]: 1, 2, ...; 0 is ground."""
+        """The number of the visible shape at each pixel, uint8 [H, W]: 1, 2, ...; 0: ground."""
         return self._drawn(index)[2]
 
     def _drawn(self, index: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -104,7 +104,7 @@ class Scenes:
 
 
 def _ground(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
-    """A pale or dark ground of any hue with long soft waves: float32 [H, W, 3] in 0..1."""
+    """A light or dark ground of any hue with long soft waves: float32 [H, W, 3] in 0..1."""
     y, x = np.mgrid[:height, :width].astype(np.float32)
     waves = np.zeros((height, width), np.float32)
     for angle, length, phase in rng.uniform((0, 18, 0), (np.pi, 50, 2 * np.pi), (3, 3)):
@@ -121,7 +121,7 @@ def _paste(
     index: int,
     number: int,
 ):
-    """Draws a shape of class `index` over what is there, with its shadow and ignored border."""
+    """Draws a shape of class `index` over the scene, with its shadow and ignored border."""
     outline, texture, hue = list(_SHAPES.values())[index - 1]
     height, width = label.shape
     radius = min(height, width) * rng.uniform(0.17, 0.27)
@@ -137,7 +137,7 @@ def _paste(
     u = x * np.float32(np.cos(turn)) + y * np.float32(np.sin(turn))
     v = y * np.float32(np.cos(turn)) - x * np.float32(np.sin(turn))
 
-    distance = outline(u, v, np.float32(radius))  # pixels outside the outline; below 0 inside
+    distance = outline(u, v, np.float32(radius))  # in pixels; negative inside the outline
     hue = rng.random() if rng.random() < 0.15 else hue + rng.normal(0, 0.06)
     saturation, value = rng.uniform(0.45, 0.85), rng.uniform(0.75, 1.0)
     light, dark = (
@@ -175,7 +175,7 @@ def _cross(u, v, radius):
     return np.minimum(np.maximum(u - arm, v - radius), np.maximum(v - arm, u - radius))
 
 
-# class: its outline, its texture (values in -1..1, from positions in radians), its usual hue
+# class: its outline, its texture (values in -1..1 from positions in radians), its usual hue
 _SHAPES: dict[str, tuple[Callable, Callable, float]] = {
     "disc": (_disc, lambda u, v: np.cos(np.hypot(u, v)), 0.00),
     "square": (_square, lambda u, v: np.sign(np.sin(u) * np.sin(v)), 0.14),

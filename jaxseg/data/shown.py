@@ -1,14 +1,14 @@
-"""An image of any kind as a picture that people look at."""
+"""Converts an image of any kind to a picture for people."""
 
 import numpy as np
 
 
 def shown(image: np.ndarray) -> np.ndarray:
-    """The image as uint8 [H, W, 3]; photographs as they are.
+    """The image as uint8 [H, W, 3]; 8-bit RGB images are unchanged.
 
-    Of more channels the first three are red, green and blue; fewer are shown as grey. Values of
-    more than 8 bits are stretched, so that of each channel all but the lowest and highest hundredth
-    lie between black and white.
+    Of more than three channels, the first three are shown as red, green and blue; fewer are shown
+    as grey. Values with more than 8 bits are stretched, so that in each channel all but the lowest
+    and highest 1 % are between black and white.
 
     Args:
       image: uint8, uint16 or float32 [H, W, C].

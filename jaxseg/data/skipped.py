@@ -1,4 +1,4 @@
-"""Examples that a run passes over because their files are bad."""
+"""Examples that a run skips because their files are bad."""
 
 from collections.abc import Callable
 
@@ -6,11 +6,11 @@ from jaxseg.errors import InputError
 
 
 class Skipped:
-    """The bad files of a run, each told and counted once.
+    """Reports and counts each bad file of a run once.
 
     Args:
-      limit: how many bad files a run survives, 0 or above.
-      tell: is given a line for each.
+      limit: number of bad files that a run tolerates, 0 or above.
+      tell: receives a line for each.
 
     >>> skipped = Skipped(1, tell=print)
     >>> skipped.add(InputError("a.png cannot be decoded.", "Replace it."))
@@ -26,7 +26,7 @@ class Skipped:
         self._tell = tell
 
     def add(self, error: InputError) -> None:
-        """Counts the file that `error` is about, unless it was counted before.
+        """Counts the file of `error`, unless it was counted before.
 
         Raises:
           InputError: there are more than `limit`.
@@ -43,7 +43,7 @@ class Skipped:
         self._tell(f"skipped: {error.problem}")
 
     def summary(self) -> str:
-        """All of them, one a line; empty where there are none."""
+        """A list of all skipped files, one per line; empty if there are none."""
         if not self.problems:
             return ""
         return "\n  ".join([f"{len(self.problems)} bad file(s) skipped:", *self.problems])

@@ -1,4 +1,4 @@
-"""A data set: a sequence of examples that knows its classes."""
+"""The interface of a data set: a sequence of examples, with its classes."""
 
 import threading
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind
 
-IGNORE = 255  # the label of pixels that neither train nor score, as in PASCAL VOC
+IGNORE = 255  # label of pixels that are ignored in training and metrics, as in PASCAL VOC
 
 
 class Example(NamedTuple):
@@ -19,7 +19,7 @@ class Example(NamedTuple):
 
     image: np.ndarray  # uint8 [H, W, 3], RGB; or [H, W, channels] of the source's `ImageKind`
     label: np.ndarray  # uint8 [H, W], a class index in 0..C-1 or 255 (ignore)
-    name: str  # in messages and reports
+    name: str  # for messages and reports
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class DataInfo:
     """The classes of a data set.
 
     Raises:
-      InputError: there are more classes than one byte holds, or not one colour for each.
+      InputError: there are more classes than fit in a byte, or not one colour per class.
 
     >>> DataInfo("pets", ("background", "cat"), ((0, 0, 0), (255, 128, 0))).num_classes
     2
@@ -37,7 +37,7 @@ class DataInfo:
     class_names: tuple[str, ...]  # C names, in the order of the label values
     palette: tuple[tuple[int, int, int], ...]  # C colours, each (r, g, b) in 0..255
     ignore_label: int = IGNORE
-    # the splits of its papers, and how many examples they have; none for a folder of one's own
+    # number of examples in the published splits; empty for a folder of the user
     splits: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
@@ -60,7 +60,7 @@ class DataInfo:
 
 
 class Source(Protocol):
-    """A data set with random access. It is picklable, and its methods may run in many threads."""
+    """A data set with random access; picklable, and safe to use from many threads."""
 
     @property
     def info(self) -> DataInfo:
@@ -68,11 +68,11 @@ class Source(Protocol):
         ...
 
     def __len__(self) -> int:
-        """How many examples there are."""
+        """Number of examples."""
         ...
 
     def __getitem__(self, index: int, /) -> Example:
-        """Example `index` in 0..len-1, decoded and checked; its arrays must not be written to.
+        """Example `index` in 0..len-1, decoded and checked; its arrays must not be modified.
 
         Raises:
           InputError: a file is missing, broken or of the wrong kind.
@@ -89,9 +89,9 @@ class Source(Protocol):
 
 
 class Cached:
-    """A source that keeps every example it has decoded, at 3 + 1 bytes a pixel.
+    """A source that caches every decoded example, with 3 + 1 bytes per pixel.
 
-    A copy that is sent to another process starts empty, so each worker keeps its own.
+    A pickled copy has an empty cache, so each worker process has its own.
     """
 
     def __init__(self, source: Source):
@@ -112,7 +112,7 @@ class Cached:
     def __getitem__(self, index: int) -> Example:
         with self._lock:
             example = self._examples.get(index)
-        if example is None:  # two threads may decode it at once: they keep the same one
+        if example is None:  # two threads may decode it at once; both return the same object
             example = self._source[index]
             example.image.flags.writeable = example.label.flags.writeable = False
             with self._lock:
@@ -131,25 +131,25 @@ class Cached:
 
     @property
     def revision(self) -> str | None:
-        """Which of a repository's revisions it is; None of other sources."""
+        """The revision of a repository; None for other sources."""
         return getattr(self._source, "revision", None)
 
     @property
     def notes(self) -> Sequence[str]:
-        """Choices that were made for the user."""
+        """Notes on automatic choices."""
         return getattr(self._source, "notes", ())
 
     def mask_file(self, index: int) -> Path | None:
-        """The file of an example's mask; None where it has none of its own."""
+        """The file of an example's mask; None if there is none."""
         return mask_file(self._source, index)
 
 
 def kind_of(source: Source) -> ImageKind:
-    """The kind of a source's images: photographs, where it has no attribute `kind`."""
+    """The kind of a source's images; 8-bit RGB if it has no attribute `kind`."""
     return getattr(source, "kind", RGB)
 
 
 def mask_file(source: Source, index: int) -> Path | None:
-    """The file of an example's mask; None of a source without such files."""
+    """The file of an example's mask; None for a source without such files."""
     find = getattr(source, "mask_file", None)
     return None if find is None else find(index)

@@ -1,6 +1,7 @@
-"""Splits of a data set that has none: by a hash of each name, so that they stay as files come.
+"""Splits a data set by a hash of each name.
 
-The share of a name is fixed by the name alone. A file that is added, or taken away, moves no other.
+The hash of a name depends only on the name, so that added or removed files do not change the split
+of others.
 """
 
 import hashlib
@@ -21,7 +22,7 @@ _Item = TypeVar("_Item")
 
 
 def is_shares(text: str) -> bool:
-    """Whether `text` is a legal `config.data.split`.
+    """Whether `text` is a valid `config.data.split`.
 
     >>> is_shares("8:2"), is_shares("70:15:15"), is_shares("0.8"), is_shares("0:0")
     (True, True, False, False)
@@ -30,7 +31,7 @@ def is_shares(text: str) -> bool:
 
 
 def is_fold(text: str) -> bool:
-    """Whether `text` is a legal `config.data.fold`.
+    """Whether `text` is a valid `config.data.fold`.
 
     >>> is_fold("0/5"), is_fold("5/5"), is_fold("0/1")
     (True, False, False)
@@ -40,7 +41,7 @@ def is_fold(text: str) -> bool:
 
 
 def is_set(config: ml_collections.ConfigDict) -> bool:
-    """Whether `config` (a run's `config.data`) asks for a split by hashes."""
+    """Whether `config` (a run's `config.data`) requests a split by hashes."""
     return config.split is not None or config.fold is not None
 
 
@@ -53,12 +54,12 @@ def share_of(
     """The items of one split, in their order.
 
     Args:
-      items: of the whole data set.
-      name: of an item.
-      config: a run's `config.data`: `fold` "K/N" scores part K of N and trains on the others;
-        else `split` has the shares of `train_split`, `eval_split` and, if there is a third, "test".
-        What `group` finds in a name is hashed in its place.
-      split: the split's name.
+      items: items of the whole data set.
+      name: returns the name of an item.
+      config: a run's `config.data`. `fold` "K/N" evaluates part K of N and trains on the others.
+        Otherwise `split` has the shares of `train_split`, `eval_split` and, if there is a third,
+        "test". With `group`, its match in a name is hashed instead of the name.
+      split: name of the split.
 
     Raises:
       InputError: there is no such split, nothing is left for it, or a name has no group.
@@ -77,7 +78,7 @@ def share_of(
 
 
 def _belongs(config, split: str) -> tuple[Callable[[float], bool], str]:
-    """Whether a hash is the split's, and the setting that says so."""
+    """Returns whether a hash belongs to the split, and the setting that decides it."""
     names = list(dict.fromkeys((config.train_split, config.eval_split)))
     if config.fold is not None:
         match = _FOLD.fullmatch(config.fold)
@@ -111,13 +112,13 @@ def _check_known(split: str, names: Sequence[str]) -> None:
 
 
 def hashed(name: str, group: str | None = None) -> float:
-    """A number in [0, 1) of a name, or of what the pattern `group` finds in it.
+    """A number in [0, 1) for a name, or for the match of the pattern `group` in it.
 
     >>> hashed("video1_0001", "video[0-9]+") == hashed("video1_0002", "video[0-9]+")
     True
     """
     key = unicodedata.normalize("NFC", _group(name, group)).encode()
-    # 53 bits: as many as a float has, so that it stays below 1
+    # 53 bits, the precision of a float, so that the result stays below 1
     return (int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") >> 11) / 2**53
 
 

@@ -1,8 +1,8 @@
-"""Which way up pictures are: an EXIF orientation turns photo and mask as viewers show them.
+"""Rotates photos and masks by their EXIF orientation, as viewers do.
 
-A file with the orientation 1, or none, is upright as it is stored. Where one file of a pair carries
-an orientation that turns and the other does not, the sizes may tell how the mask was drawn; where
-they do not, `config.data.exif` has to.
+A file with orientation 1, or none, is upright as stored. If only one file of a pair has an
+orientation that rotates it, the sizes may show how the mask was drawn; otherwise
+`config.data.exif` must define it.
 """
 
 import struct
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError
 
 CHOICES = ("error", "each", "both")
 _TAG = 0x0112  # EXIF's orientation
-# Of each: whether it transposes, then flips the rows, then the columns
+# for each orientation: whether it transposes, then flips the rows, then the columns
 _TURNS = {
     1: (False, False, False),
     2: (False, False, True),
@@ -29,18 +29,18 @@ _TURNS = {
 
 
 class Disagreement(InputError):
-    """Files that cannot be laid on each other: a matter of the data set, not of one bad file."""
+    """Files whose orientations disagree: a problem of the data set, not of one bad file."""
 
 
 class Picture(NamedTuple):
-    """The pixels of a file, upright, and its EXIF orientation, 1..8."""
+    """The upright pixels of a file, and its EXIF orientation, 1..8."""
 
     pixels: np.ndarray
     orientation: int
 
 
 def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Stored pixels [H, W, ...] as the EXIF orientation 1..8 shows them.
+    """Stored pixels [H, W, ...] rotated upright by the EXIF orientation 1..8.
 
     >>> turned(np.array([[1, 2, 3]]), 6).tolist()
     [[1], [2], [3]]
@@ -52,16 +52,16 @@ def turned(pixels: np.ndarray, orientation: int) -> np.ndarray:
 
 
 def stored(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """The pixels of which `turned` makes `pixels`."""
+    """The inverse of `turned`."""
     return turned(pixels, {6: 8, 8: 6}.get(orientation, orientation))
 
 
 def orientation_of(image: Image.Image, file: IO[bytes] | None = None) -> int:
-    """The EXIF orientation of an open image, 1..8; 1 where it says nothing that can be read.
+    """The EXIF orientation of an open image, 1..8; 1 if it has none that can be read.
 
     Args:
-      image: loaded; or with only its header read.
-      file: the image's, where only its header is read: of a PNG the whole would be decoded.
+      image: a loaded image, or one with only its header read.
+      file: the image's file, if only its header was read: a PNG would be decoded completely.
     """
     try:
         if file is not None and image.format == "PNG":
@@ -76,7 +76,7 @@ def orientation_of(image: Image.Image, file: IO[bytes] | None = None) -> int:
 
 
 def _png_exif(file: IO[bytes]) -> bytes:
-    """The EXIF data of a PNG, which may stand behind its pixels; nothing is decoded."""
+    """The EXIF data of a PNG, which may follow its pixels, without decoding them."""
     before = file.tell()
     try:
         file.seek(8)
@@ -91,21 +91,21 @@ def _png_exif(file: IO[bytes]) -> bytes:
 
 
 class Frame(NamedTuple):
-    """The (height, width) of an upright picture, and the EXIF orientation of its file, 1..8."""
+    """The (height, width) of an upright image, and the EXIF orientation of its file, 1..8."""
 
     size: tuple[int, int]
     orientation: int
 
 
 def aligned_mask(photo: Frame, mask: Picture, choice: str, photo_file, mask_file) -> np.ndarray:
-    """The mask's values as they lie on the upright photo.
+    """The mask's values, aligned with the upright photo.
 
     Args:
-      photo, mask: as the files are read.
-      choice: `config.data.exif`: where one of the two alone carries an orientation that turns and
-        the sizes do not tell, "error" raises, "each" turns each as it says itself, and "both" turns
-        the mask as the photo.
-      photo_file, mask_file: for the message.
+      photo, mask: as read from the files.
+      choice: `config.data.exif`, for a pair in which only one file has an orientation that rotates
+        it, and the sizes do not show how the mask was drawn. "error" raises; "each" rotates each
+        file by its own orientation; "both" rotates the mask like the photo.
+      photo_file, mask_file: names for the message.
 
     Raises:
       Disagreement: as above.

@@ -30,7 +30,7 @@ PHOTOS, MASKS, LISTS = "JPEGImages", "SegmentationClass", "ImageSets/Segmentatio
 
 
 def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
-    """The first `count` colours of VOC: the bits of an index, spread over three channels.
+    """The first `count` colours of VOC: the bits of an index, distributed over three channels.
 
     >>> voc_palette(4)
     ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
@@ -51,11 +51,11 @@ class VocFolder(Pairs):
 
     Args:
       root: the folder.
-      split: the list's name, `ImageSets/Segmentation/{split}.txt`.
-      name: of the data set; the folder's name by default.
+      split: name of the list, `ImageSets/Segmentation/{split}.txt`.
+      name: name of the data set; by default that of the folder.
 
     Raises:
-      InputError: something is missing or malformed; it names the file and the line.
+      InputError: part of the layout is missing or malformed; the message names the file and line.
     """
 
     def __init__(self, root: str | Path, split: str, name: str | None = None):
@@ -71,14 +71,14 @@ def voc_listing(
     ending: str = "",
     bands: Sequence[str] = (),
 ) -> Listing:
-    """The files of one list of a folder in VOC layout.
+    """Lists the files of one list of a folder in VOC layout.
 
     Args:
       root: the folder.
-      split: the list's name; None: all photos and masks.
+      split: name of the list; None: all photos and masks.
       values: as in `read_mask`.
-      name: of the data set; the folder's name by default.
-      ending: of the masks' names, before the suffix.
+      name: name of the data set; by default that of the folder.
+      ending: ending of the masks' names, before the suffix.
       bands: `config.data.band_suffixes`.
 
     Raises:
@@ -104,7 +104,7 @@ def voc_listing(
 
 
 def no_folder(root: Path, part: str, layout: str) -> InputError:
-    """The error for a data set that lacks the folder `part`; it names what there is instead."""
+    """The error for a data set without the folder `part`; it lists the existing folders."""
     if part and (root.parent / part).is_dir():
         return InputError(
             f"There is no folder {root / part}, but there is {root.parent / part}.",
@@ -116,10 +116,10 @@ def no_folder(root: Path, part: str, layout: str) -> InputError:
 
 
 def list_file(folder: Path, split: str, layout: str, others: Iterable[str] = ()) -> Path:
-    """The file `folder`/`split`.txt.
+    """The path `folder`/`split`.txt of an existing list.
 
     Raises:
-      InputError: there is none; it names the nearest list there is, or of `others`.
+      InputError: there is none; the message names the nearest existing list, or one of `others`.
     """
     path = folder / f"{split}.txt"
     if not path.is_file():
@@ -134,10 +134,10 @@ def folder_info(
     names: Sequence[str],
     colours: Callable[[int], tuple[tuple[int, int, int], ...]] = voc_palette,
 ) -> DataInfo:
-    """The classes that `root`/classes.txt and palette.txt give; else `names` and `colours`.
+    """The classes in `root`/classes.txt and palette.txt; by default `names` and `colours`.
 
     Raises:
-      InputError: one of them is malformed; it names the file and the line.
+      InputError: a file is malformed; the message names the file and the line.
     """
     classes_file, palette_file = root / "classes.txt", root / "palette.txt"
     palette: tuple[tuple[int, int, int], ...] | None = None
@@ -151,7 +151,7 @@ def folder_info(
         labels = [(line.split(maxsplit=3) + [""])[3] for line in rows]
         is_class = [n in names or not is_ignored(n) for n in labels]
         palette = tuple(c for c, is_one in zip(found, is_class, strict=True) if is_one)
-        if not names:  # they stand behind the colours
+        if not names:  # they follow the colours
             names = checked_names(
                 palette_file, [n for n, is_one in zip(labels, is_class, strict=True) if is_one]
             )

@@ -1,4 +1,4 @@
-"""A window of a resized, rotated and blurred picture, cut out of it in one interpolation."""
+"""Cuts a window out of a resized, rotated and blurred image, with one interpolation."""
 
 import functools
 import math
@@ -10,7 +10,7 @@ from PIL import Image
 from jaxseg.errors import InputError
 
 BACKENDS = ("pillow", "opencv")
-_REACH = 2  # pixels that the blur looks at on either side
+_REACH = 2  # pixels that the blur reads on each side
 
 
 def window(
@@ -25,30 +25,30 @@ def window(
     mirrored: bool = False,
     backend: str = "pillow",
 ) -> np.ndarray:
-    """Resizes, rotates, blurs and cuts, in this order, then mirrors; only visible pixels are made.
+    """Resizes, rotates, blurs and crops in this order, then mirrors; computes only visible pixels.
 
-    Colours are interpolated bilinearly, labels taken from the nearest pixel. Where the canvas has
-    the size of the picture and no angle, nothing is interpolated: pixels are copied.
+    Colours are interpolated bilinearly; labels are those of the nearest pixel. If the canvas has
+    the size of the image and the angle is 0, pixels are copied.
 
     Args:
       pixels: uint8, uint16 or float32 [H, W, C], or uint8 [H, W] for labels.
-      canvas: (height, width) that the picture is resized to; it does not average over the pixels
-        that it skips.
-      start: (row, column) of the canvas where the window begins; it may lie outside.
+      canvas: (height, width) to which the image is resized, without averaging skipped pixels.
+      start: (row, column) of the window's start in the canvas; it may be outside.
       size: (height, width) of the window.
-      fill: the colour (a number a channel) or the label outside the canvas, and in the corners that
-        a rotation uncovers.
-      angle: degrees by which the picture turns anticlockwise about the centre of the canvas.
-      blurred: whether to blur by the 5×5 binomial kernel, which sees `fill` in those corners and
-        the mirror image beyond the edge of the canvas.
-      mirrored: whether left and right of the window change places.
-      backend: "pillow", or "opencv", which takes a quarter of the time. It places colours on a grid
-        of 1/32 pixel, and the half pixel along the edge of a rotated picture mixes with `fill`.
+      fill: the colour (one number per channel) or the label outside the canvas, and in the corners
+        that a rotation uncovers.
+      angle: anticlockwise rotation in degrees about the centre of the canvas.
+      blurred: whether to blur with the 5×5 binomial kernel, which reads `fill` in those corners and
+        mirrored pixels beyond the edge of the canvas.
+      mirrored: whether to mirror the window left to right.
+      backend: "pillow", or "opencv", which takes a quarter of the time. It rounds positions of
+        colours to 1/32 pixel, and blends half a pixel along the edge of a rotated image with
+        `fill`.
 
     Returns:
       [*size, C] or [*size] of the dtype of `pixels`, contiguous.
     """
-    if mirrored:  # the canvas changes places left and right, and the window with it
+    if mirrored:  # mirrors the canvas, and the window with it
         start = start[0], canvas[1] - start[1] - size[1]
     seen = [
         (max(first, 0), min(first + length, whole))
@@ -73,7 +73,7 @@ def window(
         return part.copy()
     out = np.empty((*size, *pixels.shape[2:]), pixels.dtype)
     out[0] = fill
-    out[1:] = out[0]  # whole rows: sixty times as fast as pixel by pixel
+    out[1:] = out[0]  # whole rows are sixty times as fast as single pixels
     (top, bottom), (left, right) = (
         (first - begin, last - begin) for (first, last), begin in zip(seen, start, strict=True)
     )
@@ -84,17 +84,17 @@ def window(
 def blur(pixels: np.ndarray) -> np.ndarray:
     """`pixels`, [H, W, C], blurred by (1, 4, 6, 4, 1) / 16 along both axes, in their own dtype.
 
-    The picture is mirrored at its edge pixels, and the result rounded once, half up. It is what
-    OpenCV's Gaussian blur of size 5 with a sigma of its own choice computes.
+    The image is mirrored at its edge pixels, and the result is rounded once, half up. This equals
+    OpenCV's Gaussian blur of size 5 with its default sigma.
 
     >>> blur(np.full((3, 1, 3), 7, np.uint8))[:, 0, 0]
     array([7, 7, 7], dtype=uint8)
     """
     margins = [(_REACH, _REACH), (_REACH, _REACH), (0, 0)]
-    # integers of twice the bits hold the sum of 256
+    # integers with twice the bits hold sums of weight 256
     wide = {"uint8": np.uint16, "uint16": np.uint32}.get(pixels.dtype.name, np.float32)
     total = np.pad(pixels, margins, "reflect").astype(wide)
-    for _ in range(2 * _REACH):  # each adds up neighbours: (1, 1) four times is (1, 4, 6, 4, 1)
+    for _ in range(2 * _REACH):  # sums of neighbours: (1, 1) four times gives (1, 4, 6, 4, 1)
         total = total[1:] + total[:-1]
     for _ in range(2 * _REACH):
         total = total[:, 1:] + total[:, :-1]
@@ -107,7 +107,7 @@ def blur(pixels: np.ndarray) -> np.ndarray:
 
 @functools.cache
 def opencv():
-    """The module cv2, told to start no threads: the loader has its own.
+    """The module cv2, with its threads disabled: the loader has its own.
 
     Raises:
       InputError: it is not installed.
@@ -124,15 +124,15 @@ def opencv():
 
 
 def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str) -> np.ndarray:
-    """The rows and columns `part` of the resized, rotated and mirrored picture."""
+    """The rows and columns `part` of the resized, rotated and mirrored image."""
     (top, bottom), (left, right) = part
     height, width = pixels.shape[:2]
     if canvas == (height, width) and angle == 0:
         if mirrored:
             return pixels[top:bottom, width - right : width - left][:, ::-1]
         return pixels[top:bottom, left:right]
-    # The source is read at (a x + b y + c, d x + e y + f) for a pixel centre (x, y) of the result,
-    # all counted from the upper left corner.
+    # The pixel centre (x, y) of the result reads the source at (a x + b y + c, d x + e y + f), all
+    # measured from the upper left corner.
     step_y, step_x = height / canvas[0], width / canvas[1]
     centre_y, centre_x = canvas[0] / 2, canvas[1] / 2
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
@@ -143,7 +143,7 @@ def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str
     labels, size = pixels.ndim == 2, (right - left, bottom - top)
     if backend == "opencv":
         cv2 = opencv()
-        # OpenCV counts from the centre of the first pixel
+        # OpenCV measures from the centre of the first pixel
         matrix = np.array([[a, b, c + (a + b - 1) / 2], [d, e, f + (d + e - 1) / 2]])
 
         def warp(pixels, fill):
@@ -173,13 +173,13 @@ def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str
 
 
 def on_image(pixels: np.ndarray, change: Callable, fill=None) -> np.ndarray:
-    """`change(image, fill)` of Pillow's on `pixels`: labels and photographs as one image, others a
-    channel at a time; those of more than 8 bits in floats, which are rounded again.
+    """Applies `change(image, fill)` on Pillow images: to labels and 8-bit RGB as a whole, to others
+    by channel; values with more than 8 bits are converted to floats, and rounded afterwards.
 
     Args:
       pixels: uint8, uint16 or float32 [H, W, C], or uint8 [H, W].
-      change: from an image to an image.
-      fill: a number for each channel, or of labels one; None: `change` asks for none.
+      change: maps an image to an image.
+      fill: one number per channel, or a single one for labels; None: not used by `change`.
     """
     if pixels.ndim == 2 or (pixels.dtype == np.uint8 and pixels.shape[2] == 3):
         return np.asarray(change(Image.fromarray(pixels), fill))
@@ -196,7 +196,7 @@ def on_image(pixels: np.ndarray, change: Callable, fill=None) -> np.ndarray:
 
 
 def _by_channel(pixels: np.ndarray, change: Callable, fill) -> np.ndarray:
-    """`change(channel, fill)` of each channel, [H, W], stacked again."""
+    """Applies `change(channel, fill)` to each channel, [H, W], and stacks the results."""
     channels = [np.ascontiguousarray(pixels[..., i]) for i in range(pixels.shape[2])]
     fills = [None] * len(channels) if fill is None else fill
     changed = [change(channel, f) for channel, f in zip(channels, fills, strict=True)]
