@@ -125,7 +125,7 @@ def test_at_full_width_the_network_is_mmsegmentations_own(name, tmp_path, monkey
     from mmengine.registry import init_default_scope
     from mmseg.registry import MODELS
 
-    (row,) = [row for row in ROWS.values() if row.file.rpartition("_20")[0] == name]
+    (row,) = [row for row in ROWS.values() if row.file.startswith(f"{name}_20")]
     init_default_scope("mmseg")
     root = pathlib.Path(mmseg.__file__).parent / ".mim"
     collection = root / "configs" / name.partition("_")[0] / "metafile.yaml"
