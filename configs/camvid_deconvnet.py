@@ -13,7 +13,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width) for a GPU."""
     c = default_config()
-    c.data.name = "camvid"  # as published, or in VOC layout
+    c.data.name = "camvid"  # in its published layout, or in VOC layout
     c.data.cache = True
     c.model.name = "deconvnet_vgg16"
     c.model.bn_epsilon = 1e-5
@@ -25,16 +25,17 @@ def get_config(variant: str = "small"):
     c.optim.warmup_steps = 50
     c.optim.weight_decay = 1e-2
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
-    # fourth roots of the training split's median-frequency weights: rare classes count a bit more
+    # fourth roots of the training split's median-frequency weights: moderate weights for rare
+    # classes
     c.loss.class_weights = (0.73, 0.67, 1.48, 0.63, 1.0, 0.81, 1.4, 1.19, 0.94, 1.59, 1.72)
     if variant == "small":
         c.model.width = 0.25
         c.model.fc_channels = 2048  # 512 with this width
-        # With 1, what fc6-deconv adds up does not depend on the size of the map; a larger window
-        # meets more of a whole image's cells than of a crop's.
+        # With 1, the sums in fc6-deconv do not depend on the size of the map; a larger window
+        # would read more cells in a whole image than in a crop.
         c.model.fc_kernel = 1
         c.augment.crop = (192, 256)
-        c.augment.scale = (0.7, 1.2)  # large beside the cells of 32 pixels all has to pass through
+        c.augment.scale = (0.7, 1.2)  # large relative to the bottleneck's cells of 32 pixels
         c.optim.lr = 4e-3
         c.train.steps = 1200
         c.train.batch_size = 8
@@ -47,7 +48,7 @@ def get_config(variant: str = "small"):
         c.train.steps = 10000
         c.train.batch_size = 16
         c.optim.lr = 5e-4
-        c.eval.input_size = (352, 480)  # as the crops: see fc_kernel above
+        c.eval.input_size = (352, 480)  # the size of the crops: see fc_kernel above
         c.eval.every_steps = 1000
     else:
         raise InputError(f"There is no variant '{variant}'.", nearest(variant, ("small", "full")))

@@ -11,7 +11,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU."""
     c = default_config()
-    c.data.name = "camvid"  # as published, or in VOC layout
+    c.data.name = "camvid"  # in its published layout, or in VOC layout
     c.data.cache = True
     c.model.norm = "batch"
     c.model.padding = 1
@@ -22,7 +22,8 @@ def get_config(variant: str = "small"):
     c.optim.warmup_steps = 50
     c.optim.weight_decay = 1e-2
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
-    # fourth roots of the training split's median-frequency weights: rare classes count a bit more
+    # fourth roots of the training split's median-frequency weights: moderate weights for rare
+    # classes
     c.loss.class_weights = (0.73, 0.67, 1.48, 0.63, 1.0, 0.81, 1.4, 1.19, 0.94, 1.59, 1.72)
     if variant == "small":
         c.model.width = 0.375

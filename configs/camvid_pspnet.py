@@ -12,7 +12,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU."""
     c = default_config()
-    c.data.name = "camvid"  # as published, or in VOC layout
+    c.data.name = "camvid"  # in its published layout, or in VOC layout
     c.data.cache = True
     c.model.name = "pspnet_resnet50"
     c.augment.flip = 0.5
@@ -24,7 +24,7 @@ def get_config(variant: str = "small"):
     c.optim.rules = (("bias|/bn/", 1.0, 0.0),)
     # as in camvid_fcn8s.py
     c.loss.class_weights = (0.73, 0.67, 1.48, 0.63, 1.0, 0.81, 1.4, 1.19, 0.94, 1.59, 1.72)
-    # sizes of 8n + 1 pixels, which the network's cells cover from the first to the last
+    # sizes of 8n + 1 pixels, so that the cells cover the first and the last pixel
     if variant == "small":
         c.model.width = 0.25
         c.augment.crop = (185, 241)
@@ -34,7 +34,7 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
-    elif variant == "package":  # of the network in the package, pspnet_camvid_small
+    elif variant == "package":  # trains the built-in network, pspnet_camvid_small
         c.model.name = "pspnet_resnet18"
         c.model.width = 0.5
         c.augment.crop = (241, 321)

@@ -34,7 +34,7 @@ Variants:
 from jaxseg.config import default_config
 from jaxseg.config.recipes import chosen, on_scenes
 
-_STAGES = {  # crops, steps, steps at which the rate falls
+_STAGES = {  # crops, steps, steps at which the learning rate falls
     "stage_1": ("objects", 20_000, (9_000, 18_000)),
     "stage_2": ("boxes", 40_000, (10_000, 20_000, 30_000)),
 }
@@ -71,9 +71,9 @@ def get_config(variant: str = "both"):
         c = on_scenes(stage(name), steps=30, size=(64, 64))
         c.model.width = 0.1
         c.model.fc_channels = 1024
-        c.model.fc_kernel = 1  # 7 would ask for crops of 224 at least
-        c.model.bn_momentum = 0.9  # of so few steps
-        # random weights are no start for the published values of these two
+        c.model.fc_kernel = 1  # 7 needs crops of at least 224
+        c.model.bn_momentum = 0.9  # lower because of the few steps
+        # the published values of these two do not work from random weights
         c.model.bn_epsilon, c.model.decoder_init = 1e-5, "he"
         c.augment.resize, c.augment.crop = (36, 36), (32, 32)
         c.train.batch_size, c.train.accumulate = 16, 4

@@ -36,7 +36,7 @@ _CVPR = {"fcn32s": (1e-4, 74_375), "fcn16s": (1e-6, 25_000), "fcn8s": (1e-8, 25_
 
 
 def get_config(variant: str = "heavy"):
-    """The recipe: one config, or the stages of it."""
+    """The recipe: one config, or its stages."""
 
     def heavy(name="fcn8s"):
         return fcn_heavy(f"{name}_vgg16", _RATES[name])

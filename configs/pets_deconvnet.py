@@ -27,11 +27,11 @@ def get_config(variant: str = "small"):
         small={
             "model.width": 0.25,
             "model.fc_channels": 2048,  # 512 with this width
-            "model.fc_kernel": 1,  # what it adds up does not depend on the size of the map
+            "model.fc_kernel": 1,  # its sums do not depend on the size of the map
             "optim.lr": 4e-3,
         },
         pretrained={
             "init.pretrained": "deconvnet_voc",
-            "model.bn_epsilon": 1e-9,  # as that network has it
+            "model.bn_epsilon": 1e-9,  # as in the published network
         },
     )

@@ -23,6 +23,6 @@ def get_config(variant: str = "small"):
         small={"model.width": 0.375, "model.fc_channels": 1024, "model.dropout": 0.1},
         pretrained={
             "init.pretrained": "vgg16_bn_imagenet",
-            "model.normalization": "imagenet",  # as those of torchvision expect
+            "model.normalization": "imagenet",  # as expected by torchvision's weights
         },
     )

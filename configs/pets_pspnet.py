@@ -23,7 +23,7 @@ def get_config(variant: str = "small"):
         small={"model.width": 0.25, "optim.lr": 4e-3},
         pretrained={
             "init.pretrained": "resnet50_imagenet",
-            "model.stem": "7x7",  # as that network has it
+            "model.stem": "7x7",  # as in the published network
         },
         size=257,
         crop=225,

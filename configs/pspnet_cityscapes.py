@@ -16,7 +16,7 @@ Hardware: eight GPUs of 12 GB, or one of 80 GB (semseg: 10 hours on eight RTX 20
 
 Variants:
   :semseg  the authors' second release: 200 epochs, PyTorch's form of momentum, all parameters
-           decay, turned and blurred as well
+           decay, also with rotation and blur
   :smoke   narrow, on generated scenes, half a minute on two cores
 """
 

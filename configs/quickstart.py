@@ -29,7 +29,7 @@ def get_config(variant: str = "fcn8s"):
     if variant == "deconvnet":
         c.model.width = 0.1875
         c.model.fc_channels = 2048
-        c.model.fc_kernel = 1  # 7 would ask for images of 224 at least
+        c.model.fc_kernel = 1  # 7 needs images of at least 224
         c.model.bn_epsilon = 1e-5
         c.model.decoder_init = "smoothing"
     elif variant != "pspnet":
@@ -52,8 +52,8 @@ def get_config(variant: str = "fcn8s"):
     c.eval.every_steps = 200
     if variant == "pspnet":
         c.optim.lr = 4e-3
-        c.data.scenes_size = (97, 97)  # 8n + 1, which the network's cells cover to the last pixel
-    if variant == "deconvnet":  # all passes through cells of 32 pixels: it sees the scenes enlarged
+        c.data.scenes_size = (97, 97)  # 8n + 1: the cells cover the first and the last pixel
+    if variant == "deconvnet":  # its bottleneck has cells of 32 pixels: it sees enlarged scenes
         c.augment.scale = (5 / 3, 5 / 3)
         c.augment.crop = c.eval.input_size = (160, 160)
         c.optim.lr = 6e-3

@@ -1,17 +1,17 @@
-"""Several processes of one run on this machine: to try what a cluster does, or a process a GPU.
+"""Starts several processes of one run on this machine, to imitate a cluster or use one per GPU.
 
-Copy this; it needs no GPU and no data:
+This example needs no GPU and no data:
 
     python launch/local.py --processes 2 --devices 4 -- \\
       train --config configs/quickstart.py --workdir runs/two
 
-The words after `--` are those of `python -m jaxseg`, and `--distributed` is added; or a script of
-your own with its words, which calls `jaxseg.distributed.multihost.joined`. With `--devices N`
-each process has N devices on the CPU; without it, process i has GPU i. `--dry-run` prints the
-commands and starts nothing.
+The arguments after `--` are those of `python -m jaxseg`, to which `--distributed` is added; or your
+own script with its arguments, which calls `jaxseg.distributed.multihost.joined`. With
+`--devices N`, each process has N devices on the CPU; otherwise process i has GPU i. `--dry-run`
+prints the commands and starts nothing.
 
-SIGTERM and Ctrl-C are passed on, and the processes save and stop. Where one fails, the others end,
-too; the exit code is that of the first that failed.
+SIGTERM and Ctrl-C are passed on; the processes save and stop. If one fails, the others end too. The
+exit code is that of the first that failed.
 """
 
 import argparse
@@ -24,11 +24,11 @@ import sys
 import time
 from collections.abc import Sequence
 
-_PATIENCE = 30  # seconds that the others have once one process has failed
+_PATIENCE = 30  # seconds until the others are killed after one process has failed
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Starts them, waits, returns the exit code."""
+    """Starts the processes, waits for them, and returns the exit code."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _devices(index: int, cpu_devices: int | None) -> dict[str, str]:
-    """The environment that gives process `index` its devices."""
+    """The environment variables that give process `index` its devices."""
     if cpu_devices is None:
         return {"CUDA_VISIBLE_DEVICES": str(index)}
     kept = [
@@ -85,7 +85,7 @@ def _free_port() -> int:
 
 
 def _wait(running: list[subprocess.Popen]) -> int:
-    """Waits for all; returns 0, or the exit code of the first that failed."""
+    """Waits for all processes; returns 0, or the exit code of the first that failed."""
 
     def pass_on(number, _):
         for process in running:

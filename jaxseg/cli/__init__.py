@@ -1,7 +1,7 @@
 """The command line: each command parses its options, calls one public function and prints.
 
 `COMMANDS` lists the commands. A command's module is imported only when it runs, so that help is
-instant. It has one function, `main(argv)`, which returns None or an exit code other than 0.
+fast. It has one function, `main(argv)`, which returns None or an exit code other than 0.
 """
 
 import importlib
@@ -15,7 +15,7 @@ from jaxseg.cli.compiled import keep_compiled_programs
 from jaxseg.cli.output import lasting_output
 from jaxseg.errors import InputError, Stopped, nearest
 
-# command: (module with main(argv), one line of help)
+# command: (module with main(argv), help line)
 COMMANDS = {
     "train": ("jaxseg.cli.train", "train a network from a config file, then evaluate it"),
     "find-rate": ("jaxseg.cli.find_rate", "suggest a learning rate with a short range test"),
@@ -40,9 +40,9 @@ COMMANDS = {
 def run(argv: Sequence[str]) -> int:
     """Runs `COMMAND OPTIONS...` and returns the exit code.
 
-    0, 2 for an `InputError`, 75 for a run that a signal stopped in order, 130 for Ctrl-C.
+    0; 2 for an `InputError`; 75 for a run that was stopped by a signal and saved; 130 for Ctrl-C.
 
-    The one place where an `InputError` ends: two lines on stderr, no traceback.
+    Only this function handles `InputError`s: it prints two lines on stderr, without a traceback.
     """
     with lasting_output():
         return _run(argv)
@@ -92,7 +92,7 @@ def _run(argv: Sequence[str]) -> int:
 
 
 def _missing_platform() -> str | None:
-    """What JAX_PLATFORMS asks for, if JAX has no such device."""
+    """The value of JAX_PLATFORMS if JAX has no such device; otherwise None."""
     platform = os.environ.get("JAX_PLATFORMS")
     if not platform:
         return None
@@ -101,14 +101,14 @@ def _missing_platform() -> str | None:
     try:
         jax.devices()
         return None
-    except Exception:  # an AssertionError for one, RuntimeErrors for others
+    except Exception:  # an AssertionError or a RuntimeError, depending on the platform
         return platform
 
 
 def settle_process() -> None:
-    """Prepares the process for a command: quiet libraries, fast convolutions, kept programs.
+    """Prepares the process for a command: quiet libraries, fast convolutions, compilation cache.
 
-    A program of one's own may call it, too, before JAX uses a device.
+    Your own program may call it too, before JAX uses a device.
     """
     _quiet_libraries()
     _fast_cpu_convolutions()
@@ -127,10 +127,10 @@ def _help() -> str:
 
 
 def _fast_cpu_convolutions() -> None:
-    """Keeps jaxlib 0.10 from giving CPU convolutions to a library that is slower than XLA's own.
+    """Stops jaxlib 0.10 from using a library for CPU convolutions that is slower than XLA's code.
 
-    A training step takes some 15 % less, an evaluation a third; jaxlib 0.12 needs no such help.
-    XLA reads its flags when the first device is used, which is later than this.
+    A training step takes about 15 % less time, an evaluation a third less; jaxlib 0.12 does not
+    need this. XLA reads its flags when the first device is used, which is later.
     """
     flag, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
     if importlib.metadata.version("jaxlib").startswith("0.10.") and flag not in flags:
@@ -138,8 +138,8 @@ def _fast_cpu_convolutions() -> None:
 
 
 def _quiet_libraries() -> None:
-    """Leaves the warnings of the libraries, and no line about their inner progress."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read by XLA when it loads
+    """Keeps the warnings of libraries, but hides their progress messages."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # read when XLA is loaded
     from absl import logging
 
     logging.set_verbosity(logging.WARNING)

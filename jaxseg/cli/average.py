@@ -1,4 +1,4 @@
-"""`python -m jaxseg average`: one network whose weights are the mean of several."""
+"""`python -m jaxseg average`: writes a network whose weights are the mean of several."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, writes the folder, prints what it holds."""
+    """Parses the options, writes the folder, prints a summary."""
     parser = Parser(
         "average",
         "Averages the weights of a run's last checkpoints, or of several runs of one network.\n"

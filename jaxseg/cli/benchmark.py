@@ -1,5 +1,5 @@
-"""`python -m jaxseg benchmark`: how fast this machine trains, evaluates, reads or compiles; or, by
---compile-for, what the compilers of other machines say."""
+"""`python -m jaxseg benchmark`: measures training, evaluation, loading or compilation on this
+machine; with --compile-for, analyses the programs that compilers produce for other machines."""
 
 import argparse
 import pathlib
@@ -89,7 +89,7 @@ def main(argv: Sequence[str]) -> None:
         )
     if args.weights is not None:
         fields, classes = _of_network(args.weights)
-        if args.compile_for is not None and classes:  # else they are those of the scenes
+        if args.compile_for is not None and classes:  # otherwise those of the scenes
             fields.append(("model.num_classes", str(classes)))
         overrides = [*fields, *overrides]
     config = read_config(args.config, overrides)
@@ -131,7 +131,7 @@ def _compile_for(args: argparse.Namespace, config: ml_collections.ConfigDict, pu
 
 
 def _size(text: str) -> tuple[int, int]:
-    """(height, width) of HEIGHTxWIDTH."""
+    """Parses HEIGHTxWIDTH to (height, width)."""
     found = re.fullmatch(r"(\d+)[x×](\d+)", text)
     if found is None:
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH, such as 500x500")
@@ -139,9 +139,9 @@ def _size(text: str) -> tuple[int, int]:
 
 
 def _of_network(name: str) -> tuple[list[tuple[str, str | None]], int]:
-    """The fields of `config.model` that make the network, and the number of its classes.
+    """The fields of `config.model` that create the network, and its number of classes.
 
-    Its weights do not matter for time.
+    The weights have no effect on the time.
     """
     from jaxseg.pretrained.folder import changed_fields
     from jaxseg.pretrained.trained import open_trained
@@ -149,7 +149,7 @@ def _of_network(name: str) -> tuple[list[tuple[str, str | None]], int]:
     from jaxseg.pretrained.zoo.rows import find
 
     row = find(name) if is_name(name) else None
-    if row is not None:  # nothing is fetched
+    if row is not None:  # nothing is downloaded
         network, fields, classes = row.network, dict(row.fields), len(row.classes)
     else:
         trained = open_trained(name)

@@ -1,4 +1,4 @@
-"""`python -m jaxseg browse`: a data set as the network will see it, on one page."""
+"""`python -m jaxseg browse`: shows a data set as the network sees it, on one page."""
 
 import itertools
 import pathlib

@@ -1,4 +1,4 @@
-"""`python -m jaxseg check`: everything that is wrong with a data set."""
+"""`python -m jaxseg check`: lists all problems of a data set."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> int:
-    """Parses the options, checks, prints the report; 2 where there is a problem."""
+    """Parses the options, checks the data, prints the report; returns 2 if there is a problem."""
     parser = Parser(
         "check",
         "Reads every file of a data set and lists all problems: missing and unpaired files,\n"

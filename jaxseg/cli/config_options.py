@@ -1,6 +1,6 @@
-"""A run's config from the command line: `--config PATH[:ARG]` and `--config.FIELD=VALUE`.
+"""Parses a run's config from the command line: `--config PATH[:ARG]` and `--config.FIELD=VALUE`.
 
-Whatever a person can get wrong here ends in an `InputError` that names the file, line or field.
+Every user error here is an `InputError` that names the file, line or field.
 """
 
 import ast
@@ -28,8 +28,8 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
     """Splits a command line into config overrides and all other options.
 
     Returns:
-      The other options, and (dotted field, text) pairs in order; the text is None where no value
-      follows, which switches on a flag that is true or false.
+      The other options, and (dotted field, text) pairs in order; the text is None if no value
+      follows, which sets a boolean field to true.
 
     >>> split_overrides(["--config", "c.py", "--config.seed=1", "--config.optim.lr", "-1"])
     (['--config', 'c.py'], [('seed', '1'), ('optim.lr', '-1')])
@@ -45,7 +45,7 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
         name, equals, text = word.removeprefix(_PREFIX).partition("=")
         if equals:
             overrides.append((name, text))
-        elif len(words) > 1 and words[0] == "=":  # blanks around it
+        elif len(words) > 1 and words[0] == "=":  # spaces around the equals sign
             overrides.append((name, words[1]))
             del words[:2]
         elif words and not words[0].startswith("--"):
@@ -56,10 +56,10 @@ def split_overrides(argv: Sequence[str]) -> tuple[list[str], list[tuple[str, str
 
 
 def scoring_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """The overrides of a command that scores a trained network, by dotted name, of right types.
+    """Parses the overrides of a command that evaluates a trained network, by dotted name.
 
     Raises:
-      InputError: there is no such field, its value is of another type, or it is not one of `eval`
+      InputError: there is no such field, its value has another type, or it is not a field of `eval`
         or `data`.
 
     >>> scoring_values([("eval.flip", "true"), ("eval.crop", "(473, 473)")])
@@ -83,14 +83,14 @@ def read_config(
     """Loads a config file, applies the overrides and validates the result.
 
     Args:
-      spec: `PATH` or `PATH:ARG`; ARG is handed to the file's `get_config`. None: the defaults.
-      overrides: pairs as `split_overrides` returns them; the last one of a field wins.
+      spec: `PATH` or `PATH:ARG`; ARG is passed to the file's `get_config`. None: the defaults.
+      overrides: pairs from `split_overrides`; the last one of a field wins.
 
     Returns:
       The locked config.
 
     Raises:
-      InputError: the file, an override or a resulting value is wrong, or the file describes a
+      InputError: the file, an override or a resulting value is invalid, or the file describes a
         training in stages.
     """
     stages = read_stages(spec, overrides)
@@ -108,12 +108,12 @@ def read_stages(
 ) -> list[tuple[str, ml_collections.ConfigDict]]:
     """`read_config` for a file that may describe a training in stages.
 
-    An override is for every stage, but for those of `init`, which are for the first, and those
-    that begin with a stage's name: `--config.fcn16s.optim.lr=1e-12`.
+    An override applies to every stage, with two exceptions: fields of `init` apply to the first
+    stage, and overrides with a stage's name to that stage: `--config.fcn16s.optim.lr=1e-12`.
 
     Returns:
-      (name, locked config) of each stage. A file whose `get_config` returns one config has one,
-      without a name.
+      (name, locked config) of each stage. If `get_config` returns a single config, there is one
+      stage without a name.
     """
     stages = [("", config_lib.default_config())] if spec is None else load_config_file(spec)
     names = [name for name, _ in stages]
@@ -136,7 +136,7 @@ def read_stages(
 def _remedy_for_recipe(
     spec: str | None, config: ml_collections.ConfigDict, given: Sequence[str], error: InputError
 ) -> str:
-    """What to do about a field that the config file has set, not the person: to unset it."""
+    """The fix for a field that the config file has set and the user has not: to unset it."""
     of_field = re.match(r"Config field ([\w.]+) is ", error.problem)
     of_network = re.match(r"'\w+' has no field '(\w+)'", error.problem)
     name = of_field[1] if of_field else f"model.{of_network[1]}" if of_network else None
@@ -144,7 +144,7 @@ def _remedy_for_recipe(
     if spec is None or not given or name not in defaults or name in given:
         return error.remedy
     changed = [f for f in defaults if flat[f] != defaults[f] and f not in given]
-    if of_network:  # each would be told of in turn
+    if of_network:  # names all such fields at once
         from jaxseg.models.registry import fields_of
 
         known = fields_of(config.model.name)
@@ -158,7 +158,7 @@ def _remedy_for_recipe(
 
 
 def _word(value: Any) -> str:
-    """A value as a shell takes it."""
+    """A value quoted for a shell."""
     return shlex.quote(str(value))
 
 
@@ -166,18 +166,18 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
     """Runs the `get_config` of the file `PATH` of `PATH[:ARG]`, or reads a run's config.json.
 
     Returns:
-      The list of (name, config) that `get_config` returned, the stages of a training; or its config
-      as a single stage without a name.
+      The list of (name, config) from `get_config`, the stages of a training; or its single config
+      as a stage without a name.
 
     Raises:
-      InputError: the file is missing, has no `get_config`, fails, refuses ARG, or returns anything
-        but the fields of `default_config`, or names of stages that are none.
+      InputError: the file is missing, has no `get_config`, fails, rejects ARG, or returns other
+        fields than `default_config`, or invalid names of stages.
     """
     path, argument = split_spec(spec)
     path = given_path(path)
     if not path.is_file():
         raise _missing_file(path)
-    if path.suffix == ".json":  # that of a run
+    if path.suffix == ".json":  # the config of a run
         return [("", config_lib.load_config(path))]
     try:
         names: dict[str, Any] = {"__name__": "jaxseg_config_file", "__file__": str(path)}
@@ -213,7 +213,7 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
 
 
 def _check_names(path: pathlib.Path, names: list) -> None:
-    """Raises InputError unless `names` can be those of stages: of folders, and in overrides."""
+    """Raises InputError unless `names` are valid for stages: as folders, and in overrides."""
     taken = {name.partition(".")[0] for name in config_lib.field_types()}
     for i, name in enumerate(names):
         if not re.fullmatch(r"\w+", str(name)) or name in taken or name in names[:i]:
@@ -225,7 +225,7 @@ def _check_names(path: pathlib.Path, names: list) -> None:
 
 
 def split_spec(spec: str) -> tuple[pathlib.Path, str | None]:
-    """Parts `PATH[:ARG]`, or `NAME[:ARG]` of a recipe that comes with jaxseg; a path wins.
+    """Splits `PATH[:ARG]`, or `NAME[:ARG]` of a built-in recipe; an existing path wins.
 
     >>> split_spec("configs/camvid_fcn8s.py:full")[1]
     'full'
@@ -272,7 +272,7 @@ def _check_argument(
 
 
 def _failed_file(path: pathlib.Path, error: Exception) -> InputError:
-    """Names the line of the config file that failed, and the field where it is about one."""
+    """The error for a failed config file, with the line and, if known, the field."""
     frames = traceback.extract_tb(error.__traceback__)
     lines = [frame.lineno for frame in frames if frame.filename == str(path)]
     if isinstance(error, SyntaxError) and error.filename == str(path):
@@ -288,10 +288,10 @@ def _failed_file(path: pathlib.Path, error: Exception) -> InputError:
 
 
 def _field_error(error: Exception, source: str) -> InputError | None:
-    """Our own error for ConfigDict's about a field that the code line `source` names."""
+    """The InputError for a ConfigDict error about a field in the code line `source`."""
     cause: Any = error
     while isinstance(cause, BaseException) and cause.args:
-        cause = cause.args[0]  # it wraps a KeyError in an AttributeError
+        cause = cause.args[0]  # ConfigDict wraps a KeyError in an AttributeError
     message = str(cause).partition("\n")[0]
     unknown = re.match(r"Key \"(\w+)\" does not exist|'(\w+)'$", message)
     mistyped = re.match(r"Could not override field '(\w+)'.*?\. (.*) is of original type", message)
@@ -312,9 +312,9 @@ def _field_error(error: Exception, source: str) -> InputError | None:
 
 
 def _parse(name: str, text: str | None) -> Any:
-    """The value that `text` stands for, by the type of the field `name`."""
+    """Parses `text` by the type of the field `name`."""
     if name not in config_lib.field_types():
-        return None  # set_field names the nearest
+        return None  # set_field reports the nearest name
     kind, optional = config_lib.field_types()[name]
     if text is None:
         if kind is bool:

@@ -1,4 +1,4 @@
-"""`python -m jaxseg convert`: a file of published weights becomes a network's folder."""
+"""`python -m jaxseg convert`: converts published weights to a network's folder."""
 
 import pathlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, converts, prints what became of every tensor."""
+    """Parses the options, converts, prints the report on every tensor."""
     parser = Parser(
         "convert",
         "Reads published weights (a .caffemodel, PyTorch .pth or .safetensors file) or those of\n"
@@ -98,7 +98,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _model_fields(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any]:
-    """The fields of the network that `--config.model.FIELD` sets."""
+    """The fields of the network set by `--config.model.FIELD`."""
     from jaxseg.config import flatten
 
     config = flatten(read_config(None, overrides))

@@ -1,4 +1,4 @@
-"""`python -m jaxseg doctor`: whether this machine is ready for a run."""
+"""`python -m jaxseg doctor`: checks whether this machine is ready for a run."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Parses the options, prints a line for each check; 2 where something is wrong."""
+    """Parses the options, prints a line per check; returns 2 if a run would fail."""
     parser = Parser(
         "doctor",
         "Checks versions, devices, memory, the workdir and the data before a run, and gives a fix\n"

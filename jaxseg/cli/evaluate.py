@@ -1,4 +1,4 @@
-"""`python -m jaxseg evaluate`: the scores of a checkpoint."""
+"""`python -m jaxseg evaluate`: prints the metrics of a checkpoint."""
 
 from collections.abc import Sequence
 
@@ -20,7 +20,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, evaluates, prints the scores."""
+    """Parses the options, evaluates, prints the metrics."""
     parser = Parser(
         "evaluate",
         "Evaluates a checkpoint on the run's evaluation split, or a published network on the\n"

@@ -1,4 +1,4 @@
-"""What a command says where the disk or the memory is full and nothing below it has said so."""
+"""Errors of a command for a full disk or memory, if no other code has handled them."""
 
 import pathlib
 
@@ -16,7 +16,7 @@ _SMALLER = {
 
 
 def in_two_lines(error: Exception, command: str) -> InputError | None:
-    """The error for a full disk or memory; None for another one."""
+    """The InputError for a full disk or memory; None for any other error."""
     if disk_is_full(error):
         name = getattr(error, "filename", None)
         place = pathlib.Path(name) if isinstance(name, str) else pathlib.Path.cwd()

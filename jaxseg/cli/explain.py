@@ -1,4 +1,4 @@
-"""`python -m jaxseg explain`: pictures of what happens inside trained networks."""
+"""`python -m jaxseg explain`: draws the activations of trained networks."""
 
 import pathlib
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, draws, prints the pictures' paths."""
+    """Parses the options, draws the pictures, prints their paths."""
     parser = Parser(
         "explain",
         "Draws the activations of each run's network for one evaluation image: one PNG per run.",

@@ -1,4 +1,4 @@
-"""`python -m jaxseg export`: a trained network becomes a program that runs without jaxseg."""
+"""`python -m jaxseg export`: exports a trained network as a program that runs without jaxseg."""
 
 import pathlib
 import re

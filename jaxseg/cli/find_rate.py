@@ -1,4 +1,4 @@
-"""`python -m jaxseg find-rate`: a learning rate for a config, by a short range test."""
+"""`python -m jaxseg find-rate`: suggests a learning rate for a config, by a short range test."""
 
 import pathlib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""`--json`: the result of a command for a program, beside the lines for a person."""
+"""`--json`: the result of a command as JSON, in addition to the readable output."""
 
 import contextlib
 import json
@@ -33,14 +33,14 @@ def add_json(parser: Parser) -> None:
 
 @contextlib.contextmanager
 def json_output(where: str | None) -> Iterator[Put]:
-    """A function that takes the result of the body, to be written when the body has ended.
+    """Yields a function that takes the result; writes the result after the body.
 
     Args:
       where: the value of --json.
 
     Raises:
-      InputError: there is no folder for such a file, or its name does not end in .json: it may be
-        meant for something else.
+      InputError: the file's folder does not exist, or its name does not end in .json, so that it
+        may be meant for another option.
     """
     results: list[Any] = []
     path = None if where in (None, "-") else _checked(where or "")
@@ -73,7 +73,7 @@ def _checked(where: str) -> pathlib.Path:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it; NaN and infinities, which it lacks, become null."""
+    """The value for JSON; NaN and infinities, which JSON lacks, become null."""
     if isinstance(value, Mapping):
         return {str(key): _plain(v) for key, v in value.items()}
     if isinstance(value, np.ndarray | np.generic):

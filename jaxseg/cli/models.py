@@ -1,4 +1,4 @@
-"""`python -m jaxseg models`: the networks that can be had by name."""
+"""`python -m jaxseg models`: lists the networks available by name."""
 
 import argparse
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> None:
     parser.add_argument("filter", nargs="?", default="", metavar="PART", help="part of a name")
     parser.add_argument("--data", metavar="NAME", help="only this data set, such as ade20k")
     add_json(parser)
-    parser.add_argument("--format", default="table", help=argparse.SUPPRESS)  # --json, before
+    parser.add_argument("--format", default="table", help=argparse.SUPPRESS)  # older form of --json
     args = parser.parse_args(argv)
     if args.format not in _FORMATS:
         raise InputError(f"--format is {args.format!r}.", nearest(args.format, _FORMATS))
@@ -66,7 +66,7 @@ def _print(rows) -> None:
 
 
 _HEADER = ("name", "data", "classes", "mean IoU", "parameters", "licence", "cached")
-_NUMBERS = (2, 3, 4)  # columns
+_NUMBERS = (2, 3, 4)  # indices of columns with numbers
 
 
 def _cells(row: Any, cached: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Options that several commands share: a checkpoint's step, a trained network, a data set."""
+"""Options of several commands: a checkpoint's step, a trained network, a data set."""
 
 import argparse
 import os
@@ -23,7 +23,7 @@ def add_step(parser: Parser) -> None:
 
 
 def parse_step(word: str) -> str | int:
-    """The step that --step names.
+    """Parses the value of --step.
 
     >>> parse_step("best"), parse_step("200")
     ('best', 200)
@@ -47,12 +47,12 @@ def add_network(parser: Parser) -> None:
 
 
 def network_name(text: str) -> str | os.PathLike:
-    """A path, or the address of a Hub repository, of which a path would lose a slash."""
+    """A path, or the URL of a Hub repository, which would lose a slash as a path."""
     return text if text.startswith("hf://") else pathlib.Path(text)
 
 
 def check_network(args: argparse.Namespace) -> None:
-    """Raises InputError unless the options name one network."""
+    """Raises InputError unless the options name exactly one network."""
     if (args.workdir is None) == (args.weights is None):
         raise InputError(
             "Exactly one of --workdir and --weights must name the network.",
@@ -65,7 +65,7 @@ def check_network(args: argparse.Namespace) -> None:
 
 
 def open_network(args: argparse.Namespace):
-    """The `Network` that the options name.
+    """Opens the `Network` named by the options.
 
     Raises:
       InputError: as `check_network`, or there is no such network.
@@ -83,13 +83,13 @@ def open_network(args: argparse.Namespace):
 
 
 def embedded_network(by: str = "--weights with ") -> pathlib.Path:
-    """The folder of the network that lies inside the package.
+    """The folder of the network inside the package.
 
     Args:
       by: how the command takes a name, for the message.
 
     Raises:
-      InputError: there is none in this jaxseg.
+      InputError: this installation has none.
     """
     from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
 
@@ -111,7 +111,7 @@ def add_data(parser: Parser) -> None:
 
 
 def data_overrides(args: argparse.Namespace) -> list[tuple[str, str | None]]:
-    """The config overrides that those options stand for."""
+    """The config overrides for these options."""
     given = {"data.name": args.data, "data.root": args.root}
     return [(name, value) for name, value in given.items() if value is not None]
 
@@ -120,8 +120,8 @@ def add_data_options(parser: Parser, first: bool = False) -> None:
     """Adds --data, --root, --config and, for --help, the fields.
 
     Args:
-      parser: of the command.
-      first: whether the data set's name may also stand first, without an option.
+      parser: parser of the command.
+      first: whether the name of the data set may also be the first argument, without an option.
     """
     if first:
         parser.add_argument("name", nargs="?", metavar="DATASET", help="same as --data NAME")
@@ -135,10 +135,10 @@ def add_data_options(parser: Parser, first: bool = False) -> None:
 def parse_data_options(
     parser: Parser, argv: Sequence[str]
 ) -> tuple[argparse.Namespace, ml_collections.ConfigDict]:
-    """The parsed options, and the config that they describe.
+    """Parses the options, and reads the config that they define.
 
     Raises:
-      InputError: an option or field is wrong.
+      InputError: an option or field is invalid.
     """
     options, overrides = split_overrides(argv)
     args = parser.parse_args(options)
@@ -149,7 +149,7 @@ def parse_data_options(
 
 
 def add_distributed(parser: Parser) -> None:
-    """Adds --distributed, by which a process knows that it is one of several."""
+    """Adds --distributed, which makes the process one of several."""
     parser.add_argument(
         "--distributed",
         action="store_true",

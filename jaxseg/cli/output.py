@@ -1,4 +1,4 @@
-"""Standard output that loses no run: to a closed pipe, or in an encoding without a letter."""
+"""Standard output that survives a closed pipe, and characters missing in its encoding."""
 
 import contextlib
 import os
@@ -8,10 +8,10 @@ from typing import Any, TextIO
 
 
 class Output:
-    """A text stream that goes silent where the reader of its pipe has gone.
+    """A text stream that becomes silent when the reader of its pipe is gone.
 
     Args:
-      stream: the stream itself.
+      stream: the wrapped stream.
     """
 
     def __init__(self, stream: TextIO):
@@ -21,7 +21,7 @@ class Output:
         return getattr(self._stream, name)
 
     def write(self, text: str) -> int:
-        """As the stream's own, for any text."""
+        """Like the stream's own method, but accepts any text."""
         try:
             return self._stream.write(text)
         except BrokenPipeError:
@@ -32,15 +32,15 @@ class Output:
         return len(text)
 
     def flush(self) -> None:
-        """As the stream's own."""
+        """Like the stream's own method."""
         try:
             self._stream.flush()
         except BrokenPipeError:
             self._silence()
 
     def _silence(self) -> None:
-        """What is written from here on is dropped, also when Python ends."""
-        with contextlib.suppress(OSError, ValueError):  # a stream without a file
+        """Drops all further output, also when Python exits."""
+        with contextlib.suppress(OSError, ValueError):  # the stream has no file
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)
@@ -48,12 +48,12 @@ class Output:
 
 @contextlib.contextmanager
 def lasting_output() -> Iterator[None]:
-    """Standard output and error are such streams inside the context."""
+    """Makes standard output and error such streams inside the context."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = Output(before[0]), Output(before[1])
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # it is closed
+        with contextlib.suppress(ValueError):  # the stream is closed
             sys.stdout.flush()
         sys.stdout, sys.stderr = before

@@ -1,4 +1,4 @@
-"""An argparse parser whose every complaint is an `InputError`."""
+"""An argparse parser whose errors are `InputError`s."""
 
 import argparse
 import pathlib
@@ -13,9 +13,9 @@ class Parser(argparse.ArgumentParser):
     """Parses the options of one command.
 
     Args:
-      command: its name.
-      description: a sentence or two on it.
-      examples: command lines that work, shown by --help.
+      command: name of the command.
+      description: a sentence or two on the command.
+      examples: working command lines for --help.
     """
 
     def __init__(self, command: str, description: str, examples: Sequence[str]):
@@ -28,15 +28,15 @@ class Parser(argparse.ArgumentParser):
         )
 
     def parse_args(self, args=None, namespace=None):
-        """As argparse; a misspelt option is named first, with the nearest right one. In a path ~ is
-        the home, also after =, where no shell sees it; one that no file can have is refused."""
+        """Like argparse, but reports a misspelt option first, with the nearest valid one. Expands
+        ~ in paths, also after =, where the shell does not, and rejects invalid paths."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
         for word in args or ():
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
                 raise InputError(f"There is no option {option}.", nearest(option, known))
         if sum(word.partition("=")[0] == "--config" for word in args or ()) > 1:
-            raise InputError(  # argparse would leave out all but the last
+            raise InputError(  # argparse would use only the last
                 "--config is given more than once.",
                 "Give one config file; --config.FIELD=VALUE sets a field besides.",
             )

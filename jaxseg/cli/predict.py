@@ -1,4 +1,4 @@
-"""`python -m jaxseg predict`: images in, label maps out."""
+"""`python -m jaxseg predict`: labels images."""
 
 import dataclasses
 import functools
@@ -31,11 +31,11 @@ _EXAMPLES = (
     "cat street.jpg | python -m jaxseg predict --workdir runs/camvid - --out predictions",
 )
 
-_MOST_BYTES = 2**27  # of an image from an address
+_MOST_BYTES = 2**27  # limit for an image from a URL
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, predicts, prints how many images were labelled."""
+    """Parses the options, labels the images, prints how many were labelled."""
     parser = Parser(
         "predict",
         "Labels images with a trained network, preprocessed as in the run's evaluation. For each\n"
@@ -115,7 +115,7 @@ def main(argv: Sequence[str]) -> None:
 
 
 def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -> None:
-    """Labels the images; `put` is given the counts and the problems."""
+    """Labels the images; `put` receives the counts and the problems."""
     import tqdm
 
     from jaxseg.inference.batch import MAX_PIXELS, predict_images
@@ -123,7 +123,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
     from jaxseg.inference.prediction_folder import DESCRIPTION, UNUSED
     from jaxseg.inference.video import is_video, label_video
 
-    # such as of large images (they are measured here) and of damaged EXIF (it is ignored)
+    # hides warnings about large images (their size is checked here) and damaged EXIF (ignored)
     warnings.filterwarnings("ignore", module="PIL")
     refused: list[InputError] = []
     films = [word for word in wanted if is_video(word)]
@@ -203,7 +203,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
 
 
 def _by_bands(files, bands: Sequence[str], refused: list[InputError]):
-    """The files as images whose bands are separate files; the incomplete go to `refused`."""
+    """Groups the files as images with separate bands; `refused` receives incomplete images."""
     from jaxseg.inference.image_files import by_bands
 
     found = by_bands(files, bands)
@@ -220,7 +220,7 @@ def _by_bands(files, bands: Sequence[str], refused: list[InputError]):
 
 
 def _label_scenes(args, network, files, put: Put) -> None:
-    """Labels GeoTIFFs; the first that cannot be ends it."""
+    """Labels GeoTIFFs; the first bad one ends the command."""
     import tqdm
 
     from jaxseg.inference.geotiff import WINDOW, label_scenes
@@ -239,7 +239,7 @@ def _label_scenes(args, network, files, put: Put) -> None:
 
 
 def _named(weights) -> str:
-    """How a network is called in a message."""
+    """The name of a network in messages."""
     from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
 
     row = embedded() if weights == EMBEDDED else None
@@ -260,10 +260,10 @@ def _is_address(word: str) -> bool:
 
 
 def _fetched(address: str):
-    """The image at an address.
+    """Downloads the image at a URL.
 
     Raises:
-      InputError: it cannot be fetched, or is larger than any image.
+      InputError: it cannot be downloaded, or is larger than the limit.
     """
     from jaxseg.inference.image_files import ImageFile
     from jaxseg.utils.download import read_url
@@ -280,7 +280,7 @@ def _fetched(address: str):
 
 
 def _wanted(args) -> list[str]:
-    """The images that the command line and the list name."""
+    """The images named by the command line and the list."""
     names = list(args.images)
     if args.list == "-" and "-" in names:
         raise InputError(
@@ -309,7 +309,7 @@ def _listed(path: str) -> list[str]:
 
 
 def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
-    """The network, with the fields of `config.eval` that the command line gives."""
+    """The network with the fields of `config.eval` from the command line."""
     from jaxseg.config import default_config, score_otherwise
 
     config = default_config()
@@ -326,6 +326,6 @@ def _changed(network, fields: Mapping[str, Any], unused: Sequence[str]):
 
 
 def _stdin() -> bytes:
-    """All of standard input, which a program that calls `run` may have replaced by text."""
+    """The content of standard input; a program that calls `run` may have replaced it by text."""
     binary = getattr(sys.stdin, "buffer", None)
     return sys.stdin.read().encode() if binary is None else binary.read()

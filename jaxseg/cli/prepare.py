@@ -1,4 +1,4 @@
-"""`python -m jaxseg prepare`: a data set as records that are read at once, or as a plain folder."""
+"""`python -m jaxseg prepare`: converts a data set to fast records, or to a plain folder."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, prepares, prints the options that use the result."""
+    """Parses the options, prepares the data, prints the options that use it."""
     parser = Parser(
         "prepare",
         "Downloads and verifies the archives of a data set (or reads its folder), checks every\n"

@@ -1,4 +1,4 @@
-"""`python -m jaxseg report`: runs side by side, on one page."""
+"""`python -m jaxseg report`: compares runs on one page."""
 
 import pathlib
 from collections.abc import Sequence

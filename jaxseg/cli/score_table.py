@@ -1,4 +1,4 @@
-"""Scores as a table for the terminal."""
+"""Prints metrics as a table on the terminal."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -27,10 +27,10 @@ _ABSENT = {
 
 
 def score_table(scores: Mapping[str, Any]) -> str:
-    """Lays out `jaxseg.metrics.scores`: a line for each mean, a row for each class.
+    """Formats `jaxseg.metrics.scores`: a line per mean, a row per class.
 
     Args:
-      scores: the means, the lists of each class (NaN or None: the class is absent), `absent` and,
+      scores: the means, the lists over classes (NaN or None: the class is absent), `absent` and,
         if known, `class_names` in the same order and the `protocol` of the evaluation.
 
     >>> scores = {"mean_iou": 0.75, "iou": [0.75, None], "share": [1.0, 0.0], "absent": "nan"}
@@ -62,7 +62,7 @@ def score_table(scores: Mapping[str, Any]) -> str:
 
 
 def _place(scores: Mapping[str, Any]) -> int:
-    """The line after the mean IoU."""
+    """The index of the line after the mean IoU."""
     return [key for key in _SUMMARY if key in scores].index("mean_iou") + 1
 
 

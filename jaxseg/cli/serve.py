@@ -1,4 +1,4 @@
-"""`python -m jaxseg serve`: a local web page for trained networks."""
+"""`python -m jaxseg serve`: serves a local web page for trained networks."""
 
 import warnings
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def _serve(args, step: str | int) -> None:
     from jaxseg.serve.networks import short_names
     from jaxseg.serve.upload import Limits
 
-    # such as of large images (they are measured here) and of damaged EXIF (it is ignored)
+    # hides warnings about large images (their size is checked here) and damaged EXIF (ignored)
     warnings.filterwarnings("ignore", module="PIL")
     with bound_socket(args.host, args.port) as listening:
         paths = [*args.names, *args.workdir] or [embedded_network("")]

@@ -1,4 +1,4 @@
-"""Signals from the start of a process on: what they do before a run listens to them itself."""
+"""Signal handlers for the start of a process, before a run installs its own."""
 
 import multiprocessing
 import os
@@ -6,17 +6,17 @@ import signal
 import threading
 from collections.abc import Sequence
 
-_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command goes on
+_TRY_AGAIN = 75  # EX_TEMPFAIL of sysexits.h: the same command resumes the run
 
 
 def end_at_once_when_asked(argv: Sequence[str]) -> None:
-    """SIGTERM and SIGHUP end a training with code 75, before its loop and at a second signal.
+    """Makes SIGTERM and SIGHUP end a training with code 75, before its loop or at a second signal.
 
-    In the loop `jaxseg.training.preemption` takes the first one, to save. Whatever is written is
-    written whole, so the last save is there; several processes are stopped by JAX together.
+    In the loop, `jaxseg.training.preemption` handles the first signal, and saves. All writes are
+    atomic, so the last save is intact. With several processes, JAX stops all of them together.
 
     Args:
-      argv: the command line, the command first.
+      argv: the command line, beginning with the command.
     """
     if not argv or argv[0] != "train" or "--distributed" in argv:
         return
@@ -33,6 +33,6 @@ def _end(number: int, _) -> None:
     name = signal.Signals(number).name
     try:
         os.write(2, f"stopped by {name}: run again to resume from the last checkpoint\n".encode())
-    except OSError:  # a terminal that is gone
+    except OSError:  # the terminal is gone
         pass
     os._exit(_TRY_AGAIN)

@@ -1,4 +1,4 @@
-"""`python -m jaxseg sweep`: a config with several values of some fields, run after run."""
+"""`python -m jaxseg sweep`: trains a config with several values of some fields."""
 
 import itertools
 import json
@@ -23,11 +23,11 @@ _EXAMPLES = (
     "python -m jaxseg sweep --config configs/camvid_pspnet.py --set optim.lr=1e-3,3e-3 "
     "--set 'augment.scale=(0.5, 2.0);(0.75, 1.5)' --random 3 --out runs/sweep",
 )
-_REPORTED = 12  # runs that a report page can set side by side
+_REPORTED = 12  # maximum number of runs on a report page
 
 
 def main(argv: Sequence[str]) -> int | None:
-    """Parses the options, trains, prints the table."""
+    """Parses the options, trains, prints the table of results."""
     parser = Parser(
         "sweep",
         "Trains a config with every combination of the given field values, one run after another,\n"
@@ -79,7 +79,7 @@ def main(argv: Sequence[str]) -> int | None:
             )
         combinations = random.Random(0).sample(combinations, args.random)
     runs = [list(zip(names, values, strict=True)) for values in combinations]
-    for run in runs:  # all are checked before the first one begins
+    for run in runs:  # checks all before the first one begins
         if len(read_stages(args.config, [*overrides, *run])) > 1:
             raise InputError(
                 f"{args.config} trains in stages, which sweep does not support.",
@@ -93,7 +93,7 @@ def main(argv: Sequence[str]) -> int | None:
             workdir = args.out / _folder(number, run)
             print(f"\nrun {number} of {len(runs)}: {_in_words(run)}", flush=True)
             code = _train(args.config, overrides, run, workdir)
-            if code not in (0, 2):  # asked to stop, or killed: the sweep is, too
+            if code not in (0, 2):  # stopped or killed: the sweep stops too
                 return code
             scores = workdir / "scores.json"
             found = json.loads(scores.read_text()) if code == 0 and scores.is_file() else {}
@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int | None:
 
 
 def _values(text: str) -> tuple[str, list[str]]:
-    """A field and its values, as the command line has them."""
+    """Parses a field and its values."""
     field, equals, values = text.partition("=")
     field = field.removeprefix("config.")
     found = [v.strip() for v in values.split(";" if ";" in values else ",")]
@@ -125,7 +125,7 @@ def _values(text: str) -> tuple[str, list[str]]:
 
 
 def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: Any) -> None:
-    """Raises InputError where `out` holds another sweep; writes what it is of where it is new."""
+    """Raises InputError if `out` contains another sweep; writes the options into a new one."""
     about = json.loads(json.dumps({"config": config, "config_fields": overrides, "set": fields}))
     path = out / "about.json"
     if path.is_file():
@@ -156,15 +156,15 @@ def _train(
     run: Sequence[tuple[str, str]],
     workdir: pathlib.Path,
 ) -> int:
-    """The exit code of a training in a process of its own, whose memory ends with it.
+    """Trains in a separate process, which frees its memory at the end; returns the exit code.
 
-    What asks the sweep to stop asks the training, which saves first.
+    Signals to the sweep are passed to the training, which saves first.
     """
     fields = [f"--config.{f}" + ("" if v is None else f"={v}") for f, v in [*overrides, *run]]
     command = [sys.executable, "-m", "jaxseg", "train", "--config", config, "--workdir"]
     process = subprocess.Popen([*command, str(workdir), *fields])
     handlers = {
-        signal.SIGINT: lambda *_: None,  # a terminal sends it to both
+        signal.SIGINT: lambda *_: None,  # a terminal sends it to both processes
         signal.SIGTERM: lambda *_: process.terminate(),
     }
     before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
@@ -176,7 +176,7 @@ def _train(
 
 
 def _table(results: Sequence[dict[str, Any]]) -> str:
-    """The runs, best first."""
+    """The table of runs, best first."""
     rows = [["", "mean IoU", "accuracy", *results[0]["fields"]]]
     for number, result in enumerate(results):
         numbers = [
@@ -189,7 +189,7 @@ def _table(results: Sequence[dict[str, Any]]) -> str:
 
 
 def _report(workdirs: Sequence[str], out: pathlib.Path) -> pathlib.Path | None:
-    """The page of the best runs; None where none is finished, or they are not comparable."""
+    """Writes a page of the best runs; None if none is finished, or they are not comparable."""
     if not workdirs:
         return None
     from jaxseg.report.page import write_report
@@ -197,7 +197,7 @@ def _report(workdirs: Sequence[str], out: pathlib.Path) -> pathlib.Path | None:
     page = out / "report.html"
     try:
         write_report([pathlib.Path(w) for w in workdirs[:_REPORTED]], page)
-    except InputError as error:  # fields of the data or of eval were swept over
+    except InputError as error:  # the sweep varied fields of data or eval
         print(f"no report page: {error.problem}")
         return None
     return page

@@ -1,4 +1,4 @@
-"""`python -m jaxseg train`: a config file in, a trained network and its scores out."""
+"""`python -m jaxseg train`: trains a network from a config file, then evaluates it."""
 
 import contextlib
 import datetime
@@ -24,7 +24,7 @@ _EXAMPLES = (
 
 
 def main(argv: Sequence[str]) -> None:
-    """Parses the options, trains, prints the scores."""
+    """Parses the options, trains, prints the metrics."""
     parser = Parser(
         "train",
         "Trains a network from a config file, then evaluates it.\n"
@@ -37,7 +37,7 @@ def main(argv: Sequence[str]) -> None:
         metavar="PATH[:ARG]",
         help="config file and its argument, a recipe such as quickstart, or a run's config.json",
     )
-    # split_overrides takes it out before this parser sees it; here for --help
+    # only for --help: split_overrides removes these options before this parser sees them
     parser.add_argument("--config.FIELD", metavar="VALUE", help="set a config field; repeatable")
     parser.add_argument(
         "--workdir",
@@ -64,7 +64,7 @@ def main(argv: Sequence[str]) -> None:
     finally:
         if args.workdir is None:
             with contextlib.suppress(OSError):
-                workdir.rmdir()  # where nothing came of it
+                workdir.rmdir()  # if the run wrote nothing
                 workdir.parent.rmdir()
 
 
@@ -94,7 +94,7 @@ def _train(stages, workdir: pathlib.Path, distributed: bool, put: Put) -> None:
 
 
 def _next(workdir: pathlib.Path) -> str:
-    """Where the results are, and the commands that come after."""
+    """Lines with the paths of the results and with the next commands."""
     from jaxseg.checkpoint.workdir import Workdir, run_folder
 
     folder = Workdir(run_folder(workdir))
@@ -109,11 +109,11 @@ def _next(workdir: pathlib.Path) -> str:
 
 
 def _silent(*_, **__) -> None:
-    """Of several processes one prints."""
+    """Prints nothing; for all processes except the first."""
 
 
 def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib.Path:
-    """Makes a folder that did not exist, named after the config and the time."""
+    """Creates a new folder, named after the config and the time."""
     path, argument = split_spec(spec)
     name = re.sub(r"[^\w.-]+", "_", "-".join(filter(None, [path.stem, argument])))
     base = f"{name}-{datetime.datetime.now():%Y%m%d-%H%M%S}"
@@ -121,7 +121,7 @@ def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib
     while True:
         try:
             root.mkdir(parents=True, exist_ok=True)
-            workdir.mkdir()  # of two runs that begin in one second, one has it
+            workdir.mkdir()  # fails if another run began in the same second
             return workdir
         except FileExistsError:
             count += 1

@@ -32,7 +32,7 @@ __all__ = [
     "wrong_type",
 ]
 
-# The fields of the networks are part of a config, so it loads JAX; the help of a command does not.
+# A config includes the fields of the networks, so it imports JAX; --help must not.
 __getattr__ = lazy_names(
     __name__,
     {

@@ -1,9 +1,8 @@
-"""Every field of a run's configuration, with its default: the one place where they are documented.
+"""Every field of a run's config, with its default and its documentation.
 
-A file in `configs/` calls `default_config()`, changes what it needs and returns it. The result is
-locked: a field that is not listed here cannot be set, and a value of another type is refused. An
-int becomes a float, and a list a tuple, where the field has that type; only an optional field takes
-None.
+A file in `configs/` calls `default_config()`, changes some fields and returns the result. The
+config is locked: unknown fields and values of another type are errors. An int is converted to a
+float, and a list to a tuple, if the field has that type. Only optional fields accept None.
 """
 
 import ml_collections
@@ -13,9 +12,9 @@ from jaxseg.models.registry import network_fields
 
 
 def default_config() -> ml_collections.ConfigDict:
-    """All fields with their defaults.
+    """Returns all fields with their defaults.
 
-    A field whose default is None is optional; its comment says what None means.
+    A field with the default None is optional; its comment explains the meaning of None.
 
     >>> default_config().optim.momentum
     0.9

@@ -1,4 +1,4 @@
-"""Checks of a config: the names and types of its fields, and their values by `ranges`."""
+"""Checks a config: names and types of its fields, and values by `ranges`."""
 
 import difflib
 import functools
@@ -17,7 +17,7 @@ from jaxseg.models.registry import list_models, network_fields
 
 
 def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
-    """Every field by its dotted name, sorted.
+    """All fields by dotted name, sorted.
 
     >>> flatten(default_config())["optim.lr"]
     0.01
@@ -33,7 +33,7 @@ def flatten(config: ml_collections.ConfigDict) -> dict[str, Any]:
 
 @functools.cache
 def field_types() -> dict[str, tuple[type, bool]]:
-    """For every dotted name: the type of its values, and whether it takes None as well.
+    """For every dotted name: the type of its values, and whether None is also valid.
 
     >>> field_types()["model.padding"]
     (<class 'int'>, True)
@@ -52,7 +52,7 @@ def field_types() -> dict[str, tuple[type, bool]]:
 
 
 def takes_words(name: str) -> bool:
-    """Whether a field of another type takes a word, too: model.remat is true, false or a policy."""
+    """Whether a field of another type also accepts a word: model.remat is a bool or a policy."""
     if name == "loss.class_weights":
         return True
     section, _, field = name.rpartition(".")
@@ -62,10 +62,10 @@ def takes_words(name: str) -> bool:
 def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
     """Sets one field of `config` by its dotted name.
 
-    An int is taken for a float, a list for a tuple, and None where the field is optional.
+    An int is converted to a float, and a list to a tuple; optional fields accept None.
 
     Raises:
-      InputError: there is no such field, or the value is of another type.
+      InputError: there is no such field, or the value has another type.
 
     >>> config = default_config()
     >>> set_field(config, "optim.lr", 1)
@@ -79,17 +79,17 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
 
 
 def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
-    """Changes fields of a run's config for another way of scoring; it is validated then.
+    """Changes fields of a run's config for another evaluation, and validates the result.
 
-    Another `eval.protocol` takes the fields with it that only the one before has, such as
-    `eval.input_size`, unless `values` sets them; its windows are the training crops by default.
+    A new `eval.protocol` resets the fields that only the old protocol has, such as
+    `eval.input_size`, unless `values` sets them. Its windows are the training crops by default.
 
     Args:
-      config: is changed.
+      config: modified in place.
       values: the new values, by dotted name.
 
     Raises:
-      InputError: there is no such field, or a value cannot be.
+      InputError: there is no such field, or a value is invalid.
     """
     for name, value in values.items():
         set_field(config, name, value)
@@ -105,10 +105,10 @@ def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]
 
 
 def check_fields(config: ml_collections.ConfigDict) -> None:
-    """Checks that `config` has exactly the fields of `default_config`, each of its own type.
+    """Checks that `config` has exactly the fields of `default_config`, with their types.
 
     Raises:
-      InputError: naming the field that is unknown, missing or of another type.
+      InputError: a field is unknown, missing or has another type.
     """
     flat = flatten(config)
     for name in flat:
@@ -124,13 +124,13 @@ def check_fields(config: ml_collections.ConfigDict) -> None:
 def validate(config: ml_collections.ConfigDict) -> None:
     """Checks the names, types, ranges and choices of all fields.
 
-    The names of models and data sets are left to the layers that know them.
+    The names of models and data sets are checked where they are used.
 
     Raises:
-      InputError: it names the field, its value and its range.
+      InputError: a field is invalid; the message gives its name, value and range.
     """
     check_fields(config)
-    if config.model.name in list_models():  # the network says which names there are
+    if config.model.name in list_models():  # an unknown name is reported later, with the choices
         fields = (f for f, v in config.model.items() if v is not None)
         check_network_fields(config.model.name, set(fields) - {"name", "num_classes"})
     flat = flatten(config)
@@ -193,7 +193,7 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 
 def _check_needs(flat: dict[str, Any]) -> None:
-    """Raises InputError where a field is set that the choice of another leaves without effect."""
+    """Raises InputError for a field that has no effect because of the choice in another field."""
     for name, (other, value) in NEEDS.items():
         if flat[other] != value and flat[name] != flatten(default_config())[name]:
             raise InputError(
@@ -204,7 +204,7 @@ def _check_needs(flat: dict[str, Any]) -> None:
 
 
 def _check_images(flat: dict[str, Any]) -> None:
-    """Raises InputError where mean, std or colours do not go with the channels of the images."""
+    """Raises InputError if mean, std or colours do not match the number of channels."""
     channels, given = flat["data.channels"], [n for n in ("mean", "std") if flat[f"data.{n}"]]
     for name in given:
         count = len(flat[f"data.{name}"])
@@ -231,7 +231,7 @@ def _check_images(flat: dict[str, Any]) -> None:
 
 
 def _check_loss(flat: dict[str, Any]) -> None:
-    """Raises InputError for an unknown loss, or a field that none of those that are named takes."""
+    """Raises InputError for an unknown loss, or a field that none of the chosen losses uses."""
     names = names_in(flat["loss.name"])
     taken = {field for name in names for field in TAKES[name]}
     defaults = flatten(default_config())
@@ -246,7 +246,7 @@ def _check_loss(flat: dict[str, Any]) -> None:
 
 
 def _check_protocol(flat: dict[str, Any]) -> None:
-    """Raises InputError where a field of `eval` has no meaning in the protocol, or is missing."""
+    """Raises InputError if a field of `eval` has no effect in the protocol, or is missing."""
     protocol, defaults = flat["eval.protocol"], flatten(default_config())
     for name in {name: None for names in PROTOCOLS.values() for name in names}:
         if name not in PROTOCOLS[protocol] and flat[name] != defaults[name]:
@@ -272,7 +272,7 @@ def _check_protocol(flat: dict[str, Any]) -> None:
 
 
 def _check_known(name: str) -> None:
-    """Raises InputError unless `name` is the dotted name of a field, not of a section."""
+    """Raises InputError unless `name` is the dotted name of a field, not of a group."""
     fields = list(field_types())
     if name in fields:
         return
@@ -285,7 +285,7 @@ def _check_known(name: str) -> None:
 
 
 def _nearest_field(name: str, fields: list[str]) -> str:
-    """Names the closest fields, wherever in the tree they are: 'lr' finds 'optim.lr'."""
+    """Names the closest fields in the whole config: 'lr' finds 'optim.lr'."""
     section, _, last = name.rpartition(".")
 
     def likeness(field: str) -> float:
@@ -313,7 +313,7 @@ _KINDS = {
 
 
 def wrong_type(name: str, value: Any) -> InputError:
-    """The error for a value that the field `name` cannot take; it names the range."""
+    """The error for a value of the wrong type for the field `name`; it states the valid values."""
     kind, optional = field_types()[name]
     takes, example = _KINDS[kind]
     default = flatten(default_config())[name]
@@ -326,7 +326,7 @@ def wrong_type(name: str, value: Any) -> InputError:
 
 
 def _converted(name: str, value: Any) -> Any:
-    """`value` as the field `name` keeps it, or InputError."""
+    """Converts `value` to the type of the field `name`; raises InputError if impossible."""
     kind, optional = field_types()[name]
     if value is None and optional:
         return None

@@ -1,4 +1,4 @@
-"""A config on disk: JSON, one line a field."""
+"""Reads and writes a config as JSON, with one field per line."""
 
 import json
 import pathlib
@@ -15,13 +15,13 @@ PATHS = (
     *("data.root", "data.sbd_root", "data.boxes", "data.classes"),
     *("eval.boxes", "eval.ensemble", "init.pretrained"),
 )
-"""The fields that hold the path of a file or folder."""
+"""The fields that contain the path of a file or folder."""
 
 
 def absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """A copy of `config` that means the same in every folder: paths begin at the root.
+    """A copy of `config` with absolute paths, which means the same in every folder.
 
-    What does not exist stays as it is: it may be an address or a name.
+    A path that does not exist is kept unchanged, because it may be a URL or a name.
     """
     config = config.copy_and_resolve_references()
     flat = flatten(config)
@@ -32,7 +32,7 @@ def absolute_paths(config: ml_collections.ConfigDict) -> ml_collections.ConfigDi
 
 
 def absolute_path(text: str) -> str:
-    """The whole path of what exists at `text`; else `text`.
+    """The absolute path of an existing file or folder; any other text unchanged.
 
     >>> absolute_path("gs://mine/data")
     'gs://mine/data'
@@ -45,12 +45,12 @@ def absolute_path(text: str) -> str:
 
 
 def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> None:
-    """Writes `config` as JSON, one line a field by its dotted name; never leaves half a file.
+    """Writes `config` atomically as JSON, with one dotted field per line.
 
     Raises:
       InputError: the file cannot be written.
     """
-    path = given_path(path) if isinstance(path, str) else path  # as it is: it may be in a bucket
+    path = given_path(path) if isinstance(path, str) else path  # a Path may be in a bucket
     lines = (f"  {json.dumps(k)}: {json.dumps(v)}" for k, v in flatten(config).items())
     try:
         write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
@@ -61,10 +61,10 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
 
 
 def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
-    """Reads a file of `save_config`; a field that it lacks has its default.
+    """Reads a file of `save_config`; missing fields have their defaults.
 
     Raises:
-      InputError: the file is missing or is not such JSON, or a field is unknown or out of range.
+      InputError: the file is missing or is not valid JSON, or a field is unknown or out of range.
     """
     path = given_path(path) if isinstance(path, str) else path
     try:

@@ -1,4 +1,4 @@
-"""The range or the choices of each field of a config, and the fields that depend on another."""
+"""The range or choices of each config field, and the dependencies between fields."""
 
 import math
 import re
@@ -33,7 +33,7 @@ def _are_bins(value: tuple) -> bool:
 
 
 def first_and_last(text: str) -> tuple[int, int] | None:
-    """The two steps of "N..M"; None of another text.
+    """The two steps of "N..M"; None for any other text.
 
     >>> first_and_last("10..14"), first_and_last("14..10")
     ((10, 14), None)
@@ -71,9 +71,9 @@ def _is_rules(value: tuple) -> bool:
 
 
 CLASS_WEIGHTS = ("auto", "enet", "sqrt")
-"""The rules by which class weights are made of the training masks."""
+"""The rules that compute class weights from the training masks."""
 
-# of evaluation, and the fields that only some of them have
+# evaluation protocols, with the fields that apply only to some of them
 PROTOCOLS = {
     "whole": ("eval.input_size", "eval.fit", "eval.pad_to"),
     "sliding": ("eval.crop", "eval.base_size", "eval.scales", "eval.flip", "eval.fusion"),
@@ -114,7 +114,7 @@ CHOICES = {
     "optim.momentum_form": ("caffe", "pytorch"),
 }
 
-# field: (the field that gives it a meaning, by which value)
+# field: (the other field and its value that make it effective)
 NEEDS = {
     "data.boxes": ("data.crops", "boxes"),
     "optim.boundaries": ("optim.schedule", "step"),
@@ -123,9 +123,9 @@ NEEDS = {
 }
 
 LARGEST = 2**31 - 1
-"""The largest whole number of a field, but of the seed: programs count in 32 bits."""
+"""The largest integer of a field, except the seed: programs count in 32 bits."""
 
-# whether a field takes a value, and its range in words
+# a function that checks a value, and its range as text
 _Check = tuple[Callable[[Any], bool], str]
 ANY: _Check = (lambda v: True, "a finite number")
 _POSITIVE: _Check = (lambda v: v > 0, "a value above 0")

@@ -1,4 +1,4 @@
-"""The recipes that come with jaxseg, by name: the files of `configs/`, in the wheel, too."""
+"""The built-in recipes by name: the files of `configs/`, also in the wheel."""
 
 import pathlib
 
@@ -6,11 +6,11 @@ _HERE = pathlib.Path(__file__).parent
 _FOLDERS = (
     _HERE / "recipes" / "configs",
     _HERE.parents[1] / "configs",
-)  # of the wheel, of a checkout
+)  # in the wheel, and in a checkout
 
 
 def recipe_names() -> list[str]:
-    """The names, sorted.
+    """The names of the recipes, sorted.
 
     >>> "quickstart" in recipe_names()
     True
@@ -19,7 +19,7 @@ def recipe_names() -> list[str]:
 
 
 def recipe_file(name: str) -> pathlib.Path | None:
-    """The file of the recipe `name`, if there is one."""
+    """The file of the recipe `name`; None if there is none."""
     return _folder() / f"{name}.py" if name in recipe_names() else None
 
 

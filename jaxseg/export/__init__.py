@@ -1,1 +1,1 @@
-"""A trained network as a program that runs without jaxseg."""
+"""Exports a trained network as a program that runs without jaxseg."""

@@ -1,4 +1,4 @@
-"""A trained network as a program that runs without jaxseg: photographs in, classes out."""
+"""Exports a trained network as a program that runs without jaxseg: images in, classes out."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ from jaxseg.utils.paths import given_path
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("logits", "labels")
 PLATFORMS = ("cpu", "cuda", "tpu")
-_MULTIPLE = 32  # of which sizes are that a program is told only when it runs: no size rounds then
+_MULTIPLE = 32  # symbolic sizes are multiples of it, so that no size of a map is rounded
 
 
 def export_program(
@@ -31,27 +31,27 @@ def export_program(
     output: str = "logits",
     size: tuple[int, int] | None = None,
 ) -> dict[str, Any]:
-    """Writes a network, its variables and its preprocessing as one program, and beside it a text.
+    """Writes a network, its variables and its preprocessing as one program, with a description.
 
-    The program takes uint8 RGB photographs [N, H, W, 3], of any N (ONNX: 1), or images of the
-    dtype and the channels that the network was trained on, and gives `logits`, float32
-    [N, H, W, C], or `labels`, uint8 [N, H, W]. Without `size`, H and W may be any multiples of 32
-    from 64 on that the network can take. It is that network on whole photographs: what the run's
-    evaluation does besides (resize, windows) is left to the caller, and told in the text.
+    The program takes uint8 RGB images [N, H, W, 3], for any N (ONNX: 1), or images with the dtype
+    and channels that the network was trained on. It returns `logits`, float32 [N, H, W, C], or
+    `labels`, uint8 [N, H, W]. Without `size`, H and W may be any multiples of 32 from 64 that the
+    network supports. The program applies the network to whole images. Other parts of the run's
+    evaluation (resize, windows) are left to the caller, and listed in the description.
 
-    - "stablehlo": what `jax.export` serialises, for CPU, CUDA and TPU in one file. It runs by
-      `jax.export.deserialize(bytearray(data)).call(photographs)`, with JAX alone.
-    - "onnx": by the converter jax2onnx, in an environment of its own; `size` is required.
+    - "stablehlo": the serialisation of `jax.export`, for CPU, CUDA and TPU in one file. It runs
+      with JAX only, by `jax.export.deserialize(bytearray(data)).call(images)`.
+    - "onnx": by the converter jax2onnx, in its own environment; `size` is required.
 
-    The text is `PATH.json`: the network, what goes in and what comes out, the names and colours of
-    the classes, the run's `config.eval`, the SHA-256 sum of the program.
+    The description is `PATH.json`: the network, inputs and outputs, names and colours of the
+    classes, the run's `config.eval`, and the SHA-256 of the program.
 
     Returns:
-      What stands in the text.
+      The contents of the description.
 
     Raises:
-      InputError: an unknown format or output, a size that the network cannot take, a file that
-        exists already or cannot be written, or a converter that is not there or gives up.
+      InputError: an unknown format or output, a size that the network does not support, a file that
+        already exists or cannot be written, or a converter that is missing or fails.
     """
     for value, known in ((format, FORMATS), (output, OUTPUTS)):
         if value not in known:
@@ -81,7 +81,7 @@ def export_program(
 
 
 def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
-    """What is exported, as a function: images [N, H, W, channels] to logits or labels."""
+    """The exported function: images [N, H, W, channels] to logits or labels."""
 
     def run(photographs):
         images = normalize(photographs, network.model.preprocessing)
@@ -92,22 +92,22 @@ def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
 
 
 def check_size(network: Network, size: tuple[int, int] | None) -> None:
-    """Raises InputError where the network cannot take photographs of that size."""
+    """Raises InputError if the network does not support images of that size."""
     if size is not None:
         photographs = _images(network, (1, *size))
         jax.eval_shape(program(network, "logits"), photographs)
 
 
 def _images(network: Network, size: tuple) -> jax.ShapeDtypeStruct:
-    """The images that a network takes: `size` is (N, H, W), whose parts may be symbols."""
+    """The input of a network; `size` is (N, H, W), which may be symbolic."""
     expected = network.model.preprocessing
     return jax.ShapeDtypeStruct((*size, expected.channels), jnp.dtype(expected.dtype))
 
 
 def _stablehlo(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
     if size is None:
-        # the smallest map of an H of 32 * h + more has h rows: no size that JAX must know is a
-        # difference, whose sign it could not tell
+        # The smallest map for H = 32 * h + more has h rows, so that no size is a difference, whose
+        # sign JAX could not determine.
         more = _MULTIPLE * _more(network)
         shape = jax_export.symbolic_shape(f"n, {_MULTIPLE}*h + {more}, {_MULTIPLE}*w + {more}")
     else:
@@ -119,7 +119,7 @@ def _stablehlo(network: Network, output: str, size: tuple[int, int] | None) -> b
 
 
 def _more(network: Network) -> int:
-    """How many times 32 pixels a photograph must have more than 32."""
+    """How many times 32 pixels an image must exceed 32 pixels."""
     return max(1, getattr(network.model, "fc_kernel", 1) - 1)
 
 
@@ -135,12 +135,12 @@ def _onnx(network: Network, output: str, size: tuple[int, int] | None) -> bytes:
         ) from None
     photograph = _images(network, (1, *(size or ())))
     try:
-        # onnxruntime refuses jax2onnx's pooling over windows of four axes
+        # onnxruntime does not support jax2onnx's pooling over windows of four axes
         with implementation("reference", max_pool="cpu"):
             model = jax2onnx.to_onnx(program(network, output), [photograph], model_name="jaxseg")
         data = model.SerializeToString()
-        onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])  # may refuse it
-    except Exception as error:  # whatever they do not know: of its many kinds of error none is said
+        onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])  # may reject it
+    except Exception as error:  # for anything unsupported; the types are not documented
         what = f"{error}".partition("\n")[0] or type(error).__name__
         raise InputError(
             f"jax2onnx cannot convert this {type(network.model).__name__}: {what}.",
@@ -168,4 +168,4 @@ def _about(network: Network, format: str, output: str, size: tuple[int, int] | N
         "palette": [list(colour) for colour in network.info.palette],
         "evaluated_as": network.eval.to_dict(),
     }
-    return json.loads(json.dumps(about))  # as it will be read
+    return json.loads(json.dumps(about))  # equal to the contents of the file

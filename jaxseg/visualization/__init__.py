@@ -1,1 +1,1 @@
-"""Pictures: labels in colours, rows of images, heat maps."""
+"""Pictures: coloured labels, rows of images, heat maps."""

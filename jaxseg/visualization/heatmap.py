@@ -1,4 +1,4 @@
-"""A layer as a picture: the channel that answers to a class, in the colours of a fire."""
+"""Draws a layer: the channel that responds to a class, in fire colours."""
 
 import jax
 import jax.numpy as jnp
@@ -8,14 +8,15 @@ _FIRE = np.array([(0, 0, 20), (90, 15, 110), (215, 60, 60), (250, 160, 40), (255
 
 
 def choose_channel(maps: np.ndarray, mask: np.ndarray) -> int:
-    """The channel whose map correlates best with where a class is.
+    """The channel whose map correlates best with the pixels of a class.
 
     Args:
       maps: [h, w, C] floating point, a layer for one image.
       mask: [H, W] bool, the pixels of the class.
 
     Returns:
-      0..C-1. Where no channel varies (a map of one cell, say) it is the one of the largest value.
+      0..C-1. If no channel varies (for example in a map of one cell), the one with the largest
+      value.
 
     >>> maps = np.zeros([2, 2, 3])
     >>> maps[0, 0, 2], maps[1, 1, 1] = 1, 5
@@ -33,10 +34,10 @@ def choose_channel(maps: np.ndarray, mask: np.ndarray) -> int:
 
 
 def heat(values: np.ndarray) -> np.ndarray:
-    """[h, w] floating point as colours from the least (dark) to the largest (bright) value.
+    """[h, w] floating point as colours from the smallest (dark) to the largest (bright) value.
 
     Returns:
-      uint8 [h, w, 3]; one colour where all values are the same.
+      uint8 [h, w, 3]; a single colour if all values are equal.
 
     >>> heat(np.array([[0.0, 2.0]]))[0].tolist()
     [[0, 0, 20], [255, 255, 210]]

@@ -1,4 +1,4 @@
-"""One picture that shows photo, truth, prediction and error side by side."""
+"""Draws image, truth, prediction and error side by side."""
 
 from collections.abc import Sequence
 
@@ -17,16 +17,16 @@ _WRONG = (220, 30, 30)
 def comparison(
     rows: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]], info: DataInfo, height: int = 240
 ) -> Image.Image:
-    """A table of pictures: a row for each image; columns photo, truth, prediction and error.
+    """A table of pictures: a row per image, with columns for image, truth, prediction and error.
 
     Args:
-      rows: (image as `shown` takes it, label uint8 [H, W], prediction uint8 [H, W]) triples.
+      rows: (image for `shown`, label uint8 [H, W], prediction uint8 [H, W]) triples.
       info: the classes, for colours and the legend.
-      height: pixels that each image's height is scaled to.
+      height: height in pixels to which each image is scaled.
 
     Returns:
-      An RGB image. In the error column wrong pixels are red, right ones show the photo in grey, and
-      ignored ones are pale, as they are in the truth.
+      An RGB image. In the error column, wrong pixels are red, correct ones show the image in grey,
+      and ignored ones are light grey, as in the truth.
     """
     titles = ("photo", "truth", "prediction", "error")
     return sheet(
@@ -49,7 +49,7 @@ def _tiles(image, label, prediction, info):
 
 
 def legend(info: DataInfo, width: int, *, errors: bool = True) -> Image.Image:
-    """Coloured squares with class names, wrapped to `width`; with `errors` that of wrong pixels."""
+    """Coloured squares with class names, wrapped to `width`; with `errors`, also for "wrong"."""
     entries = [*zip(info.class_names, info.palette, strict=True), ("ignored", IGNORED)]
     if errors:
         entries.append(("wrong", _WRONG))

@@ -1,4 +1,4 @@
-"""A picture of a learning-rate range test: the loss over the rate, on a logarithmic axis."""
+"""Plots a learning-rate range test: the loss against the rate, with a logarithmic axis."""
 
 import math
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ def rate_plot(
     smoothed: Sequence[float],
     suggestion: float | None,
 ) -> Image.Image:
-    """The losses as dots, their moving mean as a line, the suggested rate as a vertical one.
+    """The losses as dots, their moving mean as a line, the suggested rate as a vertical line.
 
     Args:
-      rates: rising, above 0.
-      losses, smoothed: as many; finite.
+      rates: increasing, above 0.
+      losses, smoothed: one value per rate; finite.
       suggestion: a rate, or None.
 
     Returns:

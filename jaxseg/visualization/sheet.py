@@ -1,4 +1,4 @@
-"""Pictures in rows, with captions."""
+"""Arranges pictures in rows, with captions."""
 
 from collections.abc import Callable, Sequence
 
@@ -19,10 +19,10 @@ def sheet(
     """A page of captioned pictures.
 
     Args:
-      rows: of (caption, picture uint8 [H, W, 3]); a row whose captions are all empty has no line
-        for them.
-      height: pixels that each picture's height is scaled to.
-      footer: makes the picture below, for its width in pixels.
+      rows: rows of (caption, picture uint8 [H, W, 3]); a row with only empty captions has no
+        caption line.
+      height: height in pixels to which each picture is scaled.
+      footer: returns the picture at the bottom, for a width in pixels.
 
     Returns:
       An RGB image.

@@ -1,4 +1,4 @@
-"""The parts that several recipes in `configs/` share."""
+"""Shared parts of the recipes in `configs/`."""
 
 from jaxseg.config.recipes.fcn import fcn_cvpr, fcn_heavy, fcn_mean, fcn_on_scenes
 from jaxseg.config.recipes.pets import pets

@@ -1,4 +1,4 @@
-"""FCN's solvers on PASCAL VOC: as released, as a mean over pixels, and the CVPR paper's."""
+"""FCN's solvers on PASCAL VOC: the released one, with a mean over pixels, and the CVPR paper's."""
 
 import ml_collections
 
@@ -6,19 +6,19 @@ from jaxseg.config import default_config
 from jaxseg.config.recipes.variants import on_scenes
 
 VOC_PIXELS = 500 * 375
-"""Pixels of the commonest size of VOC's images."""
+"""Number of pixels of the most common image size in VOC."""
 
 
 def fcn_heavy(model: str, lr: float) -> ml_collections.ConfigDict:
     """FCN on PASCAL VOC by the solver of the released "heavy" models (FCN on VGG16).
 
-    A step is one whole image as it is, drawn with replacement from SBD's training list; the
-    loss is summed over its pixels and the momentum 0.99. Biases learn twice as fast and do not
-    decay. Scores are those of the 736 images of seg11valid.
+    A step uses one unchanged image, drawn with replacement from SBD's training list. The loss is
+    summed over its pixels, and the momentum is 0.99. Biases have twice the learning rate and no
+    decay. The evaluation uses the 736 images of seg11valid.
 
     Args:
-      model: the network.
-      lr: the learning rate, of a loss that is a sum over some 187,500 pixels: 1e-10 and less.
+      model: name of the network.
+      lr: the learning rate for a sum over about 187,500 pixels: 1e-10 or less.
     """
     c = default_config()
     c.model.name = model
@@ -40,12 +40,12 @@ def fcn_heavy(model: str, lr: float) -> ml_collections.ConfigDict:
 
 
 def fcn_mean(c: ml_collections.ConfigDict, pixels: int = VOC_PIXELS) -> ml_collections.ConfigDict:
-    """`c`, a heavy recipe, with a loss that is a mean over pixels: rate and decay to match.
+    """Changes `c`, a heavy recipe, to a mean over pixels, with matching rate and decay.
 
-    For an image of exactly `pixels` labelled pixels this is the same step: the sum's gradient
-    is `pixels` times the mean's, so the rate is to be that many times larger; the decay, which the
-    rate multiplies as well, that many times smaller. An image of n labelled pixels counts
-    `pixels / n` times what it does in the sum: every image the same, instead of every pixel.
+    For an image of exactly `pixels` labelled pixels, the step is the same: the gradient of the sum
+    is `pixels` times that of the mean, so the rate must be larger by this factor, and the decay,
+    which the rate also multiplies, smaller. An image with n labelled pixels has `pixels / n` times
+    its weight in the sum: all images have equal weight, instead of all pixels.
     """
     c.loss.reduction = "mean"
     c.optim.lr = c.optim.lr * pixels
@@ -56,15 +56,15 @@ def fcn_mean(c: ml_collections.ConfigDict, pixels: int = VOC_PIXELS) -> ml_colle
 def fcn_cvpr(model: str, lr: float, steps: int) -> ml_collections.ConfigDict:
     """FCN on PASCAL VOC by the solver of the CVPR paper (section 4.3).
 
-    Twenty whole images a step, momentum 0.9, upsampling before fusion learned from a bilinear
-    start. The paper does not say how the loss is normalised; its rates are those of a mean.
-    Images are filled up to 500×500, VOC's largest, with ignored labels, and go through the
-    network one after the other. Where it is released for VGG16 the first upsampling has a bias.
+    Twenty whole images per step, momentum 0.9, upsampling before fusion learned from a bilinear
+    start. The paper does not state the normalisation of the loss; its rates are those of a mean.
+    Images are padded to 500×500, VOC's largest size, with ignored labels, and processed one after
+    the other. As in the release for VGG16, the first upsampling has a bias.
 
     Args:
-      model: the network.
+      model: name of the network.
       lr: the learning rate.
-      steps: 175 epochs are 74,375.
+      steps: number of steps; 175 epochs are 74,375.
     """
     c = fcn_heavy(model, lr)
     if "vgg16" in model:
@@ -83,18 +83,20 @@ def fcn_cvpr(model: str, lr: float, steps: int) -> ml_collections.ConfigDict:
 def fcn_on_scenes(
     c: ml_collections.ConfigDict, lr: float, steps: int, size: tuple[int, int] = (64, 64)
 ) -> ml_collections.ConfigDict:
-    """`c`, an FCN, narrow and on scenes; without 100 zeros around them, it keeps their size.
+    """Changes `c`, an FCN recipe, to a narrow network on scenes.
+
+    Without the 100 zeros of padding, the network preserves the size of the scenes.
 
     Args:
       c: the recipe.
-      lr: the learning rate, larger than published: nothing has been learnt before.
-      steps: how many.
-      size: of the scenes.
+      lr: the learning rate, larger than published because the weights are random.
+      steps: number of steps.
+      size: size of the scenes.
     """
     on_scenes(c, steps, size)
     c.model.width = 0.1
     if "googlenet" in c.model.name:
-        c.model.width = 0.25  # narrower, some of its branches have two channels, and they die
+        c.model.width = 0.25  # with less, some branches have two channels, which die
     else:
         c.model.fc_channels = 1024
         c.model.padding = 1

@@ -1,4 +1,4 @@
-"""The Oxford-IIIT Pets by tensorflow-datasets, for each of the three networks."""
+"""The Oxford-IIIT Pets from tensorflow-datasets, for each of the three networks."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -22,16 +22,16 @@ def pets(
     size: int = 256,
     crop: int = 224,
 ) -> ml_collections.ConfigDict:
-    """The variants that the recipes of all networks have.
+    """The common variants of the pets recipes.
 
     Args:
       variant: "small" for two CPU cores, "full" (published width) for a GPU, or "pretrained", which
         is `full` from published weights.
-      network: what all three set of the network.
-      small: what the small one sets besides.
-      pretrained: what the one from published weights sets besides.
-      size: height and width that the images, which have many sizes, get.
-      crop: of the crops.
+      network: fields of the network in all variants.
+      small: additional fields of the small variant.
+      pretrained: additional fields of the pretrained variant.
+      size: height and width to which the images, which have many sizes, are resized.
+      crop: height and width of the crops.
     """
     c = default_config()
     c.data.name = "tfds"

@@ -1,4 +1,4 @@
-"""PSPNet's two solvers: the paper's, by Caffe, and that of the authors' second release."""
+"""PSPNet's two solvers: that of the paper, in Caffe, and that of the authors' second release."""
 
 import ml_collections
 
@@ -11,16 +11,16 @@ _NEW = "^params/(head|aux|level)"  # layers that the ImageNet classifier does no
 def pspnet(
     variant: str, model: str, data: str, *, crop: int, base_size: int, steps: int, semseg_steps: int
 ):
-    """The variants that the recipes of all data sets have.
+    """The common variants of the PSPNet recipes.
 
     Args:
       variant: "paper", "semseg" or "smoke".
-      model: the network.
+      model: name of the network.
       data: "ade20k", "voc2012" or "cityscapes".
-      crop: height and width of the crops, and of the windows that score.
-      base_size: the long side of an image that is scored, in pixels.
-      steps: of the paper.
-      semseg_steps: of semseg: its epochs, each without the batch that is not full.
+      crop: height and width of the crops, and of the evaluation windows.
+      base_size: long side of an image in evaluation, in pixels.
+      steps: steps of the paper.
+      semseg_steps: steps of semseg: its epochs, each without the last incomplete batch.
     """
     return chosen(
         variant,
@@ -33,10 +33,10 @@ def pspnet(
 
 
 def _paper(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
-    """As the paper and the released Caffe networks have it (section 5).
+    """The solver of the paper and of the released Caffe networks (section 5).
 
-    New layers learn ten times as fast, their scores' biases twenty times, and batch norm does not
-    decay. Rotation and blur are for ADE20K and VOC only.
+    New layers have ten times the learning rate, the biases of their logits layers twenty times, and
+    batch norm has no decay. Rotation and blur are used only for ADE20K and VOC.
     """
     c = _pspnet(model, data, crop, base_size, steps)
     c.model.stride_on = "1x1"
@@ -56,8 +56,8 @@ def _paper(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
 
 
 def _semseg(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
-    """As the authors' second release, semseg, trains it with PyTorch: all that is new learns ten
-    times as fast, all decays, and every data set is rotated and blurred."""
+    """The solver of the authors' second release, semseg, in PyTorch: new layers have ten times the
+    learning rate, all parameters have decay, and every data set is rotated and blurred."""
     c = _pspnet(model, data, crop, base_size, steps)
     _rotate_and_blur(c)
     c.optim.momentum_form = "pytorch"
@@ -67,7 +67,7 @@ def _semseg(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
 
 
 def _pspnet(model, data, crop, base_size, steps) -> ml_collections.ConfigDict:
-    """Common to both: 16 crops, poly 0.9, the auxiliary loss at its published 0.4."""
+    """The common part: 16 crops, poly 0.9, and the published auxiliary loss weight of 0.4."""
     c = default_config()
     c.model.name = model
     c.data.name = data
@@ -97,7 +97,7 @@ def _rotate_and_blur(c: ml_collections.ConfigDict) -> None:
 
 
 def _smoke(c: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
-    """`c`, narrow and on scenes."""
+    """Changes `c` to a narrow network on scenes."""
     on_scenes(c, steps=30, size=(65, 65))
     c.model.name = "pspnet_resnet50"
     c.model.width = 0.05

@@ -1,4 +1,4 @@
-"""Variants of a recipe by name, and toy sizes."""
+"""Selects variants of a recipe by name, and creates toy-sized ones."""
 
 from collections.abc import Callable, Mapping
 from typing import TypeVar
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 def chosen(variant: str, variants: Mapping[str, Callable[[], T]]) -> T:
-    """The variant of the name `variant`.
+    """Returns the variant with the name `variant`.
 
     Raises:
       InputError: there is no such variant.
@@ -27,7 +27,7 @@ def chosen(variant: str, variants: Mapping[str, Callable[[], T]]) -> T:
 def on_scenes(
     c: ml_collections.ConfigDict, steps: int, size: tuple[int, int]
 ) -> ml_collections.ConfigDict:
-    """`c` on a few generated scenes of (height, width) `size`, for so many steps."""
+    """Changes `c` to train on a few generated scenes of (height, width) `size` for `steps`."""
     c.data.name = "scenes"
     c.data.train_split, c.data.eval_split = "train", "val"
     c.data.scenes_train, c.data.scenes_eval, c.data.scenes_size = 64, 8, size

@@ -1,7 +1,7 @@
-"""Fonts for the names of classes in any script.
+"""Fonts for class names in any script.
 
-`DejaVuSans.ttf` (version 2.37, 742 KiB, its licence beside it) is part of jaxseg: the alphabets of
-Europe and the Near East. For other scripts the system's fonts are searched.
+jaxseg includes `DejaVuSans.ttf` (version 2.37, 742 KiB, with its licence), which covers the
+alphabets of Europe and the Near East. For other scripts, the system's fonts are searched.
 """
 
 import functools
@@ -13,18 +13,18 @@ from collections.abc import Iterator
 from PIL import ImageFont
 
 _SHIPPED = pathlib.Path(__file__).with_name("DejaVuSans.ttf")
-_NO_LETTER = "\U0010fffe"  # every font draws its empty box for it
-_WIDE = (  # in the names of fonts of many scripts, the best first
+_NO_LETTER = "\U0010fffe"  # every font draws its placeholder box for this code point
+_WIDE = (  # parts of names of fonts with many scripts, the best first
     *("cjk", "unifont", "arialuni", "arial unicode", "droidsansfallback", "wqy", "noto", "malgun"),
     *("msyh", "meiryo", "yugoth", "simsun", "pingfang", "hiragino", "nirmala", "sans"),
 )
-_MOST = 400  # fonts that are opened in search of a script
+_MOST = 400  # maximum number of fonts opened in a search
 
 
 def drawable(text: str, size: int) -> tuple[str, ImageFont.FreeTypeFont]:
-    """A text that can be drawn, and a font of `size` pixels that has all its letters.
+    """Returns a drawable text, and a font of `size` pixels that has all its characters.
 
-    Where no font of this machine has them, the text is written by the numbers of its letters.
+    If no font on this machine has them, the text is escaped to character codes.
 
     >>> drawable("arbre à feuilles, дорога", 13)[0]
     'arbre à feuilles, дорога'
@@ -42,7 +42,7 @@ def _font(path: pathlib.Path, size: int) -> ImageFont.FreeTypeFont:
 
 @functools.cache
 def _covering(letters: str) -> pathlib.Path | None:
-    """The first font that has all of them."""
+    """The first font that has all characters; None if there is none."""
     for number, path in enumerate(_fonts()):
         if number > _MOST:
             break
@@ -59,12 +59,12 @@ def _has(path: pathlib.Path, letters: str) -> bool:
         box = bytes(plain.getmask(_NO_LETTER)), plain.getbbox(_NO_LETTER)
         drawn = ((bytes(plain.getmask(c)), plain.getbbox(c)) for c in letters)
         return all(letter != box for letter in drawn)
-    except (OSError, ValueError):  # no font that FreeType opens, or one of fixed sizes
+    except (OSError, ValueError):  # a font that FreeType cannot open, or a bitmap font
         return False
 
 
 def _fonts() -> Iterator[pathlib.Path]:
-    """That of jaxseg, then the system's, those of many scripts first."""
+    """jaxseg's font, then the system's fonts, those with many scripts first."""
     yield _SHIPPED
     found = []
     for folder in _folders():
