@@ -1,4 +1,4 @@
-"""Speed, memory and compile times of what a config describes, measured on this machine."""
+"""Measures speed, memory and compile times of a config on this machine."""
 
 from jaxseg.benchmark.run import benchmark
 from jaxseg.benchmark.table import benchmark_table

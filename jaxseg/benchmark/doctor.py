@@ -1,4 +1,4 @@
-"""A check of a machine before a run: what is missing or wrong on it, and what to do."""
+"""Checks a machine before a run: what is missing or wrong, with fixes."""
 
 import glob
 import importlib.metadata
@@ -24,18 +24,18 @@ from jaxseg.errors import InputError
 from jaxseg.utils.usage import available_memory, usable_processors
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-_ROOM = 5 * 2**30  # bytes that a run's checkpoints may want
-_SIDE = 1024  # of the matrices that are multiplied
+_ROOM = 5 * 2**30  # bytes that the checkpoints of a run may need
+_SIDE = 1024  # size of the matrices for the test product
 
 
 class Finding(NamedTuple):
-    """What one check found.
+    """The result of one check.
 
     Attributes:
-      name: of the check.
-      state: "ok"; "warning", a run works; or "wrong", it does not.
-      text: what was found.
-      remedy: what to do; "" where nothing is.
+      name: name of the check.
+      state: "ok"; "warning": a run works; or "wrong": it does not.
+      text: description of the result.
+      remedy: the fix; "" if none is needed.
     """
 
     name: str
@@ -47,11 +47,11 @@ class Finding(NamedTuple):
 def examine(
     workdir: pathlib.Path, data: ml_collections.ConfigDict | None = None
 ) -> Iterator[Finding]:
-    """Runs the checks, one after the other; each takes a second or so.
+    """Runs the checks one after the other; each takes about a second.
 
     Args:
-      workdir: where a run would write.
-      data: a run's config, whose data set is opened; None: none is.
+      workdir: output folder of the planned run.
+      data: config of a run whose data set is opened; None: no check of data.
     """
     yield _versions()
     devices = _devices()
@@ -67,7 +67,7 @@ def examine(
 
 
 def _guarded(name: str, check: Callable[[], Finding]) -> Iterator[Finding]:
-    """What a check that may fail in any way finds."""
+    """Runs a check, and turns any exception into a finding."""
     try:
         yield check()
     except InputError as error:
@@ -123,7 +123,7 @@ def _extra(platform_name: str) -> str:
 
 
 def _hardware() -> str:
-    """ "GPU" or "TPU" where the system has one, whatever JAX sees."""
+    """ "GPU" or "TPU" if the system has one, whether JAX sees it or not; otherwise ""."""
     if glob.glob("/dev/accel*") or os.environ.get("TPU_WORKER_ID"):
         return "TPU"
     if glob.glob("/dev/nvidia[0-9]*"):
@@ -132,7 +132,7 @@ def _hardware() -> str:
 
 
 def _driver() -> list[str]:
-    """NVIDIA's driver, where there is one."""
+    """The version of NVIDIA's driver, if there is one."""
     program = shutil.which("nvidia-smi")
     if program is None or jax.devices()[0].platform not in ("gpu", "cuda"):
         return []
@@ -143,7 +143,7 @@ def _driver() -> list[str]:
 
 
 def _product() -> Finding:
-    """Two matrices multiplied, against NumPy."""
+    """Compares a matrix product with NumPy's."""
     rng = np.random.default_rng(0)
     a, b = rng.standard_normal((2, _SIDE, _SIDE)).astype(np.float32)
     multiply = jax.jit(jnp.matmul)
@@ -172,7 +172,7 @@ def _product() -> Finding:
 
 
 def _sum_over_devices() -> Finding:
-    """Every device adds its number; all have to get the same sum."""
+    """Sums the indices of all devices; every device must get the same result."""
     devices = jax.devices()
     mesh = jax.make_mesh((len(devices),), ("d",), (jax.sharding.AxisType.Auto,), devices=devices)
     split = NamedSharding(mesh, PartitionSpec("d"))
@@ -254,7 +254,7 @@ def _data(config: ml_collections.ConfigDict) -> Finding:
 
 
 def in_words(finding: Finding) -> str:
-    """A line, and a second one where there is something to do."""
+    """The result as a line, with a second line for the fix, if any."""
     sign = {"ok": "ok      ", "warning": "warning ", "wrong": "WRONG   "}[finding.state]
     line = f"{sign} {finding.name}: {finding.text}"
     return f"{line}\n          {finding.remedy}" if finding.remedy else line

@@ -1,4 +1,4 @@
-"""Clocks, compilations and memory."""
+"""Measures time, compilations and memory."""
 
 import contextlib
 import statistics
@@ -15,7 +15,7 @@ _COMPILED = "/jax/core/compile/backend_compile_duration"
 
 
 def milliseconds(run: Callable[[], Any], repeats: int) -> list[float]:
-    """How long `run` takes, each time until all that it returns is computed."""
+    """Times `run` several times, each until all its results are computed."""
     times = []
     for _ in range(repeats):
         begun = time.perf_counter()
@@ -25,7 +25,7 @@ def milliseconds(run: Callable[[], Any], repeats: int) -> list[float]:
 
 
 def spread(times: list[float]) -> dict[str, float]:
-    """The middle of several times, and the two ends.
+    """The median, the lowest and the highest of several times.
 
     >>> spread([3.0, 1.0, 8.0])
     {'median': 3.0, 'lowest': 1.0, 'highest': 8.0}
@@ -35,9 +35,9 @@ def spread(times: list[float]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def compilations() -> Iterator[list[float]]:
-    """Inside of it, the seconds that each compilation took are appended to the list it gives.
+    """Yields a list to which the duration in seconds of each compilation is appended.
 
-    One that is read from the cache of compiled programs counts, with the time of reading.
+    A program read from the compilation cache counts too, with the time of reading.
     """
     seconds: list[float] = []
 
@@ -53,10 +53,10 @@ def compilations() -> Iterator[list[float]]:
 
 
 def peak_memory() -> dict[str, int]:
-    """The most bytes that this process has had at a time: on the host, and on its first device.
+    """Peak memory in bytes of this process, and of its first device.
 
-    On the CPU, where they are the same memory, and where a device does not tell, only the former.
-    Windows tells of no process.
+    The entry of the device is missing on the CPU, which shares the process's memory, and if the
+    device does not report it. On Windows, the entry of the process is missing.
     """
     of_process = peak_process_memory()
     peak = {} if of_process is None else {"process": of_process}

@@ -1,4 +1,4 @@
-"""The four things that can be measured of a config: training, evaluation, data, compilation."""
+"""Measures training, evaluation, data loading or compilation of a config."""
 
 import itertools
 import time
@@ -30,7 +30,7 @@ from jaxseg.utils.usage import (
     usable_processors,
 )
 
-_WARM_UP = 2  # runs that are not timed: the first ones fill caches and memory
+_WARM_UP = 2  # untimed runs at the start, which fill caches and memory
 
 
 def benchmark(
@@ -40,23 +40,23 @@ def benchmark(
     repeats: int = 10,
     source: Source | None = None,
 ) -> dict[str, Any]:
-    """Measures the very programs that `train` and `evaluate` run.
+    """Measures the same programs that `train` and `evaluate` run.
 
-    Nothing is written, and the parameters are random ones.
+    It writes no files, and uses random parameters.
 
     Args:
-      config: of a run.
-      what: "train": a step alone, then steps with their data; "eval": images with their scores;
-        "loader": training data alone; "compile": how long the programs of a run take to compile.
-      repeats: how many steps or batches are timed.
-      source: what is read instead of the data set that the config names.
+      config: config of a run.
+      what: "train": a step alone, then steps with their data; "eval": evaluation of images;
+        "loader": training data alone; "compile": compilation of a run's programs.
+      repeats: number of timed steps or batches.
+      source: replaces the data set of the config.
 
     Returns:
-      Numbers by name, as JSON takes them; the names say the units. Where "peak_flops" is None, the
-      device's peak is not known, or it was not used for a whole step.
+      Numbers by name, ready for JSON; the names include the units. "peak_flops" is None if the
+      device's peak is unknown, or was not used for a whole step.
 
     Raises:
-      InputError: an unknown `what`, fewer than 1 `repeats`, or the config or its data are wrong.
+      InputError: an unknown `what`, fewer than 1 `repeats`, or an invalid config or data set.
     """
     if what not in _KINDS:
         raise InputError(f"There is no benchmark '{what}'.", nearest(what, _KINDS))
@@ -99,7 +99,7 @@ def _train(config: ml_collections.ConfigDict, source: Source, repeats: int) -> d
         milliseconds(step, _WARM_UP)
         alone = spread(milliseconds(step, repeats))
 
-        # As in training: the next step is asked for before the last one is done.
+        # as in training: a step is dispatched before the previous one is done
         begun, waited = time.perf_counter(), 0.0
         for _ in range(repeats):
             asked = time.perf_counter()
@@ -130,7 +130,7 @@ def _train(config: ml_collections.ConfigDict, source: Source, repeats: int) -> d
 
 
 def _compiled(program: Program, batch) -> tuple[Callable, dict[str, Any]]:
-    """The compiled train step, and what that took."""
+    """The compiled train step, with the time and memory of its compilation."""
     begun = time.perf_counter()
     lowered = program.step.lower(program.like, *batch)
     traced = time.perf_counter()
@@ -143,7 +143,7 @@ def _compiled(program: Program, batch) -> tuple[Callable, dict[str, Any]]:
 
 
 def _flops_per_image(config: ml_collections.ConfigDict, program: Program, batch) -> float:
-    """Of a train step, without what `remat` computes a second time."""
+    """Operations of a train step per image, without recomputation by `remat`."""
     if config.model.remat:
         config = config.copy_and_resolve_references()
         config.model.remat = None
@@ -177,7 +177,7 @@ def _eval(config: ml_collections.ConfigDict, source: Source, repeats: int) -> di
 
 
 class _First:
-    """The first examples of a source."""
+    """The first `count` examples of a source."""
 
     def __init__(self, source: Source, count: int):
         self._source, self._count = source, count
@@ -197,12 +197,12 @@ def _loader(config: ml_collections.ConfigDict, source: Source, repeats: int) -> 
     next(batches)
     first = time.perf_counter() - begun
     for _ in itertools.islice(batches, config.data.prefetch + _WARM_UP):
-        pass  # what was made ahead
+        pass  # skips the batches prepared in advance
     worked, begun = processor_seconds(), time.perf_counter()
     for _ in itertools.islice(batches, repeats):
         pass
     seconds = time.perf_counter() - begun
-    batches.close()  # workers have ended after it, and their time counts
+    batches.close()  # ends the workers, so that their processor time is counted
     return {
         "threads": reading_threads(config.data.threads),
         "workers": config.data.workers,
@@ -216,8 +216,8 @@ def _loader(config: ml_collections.ConfigDict, source: Source, repeats: int) -> 
 
 
 def _compile(config: ml_collections.ConfigDict, source: Source, repeats: int) -> dict[str, Any]:
-    """Without the cache of compiled programs, as on a machine that has never seen this run."""
-    del repeats  # each program is compiled once
+    """Measures without the compilation cache, as on a new machine."""
+    del repeats  # each program is compiled only once
     from jax.experimental.compilation_cache import compilation_cache
 
     used = jax.config.jax_enable_compilation_cache

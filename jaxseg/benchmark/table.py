@@ -1,4 +1,4 @@
-"""A benchmark's numbers as a table for the terminal."""
+"""Formats the numbers of a benchmark for the terminal."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ _SCALES = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, "
 
 
 def benchmark_table(result: Mapping[str, Any]) -> str:
-    """Lays out what `benchmark` returns, one line a number.
+    """Formats the result of `benchmark`, one number per line.
 
     >>> print(
     ...     benchmark_table({"network": "x", "peak_flops": None, "program_bytes": {"output": 2e6}})

@@ -1,1 +1,1 @@
-"""Pictures that people look at."""
+"""Report pages and pictures for people."""

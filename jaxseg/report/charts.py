@@ -1,4 +1,4 @@
-"""Lines as SVG that takes its colours from the page."""
+"""Line charts as SVG, with colours from the page's style."""
 
 import html
 import math
@@ -15,7 +15,7 @@ class Series(NamedTuple):
     """A line of a chart."""
 
     name: str
-    run: int  # whose colour it has
+    run: int  # index of the run that defines its colour
     x: Sequence[float]
     y: Sequence[float]
 
@@ -28,14 +28,14 @@ def line_chart(
     smooth: bool = False,
     unit: bool = False,
 ) -> str:
-    """A chart with one line for each series; those of one point are a dot.
+    """A chart with one line per series; a series of one point is a dot.
 
     Args:
-      title: stands above.
-      series: x and y from 0 up; a y that is not finite is left out.
-      x_label: stands below the axis of x, which ends at the largest x.
-      smooth: show the moving mean, and the values themselves faintly.
-      unit: the axis of y goes from 0 to 1.
+      title: the title above the chart.
+      series: x and y, both 0 or more; points with a y that is not finite are left out.
+      x_label: the label of the x axis, which ends at the largest x.
+      smooth: whether to draw the moving mean, with the values in a faint colour.
+      unit: whether the y axis goes from 0 to 1.
     """
     kept = [
         s._replace(x=[float(x) for x, ok in zip(s.x, np.isfinite(s.y), strict=True) if ok],
@@ -96,7 +96,7 @@ def line_chart(
 
 
 def _ticks(high: float, count: int) -> list[float]:
-    """Round numbers from 0 to `high` or a little above it, about `count` of them.
+    """About `count` round numbers from 0 to `high` or slightly above.
 
     >>> _ticks(1.13, 5)
     [0.0, 0.25, 0.5, 0.75, 1.0, 1.25]
@@ -108,7 +108,7 @@ def _ticks(high: float, count: int) -> list[float]:
 
 
 def _short(value: float) -> str:
-    """As few letters as will do.
+    """A short form of a number.
 
     >>> _short(1500.0), _short(0.25), _short(0.0005)
     ('1500', '0.25', '5e-4')
@@ -124,6 +124,6 @@ def _path(points: Sequence[tuple[float, float]]) -> str:
 
 
 def _moving_mean(values: np.ndarray, window: int) -> np.ndarray:
-    """The mean of the values around each, of fewer near the ends."""
+    """The mean of the values around each, with fewer values near the ends."""
     kernel = np.ones(window)
     return np.convolve(values, kernel, "same") / np.convolve(np.ones(len(values)), kernel, "same")

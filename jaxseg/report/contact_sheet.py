@@ -1,4 +1,4 @@
-"""A page of examples as the network will see them: one HTML file that needs nothing else."""
+"""A self-contained HTML page of examples as the network will see them."""
 
 import html
 from collections.abc import Iterable
@@ -40,15 +40,15 @@ cover();
 
 
 def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> str:
-    """The page: each example's image, its labels over it in colours, and its classes.
+    """Creates the page: each example's image with its coloured labels on top, and its classes.
 
     Args:
-      examples: image as `shown` takes it, label uint8 [H, W]; their sizes may differ.
+      examples: image for `shown`, label uint8 [H, W]; their sizes may differ.
       info: the classes.
       title: one line.
 
     Returns:
-      HTML with the pictures inside; a slider sets how strongly the labels cover the images.
+      HTML with embedded pictures; a slider sets the opacity of the labels.
     """
     total = np.zeros(256, np.int64)
     figures = []
@@ -82,7 +82,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
 
 
 def _cover(label: np.ndarray, info: DataInfo) -> str:
-    """The labels in colours, as an address; the background is clear."""
+    """The coloured labels as a data URL; the background is transparent."""
     picture = palette_image(label, info)
     if has_background(info):
         picture.info["transparency"] = 0
@@ -90,7 +90,7 @@ def _cover(label: np.ndarray, info: DataInfo) -> str:
 
 
 def _contents(counts: np.ndarray, info: DataInfo) -> str:
-    """The classes of an example, the largest first."""
+    """The classes of an example, the most frequent first."""
     names = dict(enumerate(info.class_names))
     order = np.argsort(-counts, kind="stable")
     shares = [

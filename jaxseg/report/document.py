@@ -1,4 +1,4 @@
-"""An HTML file that needs nothing but itself: style, script and pictures are inside."""
+"""Self-contained HTML files, with embedded style, script and pictures."""
 
 import base64
 import html
@@ -13,7 +13,7 @@ from jaxseg.utils.atomic import write_atomic
 
 
 def document(title: str, style: str, body: str, script: str) -> str:
-    """A whole page.
+    """Creates a complete page.
 
     Args:
       title: plain text.
@@ -24,19 +24,19 @@ def document(title: str, style: str, body: str, script: str) -> str:
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<link rel="icon" href="data:,">'  # or a browser asks the page's server for one
+        '<link rel="icon" href="data:,">'  # otherwise a browser requests one from the server
         f"<title>{html.escape(title)}</title><style>{style}</style></head>\n"
         f"<body>{body}<script>{script}</script></body></html>\n"
     )
 
 
 def data_url(image: Image.Image, kind: str, quality: int = 92) -> str:
-    """A picture as the address that holds it.
+    """A picture as a data URL.
 
     Args:
-      image: of a mode that PIL can write as `kind`.
+      image: image in a mode that PIL can write as `kind`.
       kind: "JPEG" or "PNG".
-      quality: of a JPEG.
+      quality: quality of a JPEG.
     """
     file = io.BytesIO()
     options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {"optimize": True}
@@ -45,7 +45,7 @@ def data_url(image: Image.Image, kind: str, quality: int = 92) -> str:
 
 
 def check_place(path: pathlib.Path) -> None:
-    """Raises InputError where `write_page` could not write to `path`; before long work, say."""
+    """Raises InputError if `write_page` could not write to `path`; for use before long work."""
     if path.is_dir():
         raise InputError(f"{path} is a folder.", "Give the name of the file to write.")
     if not os.access(path.parent, os.W_OK):

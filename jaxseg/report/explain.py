@@ -1,4 +1,4 @@
-"""The inside of a trained network, in pictures of one image."""
+"""Pictures of the activations in a trained network, for one image."""
 
 import functools
 import os
@@ -27,11 +27,11 @@ from jaxseg.visualization.palette import colorize
 from jaxseg.visualization.panel import legend
 from jaxseg.visualization.sheet import sheet
 
-_HEIGHT = 170  # pixels of a tile
+_HEIGHT = 170  # height of a tile in pixels
 _COLUMNS = 5
 _TOGETHER = "side-by-side.png"
 
-# The layers that DeconvNet's paper shows (figure 4), from coarse to fine.
+# The layers shown in DeconvNet's paper (figure 4), from coarse to fine.
 _FIGURE_4 = ["deconv5_3", "unpool4", "deconv4_3", "unpool3", "deconv3_3"]
 _FIGURE_4 += ["unpool2", "deconv2_2", "unpool1", "deconv1_2"]
 
@@ -44,24 +44,24 @@ def explain(
     class_name: str | None = None,
     fields: Mapping[str, Any] | None = None,
 ) -> list[pathlib.Path]:
-    """Draws one evaluation image on its way through each run's network.
+    """Draws the activations of each run's network for one evaluation image.
 
-    Each run gets a page, named after its workdir: the image, the truth, the prediction, then
-    layers as heat maps. Of a layer's channels the one is shown that correlates best with the truth
-    of one class; of scores, that class's own. FCN: the prediction without its finer scores, pooled
-    maps, sums of scores. DeconvNet: unpooling and deconvolution from coarse to fine (figure 4 of
-    its paper). PSPNet: the levels of its pyramid, as pooled and as upsampled. Other networks: their
-    stages. Several runs get one page more, `side-by-side.png`, with the prediction of each.
+    Each run gets a page, named after its workdir: the image, the truth, the prediction, then layers
+    as heat maps. Each layer shows the channel that correlates best with the truth of one class;
+    logits layers show the channel of that class. FCN: the prediction without its finer logits,
+    pooled maps, fused logits. DeconvNet: unpooling and deconvolution from coarse to fine (figure 4
+    of its paper). PSPNet: the levels of its pyramid, pooled and upsampled. Other networks: their
+    stages. Several runs get an additional page, `side-by-side.png`, with the prediction of each.
 
     Args:
-      workdirs: of finished runs; or names, folders and files as `jaxseg.load` takes them.
-      out: folder for the pages; made where it is missing.
-      image: which image of the evaluation split, from 0.
-      class_name: the class that chooses the channels; None: the most frequent in the image but one.
-      fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
+      workdirs: finished runs; or names, folders and files for `jaxseg.load`.
+      out: folder for the pages; created if missing.
+      image: index of the image in the evaluation split, from 0.
+      class_name: the class that selects the channels; None: the second most frequent in the image.
+      fields: config fields of `eval` or `data` to change, by dotted name.
 
     Returns:
-      The pages' paths.
+      The paths of the pages.
 
     Raises:
       InputError: no run in a workdir, no such image or class, or the runs' data differ.
@@ -99,16 +99,16 @@ def _page(run: TrainedRun, index: int, class_name: str | None):
 def activations(
     run: TrainedRun, example: Example, chosen: int
 ) -> list[list[tuple[str, np.ndarray]]]:
-    """An image on its way through a network, in rows of captioned pictures.
+    """The activations of a network for an image, as rows of captioned pictures.
 
     Args:
       run: the network.
       example: the image and its truth.
-      chosen: class that chooses the channels.
+      chosen: index of the class that selects the channels.
 
     Returns:
-      Image, truth, prediction and where the class is; FCN's predictions without finer scores;
-      last the layers as heat maps, each of its own size. Pictures are uint8 [H, W, 3].
+      Image, truth, prediction and the pixels of the class; FCN's predictions without finer logits;
+      last the layers as heat maps, each in its own size. Pictures are uint8 [H, W, 3].
     """
     first = [
         ("photo", shown(example.image)),
@@ -141,7 +141,7 @@ def _wrapped(tiles: list) -> list[list]:
 
 
 def find_class(info: DataInfo, name: str) -> int:
-    """The index of a class; raises InputError where there is none of that name."""
+    """The index of a class by name; raises InputError if there is none."""
     names = list(info.class_names)
     if name not in names:
         raise InputError(f"{info.name} has no class '{name}'.", nearest(name, names))
@@ -162,7 +162,7 @@ def _prediction(run: TrainedRun, variables, example: Example) -> np.ndarray:
 
 
 def _stages(run: TrainedRun, example: Example) -> list[list[tuple[str, np.ndarray]]]:
-    """FCN's predictions with and without the scores of its skips (figure 4 of the paper)."""
+    """FCN's predictions with and without the logits of its skips (figure 4 of the paper)."""
     if not isinstance(run.model, FCNVGG16) or run.model.stride == 32:
         return []
     tiles, params = [], dict(run.variables["params"])
@@ -191,7 +191,7 @@ def _layers(run: TrainedRun, example: Example, chosen: int):
         maps = found[layer]
         if layer.startswith(("score", "fuse")):
             channel = chosen
-        else:  # a level of the pyramid shows one channel, before and after it is upsampled
+        else:  # a pyramid level shows the same channel before and after upsampling
             alike = found[layer.replace("_pooled", "_upsampled")]
             channel = choose_channel(alike, example.label == chosen)
         caption = f"{layer.removeprefix('backbone/')} {maps.shape[0]}x{maps.shape[1]}"
@@ -215,7 +215,7 @@ def _names(model, shapes) -> list[str]:
 
 
 def _stretch(picture: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """Cells as large squares, so that every tile has the image's size."""
+    """Enlarges cells to squares, so that every tile has the image's size."""
     rows = np.arange(shape[0]) * picture.shape[0] // shape[0]
     columns = np.arange(shape[1]) * picture.shape[1] // shape[1]
     return picture[rows[:, None], columns]

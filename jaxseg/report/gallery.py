@@ -1,4 +1,4 @@
-"""The best and the worst images: photo, truth, prediction and errors under one slider."""
+"""The best and worst images: image, truth, prediction and errors with a slider."""
 
 import html
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from jaxseg.report.document import data_url
 from jaxseg.report.measure import Measured
 from jaxseg.visualization.palette import IGNORED, palette_image
 
-_WIDEST = 800  # pixels of an embedded picture
-_SMALL = 240  # narrower pictures show their pixels
+_WIDEST = 800  # maximum width of an embedded picture in pixels
+_SMALL = 240  # width in pixels below which pictures are enlarged without smoothing
 _WRONG, _UNKNOWN = (214, 40, 40, 235), (128, 128, 128, 170)
 _STOPS = ("photo", "truth", "prediction", "errors")
 
 
 def choose_images(image_iou: np.ndarray, count: int) -> dict[str, list[int]]:
-    """Which images to show, by the mean over the runs of each image's own mean IoU.
+    """Selects images by the mean over the runs of each image's own mean IoU.
 
     Args:
-      image_iou: [R, N] of R runs; NaN where nothing is labelled.
-      count: how many of each kind, where there are as many.
+      image_iou: [R, N] for R runs; NaN for an image without labels.
+      count: maximum number of images of each kind.
 
     Returns:
-      Indices by title: the best, the worst (worst first) and, of several runs, those of the rest
-      where the runs differ most. No image is in two of them.
+      Indices by title: the best, the worst (worst first) and, for several runs, those of the
+      remaining ones where the runs differ most. No image occurs twice.
 
     >>> choose_images(np.array([[0.2, 0.9, 0.5, 0.6], [0.3, 0.8, 0.5, 0.1]]), 1)
     {'Best': [1], 'Worst': [0], 'Where the runs differ most': [3]}
@@ -45,11 +45,11 @@ def choose_images(image_iou: np.ndarray, count: int) -> dict[str, list[int]]:
 
 
 def gallery(runs: Sequence[Measured], count: int) -> str:
-    """The section's HTML.
+    """The HTML of the section.
 
     Args:
-      runs: scored on the same images.
-      count: of the best and the worst images.
+      runs: runs evaluated on the same images.
+      count: number of best and of worst images.
     """
     source = runs[0].source
     parts, seen = [], np.zeros(256, bool)
@@ -122,7 +122,7 @@ def _view(k: int, run: Measured, index: int, example: Example, info: DataInfo) -
 
 
 def _classes(info: DataInfo, seen: np.ndarray) -> str:
-    """The colours of the classes that some picture shows."""
+    """The colours of the classes that occur in the pictures."""
     entries = [
         (name, f"rgb{colour}")
         for c, (name, colour) in enumerate(zip(info.class_names, info.palette, strict=True))
@@ -139,7 +139,7 @@ def _classes(info: DataInfo, seen: np.ndarray) -> str:
 
 
 def _contents(labels: np.ndarray, info: DataInfo) -> str:
-    """The largest classes of a label map, for those who do not see it."""
+    """The largest classes of a label map, as a description for screen readers."""
     counts = np.bincount(labels.ravel(), minlength=256)[: info.num_classes]
     order = np.argsort(-counts, kind="stable")[:4].tolist()
     shares = [(info.class_names[c], counts[c] / labels.size) for c in order if counts[c]]

@@ -1,4 +1,4 @@
-"""A confusion matrix as a heat map, in SVG that takes its colours from the page."""
+"""A confusion matrix as an SVG heat map, with colours from the page's style."""
 
 import html
 from collections.abc import Sequence
@@ -6,14 +6,14 @@ from collections.abc import Sequence
 import numpy as np
 
 _CELL, _SMALL_CELL = 26, 12
-_MANY = 24  # with more classes cells are small and without numbers
-_DEEP = 0.74  # share from which a cell is so deep that its number is drawn the other way
-_LETTER = 6.1  # width of a letter of 11 pixels
-_LONGEST = 18  # letters of a class name that stand beside the matrix
+_MANY = 24  # with more classes, cells are small and have no numbers
+_DEEP = 0.74  # share above which a cell is so dark that its number has the opposite colour
+_LETTER = 6.1  # width in pixels of a letter at 11 pixels
+_LONGEST = 18  # maximum number of letters of a class name beside the matrix
 
 
 def confusion_chart(confusion: np.ndarray, class_names: Sequence[str]) -> str:
-    """A confusion matrix as a heat map: each row's shares, which add up to 1.
+    """A confusion matrix as a heat map of shares; each row adds up to 1.
 
     Args:
       confusion: [C, C] integers, row = truth. A row of zeros stays empty.
@@ -37,7 +37,7 @@ def confusion_chart(confusion: np.ndarray, class_names: Sequence[str]) -> str:
         parts.append(
             f'<text transform="translate({middle:g} {edge - 5}) rotate(-90)">{short}</text>'
         )
-    for row, column in np.argwhere(shares >= 0.005).tolist():  # less is 0 %
+    for row, column in np.argwhere(shares >= 0.005).tolist():  # smaller shares round to 0 %
         share, x, y = shares[row, column], edge + column * cell, edge + row * cell
         told = f"{class_names[row]} seen as {class_names[column]}: {share:.1%}"
         parts.append(
@@ -64,7 +64,7 @@ def confusion_chart(confusion: np.ndarray, class_names: Sequence[str]) -> str:
 def worst_confusions(
     confusion: np.ndarray, class_names: Sequence[str], count: int = 3
 ) -> list[tuple[str, str, float]]:
-    """The largest shares of a class's pixels that are taken for another: (truth, seen as, share).
+    """The largest shares of a class predicted as another: (truth, prediction, share).
 
     >>> worst_confusions(np.array([[3, 1], [6, 2]]), ["cat", "dog"])
     [('dog', 'cat', 0.75), ('cat', 'dog', 0.25)]

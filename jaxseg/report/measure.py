@@ -1,4 +1,4 @@
-"""One run, measured: its scores, its prediction of each image, its size and its speed."""
+"""Measures one run: metrics, predictions of all images, size and speed."""
 
 import dataclasses
 import functools
@@ -24,27 +24,27 @@ from jaxseg.inference.protocols import describe, seen_size
 from jaxseg.inference.whole_image import image_labels
 from jaxseg.ops.flops import count_flops
 
-_TIMED = 3  # batches
+_TIMED = 3  # number of timed batches
 
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """The measurements of a run that a report shows.
+    """The measurements of a run for a report.
 
     Attributes:
-      name: of its workdir.
-      config: as run.
+      name: name of its workdir.
+      config: config of the run.
       source: the evaluation split.
-      step: of the checkpoint.
-      scores: `metrics.scores` over the split, and the `protocol` in words.
-      confusion: [C, C] int64 over the split, row = truth.
-      image_iou: [N] mean IoU of each image by itself; NaN where nothing in it is labelled.
-      image_pixels: [N, C] int64, each image's pixels of each class.
+      step: step of the checkpoint.
+      scores: `metrics.scores` of the split, and a description `protocol`.
+      confusion: [C, C] int64 for the split, row = truth.
+      image_iou: [N] mean IoU of each image separately; NaN for an image without labels.
+      image_pixels: [N, C] int64, pixels of each class in each image.
       log: the entries of `metrics.jsonl`.
-      parameters: how many there are.
-      flops: of the network for one image, a multiplication and an addition counted as two.
-      input_size: (height, width) of that image, or of a window where images are cut into such.
-      batch_size: of the batches that were timed.
+      parameters: number of parameters.
+      flops: operations of the network for one image; a multiply-add counts as two.
+      input_size: (height, width) of that image, or of a window.
+      batch_size: size of the timed batches.
       images_per_second: through network, upsampling and argmax on one device.
     """
 
@@ -65,25 +65,25 @@ class Measured:
     _predictions: list[bytes]
 
     def prediction(self, index: int) -> np.ndarray:
-        """The classes of image `index`, uint8 [H, W], at its labels' size."""
+        """The labels of image `index`, uint8 [H, W], at the size of its truth."""
         flat = np.frombuffer(zlib.decompress(self._predictions[index]), np.uint8)
         return flat.reshape(self.source.size(index))
 
     @property
     def finished(self) -> bool:
-        """Whether the checkpoint is of the run's last step; others are finished."""
+        """Whether the checkpoint is of the run's last step; True for networks from elsewhere."""
         return self.step == 0 or self.step >= self.config.train.steps
 
 
 def measure(name: str, run: TrainedRun) -> Measured:
-    """Scores a run's checkpoint image by image, and measures its network.
+    """Evaluates a run's checkpoint image by image, and measures its network.
 
     Args:
-      name: how the report calls the run.
+      name: name of the run in the report.
       run: its network and its evaluation split.
 
     Raises:
-      InputError: the data set is damaged, or not one of its pixels is labelled.
+      InputError: the data set is damaged, or no pixel is labelled.
     """
     config, info = run.config, run.source.info
     count, classes = len(run.source), info.num_classes
@@ -138,8 +138,8 @@ def measure(name: str, run: TrainedRun) -> Measured:
 
 
 def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
-    """The entries of a `metrics.jsonl`; lines that are none, as a killed run may leave, are left
-    out, and a line on stderr says so."""
+    """The entries of a `metrics.jsonl`; skips lines without an entry, such as a killed run may
+    leave, and reports them on stderr."""
     found = [entry for _, entry in log_lines(path)]
     entries = [entry for entry in found if entry is not None]
     if len(found) > len(entries):
@@ -150,7 +150,7 @@ def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
 def _confusion(
     truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_label: int
 ) -> np.ndarray:
-    """`metrics.confusion_matrix` of checked labels, quickly for one image after the other."""
+    """`metrics.confusion_matrix` for checked labels, fast for single images."""
     known = truth != ignore_label
     cells = truth[known].astype(np.int64) * classes + prediction[known]
     return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
@@ -159,13 +159,13 @@ def _confusion(
 def _speed(
     run: TrainedRun, size: tuple[int, int], labels: tuple[int, int], batch_size: int
 ) -> float:
-    """Images per second of the median batch, after one that compiles; no file is read.
+    """Images per second of the median batch, after one for compilation; reads no files.
 
     Args:
       run: the network and its images.
       size: (height, width) of the network's input.
       labels: (height, width) of its labels.
-      batch_size: images in a batch.
+      batch_size: images per batch.
     """
     images = jnp.asarray(np.stack([resize_image(run.source[0].image, size)] * batch_size))
     seconds = []

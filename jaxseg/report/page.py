@@ -1,4 +1,4 @@
-"""The report: one HTML page that sets runs side by side, told top to bottom."""
+"""The report: one HTML page that compares runs."""
 
 import html
 import os
@@ -36,22 +36,22 @@ def write_report(
     layers: bool = False,
     class_name: str | None = None,
 ) -> None:
-    """Scores runs and writes a page of scores, charts, pictures and configs, all in one file.
+    """Evaluates runs and writes a self-contained page of metrics, charts, pictures and configs.
 
     Args:
-      workdirs: of runs that are scored on the same images. A run that has not reached its end is
-        shown as far as its checkpoint, and the page says so.
-      out: the file to write.
-      step: which checkpoint of each run: "last", "best" or a step's number.
-      fields: config fields of `eval` or `data` that are to differ from the runs', by dotted name.
-      images: how many of the best images, and of the worst, the page shows.
-      layers: whether it shows the activations of the layers (DeconvNet, figure 4).
-      class_name: with `layers`, the class that chooses channels and image; None: the most
-        frequent but one.
+      workdirs: runs evaluated on the same images. An unfinished run is shown up to its checkpoint,
+        with a note.
+      out: output file.
+      step: checkpoint of each run: "last", "best" or the number of a step.
+      fields: config fields of `eval` or `data` to change, by dotted name.
+      images: number of best images and of worst images on the page.
+      layers: whether to show the activations of the layers (DeconvNet, figure 4).
+      class_name: with `layers`, the class that selects channels and image; None: the second most
+        frequent class.
 
     Raises:
-      InputError: no run or no such checkpoint in a workdir, runs that do not compare, no such
-        class, or the page cannot be written there.
+      InputError: no run or no such checkpoint in a workdir, runs that cannot be compared, no such
+        class, or the page cannot be written.
     """
     path = given_path(out)
     check_place(path)
@@ -65,18 +65,18 @@ def write_report(
 
 
 def page_text(runs: Sequence[Measured], images: int, layers: str = "") -> str:
-    """The page as HTML.
+    """Creates the HTML of the page.
 
     Args:
       runs: at least one.
-      images: how many images to show.
-      layers: HTML of the section of that name; none without.
+      images: number of images to show.
+      layers: HTML of the section on layers; "" leaves it out.
     """
     return _page(runs, _sections(runs, images, layers))
 
 
 def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:
-    """The sections of the page, by their titles."""
+    """The sections of the page by title."""
     sections = {
         "Scores": score_table(runs),
         "Classes": _classes(runs),
@@ -177,7 +177,7 @@ def _images(runs: Sequence[Measured], count: int) -> str:
 
 
 def _layers(trained: dict[str, TrainedRun], first: Measured, chosen: int | None) -> str:
-    """The image with most of a class, on its way through each network."""
+    """Draws the activations of each network for the image with most pixels of a class."""
     if chosen is None:
         chosen = int(np.argsort(-first.image_pixels.sum(axis=0), kind="stable")[1])
     index = int(first.image_pixels[:, chosen].argmax())

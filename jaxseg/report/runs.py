@@ -1,4 +1,4 @@
-"""Several runs at once, by the names of their workdirs."""
+"""Opens several runs, by the names of their workdirs."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -14,15 +14,16 @@ def open_runs(
     step: str | int = "last",
     fields: Mapping[str, Any] | None = None,
 ) -> dict[str, TrainedRun]:
-    """The runs by name, in the order given.
+    """Opens runs; returns them by name, in the given order.
 
     Args:
-      workdirs: of the runs; or names, folders and files as `jaxseg.load` takes them.
-      step: "last", "best" or a step's number.
-      fields: config fields that are to differ from the runs', by dotted name.
+      workdirs: runs; or names, folders and files for `jaxseg.load`.
+      step: "last", "best" or the number of a step.
+      fields: config fields to change, by dotted name.
 
     Raises:
-      InputError: no run or no such checkpoint in a workdir, no such field, or two have one name.
+      InputError: no run or no such checkpoint in a workdir, no such field, or two runs with the
+        same name.
     """
     runs: dict[str, TrainedRun] = {}
     for workdir in workdirs:
@@ -34,7 +35,7 @@ def open_runs(
 
 
 def _name(workdir: str | os.PathLike) -> str:
-    """A run is called after its workdir, a published network by its own name."""
+    """The name of a run's workdir, or of a published network."""
     text = os.fspath(workdir)
     if text.startswith("hf://") or not os.path.lexists(given_path(workdir)):
         return text.rpartition("/")[2]
@@ -42,7 +43,7 @@ def _name(workdir: str | os.PathLike) -> str:
 
 
 def check_same_images(runs: dict[str, TrainedRun]) -> None:
-    """Raises InputError unless all runs are scored on the same classes and images."""
+    """Raises InputError unless all runs are evaluated on the same classes and images."""
     (first, one), *others = runs.items()
     for name, other in others:
         for what in (_classes, _images):

@@ -1,4 +1,4 @@
-"""The parts of a report that are text and numbers: scores, classes, configs."""
+"""The tables of a report: metrics, classes, configs."""
 
 import html
 import math
@@ -26,7 +26,7 @@ _ABSENT = {
 
 
 def score_table(runs: Sequence[Measured]) -> str:
-    """A row for each run: its scores, the best of each in bold, its size and its speed."""
+    """A row per run: its metrics, with the best of each in bold, its size and its speed."""
     scores = [key for key in _TITLES if any(key in run.scores for run in runs)]
     heads = ["run", *map(_TITLES.get, scores), "parameters", "GFLOPs", "images/s", "input", "step"]
     best = {key: max(run.scores.get(key, 0) for run in runs) for key in scores}
@@ -81,12 +81,12 @@ def _score_notes(runs: Sequence[Measured]) -> str:
 
 
 def _score(value: float | None, best: float, several: bool) -> tuple[str, bool]:
-    """A score as text, and whether it is the best of several."""
+    """A metric as text, and whether it is the best of several."""
     return ("–", False) if value is None else (f"{value:.3f}", several and value == best)
 
 
 def _same_or_each(runs: Sequence[Measured], texts: Sequence[str]) -> str:
-    """A statement about all runs, or one about each."""
+    """One statement if it is the same for all runs, otherwise one per run."""
     if len(set(texts)) == 1:
         return html.escape(texts[0])
     return html.escape(
@@ -95,12 +95,12 @@ def _same_or_each(runs: Sequence[Measured], texts: Sequence[str]) -> str:
 
 
 def class_bars(runs: Sequence[Measured]) -> str:
-    """A bar for each class and run: its IoU, the best classes first."""
+    """A bar with the IoU of each class and run, the best classes first."""
     info = runs[0].source.info
     iou = np.array([run.scores["iou"] for run in runs], float)
     known = ~np.isnan(iou)
     means = np.where(known, iou, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    means[~known.any(axis=0)] = -1  # last
+    means[~known.any(axis=0)] = -1  # sorts them last
     shares = runs[0].confusion.sum(axis=1) / runs[0].confusion.sum()
     items = []
     for c in np.argsort(-means, kind="stable").tolist():
@@ -122,7 +122,7 @@ def _bar(run: int, iou: float) -> str:
 
 
 def config_tables(runs: Sequence[Measured]) -> str:
-    """The fields that differ between runs or from the defaults, and all fields to unfold."""
+    """The fields that differ between runs or from the defaults, and all fields, collapsed."""
     flats, defaults = [flatten(run.config) for run in runs], flatten(default_config())
     telling = [f for f in defaults if any(flat[f] != defaults[f] for flat in flats)]
     return (
@@ -151,7 +151,7 @@ def _field_table(
 
 
 def legend(runs: Sequence[Measured]) -> str:
-    """The runs and their colours; nothing for a single run."""
+    """The colours of the runs; empty for a single run."""
     if len(runs) == 1:
         return ""
     items = "".join(

@@ -1,1 +1,1 @@
-"""A local web page, and an interface over HTTP, for trained networks."""
+"""A local web page and an HTTP API for trained networks."""

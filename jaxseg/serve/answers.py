@@ -1,4 +1,4 @@
-"""What the server answers: labels as a PNG, an overlay, JSON, COCO or npz."""
+"""The responses of the server: labels as PNG, overlay, JSON, COCO or npz."""
 
 import base64
 import io
@@ -14,7 +14,7 @@ from jaxseg.serve.coco import annotations
 from jaxseg.serve.labeller import Labelled
 from jaxseg.visualization.palette import has_background, overlay, palette_image
 
-INCLUDED = ("png", "layers")  # pictures that may come with JSON
+INCLUDED = ("png", "layers")  # pictures that JSON may include
 
 
 class Result(NamedTuple):
@@ -49,7 +49,7 @@ def _coco(result: Result) -> bytes:
 
 
 class Format(NamedTuple):
-    """How a result is written, and as which media type."""
+    """The media type of a format, and a function that writes a result."""
 
     media_type: str
     write: Callable[[Result], bytes]
@@ -69,12 +69,12 @@ FORMATS = {
 
 
 def as_json(result: Result, include: Collection[str] = ()) -> bytes:
-    """The classes of an image, how much of it each takes, and COCO's masks.
+    """The classes of an image with their shares, and COCO's masks, as JSON.
 
     Args:
       result: the labelled image.
-      include: of `INCLUDED`, pictures as base64: "png" is the answer `png`; "layers" an RGB PNG
-        whose red is the label and whose green the probability, 0..255.
+      include: names of `INCLUDED`, pictures in base64: "png" is the response `png`; "layers" is an
+        RGB PNG with the label in red and the probability in green, 0..255.
     """
     labels, probability = result.labelled
     height, width = labels.shape

@@ -1,4 +1,4 @@
-"""The server as an ASGI application: the page, predictions, and what describes them."""
+"""The server as an ASGI application: the page, predictions, and their documentation."""
 
 import asyncio
 import contextlib
@@ -36,7 +36,7 @@ _FILES = {
     "/page.js": ("page.js", "text/javascript"),
 }
 _HEADERS = {
-    # nothing from elsewhere, and nothing of an image stays in a cache
+    # allows no external resources, and keeps images out of caches
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self' blob: data:; connect-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'",
@@ -44,7 +44,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
-_CODERS = 4  # images that are decoded, or answers that are written, at a time
+_CODERS = 4  # maximum number of concurrent decoders and encoders
 _log = logging.getLogger(__name__)
 
 
@@ -56,15 +56,15 @@ def make_app(
     hosts: list[str] | None = None,
     metrics: Metrics | None = None,
 ) -> Starlette:
-    """The application; when it ends, it labels what waits first.
+    """Creates the application; on shutdown, it first labels the waiting images.
 
     Args:
       served: the networks by name, at least one.
-      limits: of requests.
-      most_batch: images that a network sees at a time.
-      hosts: names that requests may call the server by, against pages that make a browser ask it
-        under a name of their own; None: any.
-      metrics: where to count.
+      limits: limits of requests.
+      most_batch: maximum number of images per batch.
+      hosts: host names that requests may use, against web pages that let a browser call the server
+        under their own name (DNS rebinding); None: any.
+      metrics: receives the counts.
     """
     limits = limits or Limits()
     metrics = metrics or Metrics()
@@ -108,7 +108,7 @@ def make_app(
 
 
 class _Server:
-    """What the routes do."""
+    """The handlers of the routes."""
 
     def __init__(self, networks: Networks, limits: Limits, metrics: Metrics):
         self._networks, self._limits, self._metrics = networks, limits, metrics
@@ -146,7 +146,7 @@ class _Server:
         return _answer(body, FORMATS[kind].media_type)
 
     def _asked(self, request: Request) -> tuple[str, list[str], str]:
-        """The format, pictures beside JSON, and network that a request names."""
+        """The format, included pictures, and network of a request."""
         query, served = request.query_params, self._networks.served
         kind, name = query.get("format", "json"), query.get("network", next(iter(served)))
         include = [part for part in query.get("include", "").split(",") if part]
@@ -229,7 +229,7 @@ class _Server:
 
 
 def warm_up(app: Starlette) -> None:
-    """Compiles each network for the samples' size, before somebody asks."""
+    """Compiles each network for the samples' size, before the first request."""
     import numpy as np
 
     networks: Networks = app.state.networks
@@ -273,7 +273,7 @@ async def _http_error(request: Request, error: Exception) -> Response:
 
 
 async def _gone(request: Request, error: Exception) -> Response:
-    return Response(status_code=499)  # nobody reads it
+    return Response(status_code=499)  # the client is gone
 
 
 async def _failure(request: Request, error: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""Images of many requests, labelled by one thread in batches."""
+"""Labels the images of many requests in batches, in one thread."""
 
 import collections
 import concurrent.futures
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 
 class Full(Exception):
-    """No more images are taken at the moment."""
+    """The queue of images is full."""
 
 
 class _Waiting(NamedTuple):
@@ -20,15 +20,15 @@ class _Waiting(NamedTuple):
 
 
 class Batcher:
-    """Gives images to a function in batches of one key, the oldest first.
+    """Passes images to a function in batches with equal keys, the oldest first.
 
-    An image waits for others of its key for a short time, and no longer. One thread calls the
-    function, so that one batch at a time takes memory.
+    An image waits a short time for others with the same key. One thread calls the function, so that
+    only one batch at a time uses memory.
 
     Args:
-      label: is given a key and images, at most `most_batch`; gives a result for each.
-      most_waiting: images that wait at the most.
-      most_batch: images in a batch.
+      label: takes a key and up to `most_batch` images; returns a result per image.
+      most_waiting: maximum number of waiting images.
+      most_batch: maximum number of images per batch.
       window: seconds that an image waits for others.
     """
 
@@ -49,14 +49,14 @@ class Batcher:
         self._thread.start()
 
     def __len__(self) -> int:
-        """How many images wait."""
+        """Number of waiting images."""
         return len(self._waiting)
 
     def submit(self, key: Hashable, image: Any) -> concurrent.futures.Future:
-        """The future result of an image; cancelled while it waits, it costs nothing.
+        """Returns the future result of an image; cancelling it while it waits saves the work.
 
         Raises:
-          Full: as many wait as may, or the batcher is closed.
+          Full: too many images are waiting, or the batcher is closed.
         """
         with self._changed:
             if self._closed or len(self._waiting) >= self._most_waiting:
@@ -67,7 +67,7 @@ class Batcher:
         return one.result
 
     def close(self) -> None:
-        """Takes no more images, and returns when all that wait are labelled."""
+        """Stops accepting images, and waits until all waiting ones are labelled."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -82,14 +82,14 @@ class Batcher:
                 results = self._label(running[0].key, [one.image for one in running])
                 for one, result in zip(running, results, strict=True):
                     one.result.set_result(result)
-            except BaseException as error:  # whoever waits is told
+            except BaseException as error:  # passed on to the waiting requests
                 for one in running:
                     if not one.result.done():
                         one.result.set_exception(error)
-            del batch, running  # or the last images stay in memory until the next ones come
+            del batch, running  # otherwise these images stay in memory until the next batch
 
     def _next(self) -> list[_Waiting]:
-        """The next batch; empty when the batcher is closed and nothing waits."""
+        """The next batch; empty if the batcher is closed and no image is waiting."""
         with self._changed:
             while not self._waiting and not self._closed:
                 self._changed.wait()

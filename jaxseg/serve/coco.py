@@ -1,4 +1,4 @@
-"""Labels as COCO has them: a run-length encoded mask for each class."""
+"""Converts labels to COCO: a run-length encoded mask per class."""
 
 from typing import Any
 
@@ -8,13 +8,13 @@ from jaxseg.data.source import DataInfo
 
 
 def rle(mask: np.ndarray) -> dict[str, Any]:
-    """A mask as COCO's compressed run-length encoding, as pycocotools reads it.
+    """A mask in COCO's compressed run-length encoding, as pycocotools reads it.
 
     Args:
       mask: bool [H, W].
 
     Returns:
-      "size", [H, W], and "counts", the lengths of the runs in column order as characters.
+      "size", [H, W], and "counts", the encoded lengths of the runs in column order.
 
     >>> rle(np.array([[False, True], [True, True]]))
     {'size': [2, 2], 'counts': '13'}
@@ -27,7 +27,7 @@ def rle(mask: np.ndarray) -> dict[str, Any]:
 
 
 def _compressed(counts: list[int]) -> str:
-    """Five bits a character, the lowest first; from the fourth on the difference to two before."""
+    """Encodes 5 bits per character, lowest first; from the fourth on, differences to two before."""
     text = []
     for i, count in enumerate(counts):
         value = count - counts[i - 2] if i > 2 else count
@@ -47,12 +47,12 @@ def annotations(
 
     Args:
       labels: uint8 [H, W].
-      probability: float32 [H, W], of each pixel's label.
+      probability: float32 [H, W], the probability of each pixel's label.
       info: the classes.
 
     Returns:
-      A category for each class, by its index; an annotation for each class that is in the image,
-      with its mask, area, box [x, y, width, height] and score, the mean probability.
+      A category per class, by index; an annotation per class in the image, with its mask, area, box
+      [x, y, width, height] and score, the mean probability.
     """
     found = []
     for index in np.unique(labels).tolist():

@@ -1,4 +1,4 @@
-"""A network on images of any size, in batches, by a bounded number of compiled programs."""
+"""Applies a network to images of any size in batches, with a limited number of programs."""
 
 import collections
 from collections.abc import Callable, Hashable, Sequence
@@ -19,14 +19,14 @@ from jaxseg.models import normalize
 from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.utils.image_kind import RGB
 
-MOST_SIDE = 4096  # pixels of the longer side
+MOST_SIDE = 4096  # maximum length of the longer side in pixels
 _LEAST_SIDE = 64
-_LAYOUT_BYTES = 2**27  # of what is remembered about sizes that were seen
-_RESULT_BYTES = 2**30  # of probabilities of all classes, where a protocol has to keep them
+_LAYOUT_BYTES = 2**27  # limit on the cache of layouts
+_RESULT_BYTES = 2**30  # limit on the probabilities of all classes, for protocols that store them
 
 
 class Labelled(NamedTuple):
-    """The class of each pixel, uint8 [H, W], and its probability, float32 [H, W]."""
+    """The label of each pixel, uint8 [H, W], and its probability, float32 [H, W]."""
 
     labels: np.ndarray
     probability: np.ndarray
@@ -35,16 +35,16 @@ class Labelled(NamedTuple):
 class Labeller:
     """Labels images by the protocol of the network's evaluation.
 
-    A network that sees whole images is compiled for few sizes, `bucket_side`, whatever comes:
-    smaller images lie in the corner of a larger one, which they do not see. Other protocols, such
-    as sliding windows, take one image after the other.
+    A network for whole images is compiled for few sizes, given by `bucket_side`. Smaller images are
+    padded, without effect on their logits. Other protocols, such as sliding windows, process one
+    image at a time.
 
     Args:
-      network: of `jaxseg.load`.
-      most_batch: images in a batch; fewer are labelled one by one, so that each size has two
-        programs.
-      most_programs: compiled programs that are kept; the one not used for longest goes first.
-      compiled: is called before each compilation.
+      network: from `jaxseg.load`.
+      most_batch: images per batch; a partial batch is labelled one by one, so that each size needs
+        only two programs.
+      most_programs: maximum number of compiled programs; the least recently used one is dropped.
+      compiled: called before each compilation.
     """
 
     def __init__(
@@ -71,10 +71,10 @@ class Labeller:
         self._programs: collections.OrderedDict[Hashable, Callable] = collections.OrderedDict()
 
     def bucket(self, size: Size) -> Hashable:
-        """What images have to share to be labelled together.
+        """The key that images must share to be labelled together.
 
         Raises:
-          InputError: the network cannot take an image of this size.
+          InputError: the network does not support an image of this size.
         """
         self._check(size)
         if not self._in_buckets:
@@ -82,7 +82,7 @@ class Labeller:
         return self._canvases(size)
 
     def takes_any_size(self) -> bool:
-        """Whether the network takes images whose sides are no multiples of 32."""
+        """Whether the network supports sides that are not multiples of 32."""
         config = self._network.eval
         if not on_devices(config) or config.input_size:
             return True
@@ -96,7 +96,7 @@ class Labeller:
         """Labels images uint8 [H, W, 3] of one bucket.
 
         Raises:
-          InputError: the network cannot take an image of this size.
+          InputError: the network does not support an image of this size.
         """
         if self._inference is not None:
             return [self._alone(self._inference, image) for image in images]
@@ -126,13 +126,13 @@ class Labeller:
                 )
 
     def _canvases(self, size: Size) -> tuple[Size, Size]:
-        """(height, width) that the network is compiled for, and of the map of results."""
+        """The compiled (height, width) of the network's input, and of the map of results."""
         inputs = seen_size(self._network.eval, size) or size
         own, result = ((bucket_side(s[0]), bucket_side(s[1])) for s in (inputs, size))
         return own, result
 
     def _together(self, images: Sequence[np.ndarray]) -> list[Labelled]:
-        """Images of one bucket, one of them or a full batch."""
+        """Labels images of one bucket: a single one or a full batch."""
         sizes = [image.shape[:2] for image in images]
         canvas, result = self._canvases(sizes[0])
         pixels = np.zeros((len(images), *canvas, 3), np.uint8)
@@ -177,7 +177,7 @@ class Labeller:
 
 
 def bucket_side(pixels: int) -> int:
-    """The side that an image's side is filled up to: four of them from a power of two to the next.
+    """The padded length of an image's side: there are four between consecutive powers of two.
 
     >>> [bucket_side(n) for n in (1, 65, 256, 257, 500, 1000)]
     [64, 128, 256, 320, 512, 1024]
@@ -187,7 +187,7 @@ def bucket_side(pixels: int) -> int:
 
 
 def _parts(images: Sequence[np.ndarray], most: int) -> list[Sequence[np.ndarray]]:
-    """Batches of `most` images, and one by one what remains."""
+    """Batches of `most` images, and the remaining images one by one."""
     full = len(images) // most * most
     parts = [images[i : i + most] for i in range(0, full, most)]
     return parts + [[image] for image in images[full:]]
@@ -198,7 +198,7 @@ def _shape(array: Any) -> jax.ShapeDtypeStruct:
 
 
 def _labelled(model, variables, images: jax.Array, layout: Layout) -> tuple[jax.Array, jax.Array]:
-    """The labels and their probabilities, [N, H, W] each, made in strips."""
+    """The labels and their probabilities, [N, H, W] each, computed in strips."""
     logits, upsampling = padded_heads(
         model, variables, normalize(images, model.preprocessing), layout
     )

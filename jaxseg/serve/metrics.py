@@ -1,4 +1,4 @@
-"""Counters of a server, as Prometheus reads them."""
+"""Counters of a server for Prometheus."""
 
 import prometheus_client as prometheus
 
@@ -6,7 +6,7 @@ _SECONDS = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
 class Metrics:
-    """The counters of one server, in a registry of its own."""
+    """The counters of one server, in their own registry."""
 
     def __init__(self) -> None:
         self._registry = registry = prometheus.CollectorRegistry()
@@ -37,5 +37,5 @@ class Metrics:
         )
 
     def text(self) -> bytes:
-        """All of them, in Prometheus's text format."""
+        """All counters in Prometheus's text format."""
         return prometheus.generate_latest(self._registry)

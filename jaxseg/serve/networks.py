@@ -1,4 +1,4 @@
-"""The networks of a server: their names, and one worker for all of them."""
+"""The networks of a server by name, with one worker for all of them."""
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
@@ -12,7 +12,7 @@ from jaxseg.serve.labeller import Labelled
 
 
 class Labels(Protocol):
-    """What the server asks of a network: `Labeller`, or a stub of it."""
+    """The server's interface to a network: `Labeller`, or a stub."""
 
     def bucket(self, size: Size) -> Hashable: ...
 
@@ -27,7 +27,7 @@ class Served(NamedTuple):
     Attributes:
       info: its classes.
       label: the network.
-      about: what the page says of it: "model" (the architecture), "data" (its data set), or None.
+      about: description for the page: "model" (architecture) and "data" (data set), or None.
     """
 
     info: DataInfo
@@ -36,12 +36,12 @@ class Served(NamedTuple):
 
 
 class Networks:
-    """Networks by name, behind one queue.
+    """Networks by name, with one queue.
 
     Args:
-      served: the networks; the first is the one that is asked where none is named.
-      most_waiting, most_batch: as `Batcher` has them.
-      done: is given the network's name and the number of images after each batch.
+      served: the networks; the first is the default.
+      most_waiting, most_batch: as in `Batcher`.
+      done: called after each batch with the network's name and the number of images.
     """
 
     def __init__(
@@ -56,11 +56,11 @@ class Networks:
         self.batcher = Batcher(self._label, most_waiting=most_waiting, most_batch=most_batch)
 
     def submit(self, name: str, image: np.ndarray):
-        """The future `Labelled` of an image.
+        """Returns the future `Labelled` of an image.
 
         Raises:
-          InputError: the network cannot take an image of this size.
-          Full: too many images wait.
+          InputError: the network does not support an image of this size.
+          Full: too many images are waiting.
         """
         bucket = self.served[name].label.bucket(image.shape[:2])
         return self.batcher.submit((name, bucket), image)
@@ -72,7 +72,7 @@ class Networks:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """A name for each network, without the folders that it lies in; no two are the same.
+    """A unique name for each network, without its folders.
 
     >>> short_names(["runs/camvid/", "old/camvid", "hf://me/streets", "C:\\\\runs\\\\pets"])
     ['camvid', 'camvid-2', 'me/streets', 'pets']

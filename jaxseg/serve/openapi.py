@@ -1,4 +1,4 @@
-"""The interface over HTTP, described as OpenAPI and as a small page."""
+"""Documents the HTTP API, as OpenAPI and as a small page."""
 
 import html
 from collections.abc import Sequence
@@ -28,11 +28,11 @@ _ANSWERS = {
 
 
 def description(networks: Sequence[str], limits: Limits) -> dict[str, Any]:
-    """The interface as an OpenAPI 3.1 document.
+    """The API as an OpenAPI 3.1 document.
 
     Args:
       networks: their names, the default first.
-      limits: of requests.
+      limits: limits of requests.
     """
     return {
         "openapi": "3.1.0",
@@ -121,7 +121,7 @@ def _get(text: str, media_type: str = "application/json") -> dict[str, Any]:
 
 
 def description_page(described: dict[str, Any]) -> str:
-    """An OpenAPI document of `description` as HTML, in the style of the page."""
+    """The OpenAPI document of `description` as HTML, in the style of the page."""
     sections = [
         _section(method, path, operation)
         for path, methods in described["paths"].items()

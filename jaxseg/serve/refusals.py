@@ -1,4 +1,4 @@
-"""Requests that are refused: a status, what is wrong, and what to do."""
+"""Errors of requests: a status, the problem, and the fix."""
 
 from collections.abc import Mapping
 
@@ -6,12 +6,12 @@ from jaxseg.errors import InputError
 
 
 class Refused(Exception):
-    """A request that gets no result.
+    """A request that is rejected.
 
     Args:
-      status: of HTTP, 4xx or 503.
-      error: what is wrong, and the fix.
-      headers: of the answer.
+      status: HTTP status, 4xx or 503.
+      error: the problem and the fix.
+      headers: headers of the response.
     """
 
     def __init__(self, status: int, error: InputError, headers: Mapping[str, str] | None = None):
@@ -20,11 +20,11 @@ class Refused(Exception):
 
 
 def refused(status: int, problem: str, fix: str) -> Refused:
-    """A refusal with these words."""
+    """Creates a `Refused` with this problem and fix."""
     return Refused(status, InputError(problem, fix))
 
 
 def busy() -> Refused:
-    """The refusal of a server that has enough to do."""
+    """The error of a server at its limit."""
     error = InputError("The server is full.", "Try again in a second.")
     return Refused(503, error, {"Retry-After": "1"})

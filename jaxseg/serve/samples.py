@@ -1,4 +1,4 @@
-"""Images that code draws, to try a network on."""
+"""Images drawn by code, to try a network on."""
 
 import functools
 import io
@@ -14,10 +14,11 @@ NAMES = ("street", "scene-0", "scene-1", "scene-2")
 
 @functools.cache
 def sample(name: str) -> bytes:
-    """A drawn image as a PNG.
+    """Draws an image, and returns it as a PNG.
 
     Args:
-      name: of `NAMES`: a street, or a scene of textured shapes as in `config.data.name="scenes"`.
+      name: one of `NAMES`: a street, or a scene of textured shapes as in
+        `config.data.name="scenes"`.
     """
     image = _street() if name == "street" else _scene(int(name.partition("-")[2]))
     file = io.BytesIO()
@@ -30,7 +31,7 @@ def _scene(index: int) -> Image.Image:
 
 
 def _street() -> Image.Image:
-    """A road between houses and trees, with cars and people, under a sky."""
+    """Draws a road between houses and trees, with cars and people, under a sky."""
     height, width = SIZE
     rng = np.random.default_rng(3)
     horizon, middle = 170, width // 2
@@ -41,7 +42,7 @@ def _street() -> Image.Image:
     draw = ImageDraw.Draw(image)
     road = [(middle - 22, horizon), (middle + 22, horizon), (width - 40, height), (40, height)]
     draw.polygon(road, fill=(84, 86, 90))
-    for k in range(9):  # the line in the middle, nearer parts longer
+    for k in range(9):  # the line in the middle, with longer parts in front
         near, far = ((k + part) / 9 for part in (0.55, 0.0))
         y0, y1 = (horizon + (height - horizon) * t**1.7 for t in (far, near))
         half = 1 + 5 * near**2

@@ -1,4 +1,4 @@
-"""The process that serves: its address, and its end in order."""
+"""The server process: its socket, and its shutdown."""
 
 import contextlib
 import logging
@@ -19,14 +19,14 @@ from jaxseg.serve.networks import Served
 from jaxseg.serve.upload import Limits
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_LAST_SECONDS = 60  # that requests have when the server is asked to stop
+_LAST_SECONDS = 60  # time for open requests when the server is stopped
 
 
 def bound_socket(host: str, port: int) -> socket.socket:
-    """A socket that listens there.
+    """Returns a socket bound to the address.
 
     Raises:
-      InputError: the port is taken, or the address is not this machine's.
+      InputError: the port is in use, or the address does not belong to this machine.
     """
     if not 0 <= port <= 65535:
         raise InputError(f"--port is {port}.", "Give 1 to 65535, or 0 for any free port.")
@@ -54,13 +54,13 @@ def bound_socket(host: str, port: int) -> socket.socket:
 def make_server_app(
     networks: Mapping[str, Network], host: str, *, limits: Limits, most_batch: int
 ) -> Starlette:
-    """The application for trained networks, by the names that people see.
+    """Creates the application for trained networks, by their displayed names.
 
     Args:
-      networks: of `jaxseg.load`.
-      host: that the server listens on; behind a loopback address only that name is answered.
-      limits: of requests.
-      most_batch: images that a network sees at a time.
+      networks: from `jaxseg.load`.
+      host: address of the server; for a loopback address, requests must use a loopback name.
+      limits: limits of requests.
+      most_batch: maximum number of images per batch.
     """
     metrics = Metrics()
     served = {
@@ -80,12 +80,12 @@ def make_server_app(
 
 
 def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -> None:
-    """Answers requests until SIGINT or SIGTERM; those that are there then are answered.
+    """Answers requests until SIGINT or SIGTERM, and then those still open.
 
     Args:
       app: the application.
-      listening: of `bound_socket`.
-      ready: is called when requests are answered.
+      listening: from `bound_socket`.
+      ready: called when the server accepts requests.
     """
     logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
     config = uvicorn.Config(
@@ -103,7 +103,7 @@ def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -
 
 
 class _Server(uvicorn.Server):
-    """A server whose end by a signal is an end in order: the process goes on behind it."""
+    """A server that shuts down on a signal, after which the process continues."""
 
     def __init__(self, config: uvicorn.Config, ready: Callable[[], None]):
         super().__init__(config)
@@ -128,6 +128,6 @@ class _Server(uvicorn.Server):
 
 
 def address_of(listening: socket.socket, host: str) -> str:
-    """The address to open in a browser."""
+    """The URL to open in a browser."""
     shown = "127.0.0.1" if host in ("0.0.0.0", "::", "") else host
     return f"http://{f'[{shown}]' if ':' in shown else shown}:{listening.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""The image in a request: read up to a limit, and decoded if it is not too large."""
+"""The image of a request: reads it up to a limit, and decodes it if it is not too large."""
 
 import contextlib
 import pathlib
@@ -18,20 +18,20 @@ from jaxseg.data.decode import read_size
 from jaxseg.errors import InputError
 from jaxseg.serve.refusals import Refused, busy, refused
 
-_NAME = pathlib.Path("The image")  # how messages call it
+_NAME = pathlib.Path("The image")  # its name in messages
 _CHUNK = 2**16
 _BOMBS = (Image.DecompressionBombError, Image.DecompressionBombWarning)
 
 
 class Limits(NamedTuple):
-    """What a request may be, and what all of them together may hold.
+    """Limits of a single request, and of all requests together.
 
     Attributes:
-      bytes: of a request's body.
-      pixels: of an image.
-      seconds: until a body has come.
-      requests: with an image, at a time.
-      held: bytes of the bodies and pixels of all requests at a time.
+      bytes: size of a request's body.
+      pixels: pixels of an image.
+      seconds: time to receive a body.
+      requests: number of concurrent requests with an image.
+      held: bytes of the bodies and pixels of all concurrent requests.
     """
 
     bytes: int = 2**24
@@ -42,7 +42,7 @@ class Limits(NamedTuple):
 
 
 class Held:
-    """Counts the requests with an image, and their bytes, against the limits."""
+    """Counts the concurrent requests with an image, and their bytes, against the limits."""
 
     def __init__(self, limits: Limits):
         self._limits = limits
@@ -51,7 +51,7 @@ class Held:
 
     @contextlib.contextmanager
     def request(self) -> Iterator["Share"]:
-        """A share for one request, which is given back at its end.
+        """The share of one request, released at the end.
 
         Raises:
           Refused: there are too many requests.
@@ -76,26 +76,26 @@ class Held:
 
 
 class Share:
-    """What one request holds."""
+    """The memory held by one request."""
 
     def __init__(self, held: Held):
         self._held, self.bytes = held, 0
 
     def take(self, count: int) -> None:
-        """Holds so many bytes more.
+        """Adds `count` bytes.
 
         Raises:
-          Refused: all requests together would hold too many.
+          Refused: all requests together would exceed the limit.
         """
         self._held._take(count)
         self.bytes += count
 
 
 async def read_upload(request: Request, limits: Limits, share: Share) -> bytes:
-    """The image file in a request: its body, or the first file of a form.
+    """Reads the image file of a request: its body, or the first file of a form.
 
     Raises:
-      Refused: there is none, it is too large, or it does not come.
+      Refused: there is none, it is too large, or it does not arrive in time.
     """
     try:
         with anyio.fail_after(limits.seconds):
@@ -149,10 +149,10 @@ async def _first_file(request: Request, body: bytes) -> bytes:
 
 
 def decoded(data: bytes, limits: Limits, share: Share) -> np.ndarray:
-    """The pixels of an image file, upright: uint8 [H, W, 3]. Its header is looked at first.
+    """Decodes an image file, upright: uint8 [H, W, 3]. Checks its header first.
 
     Raises:
-      Refused: it is no image that jaxseg reads, or a too large one.
+      Refused: it is not a supported image, or too large.
     """
     try:
         height, width = read_size(_NAME, data)

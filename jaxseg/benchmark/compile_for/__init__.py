@@ -1,4 +1,4 @@
-"""What the compilers of TPU and GPU say of a run's programs, without a device."""
+"""Compiles a run's programs for TPUs and GPUs and analyses them, without a device."""
 
 from jaxseg.benchmark.compile_for.compiled import compile_for
 from jaxseg.benchmark.compile_for.largest import find_batch, find_batch_line

@@ -1,4 +1,4 @@
-"""The counts in the text of a compiled program: bytes, cycles, launches, collectives."""
+"""Counts in the text of a compiled program: bytes, cycles, launches, collectives."""
 
 import collections
 import re
@@ -15,18 +15,19 @@ from jaxseg.benchmark.compile_for.walk import Run, walk
 from jaxseg.benchmark.peaks import Chip
 
 _WATCHED = ("scatter", "select-and-scatter", "gather", "sort", "reverse", "transpose", "while")
-_BESIDE = ("copy-start", "slice-start")  # they run beside other work, and take no time of their own
+_BESIDE = ("copy-start", "slice-start")  # they overlap with other work, so their time is not added
 
 
 class Cost:
-    """One instruction that runs, with what it costs.
+    """The cost of an instruction that runs.
 
     Attributes:
       run: the instruction and how often it runs.
-      moved: bytes, all its turns together.
+      moved: bytes, summed over all runs.
       flops: operations, likewise.
-      milliseconds: likewise: a TPU's by its compiler, others' by the larger bound of the roofline.
-      told: whether the compiler told them.
+      milliseconds: likewise; for a TPU the compiler's estimate, otherwise the larger bound of the
+        roofline.
+      told: whether the compiler gave an estimate.
     """
 
     def __init__(self, module: Module, run: Run, chip: Chip, dtype: str):
@@ -49,14 +50,14 @@ class Cost:
 def analyse(
     text: str, chip: Chip, dtype: str, top: int, by: str = "time"
 ) -> tuple[dict[str, Any], list[dict]]:
-    """The counts of a program, and its dearest instructions.
+    """The counts of a program, and its most expensive instructions.
 
     Args:
-      text: of `compiled.as_text()`.
-      chip: the device it was compiled for.
-      dtype: of the network.
-      top: how many instructions are listed.
-      by: what the dearest are dear in, "time" or "bytes".
+      text: from `compiled.as_text()`.
+      chip: the target device.
+      dtype: compute dtype of the network.
+      top: number of instructions to list.
+      by: order of the list, "time" or "bytes".
     """
     module = parse(text)
     runs, sent = list(walk(module)), collectives(module)
@@ -86,10 +87,10 @@ def analyse(
 
 
 def watched(module: Module) -> dict[str, dict[str, float]]:
-    """Operations that are slow on an accelerator: how many, and the elements of the largest.
+    """Operations that are slow on an accelerator: their number, and the elements of the largest.
 
-    Of `reverse` also the longest axis that is turned round: kernels are turned for a convolution's
-    gradient, which is nothing; an image is much.
+    For `reverse`, also the length of the longest reversed axis: reversing a kernel for the gradient
+    of a convolution is cheap, reversing an image is not.
     """
     found: dict[str, dict[str, float]] = {}
     for instruction in module.instructions():
@@ -107,8 +108,8 @@ def watched(module: Module) -> dict[str, dict[str, float]]:
 
 
 def convolutions(module: Module, origins: Origins) -> dict[str, Any]:
-    """Convolutions and products: by the types they multiply, those of float32 also by their lines,
-    and the widest window of one that is no gradient."""
+    """Convolutions and products: their numbers by input types, the source lines of those in
+    float32, and the widest window of a convolution that is not a gradient."""
     types: collections.Counter[str] = collections.Counter()
     lines: collections.Counter[str] = collections.Counter()
     widest = 0
@@ -132,7 +133,7 @@ def convolutions(module: Module, origins: Origins) -> dict[str, Any]:
 
 
 def _row(cost: Cost, time: float, origins: Origins) -> dict[str, Any]:
-    """An instruction for the list of the dearest."""
+    """A row for the list of the most expensive instructions."""
     instruction = cost.run.instruction
     line = origins(instruction)
     shapes = [f"{a.dtype}[{','.join(map(str, a.dims))}]" for a in instruction.arrays]

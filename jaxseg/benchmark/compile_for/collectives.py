@@ -1,4 +1,4 @@
-"""What devices send each other: collectives by kind and type, with bytes."""
+"""The collectives of a program by kind and type, with their bytes."""
 
 from typing import NamedTuple
 
@@ -12,10 +12,10 @@ class Collective(NamedTuple):
 
     Attributes:
       kind: one of `KINDS`.
-      dtype: of its arrays; several are joined by "+".
+      dtype: dtype of its arrays; several are joined by "+".
       size: bytes of its result on one device.
-      moved: bytes that it reads from HBM and writes to it, where it stands inside of a fusion; 0
-        for one that stands by itself, which counts as every instruction does.
+      moved: bytes that it reads from and writes to HBM if it is inside a fusion; 0 for a separate
+        one, which is counted like any other instruction.
     """
 
     kind: str
@@ -27,9 +27,9 @@ class Collective(NamedTuple):
 def collectives(module: Module) -> list[Collective]:
     """The collectives of a program, each once.
 
-    A TPU's compiler runs one beside other work, and repeats it in each fusion that it runs beside:
-    such lines have one `channel_id`. Its reduce-scatter is an all-reduce in a computation of that
-    name.
+    A TPU's compiler overlaps a collective with other work, and repeats it in each fusion with which
+    it overlaps; such lines have the same `channel_id`. Its reduce-scatter is an all-reduce in a
+    computation named all-reduce-scatter.
     """
     found: dict[str, Collective] = {}
     fused = {inside.name for i in module.instructions() if (inside := module.called(i))}
@@ -42,7 +42,7 @@ def collectives(module: Module) -> list[Collective]:
                 op = "reduce-scatter"
             arrays = instruction.arrays
             if instruction.op.endswith("-start") and len(arrays) % 2 == 0 and op != "all-reduce":
-                arrays = arrays[len(arrays) // 2 :]  # operands stand before results
+                arrays = arrays[len(arrays) // 2 :]  # operands come before results
             dtype = "+".join(sorted({a.dtype for a in arrays}))
             size = sum(a.size for a in arrays)
             channel = instruction.attribute(r"channel_id=(\d+)") or instruction.name
@@ -58,7 +58,7 @@ def _moved(computation: Computation, instruction: Instruction) -> float:
 
 
 def by_kind(found: list[Collective]) -> dict[str, dict[str, float]]:
-    """Their numbers and bytes, by kind and type: {"all-gather f32": {"count": 9, "bytes": 5e8}}."""
+    """Their count and bytes by kind and type: {"all-gather f32": {"count": 9, "bytes": 5e8}}."""
     sums: dict[str, dict[str, float]] = {}
     for collective in found:
         entry = sums.setdefault(f"{collective.kind} {collective.dtype}", {"count": 0, "bytes": 0})

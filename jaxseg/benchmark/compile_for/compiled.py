@@ -1,4 +1,4 @@
-"""Compiles a program of a run for devices that are not there, and tells what it is made of."""
+"""Compiles a program of a run for devices that are not present, and analyses it."""
 
 import contextlib
 import pathlib
@@ -33,28 +33,28 @@ def compile_for(
     dump: pathlib.Path | None = None,
     beside: str | None = None,
 ) -> dict[str, Any]:
-    """Compiles the very program that a run would use, and counts in what the compiler made.
+    """Compiles the program that a run would use, and analyses the compiler's output.
 
-    No device is needed, no data and no parameters: shapes are all that is used. It takes a minute
-    or some, and 2 to 4 GB.
+    It needs no device, no data and no parameters, only shapes. It takes about a minute, and 2 to
+    4 GB.
 
     Args:
-      config: of a run.
+      config: config of a run.
       target: such as "tpu:v5e:2x2", "cuda:h200", "cuda:h200:4".
-      what: "train", "eval" (a batch labelled and counted) or "forward" (images to coarse logits).
-      size: (height, width) of whole images, where the config gives none.
-      top: how many of the dearest instructions are listed.
-      by: what these are dear in, "time" or "bytes".
-      dump: a file for the compiler's text.
-      beside: "plain" to compile the same step of the same network in plain Flax and Optax, too;
-        its numbers are the result's "beside".
+      what: "train", "eval" (labels and counts a batch) or "forward" (images to coarse logits).
+      size: (height, width) of whole images, if the config does not define it.
+      top: number of most expensive instructions to list.
+      by: order of this list, "time" or "bytes".
+      dump: file for the compiler's text.
+      beside: "plain" to also compile the same step of the same network in plain Flax and Optax; its
+        numbers are the result's "beside".
 
     Returns:
-      Numbers by name, as JSON takes them; the names say the units. They are of one device. Where
-      the compiler finds that the program does not fit, there are those of memory alone.
+      Numbers by name, ready for JSON; the names include the units. They are for one device. If the
+      program does not fit, only the numbers of memory are included.
 
     Raises:
-      InputError: the config, the target or `what` is wrong, or a compiler is not installed.
+      InputError: the config, the target or `what` is invalid, or a compiler is not installed.
     """
     check_what(what)
     if beside not in (None, "plain"):
@@ -83,7 +83,7 @@ def compile_for(
 
 
 def check_what(what: str) -> None:
-    """Raises InputError unless there is such a program."""
+    """Raises InputError unless `what` is a known program."""
     if what not in STEPS:
         raise InputError(f"'{what}' cannot be compiled.", nearest(what, STEPS))
 
@@ -96,7 +96,7 @@ def compiled_step(
     by: str = "time",
     dump: pathlib.Path | None = None,
 ) -> dict[str, Any]:
-    """What a step is made of, once compiled for a topology: the numbers of `compile_for`."""
+    """Compiles a step for a topology, and returns the numbers of `compile_for`."""
     devices = len(topology.devices)
     with _uncached():
         begun = time.perf_counter()
@@ -139,7 +139,7 @@ def compiled_step(
 
 @contextlib.contextmanager
 def _uncached() -> Iterator[None]:
-    """Without the cache of compiled programs, which cannot keep those of other devices."""
+    """Disables the compilation cache, which cannot store programs for other devices."""
     used = jax.config.jax_enable_compilation_cache
     jax.config.update("jax_enable_compilation_cache", False)
     try:

@@ -1,4 +1,4 @@
-"""A data set by its shapes alone: what compiling needs to know of one that is not there."""
+"""A data set that consists only of shapes, for compilation without data."""
 
 from typing import NoReturn
 
@@ -10,7 +10,7 @@ from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.errors import InputError
 
 Size = tuple[int, int]
-_PUBLISHED = {  # classes of the data sets that are the same for everyone
+_PUBLISHED = {  # number of classes of the published data sets
     **{i.INFO.name: i.INFO.num_classes for i in (ade20k, camvid, cityscapes, voc2012)},
     "pascal_context59": 59,
     "pascal_context60": 60,
@@ -18,10 +18,10 @@ _PUBLISHED = {  # classes of the data sets that are the same for everyone
 
 
 class Described:
-    """A source of images of one size, with a number of classes; it has no image.
+    """A source with an image size and a number of classes, but without images.
 
     Args:
-      classes: how many.
+      classes: number of classes.
       size: (height, width) of its images.
     """
 
@@ -34,11 +34,11 @@ class Described:
         return 1
 
     def size(self, index: int) -> Size:
-        """(height, width) of each image."""
+        """(height, width) of every image."""
         return self._size
 
     def name(self, index: int) -> str:
-        """The name of each image."""
+        """The name of every image."""
         return "shape"
 
     def __getitem__(self, index: int) -> Example:
@@ -52,14 +52,14 @@ class Described:
 
 
 def described(config: ml_collections.ConfigDict, size: Size | None = None) -> Described:
-    """The data set of a run's config, by its number of classes and the size of its images.
+    """The data set of a run's config, as its number of classes and image size.
 
     Args:
-      config: of a run.
-      size: of whole images, where the config gives none.
+      config: config of a run.
+      size: size of whole images, if the config does not define it.
 
     Raises:
-      InputError: the classes or the size are told neither by the config nor by the data set.
+      InputError: neither the config nor the data set defines the classes or the size.
     """
     return Described(_classes(config), size or _image_size(config))
 

@@ -1,16 +1,17 @@
-"""The text of an optimised XLA program, as objects: computations, instructions, arrays.
+"""Parses the text of an optimised XLA program into computations, instructions and arrays.
 
-`compiled.as_text()` is the one form in which every compiler of XLA tells what it made. A module is
-a list of computations; one of them is the entry, the others are bodies of loops, fusions and calls.
+`compiled.as_text()` is the only form in which every XLA compiler describes its output. A module is
+a list of computations. One of them is the entry, the others are bodies of loops, fusions and calls.
 A line is an instruction:
 
     %fusion.3 = bf16[8,16]{1,0:T(8,128)(2,1)S(1)} fusion(%a, %b), kind=kLoop, calls=%f, metadata=...
 
-that is name, shape with layout, operation, operands, attributes. A layout has the order of the
-axes, fastest first, then a TPU's tiles `T(...)` and the memory space `S(n)`: without one it is the
-device's main memory, HBM; any other is a TPU's fast memory on the chip.
+It has a name, a shape with layout, an operation, operands and attributes. A layout has the order of
+the axes, fastest first, then a TPU's tiles `T(...)` and the memory space `S(n)`. Without a memory
+space, the array is in the device's main memory, HBM; otherwise it is in a TPU's fast on-chip
+memory.
 
-The tables before the first computation say which line of Python an instruction comes from.
+The tables before the first computation map instructions to lines of Python.
 """
 
 import functools
@@ -40,7 +41,7 @@ BYTES: Mapping[str, float] = {
     "c64": 8,
     "c128": 16,
 }
-"""The size of an element of each type that our programs have."""
+"""Bytes per element of each type in our programs."""
 
 _TYPES = "|".join(sorted(BYTES, key=len, reverse=True))
 _ARRAY = re.compile(rf"\b({_TYPES})\[([\d,]*)\](?:\{{([^{{}}]*)\}})?")
@@ -51,7 +52,7 @@ _NAME = re.compile(r"%([\w.\-]+)")
 
 @dataclass(frozen=True)
 class Array:
-    """One array of an instruction's result: its type, its dimensions, where and how it lies."""
+    """One array of an instruction's result: its type, dimensions and layout."""
 
     dtype: str
     dims: tuple[int, ...]
@@ -59,17 +60,17 @@ class Array:
 
     @property
     def size(self) -> float:
-        """Bytes of the numbers alone."""
+        """Bytes of the elements, without padding."""
         return math.prod(self.dims) * BYTES[self.dtype]
 
     @property
     def is_fast(self) -> bool:
-        """Whether it lies in the fast memory of a TPU, not in HBM."""
+        """Whether it is in the fast memory of a TPU, not in HBM."""
         return re.search(r"S\([1-9]", self.layout) is not None
 
     @property
     def stored(self) -> float:
-        """Bytes that it takes in HBM, 0 in fast memory: a TPU fills up its tiles.
+        """Bytes that it occupies in HBM, 0 in fast memory; a TPU pads its tiles.
 
         >>> Array("bf16", (9, 130), "1,0:T(8,128)(2,1)").stored == 2 * 16 * 256
         True
@@ -88,7 +89,7 @@ class Array:
 
 
 def arrays(shape: str) -> tuple[Array, ...]:
-    """The arrays in the text of a shape, those of a tuple in order.
+    """The arrays in the text of a shape; for a tuple, in order.
 
     >>> [a.dims for a in arrays("(f32[2,3]{1,0}, /*index=1*/pred[])")]
     [(2, 3), ()]
@@ -106,13 +107,13 @@ class Instruction:
     name: str
     shape: str
     op: str
-    inside: str  # the text between the parentheses: operands, or a constant's value
+    inside: str  # the text between the parentheses: operands, or the value of a constant
     attributes: str
     is_root: bool = False
 
     @functools.cached_property
     def arrays(self) -> tuple[Array, ...]:
-        """What it results in; more than one for a tuple."""
+        """The arrays of the result; more than one for a tuple."""
         return arrays(self.shape)
 
     @functools.cached_property
@@ -122,31 +123,31 @@ class Instruction:
 
     @property
     def stored(self) -> float:
-        """Bytes of its result in HBM."""
+        """Bytes of the result in HBM."""
         return sum(a.stored for a in self.arrays)
 
     @property
     def size(self) -> float:
-        """Bytes of the numbers of its result."""
+        """Bytes of the result's elements, without padding."""
         return sum(a.size for a in self.arrays)
 
     def attribute(self, pattern: str) -> str | None:
-        """What the group of a regular expression finds among its attributes."""
+        """The first group of a regular expression in the attributes; None without a match."""
         found = re.search(pattern, self.attributes)
         return found[1] if found else None
 
     def called(self, key: str) -> str | None:
-        """The name of the computation that stands after `key=`."""
+        """The name of the computation after `key=`; None if there is none."""
         return self.attribute(rf"\b{key}=%?([\w.\-]+)")
 
     @functools.cached_property
     def target(self) -> str:
-        """What a custom call calls; "" for others."""
+        """The target of a custom call; "" for other instructions."""
         return self.attribute(r'custom_call_target="([^"]+)"') or ""
 
     @property
     def op_name(self) -> str:
-        """The path of names that JAX gave it, such as jit(train_step)/jvp(...)/conv1_1/add."""
+        """The path of names from JAX, such as jit(train_step)/jvp(...)/conv1_1/add."""
         return self.attribute(r'op_name="([^"]*)"') or ""
 
 
@@ -164,16 +165,16 @@ class Computation:
 
     @functools.cached_property
     def root(self) -> Instruction:
-        """The instruction whose result is the computation's."""
+        """The instruction that gives the result of the computation."""
         return next((i for i in self.instructions if i.is_root), self.instructions[-1])
 
     @functools.cached_property
     def parameters(self) -> dict[int, Instruction]:
-        """Its parameters by number."""
+        """The parameters by number."""
         return {int(i.inside): i for i in self.instructions if i.op == "parameter"}
 
     def users(self, name: str) -> list[Instruction]:
-        """The instructions that have `name` among their operands."""
+        """The instructions that have `name` as an operand."""
         return self._users.get(name, [])
 
     @functools.cached_property
@@ -187,26 +188,26 @@ class Computation:
 
 @dataclass
 class Module:
-    """A program: its computations by name, the entry's name, and its tables of Python lines."""
+    """A program: its computations by name, the name of the entry, and tables of Python lines."""
 
     computations: dict[str, Computation]
     entry: str
     tables: dict[str, dict[int, str]]
 
     def called(self, fusion: Instruction) -> Computation | None:
-        """What a fusion fuses; None for every other instruction."""
+        """The computation of a fusion; None for any other instruction."""
         if fusion.op != "fusion":
             return None
         return self.computations.get(fusion.called("calls") or "")
 
     def instructions(self) -> Iterator[Instruction]:
-        """Every instruction of every computation, those inside of fusions, too."""
+        """Every instruction of every computation, including those inside fusions."""
         for computation in self.computations.values():
             yield from computation.instructions
 
 
 def parse(text: str) -> Module:
-    """Reads `compiled.as_text()`.
+    """Parses `compiled.as_text()`.
 
     >>> module = parse('''HloModule m
     ...
@@ -239,7 +240,7 @@ def parse(text: str) -> Module:
 
 
 def _instruction(root: str | None, name: str, text: str) -> Instruction:
-    """Takes the right side of a line apart."""
+    """Parses the right side of a line."""
     shape, rest = _split_shape(text)
     found = re.match(r"([\w\-]+)\(", rest)
     if found is None:
@@ -250,7 +251,7 @@ def _instruction(root: str | None, name: str, text: str) -> Instruction:
 
 
 def _split_shape(text: str) -> tuple[str, str]:
-    """The shape at the start of the text, and what follows it."""
+    """The shape at the start of the text, and the rest."""
     if text.startswith("("):
         end = _closing(text, 0) + 1
     else:
@@ -260,7 +261,7 @@ def _split_shape(text: str) -> tuple[str, str]:
 
 
 def _closing(text: str, start: int) -> int:
-    """Where the parenthesis that opens at `start` closes; quotes may hold any number of them."""
+    """The position of the parenthesis that closes the one at `start`; skips quoted text."""
     depth, quoted = 0, False
     for at in range(start, len(text)):
         letter = text[at]

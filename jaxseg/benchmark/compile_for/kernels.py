@@ -1,4 +1,4 @@
-"""The kernels that a program starts, by kind."""
+"""The kernels that a program launches, by kind."""
 
 import collections
 from collections.abc import Iterable
@@ -7,7 +7,7 @@ from jaxseg.benchmark.compile_for.hlo import Instruction
 from jaxseg.benchmark.compile_for.traffic import NOTHING
 from jaxseg.benchmark.compile_for.walk import Run
 
-_CUDNN = {  # what cuDNN's calls do
+_CUDNN = {  # descriptions of cuDNN's calls
     "__cudnn$convForward": "convolution",
     "__cudnn$convBiasActivationForward": "convolution",
     "__cudnn$convBackwardInput": "convolution, gradient of x",
@@ -16,7 +16,7 @@ _CUDNN = {  # what cuDNN's calls do
 
 
 def kind(instruction: Instruction) -> str:
-    """What an instruction is for a person: "convolution", "fusion", "copy" ...
+    """A readable kind of an instruction: "convolution", "fusion", "copy" ...
 
     >>> kind(Instruction("f", "", "fusion", "", ", kind=kLoop, calls=%f"))
     'fusion (loop)'
@@ -34,7 +34,7 @@ def kind(instruction: Instruction) -> str:
 
 
 def launches(runs: Iterable[Run]) -> dict[str, int]:
-    """How many kernels of each kind are started, loops by their turns; most first."""
+    """The number of launches of each kind of kernel, including repetitions; most frequent first."""
     counts: collections.Counter[str] = collections.Counter()
     for run in runs:
         if run.instruction.op not in NOTHING and run.instruction.target != "AllocateBuffer":

@@ -1,4 +1,4 @@
-"""The batch size that a device's memory allows, as its compiler sees it."""
+"""Finds the batch size that fits a device's memory, according to its compiler."""
 
 from collections.abc import Callable
 from typing import Any
@@ -13,7 +13,7 @@ from jaxseg.benchmark.compile_for.topology import open_topology
 from jaxseg.config import validate
 from jaxseg.training.batch_size import largest_that_fits
 
-_MOST = 1024  # images a device: no recipe has more
+_MOST = 1024  # images per device; no recipe uses more
 
 
 def find_batch(
@@ -24,21 +24,21 @@ def find_batch(
     size: Size | None = None,
     say: Callable[[str], object] = print,
 ) -> dict[str, Any]:
-    """The largest batch whose program fits a device's memory, a power of two for each device.
+    """The largest batch whose program fits a device's memory, a power of two per device.
 
-    Programs of one and of two images a device are compiled to see how memory grows, then those near
-    the limit. With `train.accumulate` the images are those of a part.
+    Programs with one and two images per device are compiled to find how memory grows, then programs
+    near the limit. With `train.accumulate`, the images are those of one part.
 
     Args:
-      config: of a run; its batch size does not matter.
-      target: as `compile_for` takes it.
+      config: config of a run; its batch size is ignored.
+      target: as in `compile_for`.
       what: "train", "eval" or "forward".
-      size: (height, width) of whole images, where the config gives none.
-      say: receives a line for each size that is compiled.
+      size: (height, width) of whole images, if the config does not define it.
+      say: receives a line for each compiled size.
 
     Returns:
-      "batch_size" over all devices, 0 where not even one image a device fits; "usable_bytes" of a
-      device; "tried", the numbers of `compile_for` of each size that was compiled, smallest first.
+      "batch_size" over all devices, 0 if not even one image per device fits; "usable_bytes" of a
+      device; "tried", the numbers of `compile_for` for each compiled size, smallest first.
 
     Raises:
       InputError: as `compile_for`.
@@ -47,7 +47,7 @@ def find_batch(
     validate(config)
     topology = open_topology(target)
     data = described(config, size)
-    # devices that share an image's rows have one share of the batch
+    # devices that share an image's rows have the same part of the batch
     step_of = max(len(topology.devices) // config.train.space, 1)
     step_of *= config.train.accumulate if what == "train" else 1
     limit = usable(topology.chip)
@@ -77,7 +77,7 @@ def find_batch(
 
 
 def find_batch_line(found: dict[str, Any]) -> str:
-    """What `find_batch` found, in a sentence."""
+    """The result of `find_batch` as a sentence."""
     if not found["batch_size"]:
         return "not even one image per device fits"
     over = "" if found["devices"] == 1 else f" over {found['devices']} devices"

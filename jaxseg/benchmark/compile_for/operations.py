@@ -1,19 +1,19 @@
-"""Floating point operations of one instruction: products of matrices and convolutions."""
+"""Counts the floating point operations of one instruction: matrix products and convolutions."""
 
 import math
 import re
 
 from jaxseg.benchmark.compile_for.hlo import Computation, Instruction, Module
 
-# of the text, or of the JSON of a custom call
+# matches both the text of an instruction and the JSON of a custom call
 _CONTRACTED = r'lhs_contracting_dim(?:ension)?s"?[:=][\[{]([\d,"]*)'
 
 
 def operations(module: Module, computation: Computation, instruction: Instruction) -> float:
-    """Multiplications and additions of an instruction, and of what it fuses.
+    """Multiplications and additions of an instruction, including those that it fuses.
 
-    A convolution's window counts in full at the edges, too, so the sum over a program is a little
-    more than `jaxseg.benchmark.count_flops` of it.
+    A convolution's window also counts in full at the edges, so the sum over a program is slightly
+    larger than `jaxseg.benchmark.count_flops`.
     """
     if inside := module.called(instruction):
         return sum(operations(module, inside, i) for i in inside.instructions)
@@ -31,7 +31,7 @@ def operations(module: Module, computation: Computation, instruction: Instructio
 
 
 def window(instruction: Instruction) -> tuple[int, ...]:
-    """The sides of a convolution's window.
+    """The size of a convolution's window.
 
     >>> window(Instruction("c", "", "convolution", "", ", window={size=3x3 pad=1_1x1_1}"))
     (3, 3)
@@ -47,7 +47,7 @@ def _convolution(given, instruction: Instruction) -> float:
     kernel_labels = labels.partition("_")[2].partition("->")[0]
     left, right, out = given[0].arrays[0], given[1].arrays[0], instruction.arrays[0]
     target = instruction.target
-    # cuDNN's gradients carry the labels of the convolution that they are the gradient of
+    # cuDNN's gradients have the labels of the forward convolution
     if target == "__cudnn$convBackwardFilter":
         kernel, maps = out, right
     elif target == "__cudnn$convBackwardInput":

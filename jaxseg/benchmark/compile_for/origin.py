@@ -1,4 +1,4 @@
-"""The line of Python that an instruction comes from, by the tables in a program's text."""
+"""Finds the line of Python that an instruction comes from, by the tables in a program's text."""
 
 import functools
 import pathlib
@@ -10,14 +10,14 @@ import jaxseg.errors
 from jaxseg.benchmark.compile_for.hlo import Instruction, Module
 
 _PACKAGE = str(pathlib.Path(jaxseg.errors.__file__).parent)
-_DISPATCH = str(pathlib.Path(_PACKAGE, "ops", "dispatch.py"))  # calls what another line asked for
+_DISPATCH = str(pathlib.Path(_PACKAGE, "ops", "dispatch.py"))  # skipped: it only calls other code
 
 
 _FRAME = r"stack_frame_id=(\d+)"
 
 
 class Line(NamedTuple):
-    """A line of a file, and the function that it is in."""
+    """A line of a file, and its function."""
 
     file: str
     line: int
@@ -42,16 +42,16 @@ class Origins:
         self._own = functools.cache(self._search)
 
     def __call__(self, instruction: Instruction) -> Line | None:
-        """The innermost line of jaxseg's that made the instruction; None where none is known.
+        """The innermost line in jaxseg that created the instruction; None if unknown.
 
-        A fusion that has none has that of the last instruction in it.
+        A fusion without a line has that of its last instruction.
         """
         named = self.named(instruction)
         frame = named.attribute(_FRAME)
         return self._own(int(frame)) if frame else None
 
     def named(self, instruction: Instruction) -> Instruction:
-        """The instruction itself, or of a fusion without a line the last one in it that has one."""
+        """The instruction; for a fusion without a line, its last instruction that has one."""
         inside = self._module.called(instruction)
         if inside is None or instruction.attribute(_FRAME) is not None:
             return instruction
@@ -64,7 +64,7 @@ class Origins:
         return next(own, lines[0] if lines else None)
 
     def _stack(self, frame: int) -> Iterator[Line]:
-        """From the innermost frame outwards."""
+        """The lines of the stack, from the innermost frame outwards."""
         frames, locations = (
             self._tables.get("StackFrames", {}),
             self._tables.get("FileLocations", {}),
@@ -79,7 +79,7 @@ class Origins:
                     place["line"],
                     functions.get(place["function_name_id"], "?"),
                 )
-            outer = numbers.get("parent_frame_id", 0) - 1  # counted from 1, where 1 is none
+            outer = numbers.get("parent_frame_id", 0) - 1  # stored plus 1; 0 means no frame
             if outer >= frame:
                 return
             frame = outer

@@ -1,4 +1,4 @@
-"""The programs of a run, lowered for devices that are not there. Nothing but shapes is made."""
+"""The programs of a run for devices that are not present; only shapes are created."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,12 +17,12 @@ from jaxseg.training.setup import Program
 
 
 class Step(NamedTuple):
-    """A jitted function and what it is lowered with.
+    """A jitted function, with the arguments to lower it.
 
     Attributes:
-      function: jitted, with shardings of the topology's devices.
-      arguments: trees of `jax.ShapeDtypeStruct`s.
-      batch_size: images that it takes, over all devices.
+      function: a jitted function with shardings for the topology's devices.
+      arguments: pytrees of `jax.ShapeDtypeStruct`s.
+      batch_size: number of images over all devices.
       size: (height, width) of an image.
     """
 
@@ -51,7 +51,7 @@ def evaluation(config: ml_collections.ConfigDict, data: Described, devices: Sequ
 
 
 def forward(config: ml_collections.ConfigDict, data: Described, devices: Sequence) -> Step:
-    """The network alone: uint8 images to coarse logits."""
+    """The network without other steps: uint8 images to coarse logits."""
     model, evaluator, variables, batch, seen, _ = _evaluator(config, data, devices)
 
     def forward(variables, images):
@@ -68,7 +68,7 @@ STEPS: dict[str, Callable[[ml_collections.ConfigDict, Described, Sequence], Step
     "eval": evaluation,
     "forward": forward,
 }
-"""The programs by their names on the command line."""
+"""The programs by name on the command line."""
 
 
 def plain_form(model: nn.Module, what: str, step: Step, devices: Sequence) -> Step:
@@ -80,14 +80,14 @@ def plain_form(model: nn.Module, what: str, step: Step, devices: Sequence) -> St
 
 
 def _batch(model: nn.Module, number: int, size: tuple[int, int]):
-    """Images as the network takes them, and labels."""
+    """Shapes of images, as the network takes them, and of labels."""
     expected = model.preprocessing
     images = jax.ShapeDtypeStruct((number, *size, expected.channels), jnp.dtype(expected.dtype))
     return images, jax.ShapeDtypeStruct((number, *size), jnp.uint8)
 
 
 def _evaluator(config: ml_collections.ConfigDict, data: Described, devices: Sequence):
-    """Network, evaluator, the variables' shapes, its batch, the sizes of images and labels."""
+    """Network, evaluator, shapes of the variables, batch size, sizes of images and labels."""
     program = Program(config, data, devices=devices)
     evaluator = Evaluator.of_run(program.model, data, config, devices)
     batch = config.eval.batch_size or config.train.batch_size // config.train.accumulate

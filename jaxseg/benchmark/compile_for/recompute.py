@@ -1,4 +1,4 @@
-"""Whether what `remat` asks for is done: convolutions computed again, and after the loss."""
+"""Checks whether `remat` is effective: convolutions are recomputed, and after the loss."""
 
 from collections.abc import Iterable, Iterator
 
@@ -6,18 +6,19 @@ from jaxseg.benchmark.compile_for.hlo import Instruction, Module
 from jaxseg.benchmark.compile_for.kernels import kind
 from jaxseg.benchmark.compile_for.walk import Run
 
-_AGAIN = "rematted_computation"  # in the names that jax.checkpoint gives
+_AGAIN = "rematted_computation"  # part of the names from jax.checkpoint
 _GRADIENT = "transpose("
 
 
 def recomputed(module: Module, runs: Iterable[Run]) -> dict[str, int]:
-    """Convolutions that are computed a second time for the backward pass.
+    """Counts the convolutions that are recomputed for the backward pass.
 
-    A compiler may find that they are those of the forward pass and compute them once, or compute
-    them early; both keep what `remat` wanted to forget.
+    A compiler may detect that they equal those of the forward pass and compute them only once, or
+    compute them early. In both cases, their results are kept, and `remat` has no effect.
 
     Returns:
-      "convolutions": how many; "early": those of them before the first gradient of a convolution.
+      "convolutions": their number; "early": the number of those before the first gradient of a
+      convolution.
     """
     again = early = 0
     begun = False
@@ -32,7 +33,7 @@ def recomputed(module: Module, runs: Iterable[Run]) -> dict[str, int]:
 
 
 def _convolutions(module: Module, instruction: Instruction) -> Iterator[str]:
-    """JAX's names of the convolutions in an instruction."""
+    """JAX's names for the convolutions in an instruction."""
     if inside := module.called(instruction):
         for inner in inside.instructions:
             yield from _convolutions(module, inner)

@@ -1,16 +1,16 @@
-"""What a device needs at least: operations at its peak, bytes at its bandwidth."""
+"""Lower bounds of a device's time: operations at its peak, bytes at its bandwidth."""
 
 from jaxseg.benchmark.peaks import ROOFLINES, Chip, chip
 
 
 def roofline(chip: Chip, dtype: str, flops: float, moved: float) -> dict[str, float | str]:
-    """The lower bounds of one device's time.
+    """The lower bounds of the time on one device.
 
     Args:
       chip: the device.
-      dtype: of the products.
-      flops: operations of one device.
-      moved: bytes of one device.
+      dtype: dtype of the products.
+      flops: operations per device.
+      moved: bytes per device.
 
     >>> roofline(chip("v5e"), "bfloat16", 197e9, 819e6)
     {'flops_milliseconds': 1.0, 'bytes_milliseconds': 1.0, 'bound': 'flops'}
@@ -25,5 +25,5 @@ def roofline(chip: Chip, dtype: str, flops: float, moved: float) -> dict[str, fl
 
 
 def rooflines(dtype: str, flops: float, moved: float) -> dict[str, dict[str, float | str]]:
-    """`roofline` on each device of `ROOFLINES`, as if its compiler moved the same bytes."""
+    """`roofline` on each device of `ROOFLINES`, if its compiler moved the same number of bytes."""
     return {name: roofline(chip(name), dtype, flops, moved) for name in ROOFLINES}

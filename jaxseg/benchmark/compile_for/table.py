@@ -1,4 +1,4 @@
-"""What `compile_for` found, as lines for a person."""
+"""Formats the results of `compile_for` as text."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -6,14 +6,14 @@ from typing import Any
 
 from jaxseg.utils.text_table import aligned
 
-# Steps of JAX's path that name no layer
+# parts of JAX's path that are not names of layers
 _OF_JAX = re.compile(r"jit\(|jvp\(|transpose\(|branch_\d|(cond|while|body|closed_call|checkpoint)$")
-_KERNELS = 8  # kinds that are listed
+_KERNELS = 8  # maximum number of kinds in the list
 _Row = tuple[str, str]
 
 
 def compile_for_table(result: Mapping[str, Any]) -> str:
-    """Lays out what `compile_for` returns: time, memory, kernels, rooflines, the dearest."""
+    """Formats the result of `compile_for`: time, memory, kernels, rooflines, top instructions."""
     lines = [_title(result), ""]
     if "bytes" not in result:
         return "\n".join([*lines, *_pairs(_too_large(result))])
@@ -116,7 +116,7 @@ def _rooflines(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _comparison(ours: Mapping[str, Any], plain: Mapping[str, Any]) -> list[list[str]]:
-    """Figures of both, and how many times as much the plain form takes."""
+    """The figures of both forms, and their ratio plain / jaxseg."""
     time = "milliseconds" if "milliseconds" in ours else "milliseconds_at_least"
     figures = (
         ("ms" if time == "milliseconds" else "ms at least", lambda r: r[time], "{:.1f}"),
@@ -154,7 +154,7 @@ def _dearest(result: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _place(op_name: str) -> str:
-    """The end of JAX's path, where the layer's name stands, and whether it is of a gradient."""
+    """The end of JAX's path, which contains the layer's name, with a mark for gradients."""
     parts = [part for part in op_name.split("/") if part]
     way = "∇ " if any(part.startswith("transpose(") for part in parts) else ""
     named = [part for part in parts if not _OF_JAX.match(part)]
@@ -171,7 +171,7 @@ def _pairs(rows: Sequence[_Row]) -> list[str]:
 
 
 def _grid(rows: list[list[str]]) -> list[str]:
-    """Columns as wide as their widest cell; numbers to the right."""
+    """Columns as wide as their widest cell; numbers are right-aligned."""
     columns = list(zip(*rows, strict=True))
     right = {
         index

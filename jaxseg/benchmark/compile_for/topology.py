@@ -1,4 +1,4 @@
-"""Devices that are not there: a topology to compile for, opened by its name."""
+"""Topologies by name: devices that are not present, for compilation."""
 
 import importlib.util
 import os
@@ -16,14 +16,14 @@ TPUS = ("v4", "v5e", "v5p", "v6e")
 GPUS = tuple(sorted(path.stem for path in _TARGETS.glob("*.txtpb")))
 _HINT = "Write tpu:v5e:2x2 (chips in rows and columns) or cuda:h200:4 (number of GPUs)."
 
-# Without a device to time on: cuDNN's first algorithm, cuBLAS for products. Triton's products find
-# no tiles for float32 at the highest precision then.
+# Without a device, autotuning is impossible: cuDNN uses its first algorithm, and products use
+# cuBLAS. Triton finds no tiles for float32 products at the highest precision in this mode.
 _CUDA_OPTIONS = {"xla_gpu_autotune_level": "0", "xla_gpu_enable_triton_gemm": False}
-_TPU_ENVIRONMENT = {  # libtpu asks a machine what it is; here is none
+_TPU_ENVIRONMENT = {  # libtpu queries the machine, which has no TPU
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_WORKER_HOSTNAMES": "localhost",
     "TPU_WORKER_ID": "0",
-    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # a second process would end at libtpu's lock file
+    "ALLOW_MULTIPLE_LIBTPU_LOAD": "1",  # otherwise a second process fails at libtpu's lock file
 }
 _TPU_TYPES = {"v4": "v4-8", "v5e": "v5litepod-4", "v5p": "v5p-8", "v6e": "v6e-4"}
 
@@ -32,10 +32,10 @@ class Topology(NamedTuple):
     """Devices to compile for.
 
     Attributes:
-      name: as it was given, such as "tpu:v5e:2x2".
-      chip: what one of them can do.
-      devices: all of them; they compile, and run nothing.
-      options: of the compiler.
+      name: as given, such as "tpu:v5e:2x2".
+      chip: peak performance of a device.
+      devices: all devices; they can compile, but not run programs.
+      options: options of the compiler.
     """
 
     name: str
@@ -45,9 +45,9 @@ class Topology(NamedTuple):
 
 
 def open_topology(name: str) -> Topology:
-    """Opens `tpu:KIND[:ROWSxCOLUMNS]` or `cuda:KIND[:NUMBER]`; without the last, one device.
+    """Opens `tpu:KIND[:ROWSxCOLUMNS]` or `cuda:KIND[:NUMBER]`; the default is one device.
 
-    The process has no other device than CPUs from then on.
+    Afterwards, CPUs are the only real devices of the process.
 
     Raises:
       InputError: there is no such topology, or its compiler is not installed.
@@ -66,7 +66,7 @@ def open_topology(name: str) -> Topology:
 
 
 def _only_cpus() -> None:
-    """Keeps JAX from looking for devices: an installed libtpu would wait for its chips."""
+    """Keeps JAX from searching devices: an installed libtpu would wait for its chips."""
     jax.config.update("jax_platforms", "cpu")
 
 
@@ -79,8 +79,8 @@ def _tpus(kind: str, size: str, name: str) -> Sequence[jax.Device]:
     sides = size.split("x") if size else []
     if not all(side.isdigit() and int(side) for side in sides):
         raise InputError(f"'{size}' in {name} is not a grid of chips.", _HINT)
-    one = all(side == "1" for side in sides)  # also where no size is given
-    host = "2x2x1" if kind in ("v4", "v5p") else "2x2"  # the smallest there is
+    one = all(side == "1" for side in sides)  # also if no size is given
+    host = "2x2x1" if kind in ("v4", "v5p") else "2x2"  # the smallest supported topology
     devices = _described(name, platform="tpu", topology_name=f"{kind}:{host if one else size}")
     return devices[:1] if one else devices
 
@@ -105,7 +105,7 @@ def _described(name: str, **description: str) -> Sequence[jax.Device]:
 
     try:
         return topologies.get_topology_desc(**description).devices
-    except Exception as error:  # XLA's own types, and a RuntimeError of the plugin's
+    except Exception as error:  # XLA's own types, or a RuntimeError of the plugin
         first = str(error).partition("\n")[0]
         raise InputError(f"{name} cannot be opened: {first}", _HINT) from error
 

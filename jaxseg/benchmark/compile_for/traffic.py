@@ -1,4 +1,4 @@
-"""How many bytes an instruction moves between a device's main memory and its processor."""
+"""Counts the bytes that an instruction moves between a device's main memory and its processor."""
 
 from collections.abc import Sequence
 
@@ -11,21 +11,21 @@ NOTHING = frozenset(
     "all-reduce-done all-gather-done collective-permute-done send-done recv-done "
     "add-dependency domain".split()
 )
-"""Operations that move nothing: names for what is there, and ends of what was counted before."""
+"""Operations that move nothing: names for existing values, and ends of asynchronous operations."""
 
 _NAMES_ALONE = ("AllocateBuffer", "ConcatBitcast", "AssumeGatherIndicesInBound", "Sharding")
-_LOOKS_INTO = ("dynamic-slice", "slice", "gather")  # read of their first operand what they give
+_LOOKS_INTO = ("dynamic-slice", "slice", "gather")  # read only a part of their first operand
 _ASYNC = ("AsyncCollectiveStart", "AsyncCollectiveDone")
 
 
 def bytes_moved(module: Module, computation: Computation, instruction: Instruction) -> float:
-    """Bytes that one run of an instruction reads from HBM and writes to it.
+    """Bytes that one run of an instruction reads from and writes to HBM.
 
-    Arrays in a TPU's fast memory are none, and a TPU's tiles count in full. Everything else is
-    counted by what the operation needs: a slice reads what it gives, an update in place touches
-    what it changes, a scatter reads and writes as many cells as it has updates (as XLA's own
-    analysis has it), a fusion its parameters and results by the same rules. The workspaces of cuDNN
-    and cuBLAS do not count. Each array counts once an instruction, as if caches were perfect.
+    Arrays in a TPU's fast memory do not count, and a TPU's tiles count in full. Otherwise each
+    operation counts what it needs: a slice reads its result, an update in place touches what it
+    changes, a scatter reads and writes as many cells as it has updates (as in XLA's own analysis),
+    and a fusion counts its parameters and results by the same rules. Workspaces of cuDNN and cuBLAS
+    do not count. Each array counts once per instruction, as if caches were perfect.
     """
     op, out = instruction.op, instruction.arrays
     if op in NOTHING or instruction.target in _NAMES_ALONE:
@@ -34,7 +34,7 @@ def bytes_moved(module: Module, computation: Computation, instruction: Instructi
     given = [i for i in operands if i is not None]
     if op == "copy-start":  # (destination, source, context)
         return _both_ways(out[0], out[1]) if len(out) > 1 else instruction.stored
-    if op == "slice-start":  # ((source), destination, context); its own destination is all it reads
+    if op == "slice-start":  # ((source), destination, context); it reads only its destination
         whole = given[0].arrays if given else ()
         return _both_ways(*(out[len(whole)], *whole)) if len(out) > len(whole) else 0
     if op in _LOOKS_INTO:
@@ -62,12 +62,12 @@ def _stored(instructions: Sequence[Instruction]) -> float:
 
 
 def _both_ways(destination: Array, source: Array) -> float:
-    """A copy of as much as the destination holds: out of the source's memory, into its own."""
+    """A copy of the destination's size: reads from the source's memory, writes to its own."""
     return destination.stored + _part(destination.size, source)
 
 
 def _part(size: float, whole: Array | Instruction) -> float:
-    """What a part of that many bytes takes of a whole in HBM: as much filled up as all of it."""
+    """Bytes in HBM of a part with `size` bytes, padded in the same ratio as the whole."""
     return min(size / whole.size, 1) * whole.stored if whole.size else 0
 
 
@@ -100,18 +100,18 @@ def _fused(
 
 
 def _read(module: Module, inside: Computation, parameter: Instruction, whole: Instruction) -> float:
-    """What a fusion reads of one parameter: all of it, unless every user looks at a part."""
+    """The bytes that a fusion reads of one parameter: all, unless every user reads only a part."""
     total = 0.0
     for user in inside.users(parameter.name):
         first = user.operands[0] == parameter.name
         if user.op in _LOOKS_INTO and first:
             total += _part(user.size, whole)
         elif user.op in ("dynamic-update-slice", "scatter") and first:
-            total += 0  # changed in place: what is written counts
+            total += 0  # changed in place: only the write counts
         elif user.op in KINDS or user.target in _ASYNC:
-            total += 0  # on its way over the network: `collectives` has it
+            total += 0  # sent over the network: counted in `collectives`
         elif user.is_root and user.op == "tuple":
-            total += 0  # handed on as it is
+            total += 0  # returned unchanged
         elif user.op == "bitcast":
             total += _read(module, inside, user, whole)
         elif called := module.called(user):
@@ -119,7 +119,7 @@ def _read(module: Module, inside: Computation, parameter: Instruction, whole: In
             if deeper is None:
                 return whole.stored
             total += _read(module, called, deeper, whole)
-            if _through_bitcasts(called, called.root) is deeper:  # the fusion is another name of it
+            if _through_bitcasts(called, called.root) is deeper:  # the fusion only renames it
                 total += _read(module, inside, user, whole)
         else:
             return whole.stored
@@ -127,9 +127,9 @@ def _read(module: Module, inside: Computation, parameter: Instruction, whole: In
 
 
 def _written(module: Module, inside: Computation, result: Instruction, array: Array) -> float:
-    """What a fusion writes of one result."""
+    """The bytes that a fusion writes of one result."""
     result = _through_bitcasts(inside, result)
-    if result.op == "copy":  # of an update in place, to another layout
+    if result.op == "copy":  # a copy of an update in place, to another layout
         behind = _through_bitcasts(inside, inside.by_name[result.operands[0]])
         result = behind if behind.op in ("dynamic-update-slice", "scatter") else result
     if result.op == "parameter" or result.op in KINDS or result.target in _ASYNC:
@@ -145,7 +145,7 @@ def _written(module: Module, inside: Computation, result: Instruction, array: Ar
 
 
 def _through_bitcasts(inside: Computation, value: Instruction) -> Instruction:
-    """What a value is another name of."""
+    """The value behind a chain of bitcasts."""
     while value.op == "bitcast" and value.operands[0] in inside.by_name:
         value = inside.by_name[value.operands[0]]
     return value

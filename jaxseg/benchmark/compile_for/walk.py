@@ -1,4 +1,4 @@
-"""What of a program runs, and how often: the entry, bodies of loops, calls, the dearest branch."""
+"""Finds the instructions that run, and how often: entry, loop bodies, calls, longest branches."""
 
 import re
 from collections.abc import Iterator
@@ -8,13 +8,13 @@ from jaxseg.benchmark.compile_for.hlo import Computation, Instruction, Module
 
 
 class Run(NamedTuple):
-    """An instruction that runs by itself, not inside of a fusion.
+    """An instruction that runs by itself, not inside a fusion.
 
     Attributes:
-      computation: where it stands.
-      instruction: the line.
+      computation: the computation that contains it.
+      instruction: the instruction.
       times: how often it runs in one run of the program.
-      counted: whether the turns of every loop around it are known; otherwise one is assumed.
+      counted: whether the iterations of all loops around it are known; otherwise one is assumed.
     """
 
     computation: Computation
@@ -24,10 +24,10 @@ class Run(NamedTuple):
 
 
 def walk(module: Module) -> Iterator[Run]:
-    """Every instruction that runs, a loop's body with the number of its turns.
+    """Yields every instruction that runs; those in a loop's body with its number of iterations.
 
-    A loop's condition is left out, and so are all branches of a conditional but the longest. `call`
-    and `async-start` stand for what they call.
+    A loop's condition is left out, and so are all branches of a conditional except the longest. For
+    `call` and `async-start`, the instructions of the called computation are included.
     """
     yield from _walk(module, module.entry, 1, True)
 
@@ -61,11 +61,11 @@ def _branches(instruction: Instruction) -> list[str]:
 
 
 def trips(module: Module, computation: Computation, loop: Instruction) -> int | None:
-    """How often the body of a loop runs; None where the program does not tell.
+    """The number of iterations of a loop; None if the program does not show it.
 
-    The compiler may have said so itself. Otherwise it is the number that the condition compares its
-    counter with: a constant there, or one that the loop was given and hands on unchanged. The
-    counter starts at 0 and grows by 1, as JAX's `scan` and `fori_loop` make it.
+    The compiler may have recorded it. Otherwise it is the number that the condition compares with
+    the counter: a constant in the condition, or one passed to the loop and returned unchanged. The
+    counter starts at 0 and grows by 1, as in JAX's `scan` and `fori_loop`.
     """
     known = loop.attribute(r'"known_trip_count":\{"n":"(\d+)"')
     if known is not None:
@@ -85,7 +85,7 @@ def trips(module: Module, computation: Computation, loop: Instruction) -> int | 
 def _compared(
     module: Module, computation: Computation, result: Instruction
 ) -> Iterator[Instruction]:
-    """What a condition compares, through a fusion, too; the bound before the counter."""
+    """The operands of a condition, also inside a fusion; the bound before the counter."""
     inside = module.computations.get(result.called("calls") or "")
     for operand in reversed(result.operands):
         if operand in computation.by_name:
@@ -101,7 +101,7 @@ def _constant(instruction: Instruction) -> int | None:
 
 
 def _given(computation: Computation, loop: Instruction, index: int) -> int | None:
-    """The constant that a loop starts with at one place of its tuple, if it is one."""
+    """The constant at one index of a loop's initial tuple; None if it is not constant."""
     start = computation.by_name.get(loop.operands[0]) if loop.operands else None
     while start is not None and start.op != "tuple" and len(start.operands) == 1:
         start = computation.by_name.get(start.operands[0])
@@ -110,6 +110,6 @@ def _given(computation: Computation, loop: Instruction, index: int) -> int | Non
     value = computation.by_name.get(start.operands[index])
     while value is not None and value.op in ("copy", "bitcast", "copy-done", "copy-start"):
         value = computation.by_name.get(value.operands[0])
-    # a loop's counter itself starts at 0: no bound
+    # a constant 0 is the counter, not a bound
     number = None if value is None else _constant(value)
     return number or None

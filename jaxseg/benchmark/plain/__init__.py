@@ -1,7 +1,7 @@
-"""The three networks as anyone would write them in Flax and Optax, to set compiled programs beside.
+"""The three networks in ordinary Flax and Optax code, as a baseline for compiled programs.
 
-`flax.linen`'s own layers, logits at full resolution in float32, Optax's cross-entropy: no op, no
-loss and no metric of jaxseg's. The same layers and sizes, so the same parameters.
+They use `flax.linen`'s own layers, float32 logits at full resolution and Optax's cross-entropy,
+but no op, loss or metric of jaxseg. Layers and sizes are the same, and so are the parameters.
 """
 
 from jaxseg.benchmark.plain.steps import plain_network, plain_step

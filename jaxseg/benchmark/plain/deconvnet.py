@@ -10,7 +10,7 @@ from jaxseg.benchmark.plain.fcn8s import VGG16
 
 
 class PlainDeconvNet(nn.Module):
-    """Images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, weight of their loss)."""
+    """Maps images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, loss weight)."""
 
     num_classes: int
     width: float = 1.0
@@ -18,7 +18,7 @@ class PlainDeconvNet(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool):
-        """VGG16 with the places of its maxima, fc6, fc7, and the mirror of it all back again."""
+        """VGG16 with the indices of its maxima, fc6, fc7, and the mirrored layers."""
         x = images.astype(self.dtype)
 
         def layer(x, features, kernel=3, padding="SAME", kind=nn.Conv):
@@ -46,7 +46,7 @@ class PlainDeconvNet(nn.Module):
 
 
 def max_pool_with_place(x: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """The largest of each 2×2 window, and which of its four it is."""
+    """The maximum of each 2×2 window, and its position, 0..3."""
     n, h, w, c = x.shape
     windows = x.reshape(n, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 5, 2, 4)
     windows = windows.reshape(n, h // 2, w // 2, c, 4)
@@ -54,7 +54,7 @@ def max_pool_with_place(x: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def unpool(x: jax.Array, place: jax.Array) -> jax.Array:
-    """Each value at its place of a 2×2 window, zeros around it, by a scatter."""
+    """Writes each value to its position in a 2×2 window of zeros, by a scatter."""
     n, h, w, c = x.shape
     image = jnp.arange(n)[:, None, None, None]
     row = 2 * jnp.arange(h)[None, :, None, None] + place // 2

@@ -11,7 +11,7 @@ VGG16 = ((2, 64), (2, 128), (3, 256), (3, 512), (3, 512))
 
 
 class PlainFCN8s(nn.Module):
-    """Images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, weight of their loss)."""
+    """Maps images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, loss weight)."""
 
     num_classes: int
     width: float = 1.0
@@ -19,7 +19,7 @@ class PlainFCN8s(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool):
-        """VGG16 with a border of 100 pixels, fc6 and fc7, logits fused with pool4's and pool3's."""
+        """VGG16 with a border of 100 pixels, fc6, fc7, and fused logits of fc7, pool4 and pool3."""
         size, x = images.shape[1:3], images.astype(self.dtype)
         conv = functools.partial(nn.Conv, dtype=self.dtype)
         pools = []
@@ -27,7 +27,7 @@ class PlainFCN8s(nn.Module):
             for i in range(count):
                 padding = 100 if (block, i) == (0, 0) else 1
                 x = nn.relu(conv(round(features * self.width), (3, 3), padding=padding)(x))
-            odd = [(0, n % 2) for n in x.shape[1:3]]  # Caffe rounds up
+            odd = [(0, n % 2) for n in x.shape[1:3]]  # Caffe rounds sizes up
             x = nn.max_pool(x, (2, 2), (2, 2), odd)
             pools.append(x)
         for kernel in (7, 1):

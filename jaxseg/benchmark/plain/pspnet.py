@@ -11,7 +11,7 @@ STAGES = ((3, 64, 1, 1), (4, 128, 2, 1), (6, 256, 1, 2), (3, 512, 1, 4))
 
 
 class PlainPSPNet50(nn.Module):
-    """Images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, weight of their loss)."""
+    """Maps images [N, H, W, 3] to a list of (logits [N, H, W, C] float32, loss weight)."""
 
     num_classes: int
     width: float = 1.0
@@ -19,7 +19,7 @@ class PlainPSPNet50(nn.Module):
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool):
-        """A dilated ResNet, four levels of pooling, the head, and in training the auxiliary one."""
+        """A dilated ResNet, pyramid pooling, the head, and the auxiliary head in training."""
         size, x = images.shape[1:3], images.astype(self.dtype)
 
         def conv(x, features, kernel=1, strides=1, dilation=1, relu=True):

@@ -1,4 +1,4 @@
-"""Train, evaluation and forward step of the plain networks, as anyone would write them in Optax."""
+"""Train, evaluation and forward step of the plain networks, in ordinary Optax code."""
 
 from typing import Any
 
@@ -24,7 +24,7 @@ _MEAN, _STD, _IGNORE = (123.7, 116.8, 103.9), 58.0, 255
 
 
 def plain_network(config: ml_collections.ConfigDict, num_classes: int) -> nn.Module:
-    """The plain network of a run's `config.model`: name, width and dtype.
+    """Creates the plain network of a run's `config.model`: name, width and dtype.
 
     Raises:
       InputError: that network has no plain form.
@@ -38,12 +38,12 @@ def plain_network(config: ml_collections.ConfigDict, num_classes: int) -> nn.Mod
 
 
 def plain_step(model: nn.Module, what: str, mesh: Mesh, images: Any, labels: Any):
-    """A jitted step of a plain network, and the shapes of its arguments.
+    """Returns a jitted step of a plain network, and the shapes of its arguments.
 
     Args:
-      model: of `plain_network`.
+      model: from `plain_network`.
       what: "train", "eval" or "forward".
-      mesh: the devices; they share the batch, and each has all parameters.
+      mesh: mesh of the devices; the batch is sharded, and parameters are replicated.
       images: shape of the uint8 images.
       labels: shape of the uint8 labels.
     """
