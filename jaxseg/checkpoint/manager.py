@@ -263,7 +263,7 @@ class Checkpoints:
 
 
 def restore_variables(folder: pathlib.Path, step: int) -> dict:
-    """Returns the parameters and statistics of a checkpoint of any network and optimiser; their
+    """Returns the parameters and statistics of a checkpoint of any network and optimizer; their
     moving average if the run kept one.
 
     Args:

@@ -25,7 +25,7 @@ def make_mesh(
     Args:
       batch_size: number of images per batch, divided among the devices.
       what: name of `batch_size` in messages.
-      fsdp: number of devices that share one copy of the parameters and the optimiser state (fully
+      fsdp: number of devices that share one copy of the parameters and the optimizer state (fully
         sharded data parallelism). They are neighbours, if possible in one host.
       devices: devices of a topology to compile a program for; None: the devices of all processes.
       space: number of devices that share the rows of an image, for images too large for one device.

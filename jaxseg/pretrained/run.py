@@ -32,7 +32,7 @@ def is_run(path: pathlib.Path) -> bool:
 
 
 def read_run(path: pathlib.Path, step: str | int = "last") -> JaxsegFile:
-    """Opens the network of a run, without its optimiser state and its data set.
+    """Opens the network of a run, without its optimizer state and its data set.
 
     Args:
       path: a run's workdir (for a training in stages, the last stage that was started), or

@@ -1,1 +1,1 @@
-"""Training: the loop, its step and state, the optimiser, and the loggers."""
+"""Training: the loop, its step and state, the optimizer, and the loggers."""

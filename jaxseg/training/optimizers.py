@@ -1,4 +1,4 @@
-"""Optimisers and learning-rate schedules, based on Optax."""
+"""Optimizers and learning-rate schedules, based on Optax."""
 
 import re
 from collections.abc import Callable
@@ -20,7 +20,7 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
 
     Args:
       config: a run's `config.optim`.
-      steps: total optimiser steps of the run.
+      steps: total optimizer steps of the run.
 
     >>> from jaxseg.config import default_config
     >>> c = default_config().optim
@@ -52,7 +52,7 @@ def _steps(lr: float, factor: float, boundaries: tuple[int, ...]) -> optax.Sched
 def make_optimizer(
     config: ml_collections.ConfigDict, steps: int, schedule: optax.Schedule | None = None
 ) -> optax.GradientTransformation:
-    """The optimiser of a run.
+    """The optimizer of a run.
 
     "sgd" has two forms, which differ only while the learning rate changes. In `momentum_form`
     "caffe", the rate is applied before the momentum, so that a change takes effect over some steps:
@@ -69,7 +69,7 @@ def make_optimizer(
 
     Args:
       config: a run's `config.optim`.
-      steps: total optimiser steps of the run.
+      steps: total optimizer steps of the run.
       schedule: the learning rate; None: `make_schedule(config, steps)`.
     """
     rules = _compiled(config.rules)

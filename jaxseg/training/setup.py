@@ -55,7 +55,7 @@ class Program:
       pad_to: whole images are padded to multiples of it in a batch; None if all have one size.
 
     Raises:
-      InputError: the network, the optimiser or the devices do not match the config.
+      InputError: the network, the optimizer or the devices do not match the config.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class Program:
 
     def initial_state(self) -> TrainState:
         """The state at step 0, from random numbers."""
-        # XLA's CPU optimiser takes a second per layer for random numbers, without any gain here.
+        # XLA's CPU optimizer takes a second per layer for random numbers, without any gain here.
         quick = {"xla_backend_optimization_level": 1} if on_cpu() else None
         return jax.jit(self._create, out_shardings=self.placed, compiler_options=quick)()
 

@@ -37,7 +37,7 @@ def train_stages(
 ) -> dict[str, dict]:
     """Trains all stages in order, resuming an earlier call in `workdir`.
 
-    A stage starts from the newest checkpoint of the previous one, with a new optimiser, as in the
+    A stage starts from the newest checkpoint of the previous one, with a new optimizer, as in the
     released solvers. The first stage starts as set by its `config.init`. Finished stages are not
     run again. All stages are checked before the first one begins.
 

@@ -28,7 +28,7 @@ class TrainState:
       step: int32 scalar, number of steps taken.
       params: float32 parameters.
       batch_stats: running statistics of batch norm ({} without batch norm).
-      opt_state: state of the optimiser.
+      opt_state: state of the optimizer.
       first_bad_step: int32 scalar, the first step whose loss, gradient or update was not finite;
         -1 for none.
       average: `{"params": ..., "batch_stats": ...}`, the moving average of both; {} if none is
@@ -59,7 +59,7 @@ def create_state(
 
     Args:
       model: the network.
-      optimizer: the optimiser.
+      optimizer: the optimizer.
       seed: seed of the initial parameters.
       image_size: (height, width) of an image that the network supports; parameters do not depend on
         it.
@@ -107,7 +107,7 @@ def make_train_step(
 
     Args:
       model: the network.
-      optimizer: the optimiser.
+      optimizer: the optimizer.
       loss: a run's `config.loss`, or some of its fields; None: the mean cross-entropy.
       seed: seed of dropout.
       ignore_label: the label of ignored pixels.

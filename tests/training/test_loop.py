@@ -372,7 +372,7 @@ def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
     )
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, before)
     floats = [a for a in jax.tree.leaves(before) if jnp.issubdtype(a.dtype, jnp.floating)]
-    assert {a.dtype for a in floats} == {np.dtype("float32")}  # those of the optimiser, too
+    assert {a.dtype for a in floats} == {np.dtype("float32")}  # those of the optimizer, too
     assert numbers["loss"].dtype == np.float32
 
 

@@ -72,7 +72,7 @@ def network():
 
 
 def trained(network, config, shares):
-    """Parameters after each step by the recipe's own optimiser and loss."""
+    """Parameters after each step by the recipe's own optimizer and loss."""
     optimizer = make_optimizer(config.optim, config.train.steps)
     step = jax.jit(make_train_step(network.model, optimizer, config.loss, seed=0))
     state = state_at_start({"params": network.params}, optimizer)

@@ -97,7 +97,7 @@ def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
     whole, split = Run(fields), Run(fields, accumulate=parts)
     np.testing.assert_allclose(split.go(3), whole.go(3), rtol=1e-6)
     close(split.state.params, whole.state.params, rtol=1e-5, atol=1e-7)
-    assert int(split.state.step) == 3  # a step is one of the optimiser's
+    assert int(split.state.step) == 3  # a step is one of the optimizer's
 
 
 @pytest.mark.slow

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import ml_dtypes
 import numpy as np
 
-_MAX_STEPS = 500_000  # a ResNet-152 with its optimiser's state takes about 100,000
+_MAX_STEPS = 500_000  # a ResNet-152 with its optimizer's state takes about 100,000
 _MAX_BYTES = 64 << 20  # per pickle; the tensors' values are stored outside
 _MAX_LINE = 4096  # bytes; lines contain the names of classes and functions
 _MAX_KEY = 2**60  # smaller integers are their own hash; larger ones can be made to collide

@@ -29,7 +29,7 @@ from jaxseg.utils.bounded import Bounded
 _LEGACY_MAGIC, _LEGACY_PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
 _MAX_LIST = 4 << 20  # bytes of a zip's table of contents; a tensor takes 100 of them
 
-# Keys under which checkpoints store the state dict, next to the optimiser's and others. The first
+# Keys under which checkpoints store the state dict, next to the optimizer's and others. The first
 # one found is used.
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "network")
 

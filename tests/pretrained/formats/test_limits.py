@@ -143,7 +143,7 @@ def test_what_is_longer_than_the_limit(tmp_path, monkeypatch, case):
 
 
 def test_the_limits_are_far_from_networks():
-    arrays = 5_700  # of a PSPNet on ResNet-269, with an optimiser's state
+    arrays = 5_700  # of a PSPNet on ResNet-269, with an optimizer's state
     assert pickle._MAX_STEPS > 40 * arrays
     assert pytorch._MAX_LIST > 200 * arrays and safetensors._MAX_HEADER > 200 * arrays
 

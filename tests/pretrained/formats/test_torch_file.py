@@ -87,7 +87,7 @@ def test_a_state_dict_is_that_of_torch_load(torch, save, tmp_path, zipped, proto
 
 @both_containers
 def test_a_checkpoint_is_unwrapped_and_says_so(torch, save, tmp_path, zipped):
-    """With what training leaves: an optimiser's state, numbers, texts, version numbers."""
+    """With what training leaves: an optimizer's state, numbers, texts, version numbers."""
     network = torch.nn.DataParallel(
         torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     )
