@@ -1,22 +1,22 @@
 #!/usr/bin/env bash
-# One run on all hosts of a TPU VM pod: one process for each host.
+# Runs one training on all hosts of a TPU VM pod, with one process per host.
 #
-# Copy these, from the root of a checkout, with the pod's name and zone (`gcloud` is set up, and
-# /mnt/runs is a disk that is mounted on all hosts, such as Filestore):
+# Examples, from the root of a checkout, with the pod's name and zone (`gcloud` must be set up, and
+# /mnt/runs must be a disk mounted on all hosts, such as Filestore):
 #
 #     launch/tpu_vm_pod.sh my-pod us-central2-b install
 #     launch/tpu_vm_pod.sh my-pod us-central2-b start --config configs/pspnet_ade20k.py \
 #       --config.data.root=/mnt/ADE20K --workdir /mnt/runs/pspnet
-#     launch/tpu_vm_pod.sh my-pod us-central2-b log      # of the first host, as it grows
-#     launch/tpu_vm_pod.sh my-pod us-central2-b stop     # saves; the same start goes on
+#     launch/tpu_vm_pod.sh my-pod us-central2-b log      # follows the log of the first host
+#     launch/tpu_vm_pod.sh my-pod us-central2-b stop     # saves; the same start resumes
 #
 # `install` copies the last commit of this checkout to every host and installs it with jax[tpu], in
-# an environment of Python 3.12 that uv makes: images of TPU VMs may have an older Python.
-# A host that does not find its TPU fails (JAX_PLATFORMS=tpu); it would train on its CPU otherwise.
-# $JAX_COMPILATION_CACHE_DIR, such as gs://BUCKET/compiled, is passed on: hosts then read what one
-# of them has compiled.
-# The words after `start` are those of `python -m jaxseg train`. --dry-run as the first word prints
-# the commands and starts nothing.
+# an environment with Python 3.12 created by uv: images of TPU VMs may have an older Python.
+# A host without its TPU fails (JAX_PLATFORMS=tpu); otherwise it would train on its CPU.
+# $JAX_COMPILATION_CACHE_DIR, such as gs://BUCKET/compiled, is passed on, so that hosts share
+# compiled programs.
+# The arguments after `start` are those of `python -m jaxseg train`. With --dry-run as the first
+# argument, it prints the commands and starts nothing.
 set -euo pipefail
 
 dry_run=
@@ -63,12 +63,12 @@ case $verb in
     if [[ -n ${JAX_COMPILATION_CACHE_DIR:-} ]]; then
       settings+=" JAX_COMPILATION_CACHE_DIR=$(printf '%q' "$JAX_COMPILATION_CACHE_DIR")"
     fi
-    # It outlives the connection. The process's number is kept for `stop`.
+    # The process outlives the connection. `stop` uses its saved ID.
     on all "cd jaxseg && { $settings nohup venv/bin/python -m jaxseg train --distributed $words \
       >run.log 2>&1 </dev/null & echo \$! >run.pid; }"
     ;;
   log) on 0 "tail -n 100 -F jaxseg/run.log" ;;
-  stop) on 0 "kill -TERM \$(cat jaxseg/run.pid)" ;; # JAX passes it on to the others
+  stop) on 0 "kill -TERM \$(cat jaxseg/run.pid)" ;; # JAX forwards the signal to the other hosts
   *)
     echo "there is no command '$verb': install, start, log or stop" >&2
     exit 2
