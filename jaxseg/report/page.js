@@ -1,4 +1,4 @@
-// A slider moves from one picture to the next: the later one is wiped in from the left.
+// A slider moves between pictures; the next picture wipes in from the left.
 const stops = ["photo", "truth", "prediction", "errors"];
 for (const image of document.querySelectorAll(".image")) {
   const slider = image.querySelector("input");

@@ -1,4 +1,4 @@
-// A photograph goes to the server and comes back as labels and probabilities; the rest is here.
+// The server labels a photo and returns labels and probabilities; all drawing happens here.
 "use strict";
 
 const $ = (selector, root = document) => root.querySelector(selector);
@@ -7,7 +7,7 @@ const mix = $("#mix");
 let networks = [];
 let current = null; // {bitmap, name, blob}
 let views = [];
-let turn = 0; // the newest photograph or choice; answers to older ones are dropped
+let turn = 0; // number of the newest request; responses to older ones are dropped
 
 function say(text, kind = "") {
   message.textContent = text;
@@ -44,7 +44,7 @@ async function begin() {
   }
 }
 
-// ---- a photograph comes in
+// ---- photo input
 
 async function take(file, name) {
   const mine = ++turn;
@@ -86,8 +86,8 @@ document.addEventListener("paste", (event) => {
   if (file) take(file, file.name);
 });
 
-// The photograph in the size that was chosen. Where a network takes multiples of 32 only, the sides
-// are the nearest ones.
+// The photo scaled to the chosen size. For a network that needs multiples of 32, each side is rounded
+// to the nearest multiple.
 async function scaled(exact) {
   const { bitmap, blob } = current;
   const longest = Number($("#side").value);
@@ -121,7 +121,7 @@ async function label() {
   else say(`${current.name}: ${canvas.width}×${canvas.height} pixels, ${seconds} s`);
 }
 
-// Fills a view; gives what went wrong.
+// Fills a view; returns an error message, if any.
 async function ask(view, sent, mine) {
   const query = new URLSearchParams({
     network: view.network.name, format: "json", include: "png,layers",
@@ -138,7 +138,7 @@ async function ask(view, sent, mine) {
   }
 }
 
-// ---- what is shown
+// ---- drawing
 
 function show(chosen, photo) {
   $("#views").replaceChildren();
@@ -255,7 +255,7 @@ function blend() {
 }
 mix.addEventListener("input", blend);
 
-// ---- what is under the pointer, in every view at the same place
+// ---- the class under the pointer, at the same position in every view
 
 function point(view, event) {
   const box = $(".stage", view.root).getBoundingClientRect();
