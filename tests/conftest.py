@@ -252,13 +252,15 @@ def pytest_xdist_auto_num_workers(config):
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test with `default_cases(n)`, the cases after the first n are slow."""
+    """Of a test with `default_cases(n)`, the default cases after the first n are slow, too."""
     cases = collections.Counter()
     for item in items:
+        limit = item.get_closest_marker("default_cases")
+        if limit is None or any(map(item.get_closest_marker, ("slow", "optimized", "nightly"))):
+            continue
         name = item.nodeid.partition("[")[0]
         cases[name] += 1
-        limit = item.get_closest_marker("default_cases")
-        if limit is not None and cases[name] > limit.args[0]:
+        if cases[name] > limit.args[0]:
             item.add_marker(pytest.mark.slow)
 
 

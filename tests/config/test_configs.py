@@ -26,7 +26,7 @@ SPECS = [
     "fcn_googlenet.py",
     *(f"deconvnet.py{v}" for v in ("", ":stage_1", ":stage_2")),
     *(f"pspnet_{n}.py{v}" for n in ("ade20k", "voc2012", "cityscapes") for v in ("", ":semseg")),
-]  # and each has its `:smoke`, which tests/test_recipes.py runs
+]  # and each has its `:smoke` variant
 
 
 def test_none_is_forgotten(repository):
