@@ -86,7 +86,7 @@ document.addEventListener("paste", (event) => {
   if (file) take(file, file.name);
 });
 
-// The photo scaled to the chosen size. For a network that needs multiples of 32, each side is rounded
+// The photo at the chosen size. For a network that needs multiples of 32, each side is rounded
 // to the nearest multiple.
 async function scaled(exact) {
   const { bitmap, blob } = current;
