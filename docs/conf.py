@@ -45,7 +45,7 @@ html_theme_options = {"top_of_page_buttons": []}
 
 
 class Commands(SphinxDirective):
-    """The help of every command, as the command itself prints it."""
+    """Inserts the help of every command, as the command prints it."""
 
     def run(self):
         sections = []
@@ -59,7 +59,7 @@ class Commands(SphinxDirective):
 
 
 class Networks(SphinxDirective):
-    """A table of the published networks for each data set, from the registry itself."""
+    """Inserts a table of the published networks for each data set, made from the registry."""
 
     def run(self):
         by_data: dict[str, list] = {}

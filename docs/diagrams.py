@@ -1,8 +1,8 @@
-"""Draws docs/models/*.svg, the networks as rows of maps: `python docs/diagrams.py`.
+"""Draws docs/models/*.svg, the networks as rows of feature maps: `python docs/diagrams.py`.
 
-A box is a map: its height stands for the map's side, its width for the channels, both on a root
-scale. The shapes are those of the network itself, from `jaxseg.features`, so the picture cannot
-differ from the code.
+A box is a feature map: the height shows the map's side, the width its number of channels, both on a
+root scale. The shapes come from the network itself, through `jaxseg.features`, so the picture
+cannot differ from the code.
 """
 
 import pathlib
@@ -72,7 +72,7 @@ NETWORKS = {
 
 
 def shapes(name: str, fields: dict, side: int) -> dict[str, tuple[int, int]]:
-    """(side, channels) of every layer, without computing one."""
+    """Returns (side, channels) of every layer, without computing a forward pass."""
     model = jaxseg.create_model(name, 21, **fields)
     images = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
     variables = jax.eval_shape(model.init, jax.random.key(0), images)

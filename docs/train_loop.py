@@ -1,4 +1,4 @@
-"""A training loop of one's own: jaxseg's state and steps are pure functions, and the rest is yours.
+"""A custom training loop: jaxseg provides the state and the steps as pure functions.
 
 python docs/train_loop.py    (about a minute on two CPU cores)
 """
@@ -23,7 +23,7 @@ train_step = jax.jit(
 )
 eval_step = jax.jit(jaxseg.make_eval_step(model))
 
-# any images, uint8 [N, H, W, 3], and labels, uint8 [N, H, W] with 255 for what is not known
+# Any images, uint8 [N, H, W, 3], and labels, uint8 [N, H, W]; 255 marks unlabelled pixels.
 scenes = Scenes(seed=0, count=512, size=SIZE)
 batches = train_batches(scenes, seed=0, batch_size=8, augment=Augment(flip=0.5))
 for step, batch in zip(range(1, STEPS + 1), batches, strict=False):

@@ -22,7 +22,7 @@ def shaped(*shape):
 
 
 def met(size, kernel, padding, stride=1, dilation=1, spread=1):
-    """Pairs of an output cell and a kernel place that see a cell of the input, one by one."""
+    """Counts the pairs of an output cell and a kernel position that read an input cell."""
     cells = np.zeros((size - 1) * spread + 1, int)
     cells[::spread] = 1
     cells = np.pad(cells, padding)
@@ -59,7 +59,7 @@ def test_a_convolution(size, kernel, padding, stride, dilation, spread):
     assert count_flops(conv, x, w) == 2 * 2 * places * 4 * 6
     assert count_flops(conv, x, w) == jax.jit(conv).lower(x, w).cost_analysis()["flops"]
     both = jax.grad(lambda x, w: conv(x, w).sum(), argnums=(0, 1))
-    assert count_flops(both, x, w) == 2 * 2 * 2 * places * 4 * 6  # each costs as much
+    assert count_flops(both, x, w) == 2 * 2 * 2 * places * 4 * 6  # each gradient costs the same
     halves = functools.partial(conv, groups=2)
     assert count_flops(halves, x, shaped(kernel, kernel, 2, 6)) == 2 * 2 * places * 2 * 6
 
@@ -82,7 +82,7 @@ def test_loops_and_branches():
 
 @pytest.mark.slow
 def test_a_train_step_of_fcn8s_counted_by_hand():
-    """Three products for each convolution, two for those that see the image."""
+    """Three products per convolution; only two for those whose input is the image."""
     c, n, size = 5, 2, (64, 96)
     model = jaxseg.create_model("fcn8s_vgg16", num_classes=c, width=1 / 16, padding=1, dropout=0.0)
 
@@ -111,7 +111,7 @@ def test_a_train_step_of_fcn8s_counted_by_hand():
     by_hand += 3 * layer(shape, 7, 32, 256) + 3 * layer(shape, 1, 256, 256)
     for stride, inputs in ((32, 256), (16, 32), (8, 16)):
         by_hand += 3 * layer([m // stride for m in size], 1, inputs, c)
-    for stride in (32, 16):  # the two upsamplings by two: there and back, no weights
+    for stride in (32, 16):  # the two upsamplings by 2: forward and backward, without weights
         coarse, fine = ([m // s for m in size] for s in (stride, stride // 2))
         by_hand += 2 * matrices(align_corners(tuple(coarse), tuple(fine)))
     (head,) = jax.eval_shape(lambda v, x: model.apply(v, x, method="heads"), variables, images)
@@ -123,9 +123,10 @@ def test_a_train_step_of_fcn8s_counted_by_hand():
 
 @pytest.mark.slow
 def test_pspnet50_takes_what_the_paper_trained():
-    """About 0.92 TFLOP for a training image of 473×473 pixels with 150 classes, less one thing.
+    """About 0.92 TFLOP for a 473×473 training image with 150 classes, minus one saving.
 
-    The head's convolution never sees the 2048 channels of the pyramid over all 60×60 places.
+    The saving: the convolution of the head does not read the 2048 pyramid channels at all 60×60
+    positions.
     """
     model = jaxseg.create_model("pspnet_resnet50", num_classes=150)
     images, labels = shaped(2, 473, 473, 3), jax.ShapeDtypeStruct((2, 473, 473), jnp.uint8)
@@ -145,11 +146,11 @@ def test_pspnet50_takes_what_the_paper_trained():
     flops = count_flops(
         jax.grad(loss), variables["params"], variables["batch_stats"], images, labels
     )
-    places = (3 * 60 - 2) ** 2  # in the map, of nine for each of the 60×60
-    spared = 3 * 2 * places * 2048 * 512  # on the way forwards, for the input and the kernel
-    for b in (1, 2, 3, 6):  # less what the levels' cells take instead of their plain resize
+    places = (3 * 60 - 2) ** 2  # kernel positions inside the map, out of nine for each of 60×60
+    spared = 3 * 2 * places * 2048 * 512  # forward, and gradients of the input and the kernel
+    for b in (1, 2, 3, 6):  # minus the cost of the levels' cells, which replaces a plain resize
 
-        def resize(cells):  # columns, then rows
+        def resize(cells):  # columns first, then rows
             return 2 * 512 * (cells * 60 * cells + 60 * 60 * cells)
 
         spared -= 3 * 2 * b * b * 512 * 9 * 512 + 2 * (resize(3 * b) - resize(b))
@@ -172,7 +173,7 @@ def test_train(measured):
     assert measured["flops_per_image"] > 1e6 and measured["compile_seconds"] > 0
     assert measured["peak_flops"] is None and measured["share_of_peak"] is None
     state = measured["program_bytes"]["argument"]
-    assert 8 * measured["parameters"] < state < 9 * measured["parameters"] + 1e6  # and momentum
+    assert 8 * measured["parameters"] < state < 9 * measured["parameters"] + 1e6  # with momentum
     assert measured["peak_bytes"]["process"] > measured["program_bytes"]["temporary"] > 0
 
 

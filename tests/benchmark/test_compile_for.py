@@ -1,4 +1,4 @@
-"""Compiling for devices that are not there, as far as it goes without their compilers."""
+"""Compiling for absent devices, as far as it can be tested without their compilers."""
 
 import importlib.util
 import re
@@ -77,7 +77,7 @@ H200 = Topology("cuda:h200", chip("h200"), jax.devices()[:1], {})
 
 @pytest.fixture(scope="module")
 def product():
-    """The numbers of a product of two matrices, compiled for a CPU that passes for an H200."""
+    """The measured numbers of a matrix product, compiled for a CPU that poses as an H200."""
     square = jax.ShapeDtypeStruct((64, 64), jnp.float32)
     step = Step(jax.jit(lambda a, b: jnp.tanh(a @ b)), (square, square), 8, (64, 64))
     return compiled_step(H200, step, "float32", top=3)
@@ -104,7 +104,7 @@ def test_the_numbers_of_a_product(product):
 
 @pytest.mark.parametrize(("each", "batch"), [(1e9, 128), (40e9, 4), (150e9, 0)])
 def test_the_largest_batch_that_fits(tiny, monkeypatch, each, batch):
-    """Two devices with 113.55 GB that can be used, and 10 GB that do not grow."""
+    """Two devices with 113.55 GB of usable memory each; 10 GB do not depend on the batch."""
     topology = H200._replace(devices=jax.devices()[:2])
     tried, said = [], []
 

@@ -1,7 +1,7 @@
-"""What the compilers of TPU and GPU make of narrow networks: nothing that is slow there.
+"""The compilers of TPU and GPU make no slow operations out of narrow networks.
 
-Each compiler is an extra in an environment of its own (docs/guides/compile_for.md); without it
-these tests are skipped. An assertion that today's programs do not meet is marked as such.
+Each compiler is an extra that needs its own environment (docs/guides/compile_for.md); without it
+these tests are skipped. Assertions that today's programs do not meet are marked.
 """
 
 import importlib.util
@@ -28,7 +28,7 @@ NARROW = {
 
 @pytest.fixture(scope="session")
 def compiled(tmp_path_factory):
-    """`compiled(target, network, fields)`: the numbers of its train step, compiled once."""
+    """`compiled(target, network, fields)`: the measured numbers of its train step, cached."""
     folder, known = tmp_path_factory.mktemp("compiled"), {}
     config = folder / "defaults.py"
     config.write_text("from jaxseg.config import default_config as get_config\n")
@@ -47,7 +47,7 @@ def compiled(tmp_path_factory):
                 text=True,
                 timeout=1200,
             )
-            if done.returncode:  # no failed assertion, which some tests expect
+            if done.returncode:  # not an AssertionError, which some tests expect
                 raise RuntimeError(done.stderr)
             known[tuple(words)] = json.loads(file.read_text())
         return known[tuple(words)]
@@ -56,7 +56,7 @@ def compiled(tmp_path_factory):
 
 
 def today(reason):
-    """An assertion that waits for its mend."""
+    """Marks an assertion that fails today, until it is fixed."""
     return pytest.mark.xfail(strict=True, raises=AssertionError, reason=reason)
 
 
@@ -99,14 +99,14 @@ def test_no_image_is_turned_round_on_a_tpu(compiled):
 @CUDA
 @NETWORKS
 def test_float32_is_multiplied_where_logits_are_resized(compiled, network):
-    """The strips that the loss upsamples, the pyramid that PSPNet resizes; else bfloat16."""
+    """The strips that the loss upsamples and PSPNet's resized pyramid; all else is bfloat16."""
     lines = compiled("cuda:h200", network)["convolutions"]["float32_lines"]
     assert {line.partition(":")[0] for line in lines} <= FLOAT32
 
 
 @TPU
 def test_collectives_of_two_and_two_devices(compiled):
-    """Parameters are gathered once, all in bfloat16; batch norm is not there."""
+    """Parameters are gathered once, all in bfloat16; the network has no batch norm."""
     found = compiled("tpu:v5e:2x2", "fcn8s", **TWO)["collectives"]
     assert found["all-gather bf16"] == {"count": 2, "bytes": 2 * (7 * 7 * 51 * 410 + 410 * 410)}
     assert "all-gather f32" not in found
@@ -116,7 +116,7 @@ def test_collectives_of_two_and_two_devices(compiled):
     "target", [pytest.param("cuda:h200", marks=CUDA), pytest.param("tpu:v5e", marks=TPU)]
 )
 def test_what_is_recomputed_is_recomputed_after_the_loss(compiled, target):
-    """The twelve convolutions of VGG16 whose activations are kept by no other layer."""
+    """The twelve convolutions of VGG16 whose activations no other layer keeps."""
     fields = {"model.remat": True, "train.batch_size": 2}
     again = compiled(target, "fcn8s", **fields)["recomputed"]
     assert again["convolutions"] >= 10 and again["early"] == 0

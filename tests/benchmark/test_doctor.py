@@ -26,7 +26,7 @@ def test_a_machine_that_is_ready(tmp_path, capsys):
     assert jax.__version__ in findings["versions"]["text"]
     assert findings["sum over devices"]["text"] == "8 device(s) agree"
     assert findings["data"]["text"].startswith("scenes: 512 training images, 64 evaluation images")
-    assert not (tmp_path / "a").exists()  # nothing is left
+    assert not (tmp_path / "a").exists()  # no files are left
     lines = capsys.readouterr().out.splitlines()
     assert sum(not line.startswith(" ") for line in lines) == len(findings)
 

@@ -1,4 +1,4 @@
-"""The counts in compiled programs, on texts short enough to be counted by hand."""
+"""Counts of compiled programs, on HLO texts short enough to be counted by hand."""
 
 import re
 
@@ -19,7 +19,7 @@ from jaxseg.benchmark.peaks import chip
 
 
 def program(entry, *others):
-    """A module of an entry and other computations, each a list of lines under its name."""
+    """A module with an entry and other computations, each a list of lines under its name."""
     texts = ["HloModule m"]
     for name, lines in others:
         texts += [f"%{name} (p: f32[]) -> f32[] {{", *(f"  {line}" for line in lines), "}"]
@@ -38,7 +38,7 @@ def test_reads_and_writes():
         "%c = f32[4]{0} convert(%b)",  # 8 + 16
         "%t = (f32[4]{0}, f32[4]{0}) tuple(%a, %c)",
         "%g = f32[4]{0} get-tuple-element(%t), index=0",
-        "%d = f32[4]{0} multiply(%g, %g)",  # an operand twice is read once: 16 + 16
+        "%d = f32[4]{0} multiply(%g, %g)",  # a repeated operand is read once: 16 + 16
         "%e = f32[100,4]{1,0} broadcast(%d), dimensions={1}",  # 1600
         "ROOT %f = f32[100,4]{0,1} copy(%e)",  # 3200
     ]
@@ -82,7 +82,7 @@ def test_a_fusion_reads_what_it_looks_at():
     ],
 )
 def test_a_fusion_inside_of_a_fusion(inner, read):
-    """A TPU's compiler wraps what it hands to a convolution, often in another name alone."""
+    """A TPU's compiler wraps the input of a convolution, often only to rename it."""
     fused = [
         "%p = f32[8,5]{1,0} parameter(0)",
         "%i = f32[40]{0} fusion(%p), kind=kLoop, calls=%inner",
@@ -188,7 +188,7 @@ BY_FUSION += ["ROOT %c = pred[] fusion(%i), kind=kLoop, calls=%fused"]
     ("condition", "told", "turns"),
     [
         (CONDITION, ', backend_config={"known_trip_count":{"n":"12"}}', 12),
-        (CONDITION, "", 9),  # the loop was given it
+        (CONDITION, "", 9),  # the count was passed into the loop
         (CONSTANT, "", 7),
         (BY_FUSION, "", 7),
         ([COUNTER, "ROOT %c = pred[] constant(true)"], "", None),
@@ -301,7 +301,7 @@ def test_the_line_of_an_instruction():
     package = re.sub(r"/errors\.py$", "", jaxseg.errors.__file__)
     module = parse(TABLES.format(package=package))
     origins, main = Origins(module), module.computations["main"].by_name
-    assert str(origins(main["y"])) == "jaxseg/models/fcn.py:70"  # not Flax's, nor the dispatcher's
+    assert str(origins(main["y"])) == "jaxseg/models/fcn.py:70"  # not Flax or the dispatcher
     assert origins(main["y"]).function == "network"
     assert str(origins(main["x"])) == "/x/main.py:9"
     assert origins(main["z"]) is None

@@ -1,10 +1,10 @@
-"""3×3 convolutions on the CPU and each of their gradients, beside XLA's own and PyTorch's.
+"""Compares 3×3 convolutions and their gradients on the CPU with XLA's own and PyTorch's.
 
     pip install '.[torch]'
     python tests/benchmarks/convolution.py [--rounds 3]
 
-Thousand million operations a second, at the least time of some: which form comes how near to the
-processor's limit. The shapes are those of FCN-8s for a photograph of 500×500.
+Prints billions of operations a second, from the lowest of several times: it shows how near each
+form comes to the processor's limit. The shapes are those of FCN-8s for a photograph of 500×500.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def programs(side: int, inputs: int, outputs: int) -> dict:
-    """What runs each of `COLUMNS`."""
+    """Returns a function to time for each of `COLUMNS`."""
     import jax
     import torch
     from jax import lax

@@ -1,11 +1,11 @@
-"""How time and memory grow: one page with a table and a plot of each line.
+"""Measures how time and memory grow: one page with a table and a plot for each series.
 
     python tests/benchmarks/growth.py --out growth [--quick] [--network fcn8s_vgg16 --width 0.25]
 
-A train step against the batch, the image's side and the number of classes; the state against the
-devices that share it; evaluation against the image; the loader against its threads and workers.
-Each line stands beside the operations that jax's program has, and its time for a billion of them:
-where that is level, the time grows as the operations do. --quick: two small points of each line.
+The series: a train step by batch, by image side and by number of classes; the state by the number
+of devices that share it; evaluation by image size; the loader by its threads and workers. Next to
+each time is the number of operations of jax's program and the time for a billion of them: where
+that is constant, time grows in proportion to the operations. --quick: two small points per series.
 """
 
 import argparse
@@ -40,7 +40,7 @@ def main() -> None:
     settle_process()
     args.out.mkdir(parents=True, exist_ok=True)
     for name in args.lines:
-        if name == "state" and len(args.lines) > 1:  # several devices need a process of their own
+        if name == "state" and len(args.lines) > 1:  # several devices need their own process
             words = [w for w in sys.argv[1:] if w not in LINES and w != "--lines"]
             os.spawnv(
                 os.P_WAIT, sys.executable, [sys.executable, __file__, *words, "--lines", name]
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 class Noise:
-    """A data set of noise: any size, any number of classes, nothing to decode."""
+    """A data set of noise: any size and number of classes, no decoding."""
 
     def __init__(self, size: tuple[int, int], classes: int, count: int = 64):
         import numpy as np
@@ -125,7 +125,7 @@ def classes_line(args):
 
 
 def state_line(args):
-    """Bytes of parameters and momentum on one device, by how many devices share them."""
+    """Bytes of parameters and momentum per device, by the number of devices that share them."""
     import jax
 
     from jaxseg.training.setup import Program
@@ -206,7 +206,7 @@ LINES = {
 def text_table(rows: list[dict]) -> str:
     lines = []
     for before, row in zip([{}, *rows], rows, strict=False):
-        if list(before)[:1] != list(row)[:1]:  # another line's first row
+        if list(before)[:1] != list(row)[:1]:  # the first row of another series
             lines.append("".join(f"{key:>20}" for key in row))
         lines.append("".join(f"{text(v):>20}" for v in row.values()))
     return "\n".join(lines)
@@ -217,7 +217,7 @@ def text(value) -> str:
 
 
 def page(folder: pathlib.Path) -> None:
-    """growth.html, of all lines that were measured into this folder."""
+    """Writes growth.html from all series that were measured into this folder."""
     from jaxseg.report.charts import Series, line_chart
 
     parts = [f"<!doctype html><meta charset=utf-8><title>Growth</title><style>{_STYLE}</style>"]

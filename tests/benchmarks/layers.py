@@ -1,10 +1,10 @@
-"""Each different convolution of a network by itself, with its gradients, beside PyTorch's.
+"""Times each distinct convolution of a network with its gradients, next to PyTorch's.
 
     pip install '.[torch]'
     python tests/benchmarks/layers.py [--networks fcn8s deconvnet pspnet] [--one] [--batch 1]
 
-Where a train step's time goes, and which layers a better form would pay for. Sorted by jaxseg's
-time, times the number of such layers.
+Shows where the time of a train step goes, and which layers are worth optimizing. Sorted by jaxseg's
+time times the number of such layers.
 """
 
 import argparse
@@ -48,7 +48,7 @@ def main() -> None:
 
 
 def found_in(case, args) -> collections.Counter:
-    """(shape of x, shape of the kernel, other arguments) of every convolution, with its number."""
+    """Counts every convolution by (shape of x, shape of the kernel, other arguments)."""
     import jax
     import jax.numpy as jnp
 
@@ -74,7 +74,7 @@ def found_in(case, args) -> collections.Counter:
 
 
 def measure(x, kernel, how, rounds: int) -> tuple[float, float]:
-    """Milliseconds in jaxseg and in PyTorch (the processor's, of all threads)."""
+    """Milliseconds of processor time over all threads, in jaxseg and in PyTorch."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -86,7 +86,7 @@ def measure(x, kernel, how, rounds: int) -> tuple[float, float]:
     rng = np.random.default_rng(0)
     x, kernel = (rng.standard_normal(shape).astype(np.float32) for shape in (x, kernel))
     padding = how.pop("padding")
-    from_image = x.shape[-1] == 3  # nobody asks for an image's gradient
+    from_image = x.shape[-1] == 3  # the gradient of an image is never needed
 
     def step(x, kernel, dy):
         y, back = jax.vjp(lambda x, kernel: conv2d(x, kernel, padding, **how), x, kernel)

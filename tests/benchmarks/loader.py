@@ -1,12 +1,13 @@
-"""Speed of the data loader, beside torch's DataLoader with albumentations on the same files.
+"""Speed of the data loader, next to torch's DataLoader with albumentations on the same files.
 
     pip install '.[torch]' albumentations opencv-python-headless
     python tests/benchmarks/loader.py [--root VOC_FOLDER] [--images 1000]
 
-Both read the same photos and palette masks, by PSPNet's recipe (scale 0.5 to 2, rotation, blur,
-flip, crop of 473), in batches of 16, with as many workers. Images per second of processor time
-count, not of the clock: so other programs on the machine disturb little, and more workers than
-cores do not flatter. Without --root the files are 512 generated scenes of 375×500 pixels.
+Both read the same photos and palette masks by PSPNet's recipe (scale 0.5 to 2, rotation, blur,
+flip, crop of 473), in batches of 16, with the same number of workers. Results are images per second
+of processor time, not of wall time: other programs on the machine then disturb little, and more
+workers than cores bring no advantage. Without --root the files are 512 generated scenes of 375×500
+pixels.
 """
 
 import argparse
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def write_scenes(root: pathlib.Path, count: int = 512) -> pathlib.Path:
-    """Generated scenes in VOC layout."""
+    """Writes generated scenes in VOC layout."""
     for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
         (root / part).mkdir(parents=True)
     scenes = Scenes(0, count, (375, 500))
@@ -89,7 +90,7 @@ def write_scenes(root: pathlib.Path, count: int = 512) -> pathlib.Path:
 
 
 def stages(source: VocFolder, recipe: Augment, rounds: int = 100) -> None:
-    """Milliseconds of processor time for an image, one stage at a time, in one thread."""
+    """Prints milliseconds of processor time per image for each stage, in one thread."""
     pairs = [source.pairs[i % len(source)] for i in range(rounds)]
     examples = [source[i] for i in range(min(len(source), 16))]
     rng = np.random.default_rng(0)
@@ -112,7 +113,7 @@ def ours(source: VocFolder, recipe: Augment, **options):
 
 
 class TorchPairs:
-    """The same as a torch data set; OpenCV decodes photos, Pillow the palette masks."""
+    """The same examples as a torch data set; OpenCV decodes photos, Pillow the palette masks."""
 
     def __init__(self, source: VocFolder):
         self.pairs, self.transform = source.pairs, None
@@ -124,7 +125,7 @@ class TorchPairs:
         import albumentations as A
         import cv2
 
-        if self.transform is None:  # in the worker: it is not to start threads of its own
+        if self.transform is None:  # made in the worker, so that it starts no threads of its own
             cv2.setNumThreads(0)
             how = {"border_mode": cv2.BORDER_CONSTANT, "fill": MEAN, "fill_mask": 255}
             self.transform = A.Compose(
@@ -154,17 +155,17 @@ def theirs(source: VocFolder, workers: int):
 
 
 def compare(loaders: dict, batches: int, rounds: int) -> dict[str, float]:
-    """Images per second of processor time and of the clock: medians of rounds in turn.
+    """Measures images per second of processor time and of wall time: medians over rounds.
 
-    Gives those of processor time over torch's, by the loader; none where torch's was not measured.
-    What a long run takes beyond a short one is what its further batches cost: the start of worker
-    processes, which import this and that, cancels, and so do the batches that are made ahead.
+    Returns the processor-time rate relative to torch's for each loader; an empty dict where torch
+    was not measured. The cost of a batch is the time of a long run minus that of a short one: the
+    start of worker processes, with their imports, and the batches that are prefetched cancel out.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in loaders}
     for measured in range(rounds + 1):
         for name, loader in loaders.items():
             try:
-                if not measured:  # what is imported for the first time is no one's cost
+                if not measured:  # one run first, so that imports are not timed
                     run(loader, 1)
                     continue
                 short, long = (run(loader, count) for count in (WARM_UP, WARM_UP + batches))
@@ -184,7 +185,7 @@ def compare(loaders: dict, batches: int, rounds: int) -> dict[str, float]:
 
 
 def run(loader, batches: int) -> tuple[float, float]:
-    """Seconds of the processor and of the clock for the first batches."""
+    """Seconds of processor time and of wall time for the first batches."""
     before, begun, stream = seconds(), time.perf_counter(), loader()
     for _ in itertools.islice(stream, batches):
         pass
@@ -194,7 +195,7 @@ def run(loader, batches: int) -> tuple[float, float]:
 
 
 def seconds() -> float:
-    """Processor time of this process and of its children that ended."""
+    """Processor time of this process and of its finished children."""
     usage = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
     return sum(u.ru_utime + u.ru_stime for u in usage)
 

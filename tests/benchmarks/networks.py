@@ -1,21 +1,21 @@
-"""FCN-8s, DeconvNet and PSPNet-50 beside the same networks in plain PyTorch, in turns.
+"""Compares FCN-8s, DeconvNet and PSPNet-50 with the same networks in plain PyTorch, in turns.
 
     pip install '.[torch]' albumentations opencv-python-headless
     python tests/benchmarks/networks.py [--networks fcn8s deconvnet pspnet pspnet713] [--quick]
 
-At the end there is a table of the ratios: jaxseg's images per second, and memory, over PyTorch's.
+The last output is a table of ratios: jaxseg's images per second, and memory, over PyTorch's.
 
-Both have the same weights, and before anything is timed the logits of both are compared with those
-of PyTorch in float64. PyTorch runs channels last, as itself and through `torch.compile`; FCN's
-upsampling there is the dense deconvolution that its PyTorch ports have. Train steps are SGD with
-momentum and weight decay on the loss at the images' resolution, jaxseg's being the step that a run
-compiles. Evaluation is the network, the upsampling, the classes and their confusion matrix. The
-loss alone is that of scores as coarse as the network's, upsampled, with its gradient (`ops.py`),
-and the loader is measured once (`loader.py`). Peak memory is that of a process of its own for each
-side, during steps. Buffers lie in huge pages where there are any, as a run's do.
+Both have the same weights; before any timing, the logits of both are compared with PyTorch's in
+float64. PyTorch runs channels last, in eager mode and through `torch.compile`; its FCN upsamples
+with a dense deconvolution, as the PyTorch ports do. Train steps are SGD with momentum and weight
+decay on the loss at the images' resolution; jaxseg's is the step that a run compiles. Evaluation is
+the network, the upsampling, the classes and their confusion matrix. The loss alone takes scores of
+the network's coarse resolution, upsamples them and computes the gradient (`ops.py`). The loader is
+measured once (`loader.py`). Peak memory is measured during steps, in a separate process for each
+side. Buffers are in huge pages where the system has them, as in a run.
 On a GPU both sides use it (`--dtype bfloat16 --batch 8`).
 
---quick: a quarter of the width and smaller images, to see that it works. --one: one processor.
+--quick: a quarter of the width and smaller images, as a smoke test. --one: one processor.
 """
 
 import argparse
@@ -34,7 +34,7 @@ from timing import in_turns, one_processor, print_ratios
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """A network at a size."""
+    """A network at an input size."""
 
     name: str
     size: int
@@ -43,7 +43,7 @@ class Case:
     classes: int
     coarse: int  # side of the scores that the loss upsamples
     fields: dict
-    moved: float = 0.0  # share of the logits that may be others: near-equal maxima move unpooling
+    moved: float = 0.0  # allowed share of differing logits: near-equal maxima move unpooling
 
 
 CASES = {
@@ -75,7 +75,7 @@ def main() -> None:
     from jaxseg.cli.huge_pages import restart_with_huge_pages
 
     restart_with_huge_pages(["benchmark"])
-    with tempfile.TemporaryDirectory() as folder:  # so that the memory's process compiles nothing
+    with tempfile.TemporaryDirectory() as folder:  # cache: the memory process compiles nothing
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", folder)
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         from jaxseg.cli import settle_process
@@ -134,10 +134,10 @@ class Pair:
         self.theirs.load(jax.device_get(self.variables))
         self.theirs.to(self.device, memory_format=torch.channels_last)
 
-    # ---- jaxseg's side
+    # ---- jaxseg
 
     def forward(self):
-        """All logits at the images' resolution."""
+        """Returns a function that computes all logits at the images' resolution."""
         import jax
 
         import jaxseg
@@ -150,7 +150,7 @@ class Pair:
         return lambda: jax.block_until_ready(run(self.variables, self.photos))
 
     def step(self):
-        """The run's own train step."""
+        """Returns the train step of a run, as a function without arguments."""
         import jax
         import jax.numpy as jnp
 
@@ -172,7 +172,7 @@ class Pair:
         return run
 
     def evaluation(self):
-        """The confusion matrix of the batch, as `Evaluator` counts it."""
+        """Returns a function for the batch's confusion matrix, counted as in `Evaluator`."""
         import jax
 
         import jaxseg
@@ -185,10 +185,10 @@ class Pair:
         run = jax.jit(run)
         return lambda: jax.block_until_ready(run(self.variables, self.photos, self.truth))
 
-    # ---- PyTorch's
+    # ---- PyTorch
 
     def torch_run(self, what: str, compiled: bool):
-        """The same in PyTorch: a function without arguments."""
+        """Returns the same computation in PyTorch, as a function without arguments."""
         import torch
 
         logits, classes = self.theirs.logits, self.model.num_classes
@@ -247,7 +247,7 @@ class Pair:
 
 
 def torch_network(case: Case, width: float):
-    """With a method `logits(x)`: (logits, weight of their loss) of every head."""
+    """Builds the network, with a method `logits(x)`: (logits, loss weight) of every head."""
     import torch_fcn
     from torch_deconvnet import DeconvNet
     from torch_fcn import FCN
@@ -267,7 +267,7 @@ def torch_network(case: Case, width: float):
 
 
 def deconv_once_made(x, kernel, stride, padding=0, made={}):  # noqa: B006
-    """`torch_fcn.deconv` with weights that are kept: making them anew is no part of the network."""
+    """`torch_fcn.deconv` with cached weights: making them is no part of the network."""
     import torch
     from torch_fcn import upsample_filt
 
@@ -281,7 +281,7 @@ def deconv_once_made(x, kernel, stride, padding=0, made={}):  # noqa: B006
 
 
 def print_table(ratios: dict[str, dict[str, float]]) -> None:
-    """What the command is about: a line for each network, a column for each thing measured."""
+    """Prints the ratios: a line for each network, a column for each measurement."""
     print(f"\njaxseg's images per second, and memory, over PyTorch's\n{'':<12}", end="")
     print("".join(f"{what:>12}" for what in WHAT))
     for name, found in ratios.items():
@@ -290,7 +290,7 @@ def print_table(ratios: dict[str, dict[str, float]]) -> None:
 
 
 def loader(args: argparse.Namespace) -> float:
-    """The better of jaxseg's loaders beside torch's with albumentations, for a core's time."""
+    """Processor-time rate of jaxseg's best loader over that of torch with albumentations."""
     with tempfile.TemporaryDirectory() as folder:
         ratios = pathlib.Path(folder) / "ratios.json"
         script = pathlib.Path(__file__).with_name("loader.py")
@@ -302,7 +302,7 @@ def loader(args: argparse.Namespace) -> float:
 
 
 def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
-    """The ratio of everything that was asked for."""
+    """Returns the ratio of each requested measurement."""
     import numpy as np
     import ops
 
@@ -340,7 +340,7 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
             try:
                 compiled()
                 programs["torch.compile"] = compiled
-            except Exception as error:  # there may be no compiler, or one that is too old
+            except Exception as error:  # the compiler may be missing or too old
                 print(f"  torch.compile: {type(error).__name__}: {str(error).splitlines()[0]}")
         times = in_turns(programs, args.rounds)
         print_ratios(f"{pair.title}: {what}", times, "torch")
@@ -351,12 +351,12 @@ def compare(name: str, args: argparse.Namespace) -> dict[str, float]:
 
 
 def memory(name: str, args: argparse.Namespace) -> float:
-    """Peak memory of each side, in a process of its own; gives the share of the last kind."""
+    """Prints each side's peak memory, in its own process; returns the ratio of the last kind."""
     words = ["--networks", name, "--dtype", args.dtype]
     words += ["--batch", str(args.batch)] if args.batch else []
     words += [flag for flag in ("--quick", "--one", "--remat") if getattr(args, flag[2:])]
     found = {}
-    # A process that compiles keeps the memory it took: the first of the two does.
+    # A process that compiles keeps the memory it took for that; so the first of the two compiles.
     for side in ("jaxseg", "jaxseg", "torch"):
         command = [sys.executable, __file__, *words, "--peak", side]
         done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
@@ -371,9 +371,9 @@ def memory(name: str, args: argparse.Namespace) -> float:
 
 
 def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
-    """Bytes in use at most during three steps: of the process and of its device's memory.
+    """Peak bytes in use during three steps: of the process and of its device's memory.
 
-    "steps" is what they take beyond the libraries, the network's other copy let go.
+    "steps" is the part beyond the libraries, after the network's other copy is freed.
     """
     import gc
 
@@ -399,14 +399,14 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
         return {"device": jax.devices()[0].memory_stats()["peak_bytes_in_use"]}
     run()
     give_back_compiler_memory()  # as a run does, after its first step
-    pathlib.Path("/proc/self/clear_refs").write_text("5")  # the peak is counted from here on
+    pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     for _ in range(3):
         run()
     return {"process": status("VmHWM"), "steps": status("VmHWM") - libraries}
 
 
 def status(field: str) -> int:
-    """Bytes of this process, from Linux."""
+    """A memory field of this process in bytes, as Linux reports it."""
     lines = pathlib.Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(field + ":"))
 

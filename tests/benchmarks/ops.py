@@ -1,9 +1,9 @@
-"""Loss and unpooling beside their plain forms and PyTorch's: times in turns, and temporary memory.
+"""Times loss and unpooling next to their plain forms and PyTorch's; also temporary memory.
 
     pip install '.[torch]'
     python tests/benchmarks/ops.py [--what loss unpool] [--rounds 15] [--one]
 
---one keeps to one processor: for a machine that others use, see timing.py.
+--one uses a single processor, for machines that run other programs; see timing.py.
 """
 
 import argparse
@@ -38,9 +38,9 @@ def main() -> None:
 
 
 def loss(n: int, coarse: int, full: int, classes: int, rounds: int) -> float:
-    """Gives how many times the streamed form is as fast as PyTorch's.
+    """Returns the speed of the streamed form relative to PyTorch's.
 
-    Scores of the labels' own size, such as DeconvNet's, are not upsampled by anyone.
+    Scores of the labels' own size, such as DeconvNet's, are upsampled on neither side.
     """
     import jax
     import jax.numpy as jnp

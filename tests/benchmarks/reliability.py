@@ -1,8 +1,8 @@
-"""Tries of damage on a small run, counted: `python tests/benchmarks/reliability.py --tries 20`.
+"""Damages a small run many times: `python tests/benchmarks/reliability.py --tries 20`.
 
-It trains a run of seconds, then repeats: a bit of its newest checkpoint is flipped, or one of its
-files is cut off or removed; the run is killed by SIGKILL and started again. Each must end as if
-nothing had happened, or be told in two lines.
+Trains a run of seconds, then repeats: flip a bit of its newest checkpoint, cut off or remove one
+of its files, or kill the run with SIGKILL; then start the run again. Each try must end as if
+nothing had happened, or with a two-line error.
 """
 
 import argparse
@@ -35,7 +35,7 @@ def command(*words, **options):
 
 
 def damage(folder, how, rng):
-    """Spoils a file of the newest checkpoint; returns its name."""
+    """Damages a file of the newest checkpoint; returns its name."""
     newest = max((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     files = sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size)
     path = rng.choices(files, [p.stat().st_size for p in files])[0]
@@ -51,7 +51,7 @@ def damage(folder, how, rng):
 
 
 def outcome(done, scores, want):
-    """In one word what became of a training that was started again."""
+    """Describes the outcome of a restarted training in one word."""
     if "Traceback" in done.stdout + done.stderr:
         return "TRACEBACK"
     if done.returncode == 2:

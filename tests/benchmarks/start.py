@@ -1,8 +1,8 @@
-"""From the command to a run's first step, with an empty cache of compiled programs and with it.
+"""Time from the command to a run's first step, with an empty and with a filled compile cache.
 
     python tests/benchmarks/start.py [--config configs/quickstart.py] [--config.FIELD=VALUE ...]
 
-The first step is over when `metrics.jsonl` has its line; the run is ended there.
+The first step ends when its line appears in `metrics.jsonl`; the run is stopped then.
 """
 
 import argparse
@@ -36,7 +36,7 @@ def main() -> None:
 def first_step(
     config: str, fields: list[str], workdir: pathlib.Path, cache: pathlib.Path
 ) -> tuple[float, float]:
-    """Seconds by the clock, and of all processors."""
+    """Seconds of wall time, and of processor time over all processors."""
     command = [sys.executable, "-m", "jaxseg", "train", "--config", config]
     command += ["--workdir", str(workdir), "--config.log.every_steps=1", *fields]
     environment = {k: v for k, v in os.environ.items() if not k.startswith("JAX_COMPILATION")}

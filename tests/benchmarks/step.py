@@ -1,9 +1,9 @@
-"""One full-width train step: lowest times and the memory of the compiled program.
+"""Times one full-width train step; prints lowest times and the compiled program's memory.
 
     python tests/benchmarks/step.py [--networks fcn8s deconvnet pspnet] [--steps 5]
     PYTHONPATH=OTHER_CHECKOUT python tests/benchmarks/step.py      # the same of another version
 
-For two versions run both in turn, twice: the machine's other work moves the times.
+To compare two versions run both alternately, twice: other work on the machine changes the times.
 """
 
 import argparse
@@ -31,7 +31,7 @@ NETWORKS = {  # name, height and width, images, classes
 
 
 def measure(network: str, steps: int) -> None:
-    """Prints one line."""
+    """Measures one network and prints its line."""
     name, size, count, classes = NETWORKS[network]
     model, optimizer = jaxseg.create_model(name, classes), optax.sgd(1e-3, 0.9)
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Times of several programs that do the same, taken in turns, so that they share what disturbs."""
+"""Times equivalent programs in turns, so that outside disturbances affect all of them."""
 
 import os
 import statistics
@@ -7,23 +7,23 @@ from collections.abc import Callable
 
 
 def one_processor() -> None:
-    """Keeps this process on one processor, and on one thread of work; call it before jax is loaded.
+    """Keeps this process on one processor and one thread; call it before jax is imported.
 
-    On a machine that others use, the processor time of one thread is the figure that repeats:
-    threads that wait for each other burn it too.
+    On a machine that runs other programs, the processor time of one thread is the repeatable
+    figure: threads that wait for each other use processor time too.
     """
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     os.environ["OMP_NUM_THREADS"] = "1"
 
 
 def in_turns(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, dict[str, float]]:
-    """Milliseconds of each program: medians of `rounds` rounds in which each has its turn.
+    """Milliseconds of each program: medians of `rounds` rounds in which each takes its turn.
 
-    In its turn a program runs twice, and the second time counts: the first pays for memory that the
-    one before it gave back, a second of work for the system where that was gigabytes.
+    In its turn a program runs twice, and the second time counts. The first run pays for memory that
+    the previous program gave back, which costs the system a second where that was gigabytes.
 
     Returns:
-      For each name "clock", "processor" (of all threads), and "lowest", the least by the clock.
+      For each name "clock", "processor" (over all threads), and "lowest", the least wall time.
     """
     for run in programs.values():
         run()  # compiles, and touches the memory
@@ -47,7 +47,7 @@ def in_turns(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str
 
 
 def print_ratios(title: str, times: dict[str, dict[str, float]], base: str) -> None:
-    """A line for each program, with its times as multiples of those of `base`."""
+    """Prints a line for each program: its times as multiples of those of `base`."""
     print(f"\n{title}")
     print(f"  {'':<34}{'ms':>9}{'lowest':>9}{'processor':>11}   of {base}'s")
     for name, t in times.items():
