@@ -1,4 +1,4 @@
-"""What every test shares: eight devices on the CPU, the photographs, runs of seconds."""
+"""Shared test setup: eight devices on the CPU, the photographs, runs of seconds."""
 
 import atexit
 import collections
@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 import pytest
 
-# Before jax is imported. The tests run on the CPU, also where there is a GPU: to run them there,
+# Set before jax is imported. The tests run on the CPU even where there is a GPU; to use the GPU,
 # set JAX_PLATFORMS. Processes that a test starts inherit all of this, and import this checkout.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _flags = os.environ.get("XLA_FLAGS", "")
@@ -21,23 +21,23 @@ if "xla_force_host_platform_device_count" not in _flags:
     os.environ["XLA_FLAGS"] = f"{_flags} --xla_force_host_platform_device_count=8".strip()
 
 # The default and the slow tests are many small programs, which take longer to compile than to run:
-# XLA is told to optimise little. The optimized and nightly tests run what users run.
+# XLA is told to optimize little. The optimized and nightly tests use a user's settings.
 QUICK_TO_COMPILE = "--xla_backend_optimization_level=0"
-if version("jaxlib").startswith("0.10."):  # a flag that XLA does not know ends the process
+if version("jaxlib").startswith("0.10."):  # an unknown flag makes XLA end the process
     QUICK_TO_COMPILE += " --xla_cpu_use_fusion_emitters=false"
 
 pytest.register_assert_rewrite("base")  # tests/models/base.py
 
-# What takes long to compile is compiled once for all tests and the processes that they start.
+# Long compilations are cached for all tests and for the processes that they start.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="jaxseg-tests-")
     atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
-# Processes that train would start themselves again with it: see jaxseg/cli/huge_pages.py.
+# Training processes would restart themselves with it: see jaxseg/cli/huge_pages.py.
 os.environ.setdefault("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1")
 
-# Where prepared data sets are is remembered here, and not in the home of whoever runs the tests.
+# jaxseg records the folders of prepared data sets here, not in the home of the tests' user.
 for _home in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME"):
     os.environ[_home] = tempfile.mkdtemp(prefix="jaxseg-tests-")
     atexit.register(shutil.rmtree, os.environ[_home], ignore_errors=True)
@@ -49,13 +49,13 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, _paths))
 
 @pytest.fixture(scope="session")
 def repository() -> pathlib.Path:
-    """Root of the checkout."""
+    """The root folder of the checkout."""
     return REPOSITORY
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> pathlib.Path:
-    """Folder of the data sets, $JAXSEG_DATA or ../shared/data beside the checkout; else skips."""
+    """The folder of data sets: $JAXSEG_DATA, or ../shared/data next to the checkout; else skips."""
     folder = os.environ.get("JAXSEG_DATA") or REPOSITORY.parent / "shared" / "data"
     if not pathlib.Path(folder).is_dir():
         pytest.skip(f"no data sets in {folder}: set JAXSEG_DATA to the folder that has them")
@@ -64,13 +64,13 @@ def shared_data() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def torch():
-    """PyTorch, with which some tests compare; else skips."""
+    """PyTorch, for comparisons; skips where it is missing."""
     return pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
 
 
 @pytest.fixture
 def reference_form():
-    """Runs, on the CPU, what GPU and TPU run."""
+    """Makes all ops use their reference forms."""
     from jaxseg.ops import implementation
 
     with implementation("reference"):
@@ -79,7 +79,7 @@ def reference_form():
 
 @pytest.fixture(scope="session")
 def random_network():
-    """`random_network(name, classes, **fields)`: a network and variables that are all random."""
+    """`random_network(name, classes, **fields)`: a network and its variables, all random."""
     import jax
     import numpy as np
 
@@ -95,7 +95,7 @@ def random_network():
             if len(a.shape) < 4:
                 return rng.uniform(0.5, 1.5, a.shape).astype(np.float32)
             kernel = rng.normal(0, (2 / np.prod(a.shape[:3])) ** 0.5, a.shape)
-            kernel -= kernel.mean(axis=(0, 1, 2))  # or one class would win everywhere
+            kernel -= kernel.mean(axis=(0, 1, 2))  # else one class would win everywhere
             return kernel.astype(np.float32)
 
         return model, jax.tree.map(value, like)
@@ -111,7 +111,7 @@ def mesh():
     return make_mesh(8)
 
 
-# A run of seconds: FCN-8s with a few channels, on eight devices.
+# A run of seconds: FCN-8s with few channels, on eight devices.
 TINY = {
     "model.width": 0.03,
     "model.fc_channels": 128,
@@ -125,7 +125,7 @@ TINY = {
     "train.steps": 40,
     "train.batch_size": 8,
     "optim.lr": 0.1,
-    "loss.class_weights": (0.2, 1, 1, 1, 1, 1),  # or it would find nothing but ground so soon
+    "loss.class_weights": (0.2, 1, 1, 1, 1, 1),  # else it predicts only background so early
     "eval.every_steps": 20,
     "checkpoint.every_steps": 5,
     "log.every_steps": 1,
@@ -164,7 +164,7 @@ def tiny_file(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def words(tiny_file):
-    """`words(workdir, fields)`: the command line that trains `tiny(fields)` there."""
+    """`words(workdir, fields)`: the arguments that train `tiny(fields)` in `workdir`."""
 
     def make(workdir, fields=None):
         changes = [f"--config.{name}={value}" for name, value in (fields or {}).items()]
@@ -175,7 +175,7 @@ def words(tiny_file):
 
 @pytest.fixture(scope="session")
 def process():
-    """`process(*words)`: the command line in a process of its own, in pipes, as a `Popen`."""
+    """`process(*words)`: runs the command line in another process with pipes; a `Popen`."""
 
     def start(*words, devices=8, **options):
         option = "--xla_force_host_platform_device_count="
@@ -206,7 +206,7 @@ def finished(tiny, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def finished_command(words, process, tmp_path_factory):
-    """The same by the command line, which may set XLA flags: its workdir, and what it printed."""
+    """A run by the command line, which may set XLA flags: its workdir, and its output."""
     from jaxseg.checkpoint.workdir import Workdir
 
     workdir = tmp_path_factory.mktemp("finished") / "run"
@@ -218,7 +218,7 @@ def finished_command(words, process, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def restored():
-    """`restored(workdir, config)`: the state in the newest checkpoint, or in that of a step."""
+    """`restored(workdir, config, step)`: the state in a checkpoint, by default the newest."""
     import jax
 
     from jaxseg.checkpoint.manager import Checkpoints, abstract
@@ -246,13 +246,13 @@ def restored():
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers(config):
-    """Of `pytest -n auto`: each takes up to 4 GB, and makes the runs that tests share anew."""
+    """Limits `pytest -n auto`: a worker takes up to 4 GB, and makes its own shared runs."""
     return min(4, len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
-    """Of a test with `default_cases(n)`, the default cases after the first n are slow, too."""
+    """Marks as slow the default cases after the first n of a test with `default_cases(n)`."""
     cases = collections.Counter()
     for item in items:
         limit = item.get_closest_marker("default_cases")
@@ -265,7 +265,7 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_configure(config):
-    """Before any test module imports jax; the workers of xdist inherit it."""
+    """Sets XLA_FLAGS before any test module imports jax; the workers of xdist inherit it."""
     chosen = re.sub(r"not (optimized|nightly)", "", config.option.markexpr)
     as_users_run = not config.option.markexpr or re.search("optimized|nightly", chosen)
     if not as_users_run and QUICK_TO_COMPILE not in os.environ["XLA_FLAGS"]:

@@ -1,7 +1,7 @@
-"""Checkpoints in a bucket: Google's storage is played by an emulator on this machine.
+"""Checkpoints in a bucket, with Google's storage emulated on this machine.
 
-What the emulator is not: it knows no permissions, has no network in between, and its buckets have
-no hierarchical namespace.
+Limits of the emulator: it has no permissions, no network delays, and its buckets have no
+hierarchical namespace.
 """
 
 import json
@@ -22,7 +22,7 @@ from jaxseg.checkpoint import whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.utils.bucket import folder_at
 
-# TensorStore wants an object's generation beside its bytes, as Google sends it.
+# TensorStore needs an object's generation along with its bytes, as Google sends it.
 EMULATOR = """
 import contextlib
 from gcp_storage_emulator.handlers import objects
@@ -44,7 +44,7 @@ main()
 
 @pytest.fixture(scope="module")
 def bucket():
-    """Address of an empty bucket; this process and those it starts find it there."""
+    """Address of an empty bucket, which this process and its children can reach."""
     for module in ("gcsfs", "gcp_storage_emulator"):
         pytest.importorskip(
             module, reason="a bucket is played: pip install '.[gcs]' gcp-storage-emulator"
@@ -67,7 +67,7 @@ def bucket():
         patch.setenv("STORAGE_EMULATOR_HOST", f"http://localhost:{port}")
         patch.setenv("TENSORSTORE_GCS_HTTP_URL", f"http://localhost:{port}")
         patch.setenv("NO_GCE_CHECK", "true")
-        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # it would ask Google
+        patch.setenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "false")  # else it calls Google
         yield "gs://bucket"
     emulator.terminate()
     emulator.wait()
@@ -78,13 +78,13 @@ def names(folder):
 
 
 def entries(workdir):
-    """The losses and scores of the log, by kind and step."""
+    """The losses and scores in the log, by kind and step."""
     lines = map(json.loads, workdir.log.read_text().splitlines())
     return {(e["kind"], e["step"]): e.get("loss", e.get("mean_iou")) for e in lines}
 
 
 def without_mark(folder, step, name):
-    """Copies a whole checkpoint as one that was not finished."""
+    """Copies a complete checkpoint without its completion mark."""
     import fsspec
 
     gcs = fsspec.filesystem("gcs", use_listings_cache=False)
@@ -104,7 +104,7 @@ def test_killed_in_a_save_and_started_again(
 
     run = process(*words(killed.path, fields), start_new_session=True)
     until = time.monotonic() + 300
-    while True:  # until a checkpoint is whole and the next one is being written
+    while True:  # until one checkpoint is complete and the next is being written
         assert run.poll() is None and time.monotonic() < until
         steps = whole_steps(folder)
         if steps and names(folder) - {*map(str, steps), "config.json"}:
@@ -132,7 +132,7 @@ def test_killed_in_a_save_and_started_again(
     assert entries(killed) == entries(finished)
     assert killed.scores.read_text() == finished.scores.read_text()
 
-    # ---- what reads it
+    # ---- readers
     from jaxseg.evaluation.evaluator import evaluate_workdir
     from jaxseg.pretrained.read import read_weights
 
@@ -142,7 +142,7 @@ def test_killed_in_a_save_and_started_again(
     weights = read_weights(killed.path).tensors
     jax.tree.map(np.testing.assert_array_equal, weights, read_weights(finished.path).tensors)
 
-    # ---- the machine and its disk are gone
+    # ---- the machine and its disk are lost
     shutil.rmtree(killed.path)
     run = process(*words(killed.path, fields))
     out, err = run.communicate(timeout=300)
@@ -157,8 +157,8 @@ def test_killed_in_a_save_and_started_again(
 
 @pytest.mark.slow
 def test_two_machines_without_a_common_disk(bucket, words, process, tmp_path):
-    """Two processes of four devices, each with a workdir of its own; killed, and gone on with."""
-    # so low a rate that a difference in the last bits stays there, as in test_processes
+    """Two processes of four devices, each with its own workdir; killed, then resumed."""
+    # The learning rate is so low that last-bit differences do not grow, as in test_processes.
     fields = {"train.steps": 16, "optim.lr": 0.016, "checkpoint.every_steps": 4}
     alone = Workdir(tmp_path / "alone")
     run = process(*words(alone.path, fields))

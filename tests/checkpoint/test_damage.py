@@ -1,4 +1,4 @@
-"""A damaged checkpoint is told of and never restored in silence; the one before it is taken."""
+"""A damaged checkpoint is reported, never restored silently; the previous one is used instead."""
 
 import json
 import os
@@ -38,7 +38,7 @@ LIKE = abstract(state(0), replicated(make_mesh(8)))
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory):
-    """Steps 2 and 4 of a run of 8."""
+    """Checkpoints 2 and 4 of a run of 8 steps."""
     folder = tmp_path_factory.mktemp("two")
     checkpoints = Checkpoints(folder)
     for step in (2, 4):
@@ -68,7 +68,7 @@ def cut(path):
 
 
 def swap_values(folder):
-    """The arrays of step 2 under the names of step 4: a whole checkpoint, of other values."""
+    """Stores the arrays of step 2 under the names of step 4: a complete but wrong checkpoint."""
     shutil.rmtree(folder / "4/state")
     shutil.copytree(folder / "2/state", folder / "4/state")
 
@@ -96,13 +96,13 @@ def test_a_run_goes_back_to_the_whole_one(folder, how):
     assert (step, position) == (2, POSITION | {"step": 2})
     jax.tree.map(np.testing.assert_array_equal, restored, state(2))
     assert len(said) == 2 and "step 4" in said[0] and "2 step(s) earlier" in said[1]
-    checkpoints.save(4, state(4), POSITION, steps=8)  # its place is free
+    checkpoints.save(4, state(4), POSITION, steps=8)  # the damaged folder is out of the way
     checkpoints.close()
     assert whole_steps(folder) == [2, 4] and (folder / "4.damaged").is_dir()
 
 
 def test_every_flipped_byte_of_an_array_is_noticed(folder):
-    """Or it changes nothing: the file has unused stretches."""
+    """A flipped byte is detected, or it changes nothing: the file has unused parts."""
     want, path, noticed = restore_variables(folder, 4), data(folder), 0
     for at in range(50, path.stat().st_size, path.stat().st_size // 12):
         flip(path, at)
@@ -137,7 +137,7 @@ def test_the_only_one_is_damaged(folder):
 
 
 def test_steps_of_a_run_of_another_length_are_not_made_again(folder):
-    """Their learning rates would be others."""
+    """The learning rates would differ."""
     cut(data(folder))
     checkpoints = Checkpoints(folder)
     with pytest.raises(InputError, match=r"config\.train\.steps=8 again"):
@@ -147,7 +147,7 @@ def test_steps_of_a_run_of_another_length_are_not_made_again(folder):
 
 
 def test_a_checkpoint_without_checksums_is_read(folder):
-    """As versions before them wrote it."""
+    """Older versions wrote none."""
     index = folder / "4/_CHECKPOINT_METADATA"
     index.write_text(index.read_text().replace('"checksums"', '"other"'))
     shutil.rmtree(folder / "4/checksums")
@@ -157,7 +157,7 @@ def test_a_checkpoint_without_checksums_is_read(folder):
 
 @pytest.mark.parametrize("spec", [("data", None), (None, "data"), (("data", "fsdp"), None), ()])
 def test_checksums_of_arrays_that_are_split(spec):
-    """What one sharding saved, any other and NumPy can check."""
+    """Checksums saved with one sharding can be checked with any other, and by NumPy."""
     mesh = jax.make_mesh((4, 2), ("data", "fsdp"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     values = np.arange(128, dtype=np.float32).reshape(8, 16)
     split = jax.device_put(values, NamedSharding(mesh, PartitionSpec(*spec)))
@@ -175,7 +175,7 @@ def test_checksums_of_arrays_that_are_split(spec):
 
 def test_a_checkpoint_that_is_read_is_kept(folder):
     with lease(folder, 2):
-        assert not leased_steps(folder)  # nothing is written where no run saves
+        assert not leased_steps(folder)  # no lease is written where no run saves
     checkpoints = Checkpoints(folder, keep_last=1, clean=True)
     with lease(folder, 2):
         assert leased_steps(folder) == {2}
@@ -210,7 +210,7 @@ def test_a_checkpoint_that_is_removed_meanwhile_is_no_damage(folder):
 
 @pytest.fixture
 def half_removed(folder):
-    """A folder in which another process saves; the arrays of step 4 are missing."""
+    """A folder in which another process saves; step 4 has lost its arrays."""
     other = os.getppid()
     lock = {"host": socket.gethostname(), "process": other, "began": process_start(other)}
     (folder.parent / LOCK_FILE).write_text(json.dumps(lock))

@@ -1,4 +1,4 @@
-"""One run at a time in a workdir; the lock of a dead run is taken over."""
+"""One run at a time per workdir; the lock of a dead run is taken over."""
 
 import json
 import os
@@ -17,7 +17,7 @@ from jaxseg.errors import InputError
 
 
 def holder(folder, age=0.0, **changes):
-    """A lock of another process, which was touched `age` seconds ago."""
+    """Writes a lock of another process, last touched `age` seconds ago."""
     about = {"host": socket.gethostname(), "process": 1, "began": process_start(1), "token": "x"}
     path = folder / LOCK_FILE
     path.write_text(json.dumps(about | {"since": "2026-01-01 00:00:00"} | changes))
@@ -27,7 +27,7 @@ def holder(folder, age=0.0, **changes):
 
 @pytest.fixture
 def sleeper():
-    """A process that lives as long as the test."""
+    """A process that lives for the whole test."""
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     yield process
     process.kill()
@@ -106,8 +106,8 @@ def test_it_is_touched(tmp_path, monkeypatch):
 
 
 def test_of_many_that_ask_at_once_one_has_it(tmp_path, monkeypatch):
-    """Also where they all find a dead run's lock."""
-    monkeypatch.setattr(lock.os, "getpid", lambda: 1)  # or one process would pass its own lock
+    """Also when all of them find a dead run's lock."""
+    monkeypatch.setattr(lock.os, "getpid", lambda: 1)  # else a process accepts its own lock
     monkeypatch.setattr(lock, "is_alive", lambda holder, age: holder.get("token") != "x")
     holder(tmp_path)
     inside, refused, start = [], [], threading.Barrier(16)

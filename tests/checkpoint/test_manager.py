@@ -1,4 +1,4 @@
-"""Checkpoints: what is saved is what was there, and only whole ones are ever chosen."""
+"""Checkpoints: the saved values are those at the save, and only complete ones are chosen."""
 
 import functools
 import re
@@ -39,7 +39,7 @@ def save(checkpoints, *steps, scores=None):
 
 @pytest.fixture
 def checkpoints(tmp_path):
-    """Newest and best are kept."""
+    """A manager that keeps the newest and the best checkpoint."""
     checkpoints = Checkpoints(tmp_path / "c", keep_last=1)
     yield checkpoints
     checkpoints.close()
@@ -52,7 +52,7 @@ def folders(tmp_path):
 @pytest.mark.default_cases(1)
 @pytest.mark.parametrize("sharding", ["replicated", "one device"])
 def test_saves_the_values_of_the_moment(checkpoints, sharding):
-    """On the CPU a copy on the host may be the device's own memory, which the next step reuses."""
+    """On the CPU a host copy may share the device's memory, which the next step reuses."""
     state = make_state(0.5, size=2**20)
     if sharding == "one device":
         state = jax.device_put(state, jax.devices()[0])
@@ -107,7 +107,7 @@ def test_find(checkpoints):
     with pytest.raises(InputError, match="contains no checkpoint"):
         checkpoints.find("last")
     save(checkpoints, 3)
-    assert checkpoints.find("best") == 3  # none was scored
+    assert checkpoints.find("best") == 3  # no checkpoint was scored
     assert checkpoints.find(3) == checkpoints.find("3") == checkpoints.find("last") == 3
     for unknown in (4, "4", "newest", -3):
         with pytest.raises(InputError, match=rf"'{unknown}'.*one of 3\."):
@@ -149,7 +149,7 @@ def test_a_state_from_before_it_had_a_part_that_is_empty_here(checkpoints):
 
 
 def broken(folder, how):
-    """What a process that was killed may leave beside the whole checkpoint 1, as step 9."""
+    """Makes step 9 as a killed process may leave it, next to the complete checkpoint 1."""
     source, target = folder / "1", folder / "9"
     if how == "unfinished":
         target = folder / "9.orbax-checkpoint-tmp"
@@ -174,7 +174,7 @@ def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
     first.close()
     broken(tmp_path / "c", how)
     assert whole_steps(tmp_path / "c") == [1]
-    reader = Checkpoints(tmp_path / "c")  # as beside a run that is just saving
+    reader = Checkpoints(tmp_path / "c")  # a reader while a run is saving
     assert reader.latest() == 1 and reader.removed == []
     reader.close()
 
@@ -187,8 +187,8 @@ def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
     saved, _ = checkpoints.restore(1, abstract(make_state(), replicated(make_mesh(8))))
     assert float(saved["w"]["a"][0]) == 1
     save(checkpoints, 2)
-    assert whole_steps(tmp_path / "c") == [2]  # not lost in favour of the unfinished one
-    save(checkpoints, 9)  # in the place of the unfinished one
+    assert whole_steps(tmp_path / "c") == [2]  # not removed in favour of the unfinished one
+    save(checkpoints, 9)  # replaces the unfinished one
     assert checkpoints.find("last") == 9
     saved, _ = checkpoints.restore(9, abstract(make_state(), replicated(make_mesh(8))))
     assert float(saved["w"]["a"][0]) == 9

@@ -1,4 +1,4 @@
-"""When a run may go on in a folder."""
+"""Conditions under which a run may resume in a folder."""
 
 import pathlib
 
@@ -14,7 +14,7 @@ def add_checkpoint(workdir, step=5):
 
 
 def add_checkpoint_to(folder, step=5):
-    """The files by which a whole checkpoint is known."""
+    """Writes the files that mark a complete checkpoint."""
     for part in ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"):
         path = folder / str(step) / part
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +110,7 @@ def test_folder_that_cannot_be_written(tmp_path, tiny, where):
 @pytest.mark.parametrize("address", ["gs://bucket/run", "s3://bucket/run"])
 @pytest.mark.parametrize("kind", [str, pathlib.Path])
 def test_bucket_is_refused(monkeypatch, tmp_path, address, kind):
-    """Not made into a folder of that name."""
+    """The address does not become a local folder of that name."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="is a bucket.*checkpoint.folder=gs://"):
         Workdir(kind(address))
@@ -120,7 +120,7 @@ def test_bucket_is_refused(monkeypatch, tmp_path, address, kind):
 
 @pytest.fixture
 def elsewhere(tmp_path, tiny):
-    """A run of `tiny()` with a checkpoint in another folder: its config, workdir, that folder."""
+    """A run of `tiny()` with its checkpoint in another folder: (config, workdir, folder)."""
     folder = tmp_path / "disk" / "of checkpoints"
     config = tiny({"checkpoint.folder": str(folder)})
     workdir = Workdir(tmp_path / "run", str(folder))
@@ -154,7 +154,7 @@ def test_goes_on_from_a_folder_whose_workdir_is_lost(elsewhere, tmp_path, tiny):
 
 
 def test_checkpoints_that_are_left_behind_are_named(elsewhere, tmp_path, tiny):
-    """Or the run would begin again from nothing in the new folder."""
+    """Otherwise the run would start again from nothing in the new folder."""
     config, workdir, folder = elsewhere
     moved = tmp_path / "moved"
     for config, address in ((tiny(), None), (tiny({"checkpoint.folder": str(moved)}), str(moved))):

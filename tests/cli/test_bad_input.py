@@ -1,4 +1,4 @@
-"""What a person can get wrong: exit code 2, a line on what, a line on the remedy, no debris."""
+"""User errors: exit code 2, a line for the problem, a line for the remedy, no leftover files."""
 
 import json
 import re
@@ -20,7 +20,7 @@ PHOTO, MASK = "JPEGImages/{}.jpg", "SegmentationClass/{}.png"
 
 
 class Folder:
-    """A data set in VOC layout of the scenes that `tiny()` draws, which a test then spoils."""
+    """A data set in VOC layout with the scenes of `tiny()`, for a test to damage."""
 
     def __init__(self, root):
         self.root = root
@@ -49,7 +49,7 @@ def pristine(tmp_path_factory):
 
 @pytest.fixture
 def folder(pristine, tmp_path):
-    """A copy that the test may spoil."""
+    """A copy that the test may damage."""
     copy = Folder.__new__(Folder)
     copy.root = shutil.copytree(pristine.root, tmp_path / "data")
     return copy
@@ -63,7 +63,7 @@ def fields(folder):
 
 @pytest.fixture
 def refused(capsys):
-    """`refused(words, *parts)`: they end as bad input must, and `parts` are named in this order."""
+    """`refused(words, *parts)`: checks for an input error that has `parts` in this order."""
 
     def check(words, *parts):
         capsys.readouterr()
@@ -84,7 +84,7 @@ def contents(path):
 
 
 def assert_nothing_half_written(workdir):
-    """No scores, no picture, no part of a checkpoint."""
+    """Neither scores nor a picture nor part of a checkpoint exists."""
     workdir = Workdir(workdir)
     assert not workdir.scores.exists() and not workdir.picture.exists()
     assert not list(workdir.path.rglob("*.tmp*")) and not list(workdir.path.rglob("*orbax*"))
@@ -93,7 +93,7 @@ def assert_nothing_half_written(workdir):
     }
 
 
-# ---- known before a workdir is made
+# ---- found before a workdir is made
 
 
 def spoil_root(folder):
@@ -158,7 +158,7 @@ def test_config(words, refused, tmp_path, changes, parts):
 
 @pytest.mark.slow
 def test_as_processes(words, process, folder, fields, repository, tmp_path):
-    """The same by real processes: files, a field, and the paper's recipe without its data."""
+    """In real processes: files, a field, and the paper's recipe without its data."""
     parts = spoil_list(folder)
     voc = ["train", "--config", repository / "configs/fcn8s.py", "--workdir", tmp_path / "run"]
     for command, said in [
@@ -180,7 +180,7 @@ def test_as_processes(words, process, folder, fields, repository, tmp_path):
 
 
 def test_photographs_of_a_size_the_network_cannot_take(words, refused, tmp_path):
-    """Known before training, not after it."""
+    """Found before training, not after it."""
     fields = {
         "model.name": "deconvnet_vgg16",
         "model.fc_kernel": 1,
@@ -241,7 +241,7 @@ def test_bad_files_that_a_run_may_skip(folder, fields, words, refused, tmp_path,
     out = capsys.readouterr().out
     assert "2 bad file(s) skipped:" in out
     for name in ("train3.jpg", "train5.jpg"):
-        assert out.count(f"{name} cannot be decoded") == 2  # when met, and at the end
+        assert out.count(f"{name} cannot be decoded") == 2  # when read, and at the end
     (folder.root / PHOTO.format("train6")).write_bytes(b"")
     refused(words(tmp_path / "other", fields), "3 files are bad", "allows 2", "fix: ", "check")
 
@@ -299,7 +299,7 @@ def test_workdir_of_another_run(finished, words, refused, field, value):
 
 
 def test_fewer_steps_than_the_run_has_taken(finished, words, refused):
-    """Nothing is done under another name: no step is left to take, and none is taken back."""
+    """It is refused: no step is left to take, and steps are not undone."""
     workdir, taken = finished[0].path, finished[1]["step"]
     before = contents(workdir)
     refused(words(workdir, {"train.steps": taken - 1}), f"has taken {taken} steps", "fix: Increase")
@@ -316,7 +316,7 @@ def test_another_rate_may_begin_from_the_weights(finished, words, refused):
 
 @pytest.mark.slow
 def test_workdir_of_other_examples(folder, fields, words, refused, tmp_path, capsys):
-    """`data.root` may change, but not what is there: then nothing of the workdir changes either."""
+    """`data.root` may change, but not the examples; on refusal the workdir stays as it was."""
     assert run(words(tmp_path / "run", fields)) == 0
     before = contents(tmp_path / "run")
     other = shutil.copytree(folder.root, tmp_path / "other")
@@ -377,7 +377,7 @@ def test_evaluate_without_such_a_checkpoint(finished, copied, refused):
 
 @pytest.mark.slow
 def test_loss_that_becomes_nan(words, refused, tmp_path, tiny, restored):
-    """Stops, names the step and its images; the checkpoint before it is whole and finite."""
+    """The run stops and names the step and its images; the last checkpoint is finite."""
     workdir = Workdir(tmp_path / "run")
     fields = {
         "model.norm": None,

@@ -1,4 +1,4 @@
-"""A network of bands in files of their own, from training to scenes of any size."""
+"""A network of bands in separate files, from training to scenes of any size."""
 
 import json
 import shutil
@@ -18,11 +18,11 @@ pytestmark = pytest.mark.slow
 BANDS = ("_B02", "_B03", "_B08", "_B04")
 PLACE = from_origin(500000, 4600000, 10, 10)
 SIZE, WINDOW = (640, 960), 512
-SEEN = 224  # pixels that FCN-8s sees to either side, and what a stride rounds off
+SEEN = 224  # pixels of FCN-8s's receptive field to either side, plus the rounding of a stride
 
 
 def pixels_of(label, rng):
-    """Reflectances [H, W, 4] in which the third band alone tells the class."""
+    """Reflectances [H, W, 4] in which only the third band shows the class."""
     pixels = rng.integers(1, 3000, (*label.shape, 4)).astype(np.uint16)
     pixels[..., 2] += label.astype(np.uint16) * 5000
     return pixels
@@ -48,7 +48,7 @@ def squares(rng, rows, columns, side):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory, words):
-    """A run on images of four bands in files of their own."""
+    """A run on images with four bands in separate files."""
     root, rng = tmp_path_factory.mktemp("bands"), np.random.default_rng(0)
     (root / "data/masks").mkdir(parents=True)
     for i in range(12):
@@ -75,7 +75,7 @@ def trained(tmp_path_factory, words):
 
 @pytest.fixture(scope="module")
 def scene(trained):
-    """A scene of several windows, in one file and in one a band; a corner of it is without data."""
+    """A scene of several windows, as one file and as a file per band; one corner has no data."""
     rng = np.random.default_rng(1)
     pixels = pixels_of(squares(rng, SIZE[0] // 32, SIZE[1] // 32, 32), rng)
     pixels[:40, :60] = 0
@@ -136,7 +136,7 @@ def test_scenes_are_labelled_window_by_window(trained, scene):
     np.testing.assert_array_equal(labels == 255, ~has_data)
     same = labels == whole
     assert same[has_data].mean() > 0.99
-    # what lies so far inside a window that the network sees nothing beyond it
+    # pixels so far inside a window that the network sees nothing outside it
     inner = slice(SEEN, WINDOW - SEEN)
     assert same[inner, inner].mean() > 0.9999
     assert 0.2 < whole.mean() < 0.8

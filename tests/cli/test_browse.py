@@ -1,4 +1,4 @@
-"""The page of examples: its pictures are what training reads, and nothing outside it is needed."""
+"""The page of examples shows the images that training reads, and needs no other files."""
 
 import base64
 import io
@@ -40,7 +40,7 @@ def test_it_shows_what_training_reads(tmp_path, capsys):
     for batch, label, image in zip(expected, labels, images, strict=True):
         np.testing.assert_array_equal(np.asarray(label), batch.label[0])  # palette indices
         difference = np.asarray(image).astype(int) - batch.image[0]
-        assert np.abs(difference).mean() < 6  # but for JPEG
+        assert np.abs(difference).mean() < 6  # JPEG differs a little
         assert batch.names[0] in page
     assert not re.search(r"(?:src|href)=\"(?!data:)|https?:|@import|url\(", page)
 

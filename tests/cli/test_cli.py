@@ -1,4 +1,4 @@
-"""The command line: dispatch, exit codes, the words of each command. Training itself is a fake."""
+"""The command line: dispatch, exit codes, arguments of each command. Training itself is a fake."""
 
 import os
 import re
@@ -33,7 +33,7 @@ def config_path(tmp_path):
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Stands in for training and evaluation; what they are called with ends up in the list."""
+    """Replaces training and evaluation; the list records their arguments."""
     calls = []
 
     def train(config, workdir):
@@ -96,7 +96,7 @@ def test_train_chooses_a_new_workdir(calls, config_path, tmp_path, monkeypatch, 
         assert main(["train", f"--config={config_path}"]) == 0
         workdir = calls[-1][1]
         assert re.fullmatch(r"runs/tiny-\d{8}-\d{6}(-\d)?", workdir.as_posix())
-        workdir.mkdir(parents=True)  # fails if it was there before
+        workdir.mkdir(parents=True)  # fails if it already exists
         assert f"workdir: {workdir}\n" in capsys.readouterr().out
 
 
@@ -198,7 +198,7 @@ def test_as_processes(tmp_path):
 
 
 def test_parsing_imports_no_jax():
-    """A wrong option is told at once: the layers above training stay light."""
+    """A wrong option is reported at once: the layers above training import quickly."""
     code = """if True:
         import sys
         import jaxseg.__main__, jaxseg.main, jaxseg.config, jaxseg.cli.train, jaxseg.cli.evaluate

@@ -1,4 +1,4 @@
-"""Programs that one process has compiled, and the next one reads."""
+"""The cache of compiled programs: what one process compiles, the next one reads."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ import pytest
 
 from jaxseg.cli.compiled import compiled_folder, keep_compiled_programs
 
-# A train step with a donated state: trained for three steps, and its parameters' bytes printed.
+# A train step with a donated state: runs three steps, then prints the bytes of its parameters.
 STEPS = """
 import sys, hashlib
 from jaxseg.cli import settle_process
@@ -48,7 +48,7 @@ def run(code, home, **changes):
 def steps(home, **changes):
     done = run(STEPS, home, **changes)
     (digest, hits, misses), folder = (line.split() for line in done.stdout.splitlines())
-    assert "machine" not in done.stderr.lower()  # what XLA says of programs for another processor
+    assert "machine" not in done.stderr.lower()  # XLA's warning about another processor
     return digest, int(hits), int(misses), folder[0]
 
 
@@ -62,7 +62,7 @@ def test_the_second_process_compiles_nothing_and_gets_the_same(tmp_path):
 
 @pytest.fixture
 def unset(monkeypatch, tmp_path):
-    """As in a process that has not been told of a folder, with an empty home."""
+    """A process without a configured cache folder, with an empty home."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     names = (
         "jax_compilation_cache_dir",
@@ -95,7 +95,7 @@ def test_no_folder_to_be_had(unset, monkeypatch):
     assert jax.config.jax_compilation_cache_dir is None
 
 
-# Compiles four programs of some 3 KB each, reads the first once more, and lists what is kept.
+# Compiles four programs of about 3 KB each, reads the first again, and lists the cached ones.
 FOUR = """
 import pathlib, sys
 from jaxseg.cli import settle_process

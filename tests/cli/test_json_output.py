@@ -1,4 +1,4 @@
-"""One name for results that a script reads: --json, of every command that has one."""
+"""--json: machine-readable results, the same option in every command that has results."""
 
 import importlib
 import json

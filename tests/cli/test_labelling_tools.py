@@ -20,7 +20,7 @@ SMALL = ("--config.model.width=0.03", "--config.model.fc_channels=16", "--config
 
 @pytest.fixture(scope="module")
 def page(repository) -> list[list[str]]:
-    """The commands of the page."""
+    """The commands on the page."""
     text = (repository / "docs/tutorials/labelling_tools.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^```bash\n(.*?)^```", text, re.M | re.S)
     lines = "".join(blocks).replace("\\\n", " ").splitlines()
@@ -29,7 +29,7 @@ def page(repository) -> list[list[str]]:
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch, repository):
-    """The folder `photos` of the page: bright squares on dark ground, in COCO JSON."""
+    """The page's folder `photos`: bright squares on dark ground, in COCO JSON."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").symlink_to(repository / "configs")
     (tmp_path / "photos/images").mkdir(parents=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_bands_are_trained_scored_labelled_converted_and_exported(tmp_path, words, capsys):
-    """The fourth band alone tells the class; a network that sees it scores well."""
+    """Only the fourth band shows the class, so a good score proves that it is used."""
     rng = np.random.default_rng(0)
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()

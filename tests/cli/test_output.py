@@ -1,4 +1,4 @@
-"""Output that loses no run, and a platform that is not there."""
+"""Broken output does not end a run; a missing platform is an input error."""
 
 import io
 import os
@@ -31,7 +31,7 @@ def test_a_closed_pipe_silences_and_raises_nothing():
 
 @pytest.mark.slow
 def test_a_program_whose_reader_has_gone_ends_in_order(words, tmp_path):
-    """Of help, and of a training, which goes on to its scores."""
+    """The programs: help, and a training that continues to its scores."""
     steps = {"train.steps": 2, "eval.every_steps": None, "checkpoint.every_steps": None}
     for command in (["--help"], words(tmp_path / "run", steps)):
         run = subprocess.Popen(

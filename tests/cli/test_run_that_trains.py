@@ -1,4 +1,4 @@
-"""What is asked of a run while it trains, which removes the checkpoints that others read."""
+"""Commands that read a run while it trains and removes checkpoints."""
 
 import signal
 import time

@@ -1,4 +1,4 @@
-"""Signals before a run's loop listens: an exit code, one line, no traceback."""
+"""Signals before a run's loop handles them: an exit code, one line, no traceback."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ import pytest
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 
-# a process that is asked to stop while it is still importing
+# Runs a process that is asked to stop while it is still importing.
 PROGRAM = """
 import sys, time
 from jaxseg.cli.stopping import end_at_once_when_asked
@@ -35,7 +35,7 @@ def test_before_the_loop(number):
 
 
 def test_ctrl_c_while_importing():
-    """The first import of the command line is where it comes."""
+    """The signal arrives during the first import of the command line."""
     program = (
         "import runpy, sys\n"
         "class Finder:\n"
@@ -55,7 +55,7 @@ TRIES = {"SIGTERM": 75, "SIGHUP": 75, "SIGINT": 130}
 @pytest.mark.nightly
 @pytest.mark.parametrize("number", TRIES)
 def test_at_ten_moments_of_the_start(number, words, process, tmp_path):
-    """The codes of a run that saved, of one that had not begun, and of one that was done."""
+    """Expects the exit code of a run that saved, that had not begun, or that was finished."""
     for moment in range(10):
         run = process(*words(tmp_path / f"run{moment}"))
         time.sleep(0.2 + 1.5 * moment)

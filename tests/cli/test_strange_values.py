@@ -1,4 +1,4 @@
-"""Values that nobody means: each is refused with its name, before anything is built."""
+"""Nonsensical values: each is refused by name, before anything is built."""
 
 import math
 

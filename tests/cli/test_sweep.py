@@ -10,7 +10,7 @@ WORDS = ["sweep", "--config", "quickstart", "--config.train.steps=60"]
 
 
 class Trainings:
-    """In place of processes that train: each writes the score that is next, or fails."""
+    """Replaces training processes: each writes the next score, or fails."""
 
     def __init__(self, scores):
         self.commands: list[list[str]] = []
@@ -62,7 +62,7 @@ def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch):
     again = Trainings([0.3, 0.4, 0.5])
     monkeypatch.setattr(subprocess, "Popen", again)
     assert run(words) == 0
-    assert again.commands[:2] == first.commands  # in the same workdirs, where `train` goes on
+    assert again.commands[:2] == first.commands  # in the same workdirs, where `train` resumes
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The fields, their checks, their file; config files and overrides from the command line."""
+"""The config's fields, checks and file; config files and overrides from the command line."""
 
 import json
 
@@ -21,7 +21,7 @@ HEAD = "from jaxseg.config import default_config\nfrom jaxseg.errors import Inpu
 
 @pytest.fixture
 def config_file(tmp_path):
-    """Writes a config file whose get_config has the given body; returns its path as a word."""
+    """`config_file(body)`: writes a config file with this body of get_config; returns its path."""
 
     def write(body="", signature="", name="mine.py"):
         lines = ["c = default_config()", *body.splitlines(), "return c"]
@@ -198,7 +198,7 @@ def test_images_are_resized_or_padded():
 
 def test_validate_finds_none_in_a_field_that_needs_a_value():
     config = default_config()
-    config.optim.lr = None  # ConfigDict itself takes None anywhere
+    config.optim.lr = None  # ConfigDict itself accepts None anywhere
     assert "optim.lr must be a number" in refusal(validate, config)
 
 

@@ -1,4 +1,4 @@
-"""Every recipe in configs/: it loads, and its network takes the sizes that it asks for."""
+"""Every recipe in configs/ loads, and its network takes the recipe's image sizes."""
 
 import functools
 
@@ -10,7 +10,7 @@ from jaxseg.cli.config_options import read_config, read_stages
 from jaxseg.errors import InputError
 from jaxseg.models import list_models, model_from_config
 
-SLOW = (  # as those of CamVid, and of ADE20K
+SLOW = (  # similar to the recipes of CamVid and ADE20K, which are tested by default
     *("pets_fcn8s.py", "pets_deconvnet.py", "pets_pspnet.py"),
     *("pspnet_cityscapes.py", "pspnet_voc2012.py", "deconvnet.py"),
 )
@@ -45,7 +45,7 @@ def test_recipe(spec, repository):
 
 
 def check_sizes(config):
-    """The network takes the images that the recipe gives it, and gives scores of their size."""
+    """The network takes the recipe's images and gives logits of their size."""
     sizes = {config.augment.crop, config.eval.input_size, config.eval.crop}
     sizes |= {config.data.scenes_size} if config.data.name == "scenes" else set()
     model = model_from_config(config.model, 11)

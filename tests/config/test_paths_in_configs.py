@@ -1,4 +1,4 @@
-"""A run's config means the same in every folder, and ~ is the home wherever a path is given."""
+"""A run's config means the same in every folder; ~ is expanded in every path option."""
 
 import pathlib
 
@@ -27,7 +27,7 @@ def test_paths_that_exist_become_whole_ones(tmp_path, monkeypatch):
     assert whole.data.root == whole.eval.ensemble == str(tmp_path / "data")
     assert whole.init.pretrained == "a_name_of_a_network"
     assert whole.data.sbd_root == "gs://mine/sbd"
-    assert config.data.root == "data"  # a copy
+    assert config.data.root == "data"  # only the copy changed
 
 
 def test_two_paths_to_one_place_are_one_value(tmp_path, monkeypatch):

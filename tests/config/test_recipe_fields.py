@@ -1,4 +1,4 @@
-"""A field that a recipe sets is not blamed on the person whose option it does not go with."""
+"""An option in conflict with a field of the recipe: the error does not blame the user's option."""
 
 import re
 

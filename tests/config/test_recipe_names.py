@@ -1,4 +1,4 @@
-"""Recipes by bare name, outside a checkout too; a path wins."""
+"""Recipes by bare name, also outside a checkout; a path takes precedence."""
 
 import pytest
 

@@ -9,7 +9,7 @@ from jaxseg.checkpoint.workdir import Workdir, stage_folders
 from jaxseg.cli.config_options import read_stages
 from jaxseg.config import flatten
 
-RECIPES = {  # and the variant that its toy is a toy of
+RECIPES = {  # name: the variant of which the toy is a smaller version
     "fcn32s": "heavy",
     "fcn16s": "heavy",
     "fcn8s": "staged",
@@ -21,7 +21,7 @@ RECIPES = {  # and the variant that its toy is a toy of
     "pspnet_voc2012": "paper",
     "pspnet_cityscapes": "paper",
 }
-TOY = {  # what a toy may change; all else is the recipe's
+TOY = {  # fields that a toy may change; all others are the recipe's
     *("model.name", "model.width", "model.fc_channels", "model.fc_kernel", "model.padding"),
     *("model.bn_momentum", "model.bn_epsilon", "model.decoder_init"),
     *("data.name", "data.train_split", "data.eval_split", "data.pad_to"),
@@ -32,12 +32,12 @@ TOY = {  # what a toy may change; all else is the recipe's
     *("eval.every_steps", "eval.input_size", "eval.crop", "eval.base_size"),
     *("checkpoint.every_steps", "log.every_steps", "log.pictures"),
 }
-GUESS = math.log(6)  # the loss of a network that knows nothing of the six classes
+GUESS = math.log(6)  # the loss of uniform guessing among six classes
 
 
 @pytest.fixture
 def spec(repository):
-    """`spec("fcn32s", "smoke")`: what --config takes."""
+    """`spec("fcn32s", "smoke")`: the argument of --config."""
     return lambda name, variant: f"{repository}/configs/{name}.py:{variant}"
 
 
@@ -56,7 +56,7 @@ def test_a_toy_has_its_recipes_structure(spec, name):
 
 @pytest.fixture
 def run(spec, process, tmp_path):
-    """`run(name, *words)`: runs a toy by its command; its losses, stage by stage."""
+    """`run(name, *words)`: runs a toy by its command; returns the losses of each stage."""
 
     def command(name, *words):
         config = spec(name, "smoke")
@@ -71,7 +71,7 @@ def run(spec, process, tmp_path):
 
 
 def losses(workdir):
-    """The loss of every step, of a run that has ended well."""
+    """The loss of every step of a run that ended normally."""
     entries = [json.loads(line) for line in workdir.log.read_text().splitlines()]
     seen = [e["loss"] for e in entries if e["kind"] == "train"]
     assert len(seen) == json.loads(workdir.scores.read_text())["step"]
@@ -114,7 +114,7 @@ def test_toy_learns(run, name):
         quarter = len(seen) // 4
         if seen is stages[0]:
             assert sum(seen[-quarter:]) / quarter < 0.9 * seen[0]
-        elif name == "fcn8s":  # it goes on from where the one before it stopped
+        elif name == "fcn8s":  # it continues from the previous stage
             assert sum(seen[:quarter]) / quarter < 0.9 * stages[0][0]
         else:
             assert sum(seen[-quarter:]) < sum(seen[:quarter])

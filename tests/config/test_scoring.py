@@ -1,4 +1,4 @@
-"""Another way of scoring than the run's own, on the recipes that README's commands follow."""
+"""Scoring by another protocol than the run's own, on the recipes used in README's commands."""
 
 import numpy as np
 import pytest
@@ -32,7 +32,7 @@ def test_what_is_given_counts_and_is_checked():
     config.eval.input_size = (64, 64)
     score_otherwise(config, {"eval.protocol": "sliding", "eval.crop": (48, 48)})
     assert config.eval.crop == (48, 48)
-    score_otherwise(config, {"eval.protocol": "whole"})  # and back
+    score_otherwise(config, {"eval.protocol": "whole"})  # back to the first protocol
     assert config.eval.crop is None
     with pytest.raises(InputError, match="input_size is .* has no effect while eval.protocol"):
         score_otherwise(config, {"eval.protocol": "sliding", "eval.crop": (4, 4),
