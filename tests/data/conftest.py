@@ -1,4 +1,4 @@
-"""Small data sets on disk, and the real ones where they are at hand."""
+"""Small data sets on disk, and the real ones where they are available."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from jaxseg.data.voc_folder import voc_palette
 
 
 class Devkit:
-    """A folder in VOC layout that tests build and break."""
+    """A folder in VOC layout that tests fill and damage."""
 
     sizes = [(13, 17), (1, 5), (32, 9), (13, 17), (21, 21)]  # (height, width) of the examples
 
@@ -56,7 +56,7 @@ def devkit(tmp_path) -> Devkit:
 
 @pytest.fixture
 def real_data(shared_data):
-    """The folder of a real data set among those at hand; the test is skipped without it."""
+    """`real_data(name)`: the folder of a real data set; skips the test where it is missing."""
 
     def folder(name: str) -> Path:
         path = shared_data / name

@@ -1,4 +1,4 @@
-"""Archives that are damaged or hostile: told in one error, and nothing is left."""
+"""Damaged or hostile archives: each gives an error and leaves no files."""
 
 import bz2
 import gzip
@@ -43,7 +43,7 @@ def changed(data, at, new):
 
 
 def listed(data, at, new, entry=0):
-    """A zip file with other bytes at `at` of an entry in its list of contents."""
+    """Replaces bytes at offset `at` of an entry in a zip file's central directory."""
     place = -1
     for _ in range(entry + 1):
         place = data.index(b"PK\1\2", place + 1)
@@ -51,12 +51,12 @@ def listed(data, at, new, entry=0):
 
 
 def everywhere(data, at, listed_at, new):
-    """The same bytes in the file's own header and in the list of contents."""
+    """Puts the same bytes into a file's own header and into the central directory."""
     return listed(changed(data, at, new), listed_at, new)
 
 
 NAMES = ("a", "b", "c")
-MEMBER = 512 + 2048  # bytes of a file in such a tar
+MEMBER = 512 + 2048  # bytes that a file takes in such a tar
 ZIP, TAR = zipped(*NAMES), tar(*NAMES)
 DEFLATED = zipped("a", method=zipfile.ZIP_DEFLATED, content=b"ab" * 5000)
 

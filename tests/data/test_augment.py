@@ -11,7 +11,7 @@ FILL = (1, 2, 3)
 
 
 def coordinates(height: int, width: int) -> Example:
-    """An image that says where each pixel came from, with the same in its label."""
+    """An image whose pixels hold their own coordinates; the label holds the same."""
     y, x = np.mgrid[:height, :width].astype(np.uint8)
     return Example(
         np.dstack([y, x, np.full_like(y, 200)]), (y * width + x).astype(np.uint8) % 251, "c"
@@ -107,7 +107,7 @@ def test_labels_never_gain_values(recipe):
 
 
 class Numbers:
-    """A generator that draws what it is told."""
+    """A generator that returns the given numbers in turn."""
 
     def __init__(self, mirrored, scale, y, x, rotated, angle, blurred):
         self.left = [0.0 if mirrored else 0.99, scale, y, x]
@@ -137,7 +137,7 @@ def test_pspnet_scales_turns_blurs_mirrors_pads_and_crops_in_this_order(
     got = RECIPES["pspnet"](example, numbers)
     assert not numbers.left
 
-    # one step after the other over the whole picture; only the first uses our own function
+    # step by step over the whole picture; only the first step uses our own function
     how = dict(canvas=tuple(canvas), start=(0, 0), size=canvas, angle=8.0 * rotated)
     label = window(example.label, **how, fill=255)
     image = blur(window(example.image, **how, fill=FILL))
@@ -154,7 +154,7 @@ def test_pspnet_scales_turns_blurs_mirrors_pads_and_crops_in_this_order(
     if mirrored and canvas[1] > 47:
         starts[1] = canvas[1] - 47 - starts[1]
     rows, columns = (slice(s, s + 47) for s in starts)
-    assert (got.label != label[rows, columns]).mean() < 2e-3  # positions on a pixel's border
+    assert (got.label != label[rows, columns]).mean() < 2e-3  # positions on a pixel boundary
     assert np.abs(got.image.astype(int) - image[rows, columns]).max() <= 1
 
 
@@ -173,7 +173,7 @@ def test_how_often_pspnet_turns_blurs_and_mirrors():
             angles.append(np.rad2deg(np.arcsin(np.clip(slope, -1, 1))))
     blurred = [len(np.unique(o.image[20:28, 20:28, 0])) > 2 for o in outs if (o.label == 0).all()]
     mirrored = [o.image[23, 30, 2] < o.image[23, 16, 2] for o in outs]
-    assert 130 < len(angles) < 190  # half, less the fifth whose angle is too small to be seen
+    assert 130 < len(angles) < 190  # half, minus the fifth whose angle is too small to detect
     assert -11 < min(angles) < -9 and 9 < max(angles) < 11 and abs(np.mean(angles)) < 1.5
     assert 0.4 < np.mean(blurred) < 0.6
     assert 0.4 < np.mean(mirrored) < 0.6
@@ -188,7 +188,7 @@ def test_deconvnet_squeezes_to_a_square_and_cuts_at_random():
     for seed in range(500):
         out = run(dataclasses.replace(RECIPES["deconvnet"], flip=0.0), example, seed)
         assert out.label.shape == (44, 44)
-        assert (np.diff(out.label.astype(int), axis=1) == 4).all()  # 200 columns in 50
+        assert (np.diff(out.label.astype(int), axis=1) == 4).all()  # 200 columns become 50
         assert (np.abs(np.diff(out.image[..., 0].astype(int), axis=0) - 4) <= 1).all()
         starts.add((out.image[0, 0, 0] // 4, out.label[0, 0] // 4))
     assert {s for s, _ in starts} == {s for _, s in starts} == set(range(7))

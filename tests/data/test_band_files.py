@@ -16,7 +16,7 @@ from jaxseg.data.prepare import prepare_data
 from jaxseg.errors import InputError
 from jaxseg.inference.image_files import by_bands, find_images
 
-BANDS = ("_B02", "_B03", "_B8A", "_B08")  # not in the order of the alphabet
+BANDS = ("_B02", "_B03", "_B8A", "_B08")  # not in alphabetical order
 PIXELS = np.random.default_rng(0).integers(0, 2**16, (3, 6, 8, 4)).astype(np.uint16)
 LABELS = np.random.default_rng(1).integers(0, 2, (3, 6, 8)).astype(np.uint8)
 NAMES = [f"T31_2{i}.L2A" for i in range(3)]
@@ -46,7 +46,7 @@ def data(root, **fields):
 
 
 def test_bands_are_stacked_in_the_order_of_the_suffixes(tmp_path):
-    """In folders of splits, by a list, by shares, and in VOC's layout."""
+    """With folders as splits, with lists, with shares, and in VOC's layout."""
     flat, voc = build(tmp_path / "flat", "images", "masks"), tmp_path / "voc"
     build(voc, "JPEGImages", "SegmentationClass")
     (voc / "ImageSets/Segmentation").mkdir(parents=True)
@@ -81,7 +81,7 @@ def test_eight_bits_are_scaled_to_sixteen_and_floats_kept(tmp_path):
 def test_prepared_images_are_single_files(tmp_path, form):
     config = data(build(tmp_path / "raw"))
     folder = prepare_data(config, tmp_path / "made", ["train"], say=lambda line: None, form=form)
-    bands = BANDS if form == "records" else ()  # records hold whole images whatever is set
+    bands = BANDS if form == "records" else ()  # records hold whole images whatever the setting
     source = open_data(data(folder, band_suffixes=bands), "train")
     for i in range(3):
         np.testing.assert_array_equal(source[i].image, PIXELS[i])
@@ -121,7 +121,7 @@ def test_bad_bands_are_named(tmp_path):
 
 
 def _spoilt(root, case):
-    """The data set of a case, and the split that shows what is wrong."""
+    """Makes the data set of a case; returns it with the split that has the defect."""
     build(root, *(("images", "masks") if case == "listed" else ()))
     images = root / ("images" if case == "listed" else "images/train")
     (root / "val.txt").write_text("\n".join(NAMES))
@@ -161,7 +161,7 @@ def test_check_takes_them(tmp_path, capsys):
     assert f"{NAMES[1]} lacks the band _B08" in out and "unpaired" not in out
 
 
-@pytest.mark.parametrize("named", ["T1.png", "T1_B03.tif"])  # a preview, and one of the bands
+@pytest.mark.parametrize("named", ["T1.png", "T1_B03.tif"])  # a preview, or one of the bands
 def test_annotations_are_of_all_bands(tmp_path, named):
     write_bands(tmp_path / "images", "T1", PIXELS[0])
     Image.fromarray(np.zeros((6, 8, 3), np.uint8)).save(tmp_path / "images/T1.png")
@@ -196,6 +196,6 @@ def test_files_are_grouped_in_any_order(tmp_path):
     assert found.incomplete.problem.startswith("2 images lack bands: ")
     for part in (f"sub/{NAMES[1]} (_B02)", f"sub/{NAMES[2]} (_B08)"):
         assert part in found.incomplete.problem
-    whole = by_bands(found.others, BANDS)  # no band among them: files that hold all channels
+    whole = by_bands(found.others, BANDS)  # no band files here: each file holds all channels
     assert (whole.images, whole.others, whole.incomplete) == (found.others, [], None)
     assert parted("_B02", BANDS) is None and parted("a_1_11", ("_1", "_11")) == ("a_1", "_11")

@@ -1,4 +1,4 @@
-"""Images that are no photographs, from files that other libraries write."""
+"""Images other than photographs, read from files that other libraries wrote."""
 
 import numpy as np
 import pytest
@@ -123,7 +123,7 @@ def test_what_is_wrong_with_an_array_is_said(tmp_path):
     np.save(path, DEEP.transpose(2, 0, 1))
     with pytest.raises(InputError, match="channels seem to come first"):
         read_image(path, kind=ImageKind(5, 16))
-    np.save(path, np.array([{}]), allow_pickle=True)  # would run code
+    np.save(path, np.array([{}]), allow_pickle=True)  # unpickling it would run code
     with pytest.raises(InputError, match="cannot be read as an array"):
         read_image(path, kind=ImageKind(5, 16))
 

@@ -1,4 +1,4 @@
-"""A data set with everything wrong at once: all of it is found, each with its file."""
+"""`check` on a data set with every defect at once: all are found, each with its file."""
 
 import json
 from pathlib import Path
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    """Three classes; four photos to train on, two to score on; nothing wrong."""
+    """A correct data set: three classes, four training and two evaluation photos."""
     root = tmp_path / "mine"
     rng = np.random.default_rng(0)
     for split, count in (("train", 4), ("val", 2)):
@@ -56,7 +56,7 @@ def test_nothing_is_wrong(folder):
 
 def test_everything_wrong_at_once(folder):
     images, masks = folder / "images", folder / "masks"
-    (images / "train/train0.png").write_bytes(b"nothing")  # photo and mask are both bad
+    (images / "train/train0.png").write_bytes(b"nothing")  # both photo and mask are bad
     mask(folder, "train/train0", np.zeros((6, 8, 3)))
     mask(folder, "train/train1", [[0, 7, 250, 0, 0, 0, 0, 0]] * 6)
     mask(folder, "train/train2", np.full((6, 8), 255))
@@ -87,7 +87,7 @@ def test_everything_wrong_at_once(folder):
     assert "contains colours" in texts["mask"] and "cannot be decoded" in texts["photo"]
     assert "contains the values 7, 250" in texts["values"] and "9 high" in texts["size"]
     assert "train3.png" in texts["leakage"] and "split 'train'" in texts["leakage"]
-    assert found.splits["train"].images == 2  # of whole masks
+    assert found.splits["train"].images == 2  # only those with valid masks
 
 
 def test_copies_in_one_split_are_found(folder):

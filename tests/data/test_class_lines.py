@@ -1,4 +1,4 @@
-"""Lines of classes.txt that would give the classes another index than their writer meant."""
+"""Lines of classes.txt that would give a class another index than its author meant."""
 
 import pytest
 

@@ -17,7 +17,7 @@ def image():
 
 
 class Numbers:
-    """A generator whose numbers are given: uniform returns a place between its bounds."""
+    """A generator of given numbers; `uniform` takes each as a fraction of its range."""
 
     def __init__(self, *places: float):
         self._places = list(places)
@@ -105,8 +105,8 @@ def test_a_crop_that_one_class_fills_is_drawn_again():
             [np.bincount(c[c < 255], minlength=2).max() / (c < 255).sum() for c in crops]
         )
 
-    # a crop begins in one of 31 columns; five of them show at most 0.75 of either class. One draw
-    # fails with 26 / 31 = 0.84, ten in a row with 0.17
+    # A crop begins in one of 31 columns; in five of them no class covers more than 0.75. One draw
+    # fails with probability 26 / 31 = 0.84, ten in a row with 0.17.
     assert (shares() > 0.75).mean() > 0.7
     assert (shares(max_class_share=0.75) > 0.75).mean() < 0.25
 

@@ -39,7 +39,7 @@ def test_colours_become_classes(tmp_path):
     assert info.class_names == ("sky", "wide road") and info.palette == (SKY, ROAD)
     assert label(tmp_path, mask_values="zero_is_void").tolist() == [[0, 1, 255]]
     assert label(tmp_path, mask_values="binary").tolist() == [[0, 1, 255]]
-    folder(tmp_path, [[0, 1, 255]])  # indices are indices still
+    folder(tmp_path, [[0, 1, 255]])  # masks of indices are still read as indices
     assert label(tmp_path).tolist() == [[0, 1, 255]]
 
 

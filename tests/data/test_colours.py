@@ -1,10 +1,10 @@
-"""Classes without colours of their own get some that all eyes can tell apart."""
+"""Default class colours can be told apart, also with colour vision deficiencies."""
 
 import numpy as np
 
 from jaxseg.data.colours import distinct_colours
 
-# What is seen of a colour in linear RGB: Machado, Oliveira and Fernandes (2009), severity 1
+# Perceived colour in linear RGB: Machado, Oliveira and Fernandes (2009), severity 1
 SEEN = {
     "all": np.eye(3),
     "protanopes": [[0.152286, 1.052583, -0.204868], [0.114503, 0.786281, 0.099216],

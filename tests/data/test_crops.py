@@ -1,4 +1,4 @@
-"""DeconvNet's two stages: what is cut out of where, and what stays of the labels."""
+"""The crops and their labels in DeconvNet's two stages."""
 
 import pickle
 
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError
 
 @pytest.fixture
 def scene(devkit):
-    """20×30 pixels: object 1 of class 5 with a void border, beside it object 2 of class 7."""
+    """20×30 pixels: object 1, class 5, with a void border; next to it object 2, class 7."""
     label = np.zeros((20, 30), np.uint8)
     label[4:14, 3:13], label[5:13, 4:12] = 255, 5
     label[8:18, 18:28] = 7
@@ -37,7 +37,7 @@ def test_one_object_at_a_time(scene):
     crops = Crops(source, object_crops(source))
     assert len(crops) == 3  # two in a, one in b
     image, label, name = crops[0]
-    assert name == "a 4,3,14,13"  # 8×8 pixels, enlarged by 0.8 on each side
+    assert name == "a 4,3,14,13"  # 8×8 pixels, enlarged by 0.8 pixels on each side
     assert crops.size(0) == label.shape == image.shape[:2] == (10, 10)
     assert (image[0, 0].tolist(), image[-1, -1].tolist()) == ([4, 3, 77], [13, 12, 77])
     assert (label[1:9, 1:9] == 5).all() and (label == 5).sum() == 64
@@ -58,7 +58,7 @@ def test_other_objects_become_background(scene):
     inside = label[2:22, 3:33]
     np.testing.assert_array_equal(inside, np.where(numbers == 1, 5, 0))
     assert (label[:2] == 255).all() and (label[:, 33:] == 255).all()  # outside the photo
-    assert not crops[0].image[:2].any() and not crops[0].image[:, :3].any()  # and black
+    assert not crops[0].image[:2].any() and not crops[0].image[:, :3].any()  # black there
 
 
 def test_boxes_with_objects_and_rare_classes_repeated(scene):
@@ -103,7 +103,7 @@ def test_missing_instance_masks_are_named(scene):
 
 
 def test_objects_of_sbd(scene):
-    """Where the classes come from SBD's file, the objects come from the one beside it."""
+    """If the classes come from SBD's file, the objects come from SBD's instance file."""
     sbd = scene.root / "benchmark_RELEASE/dataset"
     numbers = np.zeros((20, 30), np.uint8)
     numbers[2:6, 1:9], numbers[10:, 20:] = 1, 2
@@ -116,7 +116,7 @@ def test_objects_of_sbd(scene):
     config.crops = "objects"
     source = open_data(config, "train")
     assert [name.split()[1] for name in map(source.name, range(2))] == ["2,0,6,10", "9,19,21,31"]
-    assert set(np.unique(source[1].label)) == {0, 6, 255}  # outside the photo: 255
+    assert set(np.unique(source[1].label)) == {0, 6, 255}  # 255 outside the photo
 
 
 def test_scenes_have_objects_and_boxes_about_them():

@@ -16,7 +16,7 @@ RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
 
 
 def grey_png(path, values: np.ndarray, bits: int):
-    """A grey PNG of 1, 2 or 4 bits a pixel, which PIL reads but does not write."""
+    """Writes a grey PNG of 1, 2 or 4 bits per pixel, which PIL reads but does not write."""
     rows = []
     for row in values:
         packed = np.array([[v >> (bits - 1 - b) & 1 for b in range(bits)] for v in row])
@@ -75,7 +75,7 @@ def test_cmyk_jpeg(tmp_path):
 @pytest.mark.parametrize("orientation", [0, 1, 2, 3, 4, 5, 6, 7, 8, 9])
 @pytest.mark.parametrize("mode", ["RGB", "P"])
 def test_a_photo_is_turned_upright(tmp_path, orientation, mode):
-    """As the EXIF standard has it: where row 0 and column 0 of what is stored belong."""
+    """The EXIF standard: each orientation gives the sides of stored row 0 and column 0."""
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(RGB).convert(mode)
@@ -138,7 +138,7 @@ def test_16_bits_are_refused(tmp_path):
 
 
 def test_colours_of_16_bits_are_not_cut_to_8(tmp_path):
-    """Pillow keeps the upper 8 bits, which of a camera's 12 are nearly black."""
+    """Pillow keeps only the upper 8 bits: an image of a 12-bit camera would be nearly black."""
     colour_png_of_16_bits(tmp_path / "a.png", RGB.astype(np.uint16) * 16)
     with pytest.raises(InputError, match=r"Image .*a.png has more than 8 bits.*bits=16"):
         read_image(tmp_path / "a.png")
@@ -194,7 +194,7 @@ def test_damaged_bytes_give_pixels_or_an_input_error(tmp_path):
             for at in rng.integers(0, len(whole), 3):
                 damaged[at] = rng.integers(256)
             path.write_bytes(damaged)
-            with warnings.catch_warnings():  # PIL's, about the damage
+            with warnings.catch_warnings():  # PIL warns about the damage
                 warnings.simplefilter("ignore")
                 try:
                     assert read_image(path).dtype == np.uint8

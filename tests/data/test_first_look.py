@@ -1,4 +1,4 @@
-"""Labels that can teach nothing are refused before the first step, and at scoring."""
+"""Useless labels are refused before the first training step, and before scoring."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ from jaxseg.errors import InputError
 
 @pytest.fixture
 def folder(tmp_path):
-    """`folder(masks, names)`: the training split of a folder with these masks."""
+    """`folder(masks, names)`: a folder whose training split has these masks."""
 
     def make(masks, names=("back", "road")):
         for part in ("images/train", "masks/train"):
@@ -58,7 +58,7 @@ def test_all_ignored(folder):
 
 
 class Listed:
-    """Examples in a list, which notes those that are asked for."""
+    """A list of examples that records the requested indices."""
 
     def __init__(self, labels, names=("back", "road", "tree")):
         self.info = DataInfo("list", names, ((0, 0, 0),) * len(names))

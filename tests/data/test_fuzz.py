@@ -1,4 +1,4 @@
-"""Two thousand damaged files: each is read or refused by name, and none takes a reader with it."""
+"""Two thousand damaged files: each is read or refused by name, and none crashes the reader."""
 
 import io
 import multiprocessing
@@ -22,7 +22,7 @@ MASKS = {".png": "P", ".gif": "P", ".bmp": "L", ".tif": "L"}
 
 
 def originals() -> list[tuple[str, str, bytes]]:
-    """(photo or mask, suffix, content) of files that are whole."""
+    """(photo or mask, suffix, content) of undamaged files."""
     rng = np.random.default_rng(0)
     blocks = rng.integers(0, 256, (6, 7, 3), np.uint8).repeat(9, 0).repeat(9, 1)
     found = []
@@ -39,7 +39,7 @@ def originals() -> list[tuple[str, str, bytes]]:
 
 
 def damaged(rng: np.random.Generator, whole: bytes) -> bytes:
-    """Bytes overwritten, cut off, taken out, doubled, or bits turned in the header."""
+    """Damages a file: bytes overwritten, cut off, removed or doubled, or bits flipped."""
     data, way = bytearray(whole), rng.integers(6)
     at, length = int(rng.integers(len(data))), int(rng.integers(1, 40))
     if way == 0:
@@ -60,9 +60,9 @@ def damaged(rng: np.random.Generator, whole: bytes) -> bytes:
 
 
 def read_all(folder: str, results) -> None:
-    """Reads damaged files one after the other; sends what came of each."""
+    """Reads damaged files one after the other; sends the outcome of each."""
     rng = np.random.default_rng(1)
-    warnings.simplefilter("ignore")  # of the decoders, about the damage
+    warnings.simplefilter("ignore")  # decoders warn about the damage
     whole = originals()
     for number in range(FILES):
         kind, suffix, content = whole[number % len(whole)]
@@ -91,7 +91,7 @@ def test_damaged_files_are_read_or_refused_by_name(tmp_path):
     reader = context.Process(target=read_all, args=(str(tmp_path), results), daemon=True)
     reader.start()
     seen = []
-    while (result := results.get(timeout=60)) is not None:  # else it crashed, or hangs
+    while (result := results.get(timeout=60)) is not None:  # a timeout means a crash or a hang
         seen.append(result)
     reader.join(timeout=60)
     assert reader.exitcode == 0 and len(seen) == FILES

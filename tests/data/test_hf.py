@@ -29,7 +29,7 @@ def png(pixels) -> dict:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Two photos with palette masks in one split, and classes.txt beside it."""
+    """A data set with two photos with palette masks in each split, and a classes.txt."""
     root = tmp_path_factory.mktemp("hub")
     photos = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 3), np.uint8)
     rows = {"pixels": [png(p) for p in photos], "annotation": [png(LABEL)] * 2, "n": [0, 1]}
@@ -80,7 +80,7 @@ def test_what_is_missing_is_named(folder, fields, text, monkeypatch):
 
 
 def test_a_run_keeps_the_revision_that_it_began_with(folder, tmp_path):
-    """What was the newest at the start is in config.json, and is read again."""
+    """The newest revision at the start is stored in config.json and used again."""
     whole = default_config()
     whole.data.update(config(folder[0], hf_name="owner/name").to_dict())
 
@@ -91,7 +91,7 @@ def test_a_run_keeps_the_revision_that_it_began_with(folder, tmp_path):
     assert resolved_once.data.hf_revision == "abc123"
     save_config(resolved_once, tmp_path / "config.json")
     assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision == "abc123"
-    whole.data.hf_revision = "def456"  # one that is given wins
+    whole.data.hf_revision = "def456"  # a given revision takes precedence
     assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision == "def456"
     whole.data.update({"hf_name": "owner/other", "hf_revision": None})
     assert with_revision_of(whole, tmp_path / "config.json").data.hf_revision is None

@@ -1,4 +1,4 @@
-"""Image files as they come from anywhere: rasters alone, regular files alone, whole ones alone."""
+"""Image files from any source: only raster formats, regular files and complete files are read."""
 
 import io
 import os
@@ -23,7 +23,7 @@ def png():
 
 
 def test_every_flipped_bit_of_a_mask_is_noticed(png, tmp_path):
-    """All bytes but the chunks' own: a PNG without damage is read as before."""
+    """Every byte after the signature is checked; trailing data is accepted as before."""
     want, path = read_mask("a.png", 3, data=png), tmp_path / "a.png"
     for at in range(8, len(png)):
         damaged = bytearray(png)
@@ -74,6 +74,6 @@ def test_large_images_are_decoded_one_at_a_time(monkeypatch):
     monkeypatch.setattr(image_file, "_LARGE", 50)
     with image_file.decoding(10, 10):
         assert image_file._one_large.locked()
-        with image_file.decoding(5, 5):  # small ones go on
+        with image_file.decoding(5, 5):  # small images do not wait
             pass
     assert not image_file._one_large.locked()

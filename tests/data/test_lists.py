@@ -1,4 +1,4 @@
-"""Lists as others write them: columns, paths, suffixes, capitals, line ends, a byte order mark."""
+"""Lists from other tools: columns, paths, suffixes, capitals, line ends, a byte order mark."""
 
 import unicodedata
 
@@ -15,7 +15,7 @@ NAMES = ("a 1", "b.v2", "c")
 
 @pytest.fixture
 def folder(tmp_path):
-    """`names(text)`: the examples of a folder that the list train.txt with this text makes."""
+    """`folder(text)`: the example names of a folder whose train.txt has this text."""
     for i, name in enumerate(NAMES):
         for part in ("images", "masks", "images/deep", "masks/deep"):
             (tmp_path / part).mkdir(parents=True, exist_ok=True)
@@ -98,7 +98,7 @@ def test_a_mask_in_no_format_for_classes_is_seen(folder):
 
 
 def test_one_letter_or_two_make_no_difference(folder):
-    """macOS writes é as e and an accent; a list from elsewhere has one letter, or the reverse."""
+    """macOS writes é as e plus an accent; a list from another system as one character."""
     parted = unicodedata.normalize("NFD", "café")
     for part, suffix in (("images", "JPG"), ("masks", "png")):
         (folder.root / f"{part}/c.{suffix}").rename(folder.root / f"{part}/{parted}.{suffix}")

@@ -9,11 +9,11 @@ from jaxseg.data.mixing import Mixed, augmentation, examples_with
 from jaxseg.errors import InputError
 
 LABEL = np.random.default_rng(0).integers(0, 5, (40, 56), np.uint8)
-CODED = Example(np.repeat(LABEL[..., None] * 50, 3, axis=2), LABEL, "a")  # the colour is the label
+CODED = Example(np.repeat(LABEL[..., None] * 50, 3, axis=2), LABEL, "a")  # colour encodes label
 
 
 class Examples:
-    """Examples of which each has its own two classes, with colours by class."""
+    """Examples with two classes each, which differ between examples; colours encode the class."""
 
     info = DataInfo("five", tuple("abcde"), ((0, 0, 0),) * 5)
 
@@ -45,7 +45,7 @@ def config(**fields):
 
 
 def assert_together(example):
-    """Wherever a pixel has a label it has that label's colour."""
+    """Checks that each labelled pixel has its label's colour."""
     known = example.label != 255
     np.testing.assert_array_equal(example.image[known][:, 0], example.label[known] * 50)
 
@@ -66,7 +66,7 @@ def test_flips_and_quarter_turns_are_exact_and_all_occur():
 
 
 def test_what_is_off_draws_nothing():
-    """A run that asks for none of them is the run that it was."""
+    """New augmentations that are off leave the random numbers of a run unchanged."""
     how = {"crop": (30, 30), "scale": (0.5, 1.5), "flip": 0.5, "rotation": 9.0, "hue": 0.2}
     more = Augment(**how, noise=0.1, erase=1.0)
     for seed in range(5):
@@ -84,7 +84,7 @@ def test_noise_has_its_std_and_leaves_labels():
 def check_noise(dtype):
     top = 1.0 if dtype == np.float32 else float(np.iinfo(dtype).max)
     image = np.full((60, 60, 4), top / 2).astype(dtype)
-    image[0, 0] = 0  # the range of floats is that of the image
+    image[0, 0] = 0  # for floats the image's own range counts
     image[0, 1] = top
     label = np.zeros((60, 60), np.uint8)
     stds = []
@@ -125,7 +125,7 @@ def test_mixing_lays_half_of_the_classes_with_their_pixels():
         assert set(np.unique(out.label[known])) <= set(range(5))
         assert_together(out)
         new = set(np.unique(out.label[known])) - set(np.unique(own.label))
-        assert len(new) <= 1  # of two classes half is one
+        assert len(new) <= 1  # half of two classes is one
         gained += bool(new)
     assert gained > 10
 

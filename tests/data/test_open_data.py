@@ -72,7 +72,7 @@ def test_what_is_wrong_is_named():
 def test_importing_the_data_floor_is_cheap():
     code = (
         "import sys, types; jaxseg = types.ModuleType('jaxseg'); jaxseg.__path__ = [sys.argv[1]]; "
-        "sys.modules['jaxseg'] = jaxseg; import jaxseg.data; "  # without the package's own imports
+        "sys.modules['jaxseg'] = jaxseg; import jaxseg.data; "  # without jaxseg/__init__.py
         "print([m for m in ('jax', 'grain', 'flax', 'tensorflow') if m in sys.modules])"
     )
     package = str(pathlib.Path(jaxseg.__file__).parent)

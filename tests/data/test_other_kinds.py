@@ -1,4 +1,4 @@
-"""Augmentation, batches and `check` of images that are no photographs."""
+"""Augmentation, batches and `check` of images other than photographs."""
 
 import numpy as np
 import pytest
@@ -27,7 +27,7 @@ LABEL = np.random.default_rng(1).integers(0, 4, (40, 50), np.uint8)
 
 @pytest.fixture
 def folder(tmp_path):
-    """Six images of five bands of 16 bits, of two sizes; the first band is 1000 times the class."""
+    """Six 16-bit images of five bands, in two sizes; the first band is 1000 times the class."""
     rng = np.random.default_rng(0)
     for part in ("images", "masks"):
         (tmp_path / part).mkdir()
@@ -68,7 +68,7 @@ def test_channels_are_warped_blurred_and_resized_as_those_of_photographs(backend
         np.testing.assert_array_equal(one, want[..., :1])
         deep = cut(PHOTO.astype(np.uint16) * 256, tuple(256 * f for f in fill), seed)
         assert deep.dtype == np.uint16
-        assert np.abs(deep / 256 - want).max() < 1.6  # rounded once more, and to 8 bits
+        assert np.abs(deep / 256 - want).max() < 1.6  # rounded once more, to 8 bits
         floats = cut(PHOTO.astype(np.float32), fill, seed)
         assert np.abs(floats - want).max() < 1.6
     small = resize_image(PHOTO, (20, 31))
@@ -102,7 +102,7 @@ def test_batches_keep_dtype_channels_and_label(folder):
     known = batch.label != 255
     np.testing.assert_array_equal(batch.image[known][:, 0], batch.label[known] * np.uint16(1000))
     assert (batch.image[~known] == 7).all()
-    for process in range(2):  # of which the second may have nothing but filling
+    for process in range(2):  # the second may have only padding
         for batch in eval_batches(
             source, batch_size=2, pad_to=32, process_index=process, process_count=2
         ):

@@ -1,4 +1,4 @@
-"""A class index that is another colour in every file: no single file is wrong, the set is."""
+"""Masks whose palettes give an index different colours: each file is fine, the set is not."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ COLOURS = [(0, 0, 0), (200, 0, 0), (0, 200, 0), (0, 0, 200)]
 
 
 def folder(root, convert, masks):
-    """The config of a folder of colour masks that `convert` made indices of."""
+    """Writes colour masks, converted to indices by `convert`; returns the folder's config."""
     for split in ("train", "val"):
         for part in ("images", "masks"):
             (root / part / split).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""Archives and records: what is wrong, cut off or half made is never taken for a data set."""
+"""Archives and records: damaged, truncated or unfinished ones are never used as a data set."""
 
 import functools
 import hashlib
@@ -92,7 +92,7 @@ def test_cut_off_archives_leave_nothing(tmp_path, make):
 
 
 class Ranges(http.server.SimpleHTTPRequestHandler):
-    """Serves a folder, parts of files too, and notes what was asked for."""
+    """Serves a folder, also parts of files, and records the requested ranges."""
 
     asked: list[str | None] = []
 
@@ -131,7 +131,7 @@ def test_downloads_are_verified_and_go_on(server, tmp_path):
     archive = Archive(f"{url}/a.tgz", hashlib.md5(content).hexdigest(), "a")
     folder = tmp_path / "archives"
     folder.mkdir()
-    (folder / "a.tgz.part").write_bytes(content[:1_000_000])  # of an earlier try
+    (folder / "a.tgz.part").write_bytes(content[:1_000_000])  # left by an earlier try
     said = []
     path = fetch(archive, folder, said.append)
     assert path.read_bytes() == content and Ranges.asked == ["bytes=1000000-"]
@@ -204,12 +204,12 @@ def test_what_was_cut_off_is_not_a_data_set_and_goes_on(devkit, tmp_path):
     assert sorted(p.name for p in out.iterdir()) == ["records.json", "val.array_record"]
     path.write_bytes(whole)
     assert write_records(devkit.open(), out, "train")
-    assert not write_records(devkit.open(), out, "train")  # it is there
+    assert not write_records(devkit.open(), out, "train")  # already written
     assert (len(Records(out, "train")), len(Records(out, "val"))) == (5, 1)
 
 
 def test_a_full_disk_leaves_no_half_made_split(devkit, tmp_path):
-    """As a limit on the size of files, which fails the same system calls."""
+    """Simulated by a limit on file size, which makes the same system calls fail."""
     code = (
         "import resource, signal, sys\n"
         "from jaxseg.data import VocFolder\n"
@@ -272,13 +272,13 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
     assert run(["prepare", "voc2012", "--data-dir", str(tmp_path / "data")]) == 0
     source = open_data(data(tmp_path / "data/voc2012", name="voc2012"), "train")
     assert (len(source), source.info.name, source.info.splits["train"]) == (5, "voc2012", 1464)
-    # afterwards the name alone will do
+    # afterwards the name alone is enough
     by_name = default_config().data
     by_name.name = "voc2012"
     assert isinstance(open_data(by_name, "train"), Records)
     assert len(open_data(by_name, "eval")) == 1
     assert {s: f.images for s, f in check_data(by_name).splits.items()} == {"train": 5, "val": 1}
-    # but what is asked for goes first, and a folder that is gone is not looked for
+    # but an explicit root takes precedence, and a folder that is gone is not searched for
     with pytest.raises(InputError, match="PASCAL VOC 2012 is not in .*nowhere"):
         open_data(data(tmp_path / "nowhere", name="voc2012"), "train")
     (tmp_path / "data/voc2012").rename(tmp_path / "moved")
@@ -287,7 +287,7 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
 
 
 def test_a_plain_folder_is_what_the_data_set_was(devkit, tmp_path, capsys):
-    """Photos byte for byte, but for those that are to be turned; masks with colours."""
+    """Photos are copied byte for byte, except rotated ones; masks keep their colours."""
     exif = Image.Exif()
     exif[0x0112] = 6
     devkit.photo("p1", np.random.default_rng(5).integers(0, 256, (1, 5, 3), np.uint8), exif=exif)

@@ -15,14 +15,14 @@ from jaxseg.errors import InputError
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    """An empty cache."""
+    """An empty cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache" / "jaxseg"
 
 
 @pytest.fixture
 def searches(monkeypatch):
-    """A search that needs no OpenCV: the left half of each image; its list of images searched."""
+    """Replaces the search by one that needs no OpenCV: the left half; lists searched images."""
     calls = []
 
     def search(image):
@@ -35,7 +35,7 @@ def searches(monkeypatch):
 
 @pytest.fixture
 def voc(devkit):
-    """Two photographs of 12×20 with an object of class 5, and its number, in their left half."""
+    """Two photographs of 12×20, each with an object of class 5 in its left half."""
     (devkit.root / "SegmentationObject").mkdir()
     label = np.zeros((12, 20), np.uint8)
     label[3:8, 2:9] = 5
@@ -105,7 +105,7 @@ def test_without_a_file_boxes_are_proposed_once(voc, config, searches, home):
     assert [source.name(i) for i in range(len(source))] == ["a -1,-1,13,11", "b -1,-1,13,11"]
     assert len(searches) == 2
     assert open_data(config, "train").name(1) == "b -1,-1,13,11" and len(searches) == 2
-    # Another mask: the crops are chosen anew, from boxes that are known by the photographs.
+    # With another mask the crops change; the cached boxes are found by the photographs.
     voc.mask("b", np.zeros((12, 20), np.uint8))
     assert len(open_data(config, "train")) == 1 and len(searches) == 2
     voc.photo("a", np.full((12, 20, 3), 9, np.uint8), ".png")
@@ -155,7 +155,7 @@ def test_digest_tells_shapes_and_types_apart():
 
 
 def test_order_of_proposals():
-    """Largest first, but what overlaps an earlier box by more than half stands after all others."""
+    """Largest first; boxes that overlap an earlier one by more than half come after all others."""
     boxes = np.array(
         [[0, 0, 4, 4], [0, 0, 10, 10], [0, 0, 10, 9], [0, 0, 4, 4], [5, 5, 8, 8], [0, 0, 8, 8]],
         np.int32,
@@ -170,7 +170,7 @@ def test_without_opencv_the_extra_is_named(monkeypatch):
     def missing():
         raise InputError("cv2 is not there.", "Get it.")
 
-    for stub in (missing, lambda: np):  # OpenCV without its contributed modules has no ximgproc
+    for stub in (missing, lambda: np):  # without the contributed modules there is no ximgproc
         monkeypatch.setattr(proposals, "opencv", stub)
         with pytest.raises(InputError, match=r"Object proposals need OpenCV.*jaxseg\[opencv\]"):
             proposals.propose(np.zeros((9, 9, 3), np.uint8))

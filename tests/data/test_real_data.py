@@ -1,4 +1,4 @@
-"""CamVid and a few photos of PASCAL VOC, where they are at hand."""
+"""CamVid and some photos of PASCAL VOC, where they are available."""
 
 import json
 

@@ -64,7 +64,7 @@ def test_takes_milliseconds():
         start = time.perf_counter()
         source[i]
         times.append(time.perf_counter() - start)
-    assert np.min(times) < 0.010  # about 3 ms each; the best of 40 bears a busy machine
+    assert np.min(times) < 0.010  # about 3 ms each; the minimum of 40 tolerates a busy machine
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The data sets that have a name, on real samples and on trees built like theirs."""
+"""The named data sets, on real samples and on small folders with the same layout."""
 
 import shutil
 from pathlib import Path
@@ -33,7 +33,7 @@ def photo(path: Path, size=(5, 7)) -> Path:
 
 
 def sbd_mat(path: Path, labels) -> Path:
-    """A label file as SBD's: a struct with a sparse map of boundaries for each class."""
+    """Writes a label file like SBD's: a struct with a sparse map of boundaries per class."""
     path.parent.mkdir(parents=True, exist_ok=True)
     labels = np.asarray(labels, np.uint8)
     boundaries = np.empty((20, 1), object)
@@ -104,7 +104,7 @@ def test_cityscapes_sample(shared_data):
     image, label, _ = source[0]
     assert image.shape == (128, 256, 3)
     published = source.pairs[0].mask.with_name("frankfurt_000000_000294_gtFine_labelTrainIds.png")
-    # the sample's two label files were shrunk apart from one another: 0.23 % of pixels differ
+    # The sample's two label files were shrunk separately: 0.23 % of pixels differ.
     assert (label != np.asarray(Image.open(published))).mean() < 0.003
 
 
@@ -135,7 +135,7 @@ def test_cityscapes_tree(tmp_path):
 
 @pytest.fixture
 def voc(tmp_path) -> Path:
-    """VOC 2012 and SBD, with ids that say where they stand; VOC's masks hold 1, SBD's 2."""
+    """VOC 2012 and SBD; an id's first letter is its split; VOC's masks hold 1, SBD's 2."""
     root, sbd = tmp_path / "VOCdevkit/VOC2012", tmp_path / "benchmark_RELEASE/dataset"
     lists = {
         "train": ["t0", "t1"],
@@ -264,7 +264,7 @@ def test_pascal_context(tmp_path, background):
     assert label[0].tolist() == expected[0] and label[1, :2].tolist() == expected[1]
     assert label[1, 2] == (0 if background else 255)
     assert source.info.class_names[first] == "aeroplane"
-    assert source.info.palette[first] == (128, 0, 0)  # as in VOC, whichever of the two
+    assert source.info.palette[first] == (128, 0, 0)  # as in VOC, with and without background
     (root / "labels.txt").write_text("2: aeroplane\n")
     with pytest.raises(InputError, match="does not contain 'bicycle'"):
         open_data(data("pascal_context59", root), "train")
@@ -301,7 +301,7 @@ def test_camvid_in_voc_layout(shared_data):
     )
 
 
-# ---- your own folder
+# ---- a user's own folder
 
 
 def own(tmp_path, split="train/") -> Path:
@@ -334,7 +334,7 @@ def test_own_folder_with_lists(tmp_path):
 def test_own_folder_names_what_is_missing(tmp_path):
     root = own(tmp_path)
     photo(root / "images/train/p1.jpeg")
-    photo(root / "images/train/.p9.jpg")  # hidden: some systems leave such files
+    photo(root / "images/train/.p9.jpg")  # a hidden file, as some systems leave them
     save(root / "masks/train/q.png", np.zeros((5, 7)))
     listing = list_data(data("folder", root), "train")
     assert len(listing.pairs) == 3

@@ -1,4 +1,4 @@
-"""Splits by a hash of names: stable, in groups, in folds; what they leave out is said."""
+"""Splits by a hash of names: stable, in groups, in folds; omitted files are reported."""
 
 import numpy as np
 import pytest
@@ -77,7 +77,7 @@ def test_folders_without_lists(tmp_path, kind):
         (tmp_path / part).mkdir()
     for name in range(10):
         pixels = rng.integers(0, 256, (4, 5, 3), np.uint8)
-        if name == 9:  # a photo under two names
+        if name == 9:  # the same photo under a second name
             pixels = np.asarray(Image.open(tmp_path / photos / "0.png"))
         Image.fromarray(pixels).save(tmp_path / photos / f"{name}.png")
         Image.fromarray(np.uint8([[0, 1, 0, 1, 0]] * 4)).save(tmp_path / masks / f"{name}.png")

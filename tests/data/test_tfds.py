@@ -127,7 +127,7 @@ def test_what_is_wrong_is_named(prepared, tmp_path, fields, message):
 
 
 def test_pets_need_no_classes(tmp_path, monkeypatch):
-    """The keys are found; the download is what fails, as it does without a network."""
+    """The builder's keys are known; only the download fails, as without a network."""
 
     def download_and_prepare(self, **_):
         raise OSError("no network")
@@ -143,7 +143,7 @@ def test_pets_need_no_classes(tmp_path, monkeypatch):
 
 
 def voc_archives(devkit, folder, monkeypatch):
-    """VOC's archive, as `prepare` knows it, from a devkit of the tests."""
+    """Makes VOC's archive, as `prepare` knows it, from a devkit of the tests."""
     devkit.list("val", ["p1", "p2"])
     folder.mkdir(parents=True)
     with tarfile.open(folder / "voc.tar", "w") as file:
@@ -162,7 +162,7 @@ def test_our_builder_holds_what_the_folder_holds(devkit, tmp_path, monkeypatch):
     assert len(open_data(config, "eval")) == 2
     assert source.info.class_names[:2] == ("background", "aeroplane")
     folder = devkit.open()
-    by_size = {folder.size(i): folder[i] for i in range(len(folder))}  # written in another order
+    by_size = {folder.size(i): folder[i] for i in range(len(folder))}  # the order may differ
     assert sorted(source.size(i) for i in range(len(source))) == sorted(
         folder.size(i) for i in range(len(folder))
     )
@@ -195,7 +195,7 @@ def test_our_builder_takes_camvid(shared_data, tmp_path):
 
 
 class OxfordIiitPet(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """Examples as tensorflow-datasets' own builder of that name stores them, which reads them."""
+    """Stores examples in the format of tensorflow-datasets' own builder, which reads them."""
 
     VERSION = tfds.core.Version("4.0.0")
 

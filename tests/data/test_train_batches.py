@@ -169,7 +169,7 @@ def test_sampling_with_replacement_draws_from_all_examples():
     for batch in batches:
         for name in batch.names:
             counts[name] += 1
-    # of 60 times 11 drawn from 11, none is drawn exactly as often as expected by an epoch
+    # 60 times 11 draws from 11 examples: with replacement the counts are not all equal
     assert all(30 < count < 95 for count in counts.values())
     assert any(len(set(batch.names)) < 11 for batch in batches)
     assert len({tuple(batch.names) for batch in batches}) == 60
@@ -239,7 +239,7 @@ def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
     assert not {"p1", "p3"} & set(names) and {"p0", "p2", "p4"} <= set(names)
     for batch, before in zip(batches, clean, strict=True):
         assert batch.image.shape == before.image.shape
-        for slot, name in enumerate(before.names):  # whatever is whole stays where it was
+        for slot, name in enumerate(before.names):  # good examples keep their slots
             if name not in ("p1", "p3"):
                 np.testing.assert_array_equal(batch.image[slot], before.image[slot])
     again = take(8, devkit.open(), skipped=Skipped(2, told.append), **options)

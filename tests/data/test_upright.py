@@ -1,4 +1,4 @@
-"""One rule for EXIF orientations: all files are upright, and pairs that disagree are told."""
+"""EXIF orientations: all files are turned upright, and contradicting pairs are reported."""
 
 import numpy as np
 import pytest
@@ -59,7 +59,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_in_its_size(tmp_path):
 
 @pytest.mark.parametrize("tagged", ["photo", "mask"])
 def test_only_one_of_a_pair_says_how_it_lies(tmp_path, tagged):
-    """Sizes that fit either way: refused, by a choice each as it says, or the mask as the photo."""
+    """If sizes fit either way: refused, or read as chosen: one tag for both, or each its own."""
     photo = save(tmp_path / "p.png", photo_of(SQUARE), 3 if tagged == "photo" else None)
     mask = save(tmp_path / "m.png", SQUARE, 3 if tagged == "mask" else None)
     with pytest.raises(InputError, match=f"{tagged[0]}.png has the EXIF orientation 3") as error:
@@ -82,7 +82,7 @@ def test_sizes_tell_how_the_mask_was_drawn(tmp_path, drawn):
 
 @pytest.fixture
 def folder(tmp_path):
-    """The `config.data` of a folder whose photos are turned and whose masks say nothing."""
+    """The `config` of a folder whose photos have an EXIF orientation and whose masks have none."""
     for i in range(3):
         for split in ("train", "val"):
             moved = np.roll(SQUARE, i + 3 * (split == "val"))

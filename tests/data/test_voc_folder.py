@@ -11,7 +11,7 @@ from jaxseg.errors import InputError
 
 
 def refused(*words: str):
-    """Expects an InputError whose message holds the words in this order."""
+    """Expects an InputError whose message has the words in this order."""
     return pytest.raises(InputError, match="(?s)" + ".*".join(map(re.escape, words)))
 
 
@@ -32,7 +32,7 @@ def test_reads_examples_in_the_order_of_the_list(devkit):
 
 def test_sizes_come_from_headers(devkit):
     source = devkit.open()
-    for name in ("p0", "p2"):  # nothing but the header
+    for name in ("p0", "p2"):  # without most of their pixels
         path = devkit.root / f"JPEGImages/{name}.jpg"
         path.write_bytes(path.read_bytes()[:-200])
     assert [source.size(i) for i in range(5)] == devkit.sizes

@@ -1,4 +1,4 @@
-"""The one interpolation of the augmentation, against computations that share nothing with it."""
+"""The augmentation's interpolation, against computations that share no code with it."""
 
 import numpy as np
 import pytest
@@ -10,17 +10,17 @@ FILL = (1, 2, 3)
 
 
 def coordinates(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """An image whose red and green say row and column, four levels a pixel, and two such labels."""
+    """An image with red = 4 × row and green = 4 × column, and labels of the row and the column."""
     y, x = np.mgrid[:height, :width]
     image = np.dstack([4 * y, 4 * x, np.full_like(y, 255)]).astype(np.uint8)
     return image, y.astype(np.uint8), x.astype(np.uint8)
 
 
 def sources(height, width, canvas, angle, start, size):
-    """Row and column of the picture, from its corner, that each pixel of the window shows."""
+    """The picture's row and column, from its corner, at each pixel of the window."""
     rows, columns = (np.arange(n) + first + 0.5 for n, first in zip(size, start, strict=True))
     place = (columns[None] - canvas[1] / 2) - 1j * (rows[:, None] - canvas[0] / 2)  # y is up
-    place = place * np.exp(-1j * np.deg2rad(angle))  # where it was before it turned anticlockwise
+    place = place * np.exp(-1j * np.deg2rad(angle))  # the position before an anticlockwise turn
     return (
         (canvas[0] / 2 - place.imag) * height / canvas[0],
         (canvas[1] / 2 + place.real) * width / canvas[1],
@@ -45,26 +45,26 @@ def test_rotation_turns_image_and_label_alike(angle, canvas, start, size, backen
     row, column = np.mgrid[: size[0], : size[1]] + np.array(start)[:, None, None]
     seen = (row >= 0) & (row < canvas[0]) & (column >= 0) & (column < canvas[1])
 
-    def margin(distance):  # inside the picture by at least so many of its pixels, and in the canvas
+    def margin(distance):  # at least this many of the picture's pixels inside, and in the canvas
         inside = np.minimum(np.minimum(y, 40 - y), np.minimum(x, 60 - x))
         return (inside > distance) & seen
 
     how = dict(canvas=canvas, start=start, size=size, angle=angle, backend=backend)
-    grid = 0.02 if backend == "pillow" else 1 / 16  # how exactly it knows positions, in pixels
+    grid = 0.02 if backend == "pillow" else 1 / 16  # precision of positions, in pixels
     got = window(image, **how, fill=FILL)
     got_y, got_x = (window(label, **how, fill=255) for label in (label_y, label_x))
     assert margin(1).any()
     for labels, where in ((got_y, y), (got_x, x)):
-        exact = margin(grid) & (np.abs(where - np.rint(where)) > grid)  # not on a pixel's border
+        exact = margin(grid) & (np.abs(where - np.rint(where)) > grid)  # not on a pixel boundary
         np.testing.assert_array_equal(labels[exact], np.floor(where)[exact])
         assert (labels[~margin(-grid)] == 255).all()
-    inner = margin(0.5)  # nearer the edge, the edge's own colour is repeated
-    assert np.abs(got[..., 0] / 4 - (y - 0.5))[inner].max() < 0.24 + grid  # whole numbers
+    inner = margin(0.5)  # nearer to the edge, the colour of the edge is repeated
+    assert np.abs(got[..., 0] / 4 - (y - 0.5))[inner].max() < 0.24 + grid  # rounded to integers
     assert np.abs(got[..., 1] / 4 - (x - 0.5))[inner].max() < 0.24 + grid
     if backend == "pillow":  # the fill never bleeds into the picture
         assert (got[~margin(-grid)] == FILL).all()
         assert set(np.unique(got[..., 2])) <= {255, FILL[2]}
-    else:  # but for half a pixel along its edge
+    else:  # except for half a pixel along its edge
         assert (got[~margin(-0.5 - grid)] == FILL).all()
         assert (got[..., 2][margin(0.5 + grid)] == 255).all()
 
@@ -72,7 +72,7 @@ def test_rotation_turns_image_and_label_alike(angle, canvas, start, size, backen
 @pytest.mark.parametrize("canvas", [(40, 60), (29, 33), (77, 121)])
 @pytest.mark.parametrize("start, size", [((0, 0), (77, 121)), ((-3, 5), (31, 27))])
 def test_scaling_keeps_every_edge(canvas, start, size, backend):
-    """Without a rotation no colour mixes with the fill, and image and label end together."""
+    """Without rotation no colour mixes with the fill, and image and label have the same edge."""
     image, label_y, label_x = coordinates(40, 60)
     y, x = sources(40, 60, canvas, 0, start, size)
     how = dict(canvas=canvas, start=start, size=size, backend=backend)
@@ -132,7 +132,7 @@ def test_a_blurred_window_is_a_window_of_the_blurred_canvas(canvas, angle, start
     whole = blur(window(pixels, canvas, (0, 0), canvas, fill=FILL, angle=angle))
     expected = window(whole, canvas, start, (17, 19), fill=FILL)
     got = window(pixels, canvas, start, (17, 19), fill=FILL, angle=angle, blurred=True)
-    # the same position is reached by other sums, which may round to the neighbouring level
+    # the same position is computed by other sums, which may round to the next level
     np.testing.assert_allclose(got.astype(int), expected, atol=1 if canvas != (20, 31) else 0)
 
 

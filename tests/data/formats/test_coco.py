@@ -1,4 +1,4 @@
-"""COCO JSON: what pycocotools reads of a file is what the labels show."""
+"""COCO JSON: labels equal the masks that pycocotools reads from the same file."""
 
 import numpy as np
 import pytest
@@ -51,11 +51,11 @@ def test_labels_are_what_pycocotools_makes_of_the_file(tmp_path):
     )
     reader = pycocotools.COCO(str(file))
     expected = np.zeros((12, 20), np.uint8)
-    for number, value in ((3, 1), (1, 1), (2, 2)):  # the crowd below the others
+    for number, value in ((3, 1), (1, 1), (2, 2)):  # the crowd is drawn first, below the others
         expected[reader.annToMask(reader.anns[number]) > 0] = value
     np.testing.assert_array_equal(only("coco", tmp_path), expected)
     info = open_data(data("coco", tmp_path, split="1:0"), "train").info
-    assert info.class_names == ("background", "cat", "dog")  # by their ids
+    assert info.class_names == ("background", "cat", "dog")  # sorted by id
 
 
 @pytest.mark.parametrize(

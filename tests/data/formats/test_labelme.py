@@ -1,4 +1,4 @@
-"""LabelMe JSON: files beside photos, and with photos in them."""
+"""LabelMe JSON: files next to photos, and files that contain their photo."""
 
 import base64
 import io
@@ -129,7 +129,7 @@ def test_files_of_other_tools_and_without_photos(tmp_path):
 
 
 def test_real_photos_with_the_polygons_of_their_masks(tmp_path, shared_data):
-    """A photograph of VOC, and a rectangle around what its mask calls a bus."""
+    """A photograph of VOC, with a rectangle around the bus in its mask."""
     sample = shared_data / "voc2012_sample"
     name = "2011_000003"
     shutil.copy(sample / f"JPEGImages/{name}.jpg", tmp_path)

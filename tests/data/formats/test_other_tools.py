@@ -1,4 +1,4 @@
-"""CVAT, Label Studio and YOLO: one square and what surrounds it, as each writes it."""
+"""CVAT, Label Studio and YOLO: the same square in each tool's own format."""
 
 import json
 

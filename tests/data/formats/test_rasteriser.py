@@ -1,4 +1,4 @@
-"""Outlines and run lengths to pixels, against pycocotools and Pillow."""
+"""Outlines and run lengths become pixels as in pycocotools and Pillow."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ def reference(points: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def random_polygon(rng, height: int, width: int) -> np.ndarray:
-    """Of 3 to 12 points, crossing itself, some of it outside, some of it on whole pixels."""
+    """A polygon of 3 to 12 points: self-crossing, partly outside, partly on whole pixels."""
     points = rng.uniform(-0.3, 1.3, (rng.integers(3, 13), 2)) * (width, height)
     points = points.round() if rng.random() < 0.3 else points
     return np.repeat(points, 2, 0) if rng.random() < 0.1 else points
@@ -65,7 +65,7 @@ def test_a_window_by_rows_may_stick_out():
 
 
 def pack(values: np.ndarray) -> bytes:
-    """Label Studio's packing, written by its description: 8 bits a value, runs up to 2**16."""
+    """Label Studio's packing, from its description: 8 bits a value, runs of up to 2**16."""
     bits, at = f"{values.size:032b}{7:05b}{0:04b}{0:04b}{3:04b}{15:04b}", 0
     while at < values.size:
         end = at + 1
@@ -73,7 +73,7 @@ def pack(values: np.ndarray) -> bytes:
             end += 1
         if end - at > 1:
             bits += f"1{3:02b}{end - at - 1:016b}{values[at]:08b}"
-        else:  # one by one
+        else:  # values without a run
             end = min(at + 3, values.size)
             bits += f"0{2:02b}{end - at - 1:04b}" + "".join(f"{v:08b}" for v in values[at:end])
         at = end

@@ -25,7 +25,7 @@ def polygon(exterior, *interior, label="cat"):
 
 
 def bitmap(bits, origin, alpha: bool):
-    """As the tool packs one: an RGBA PNG whose alpha has the mask, or a grey one."""
+    """A bitmap as the tool packs it: an RGBA PNG with the mask in its alpha, or a grey PNG."""
     grey = np.asarray(bits, np.uint8) * 255
     pixels = np.dstack([np.full((*grey.shape, 3), 9, np.uint8), grey]) if alpha else grey
     file = io.BytesIO()
@@ -64,7 +64,7 @@ def test_holes_and_the_order_of_the_file(tmp_path):
         tmp_path, polygon([[0, 0], [19, 0], [19, 11], [0, 11]], label="dog"), polygon(SQUARE, hole)
     )
     label = only("supervisely", tmp_path)
-    assert (label[3, 4], label[4, 5], label[0, 0]) == (2, 1, 1)  # through the hole one sees the dog
+    assert (label[3, 4], label[4, 5], label[0, 0]) == (2, 1, 1)  # the dog shows through the hole
     want = np.ones((12, 20), np.uint8)
     want[2:8, 3:9] = 2
     want[4:6, 5:7] = 1

@@ -19,7 +19,7 @@ def photo(path: Path, width: int = 20, height: int = 12, seed: int = 0) -> Path:
 
 
 def put(path: Path, contents) -> Path:
-    """Writes text, or anything else as JSON."""
+    """Writes a text as it is, or any other value as JSON."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(contents if isinstance(contents, str) else json.dumps(contents))
     return path
