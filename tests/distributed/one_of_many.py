@@ -1,8 +1,8 @@
-"""One process of a run, alone or of several: trains, and writes the confusion matrices of the end.
+"""One process of a run, alone or one of several: trains, then writes two confusion matrices.
 
-One is counted on the devices, the other from label maps that the processes made by themselves.
+One matrix is counted on the devices, the other from label maps that each process makes by itself.
 
-Words: config file, workdir, field=value...
+Arguments: config file, workdir, field=value...
 """
 
 import os

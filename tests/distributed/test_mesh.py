@@ -1,4 +1,4 @@
-"""One mesh over all devices: batches are split over it, large arrays of the state over a part."""
+"""One mesh over all devices: it splits batches over all of them, large state arrays over some."""
 
 import math
 
@@ -33,7 +33,7 @@ def test_batch_that_cannot_be_shared(batch_size, fitting):
 
 @pytest.mark.parametrize("fsdp", [2, 4, 8])
 def test_grid(fsdp):
-    """Its devices are in the order of the line, so that arrays of two meshes go together."""
+    """Devices keep their linear order, so that arrays of two meshes can be combined."""
     mesh = make_mesh(8, fsdp=fsdp)
     assert dict(mesh.shape) == {"data": 8 // fsdp, "fsdp": fsdp, "space": 1}
     assert [d.id for d in mesh.devices.ravel()] == [d.id for d in make_mesh(8).devices.ravel()]
@@ -70,11 +70,11 @@ def test_replicated_is_whole_everywhere():
 @pytest.mark.parametrize(
     "shape, spec",
     [
-        ((3, 3, 512, 512), (None, None, None, "fsdp")),  # of equal axes the last
+        ((3, 3, 512, 512), (None, None, None, "fsdp")),  # the last of equal axes
         ((7, 7, 4096, 512), (None, None, "fsdp")),
         ((4096, 21), ("fsdp",)),  # 4 does not divide 21
-        ((1, 1, 66666), ()),  # it divides nothing here
-        ((512,), ()),  # too small to be worth it
+        ((1, 1, 66666), ()),  # no axis is a multiple of 4
+        ((512,), ()),  # too small to be worth splitting
         ((), ()),
     ],
 )
@@ -87,7 +87,7 @@ def test_rules_on_shapes(shape, spec):
 
 @pytest.mark.parametrize("fsdp", [pytest.param(2, marks=pytest.mark.slow), 8])
 def test_bytes_of_state_on_a_device(fsdp):
-    """Of DeconvNet in full, by AdamW: 252 million parameters and twice as much beside them."""
+    """Full DeconvNet with AdamW: 252 million parameters and two moments of that size."""
     config = default_config()
     config.model.name, config.optim.name = "deconvnet_vgg16", "adamw"
     model = model_from_config(config.model, 21)

@@ -1,4 +1,4 @@
-"""Every mesh trains alike, and a checkpoint of one goes on in another."""
+"""Every mesh trains alike, and a checkpoint of one mesh continues on another."""
 
 import functools
 
@@ -53,7 +53,7 @@ class Training:
         )
 
     def run(self, steps):
-        """The losses of the first steps, and the state after them."""
+        """Returns the losses of the first steps, and the state after them."""
         state, losses = self.new(), []
         batches = train_batches(
             self.source, seed=0, batch_size=self.config.train.batch_size, augment=Augment(flip=0.5)
@@ -72,7 +72,7 @@ def config(tiny):
 
 @pytest.fixture(scope="module")
 def one(config):
-    """On one device."""
+    """The same training on one device."""
     return Training(config, grid(1, 1)).run(5)
 
 
@@ -95,7 +95,7 @@ def test_losses_are_those_of_one_device(config, one, shape):
     split = [a for a in jax.tree.leaves(state) if not a.sharding.is_fully_replicated]
     if shape == (8, 1):
         assert not split
-    else:  # most of the parameters, and as many momenta
+    else:  # most of the parameters, and their momenta
         assert len(split) > 20 and len(split) % 2 == 0
         assert {len({str(s.index) for s in a.addressable_shards}) for a in split} == {shape[1]}
 
@@ -105,7 +105,7 @@ def test_losses_are_those_of_one_device(config, one, shape):
     "saved, restored", [((8, 1), (1, 1)), ((1, 1), (8, 1)), ((8, 1), (4, 2)), ((2, 4), (1, 2))]
 )
 def test_checkpoint_goes_on_in_another_mesh(tmp_path, saved, restored):
-    """Bit for bit; nothing is compiled."""
+    """The values are equal bit for bit; nothing is compiled."""
     rng = np.random.default_rng(0)
     values = {
         "kernel": rng.standard_normal((3, 8, 16)).astype(np.float32),

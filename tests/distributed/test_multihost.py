@@ -1,4 +1,4 @@
-"""Two processes of four devices do what one of eight does; what ends one of them, ends both."""
+"""Two processes of four devices act as one of eight; whatever ends one of them ends both."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from jaxseg.data import open_data
 from jaxseg.data.scenes import Scenes
 
 # Eleven images to score in batches of eight: the last batch is not full. fc6 is large enough to be
-# split, and the learning rate so low that a difference in the last bits stays there.
+# split; the learning rate is so low that last-bit differences do not grow.
 FIELDS = {
     "train.steps": 16,
     "optim.lr": 0.016,
@@ -30,7 +30,7 @@ FIELDS = {
 
 @pytest.fixture(scope="module")
 def together(repository):
-    """`together(*words)`: two processes of four devices by the launcher, as a `Popen`."""
+    """`together(*words)`: starts two processes of four devices by the launcher; a `Popen`."""
 
     def start(*words):
         launcher = [repository / "launch" / "local.py", "--processes", 2, "--devices", 4, "--"]
@@ -47,7 +47,7 @@ def together(repository):
 
 
 def finish(run, timeout=300):
-    """(exit code, output, errors) of a run that has to end by itself."""
+    """(exit code, output, errors) of a run that must end by itself."""
     try:
         out, err = run.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
@@ -57,7 +57,7 @@ def finish(run, timeout=300):
 
 
 def wait_until(run, workdir, text, timeout=300):
-    """Returns when `text` is in the log."""
+    """Waits until `text` is in the log."""
     until = time.monotonic() + timeout
     while not (workdir.log.exists() and text in workdir.log.read_text()):
         assert run.poll() is None and time.monotonic() < until
@@ -76,7 +76,7 @@ def assert_close(got, want):
 
 @pytest.fixture(scope="module")
 def script(repository, tiny_file):
-    """`script(workdir, fields)`: the words that train there and leave a confusion matrix."""
+    """`script(workdir, fields)`: a command that trains there and leaves a confusion matrix."""
 
     def words(workdir, fields=None):
         changes = [f"{name}={value}" for name, value in (FIELDS | (fields or {})).items()]
@@ -88,7 +88,7 @@ def script(repository, tiny_file):
 
 @pytest.fixture(scope="module")
 def alone(script, tmp_path_factory):
-    """The run of one process with the eight devices that tests have."""
+    """The same run in one process with the tests' eight devices."""
     workdir = tmp_path_factory.mktemp("alone") / "run"
     subprocess.run([sys.executable, *map(str, script(workdir))], check=True, timeout=300)
     return Workdir(workdir)
@@ -153,7 +153,7 @@ def test_evaluate(together, alone):
 
 @pytest.fixture
 def photographs(tmp_path):
-    """A data set of eight photographs to train on, of which the sixth is damaged."""
+    """A data set of eight training photographs, the sixth of which is damaged."""
     root = tmp_path / "photographs"
     for split, count in (("train", 8), ("val", 3)):
         scenes = Scenes(0, count, (32, 32))
@@ -190,7 +190,7 @@ def test_a_bad_file_is_skipped_by_the_process_that_reads_it(together, words, pho
 
 @pytest.mark.slow
 def test_another_config_in_the_workdir_is_told_by_both(together, words, alone):
-    """The first process alone looks; the other waits for it."""
+    """Only the first process checks; the other waits for it."""
     run = together(*words(alone.path, FIELDS | {"optim.lr": 0.5}))
     code, out, err = finish(run, timeout=120)
     assert code == 2 and "Traceback" not in err
@@ -209,7 +209,7 @@ def test_a_process_that_dies_ends_the_other(together, words, tmp_path):
 
 
 def forget_the_others(monkeypatch):
-    """Takes away what the environment may say of other processes."""
+    """Removes any environment variables that describe other processes."""
     for name in list(os.environ):
         if name.startswith(("SLURM_", "OMPI_", "JAXSEG_CO", "JAXSEG_PR")):
             monkeypatch.delenv(name)
@@ -234,7 +234,7 @@ def test_nobody_is_named(words, process, tmp_path, monkeypatch):
     ],
 )
 def test_nothing_says_who_belongs_together(given, monkeypatch):
-    """Told at once, before any device is used, and nothing is waited for."""
+    """An error at once, before any device is used, without waiting."""
     from jaxseg.distributed.multihost import joined
     from jaxseg.errors import InputError
 

@@ -25,7 +25,7 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.ops.dispatch import for_devices
 
 CLASSES = 5
-NETWORKS = {  # fields, and a height that no number of devices divides where the network takes it
+NETWORKS = {  # fields, and a height that is no multiple of the devices if the network allows it
     "fcn8s_vgg16": ({"width": 0.1, "fc_channels": 32, "norm": "batch"}, 75),
     "deconvnet_vgg16": ({"width": 0.1, "fc_channels": 32, "fc_kernel": 2}, 64),
     "pspnet_resnet18": ({"width": 0.25}, 65),
@@ -60,7 +60,7 @@ class Training:
         rng = np.random.default_rng(0)
         self.images = rng.integers(0, 256, (batch_size, self.height, 64, 3), np.uint8)
         self.labels = rng.integers(0, CLASSES, self.images.shape[:3]).astype(np.uint8)
-        self.labels[:, :9] = 255  # the first device's rows count less than the others'
+        self.labels[:, :9] = 255  # the first device's rows have fewer labels than the others'
 
     def losses(self, steps=3):
         state, losses = self.new(), []
@@ -90,7 +90,7 @@ class Training:
 )
 def test_losses_are_those_of_whole_images(name, grid):
     whole = Training(name, mesh_of(8, 1, 1)).losses()
-    assert len(set(whole)) == 3  # it learns
+    assert len(set(whole)) == 3  # the loss changes
     np.testing.assert_allclose(Training(name, mesh_of(*grid)).losses(), whole, rtol=1e-5)
 
 
@@ -99,7 +99,7 @@ def test_a_device_holds_its_share_of_the_activations():
     one, _ = Training("fcn8s_vgg16", mesh_of(1, 1, 1), batch_size=1, height=512).temporaries()
     four, text = Training("fcn8s_vgg16", mesh_of(1, 1, 4), batch_size=1, height=512).temporaries()
     assert one / four > 3
-    assert "collective-permute" in text  # rows from the neighbours
+    assert "collective-permute" in text  # devices exchange rows with their neighbours
 
 
 class Odd:
@@ -137,7 +137,7 @@ def test_an_evaluation_counts_the_same(random_network):
         found.append((evaluator.confusion(placed), evaluator.scores(placed)))
     (want, scores), (got, scores_too) = found
     np.testing.assert_array_equal(got, want)
-    np.testing.assert_equal(scores_too, scores)  # by labels that leave the devices, too
+    np.testing.assert_equal(scores_too, scores)  # also when label maps leave the devices
     assert np.count_nonzero(want) > CLASSES and "boundary_iou" in str(scores)
 
 

@@ -1,4 +1,4 @@
-"""What the compiled evaluation keeps in memory, at Cityscapes' size with ADE20K's classes."""
+"""Memory of the compiled evaluation, at Cityscapes' size with ADE20K's number of classes."""
 
 import jax
 import jax.numpy as jnp
@@ -13,14 +13,14 @@ SIZE = (1024, 2048)
 
 
 class Nothing:
-    """A data set of which only the classes are looked at."""
+    """A data set of which only the classes are used."""
 
     def __init__(self, classes):
         self.info = DataInfo("nothing", tuple(map(str, range(classes))), ((0, 0, 0),) * classes)
 
 
 def temporary(classes, name="pspnet_resnet50", **fields):
-    """Bytes beyond inputs and outputs that the count of one image needs, as XLA plans them."""
+    """Temporary bytes for counting one image, as XLA plans them."""
     config = default_config()
     config.eval.batch_size = 1
     model = jaxseg.create_model(name, num_classes=classes, **fields)
@@ -36,7 +36,7 @@ def temporary(classes, name="pspnet_resnet50", **fields):
 
 @pytest.mark.optimized
 def test_memory_does_not_grow_with_classes_times_pixels():
-    """Plain logits of 150 classes would take 1.26 GB, and their growth from 19 classes 1.1 GB."""
+    """Plain logits of 150 classes would take 1.26 GB, 1.1 GB more than those of 19 classes."""
     fields = {"depth": 14, "width": 0.02}
     few, many = (temporary(classes, **fields) for classes in (19, 150))
     pixels = SIZE[0] * SIZE[1]

@@ -1,4 +1,4 @@
-"""The scores that other packages print in their own documentation, and what they compute today."""
+"""The scores printed in other packages' documentation, and those that the packages compute."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ TRUE = ([[0, 3], [5, 4], [6, 255]], [[1, 7], [9, 2], [3, 6]], [[1, 2, 2], [8, 2,
 
 
 def confusion(labels, predictions, classes, ignore_label=255):
-    """The sum over images; predictions where labels are ignored may be anything."""
+    """The confusion matrix over all images; predictions at ignored labels may be anything."""
     total = np.zeros((classes, classes), np.int64)
     for label, prediction in zip(labels, predictions, strict=True):
         label, prediction = np.array(label), np.array(prediction)
@@ -99,7 +99,7 @@ def test_torchmetrics(case, torch):
 
 
 def test_cityscapes_scripts(case):
-    """Ours are six of its classes; pixels of a class that it ignores do not count there."""
+    """Our classes are six of its own; it does not count pixels of classes that it ignores."""
     peer = pytest.importorskip("cityscapesscripts.evaluation.evalPixelLevelSemanticLabeling")
     ids = [7, 8, 11, 12, 13, 17]
     counts = np.zeros((34, 34), np.int64)

@@ -1,4 +1,4 @@
-"""Exported programs: one file for any batch, size and platform, with the network's own logits."""
+"""Exported programs: one file for any batch, size and platform, with the network's logits."""
 
 import hashlib
 import json
@@ -85,7 +85,7 @@ def assert_the_networks_own(got, network, photos):
     "case", [c if c in QUICK else pytest.param(c, marks=rest(c)) for c in NETWORKS]
 )
 def test_stablehlo(tmp_path, case):
-    """Of any batch and size, with logits equal to the module's to 1e-5 of the largest."""
+    """For any batch and size, the logits equal the network's to 1e-5 of the largest."""
     net = network(case)
     about = export_program(net, tmp_path / "p")
     program = jax_export.deserialize(bytearray((tmp_path / "p").read_bytes()))
@@ -110,7 +110,7 @@ def test_stablehlo(tmp_path, case):
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ["fcn8s", "pspnet"])
 def test_stablehlo_of_one_size(tmp_path, case):
-    """Of a size that is no multiple of anything, for which labels are to be the logits' own."""
+    """For a fixed size that is no multiple of any stride; labels are the argmax of the logits."""
     net, size = network(case), (45, 61)
     photos = photographs(3, *size)
     for output in ("logits", "labels"):

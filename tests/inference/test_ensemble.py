@@ -1,4 +1,4 @@
-"""Two networks as one, the dense CRF behind a network, and how a config asks for both."""
+"""Two networks as one, a dense CRF after a network, and their config fields."""
 
 import json
 
@@ -17,7 +17,7 @@ IMAGE = np.random.default_rng(5).integers(0, 256, (6, 8, 3), np.uint8)
 
 
 class Likely:
-    """Knows the probabilities of each size by heart, and whose variables they are."""
+    """A network with fixed probabilities per size, which checks that it gets its own variables."""
 
     def __init__(self, seed, variables):
         self._seed, self._variables = seed, variables
@@ -67,7 +67,7 @@ def test_product_of_logits_that_are_not_negative():
     np.testing.assert_allclose(both.probabilities("mine", IMAGE), expected, rtol=1e-5)
     np.testing.assert_array_equal(both.labels("mine", IMAGE), expected.argmax(-1))
     large = WithLogits(1, "mine")
-    large.logits = lambda *_: 1e3 * a  # whose exponentials are no numbers
+    large.logits = lambda *_: 1e3 * a  # their exponentials overflow
     assert np.isfinite(Ensemble(large, other, "its", "product").probabilities("mine", IMAGE)).all()
 
 
@@ -202,12 +202,12 @@ def test_another_number_of_classes_is_refused_before_a_workdir_is_made(
         train(config, tmp_path / "run")
     assert not (tmp_path / "run").exists()
     classes = json.loads(finished[0].classes.read_text())
-    assert classes  # the other run is as it was
+    assert classes  # the other run was not changed
 
 
 @pytest.mark.nightly
 def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
-    """From training to prediction by the command line's functions, with proposals in the cache."""
+    """From training to prediction through the command line, with proposals in the cache."""
     from jaxseg.data import proposals
     from jaxseg.evaluation.evaluator import evaluate_workdir
     from jaxseg.evaluation.trained_run import open_run
@@ -223,7 +223,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
         "model.norm": None, "model.padding": None, "model.dropout": None,
         "model.fc_channels": 64, "eval.protocol": "instances", "eval.crop": (32, 32),
         "eval.min_side": 8, "train.steps": 2, "eval.every_steps": None,
-        "model.bn_momentum": 0.0,  # its statistics are those of the last step
+        "model.bn_momentum": 0.0,  # statistics are those of the last step alone
     }  # fmt: skip
     scores = train(tiny(changes), tmp_path / "run")
     assert scores["protocol"].startswith(
@@ -234,7 +234,7 @@ def test_deconvnet_is_scored_by_its_instances(tiny, tmp_path, monkeypatch):
     mean = evaluate_workdir(tmp_path / "run", fields={"eval.overlap": "mean"})
     assert mean["protocol"].endswith("mean of their logits")
 
-    # the same boxes from a file, without a proposer; then one window about each photograph
+    # the same boxes from a file, without a proposer; then a single window over each photograph
     def none(image):
         raise AssertionError("proposals are given")
 

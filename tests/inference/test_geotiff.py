@@ -1,4 +1,4 @@
-"""Scenes in windows: seams, no data, place and system, and what is in memory at a time."""
+"""Scenes in windows: seams, missing data, georeference, and memory."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ PLACE = from_origin(500000, 4600000, 10, 10)
 
 
 def scene(path, pixels, **profile):
-    """A GeoTIFF of pixels [C, H, W]."""
+    """Writes a GeoTIFF of pixels [C, H, W]."""
     profile = {"crs": "EPSG:32633", "transform": PLACE} | profile
     count, height, width = pixels.shape
     shape = {"count": count, "height": height, "width": width, "dtype": pixels.dtype}
@@ -28,7 +28,7 @@ def scene(path, pixels, **profile):
 
 
 def by_neighbours(pixels: np.ndarray) -> np.ndarray:
-    """Whether the mean of 17×17 pixels about each, beyond the edge the edge's, is above 700."""
+    """Thresholds the mean of 17×17 pixels around each at 700, with the edge repeated."""
     padded = np.pad(pixels[..., 0].astype(float), 8, "edge")
     windows = np.lib.stride_tricks.sliding_window_view(padded, (17, 17))
     return (windows.mean((2, 3)) > 700).astype(np.uint8)
@@ -75,7 +75,7 @@ def test_pixels_without_data_are_mean_for_the_network_and_255_in_the_result(tmp_
     floats = np.full((2, 70, 130), 3.0, np.float32)
     floats[0, :5] = np.nan
     floats[1, 20:30, 40:50] = -9999
-    floats[:, :, 66:] = -9999  # whole windows
+    floats[:, :, 66:] = -9999  # some windows have no data at all
     path = scene(tmp_path / "scene.tif", floats, nodata=-9999)
     seen, images = [], Preprocessing(mean=(7.0, 8.0), std=(1.0, 1.0), dtype="float32")
 

@@ -1,4 +1,4 @@
-"""Which files are photographs: hidden ones, links, results, and names that collide."""
+"""Which files count as photographs: hidden files, links, results, and colliding names."""
 
 import os
 
@@ -11,7 +11,7 @@ from jaxseg.inference.image_files import find_images
 
 @pytest.fixture
 def photos(tmp_path, monkeypatch):
-    """`photos(*names)` makes them in the current folder."""
+    """`photos(*names)` makes photographs in the current folder."""
     monkeypatch.chdir(tmp_path)
 
     def make(*names):
@@ -87,7 +87,7 @@ def test_files_that_are_no_images_are_called_what_they_are(photos, tmp_path):
             read_image(tmp_path / name)
     with pytest.raises(InputError, match="No such file.*Correct the path"):
         read_image(tmp_path / "none.jpg")
-    Image.new("RGB", (2, 2)).save(tmp_path / "e.mp4", "PNG")  # by its content, not by its name
+    Image.new("RGB", (2, 2)).save(tmp_path / "e.mp4", "PNG")  # known by its content, not its name
     assert read_image(tmp_path / "e.mp4").shape == (2, 2, 3)
 
 

@@ -1,4 +1,4 @@
-"""DeconvNet's windows: against each window on its own, resized by Pillow and laid in NumPy."""
+"""DeconvNet's windows against one window at a time, resized by Pillow and merged in NumPy."""
 
 import flax.linen as nn
 import jax
@@ -13,11 +13,11 @@ from jaxseg.models.preprocessing import CAFFE_VGG
 
 WINDOW = (64, 96)
 BOXES = [  # top, left, bottom, right, in an image of 90×150
-    (0, 0, 90, 150),  # all of it: enlarged, it leaves on all sides
+    (0, 0, 90, 150),  # the whole image: enlarged, it extends beyond all sides
     (10, 20, 60, 70),
     (5, 100, 85, 150),  # at the right edge
     (40, 0, 90, 33),  # in a corner
-    (30, 60, 34, 66),  # smaller than any
+    (30, 60, 34, 66),  # smaller than the minimum side
     (20, 30, 80, 140),
 ]
 
@@ -40,7 +40,7 @@ def network(request):
         model = jaxseg.create_model("deconvnet_vgg16", num_classes=4, width=0.02, fc_kernel=1)
     images = np.random.default_rng(0).normal(0, 50, (1, *WINDOW, 3)).astype(np.float32)
     variables = jax.jit(model.init)(jax.random.key(0), images)
-    if request.param == "deconvnet":  # as after training: other statistics, logits of some size
+    if request.param == "deconvnet":  # as after training: changed statistics, sizeable logits
         _, mutated = model.apply(variables, images, train=True, mutable="batch_stats")
         variables |= mutated
         score = variables["params"]["score"]
@@ -57,7 +57,7 @@ def image():
 
 @pytest.fixture(scope="module")
 def one_by_one(network, image):
-    """`maps(min_side)`: for each large enough box, its rows, columns and logits in the image."""
+    """`maps(min_side)`: rows, columns and image-resolution logits of each large enough box."""
     model, variables = network
     cache = {}
 
@@ -154,7 +154,7 @@ def test_an_image_without_windows_is_one(network, image, boxes):
 
 
 def test_another_size_of_the_result(network, image):
-    """The windows' logits are resized only once, to where they are in the result."""
+    """The windows' logits are resized only once, directly to their place in the result."""
     model, variables = network
     find = lambda _: [(0, 0, 90, 150)]  # noqa: E731
     inference = InstanceWise(model, WINDOW, find=find)

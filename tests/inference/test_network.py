@@ -1,4 +1,4 @@
-"""A run's network for one's own code and for predicting: without its data set, and checked."""
+"""A run's network for user code and for prediction: needs no data set, and is checked."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from jaxseg.evaluation.trained_run import open_run
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """A copy of a finished run's workdir, without what is not needed."""
+    """A copy of a finished run's workdir, without unneeded files."""
     leave = shutil.ignore_patterns("tensorboard", "*.png")
     return Workdir(shutil.copytree(finished[0].path, tmp_path / "run", ignore=leave))
 
@@ -45,7 +45,7 @@ def test_damaged_classes(tmp_path, text):
 
 @pytest.mark.slow
 def test_a_run_without_its_data_set(copied, restored, tiny):
-    """The same variables as in the run's state, and its classes."""
+    """The variables are those of the run's state; the classes are the run's."""
     info = open_run(copied.path).source.info
     state, _ = restored(copied.path, tiny())
     edit(copied.config, **{"data.name": "folder", "data.root": "/nowhere"})
@@ -60,13 +60,13 @@ def test_a_run_without_its_data_set(copied, restored, tiny):
     labels = jaxseg.predict(model, variables, photograph)
     np.testing.assert_array_equal(network.predict(photograph), labels)
 
-    copied.classes.unlink()  # as of an older jaxseg: names are not known, their number is
+    copied.classes.unlink()  # as in an older jaxseg: the number of classes is known, not the names
     assert jaxseg.load(copied.path).classes == tuple(f"class {i}" for i in range(6))
     with pytest.raises(InputError, match="no checkpoint '39'"):
         jaxseg.load_run(copied.path, 39)
 
 
-OTHERS = {  # what config.json says in place of what was trained, and what is found
+OTHERS = {  # changes of config.json after training, and the error they cause
     "width": ({"model.width": 0.04}, "has batch_stats/conv1_1.* of shape .2,., .* shape .3,."),
     "norm": ({"model.norm": None}, "has batch_stats/conv1_1.*, but that network has none"),
     "skips": ({"model.name": "fcn16s_vgg16"}, "has params/score_pool3.* has none"),
@@ -94,7 +94,7 @@ def test_other_classes_than_the_scores_are_of(copied, tmp_path, capsys):
     with pytest.raises(InputError, match="has 6 classes, but the data set has 5"):
         jaxseg.load_run(copied.path)
 
-    root = tmp_path / "data"  # the data set is another one now
+    root = tmp_path / "data"  # from here on another data set
     for part in ("images/val", "masks/val"):
         (root / part).mkdir(parents=True)
     (root / "classes.txt").write_text("a\nb\nc\n")

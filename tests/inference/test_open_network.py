@@ -64,7 +64,7 @@ def test_a_converted_folder(finished, tmp_path):
 
 def test_a_published_file(tmp_path, monkeypatch):
     create = Fit.create
-    monkeypatch.setattr(Fit, "create", lambda fit: create(fit, **NARROW))  # the file is narrow, too
+    monkeypatch.setattr(Fit, "create", lambda fit: create(fit, **NARROW))  # as narrow as the file
     path = tmp_path / "fcn8s.caffemodel"
     layers = layers_of(make()).items()
     write_caffemodel(path, [(name, "Convolution", [*blobs]) for name, blobs in layers])

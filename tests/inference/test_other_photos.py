@@ -1,4 +1,4 @@
-"""Predictions of an earlier call are passed over where they are of the same photo alone."""
+"""Existing predictions are skipped only if they are of the same photo."""
 
 import types
 
@@ -17,7 +17,7 @@ INFO = DataInfo("two", ("floor", "wall"), ((0, 0, 0), (255, 0, 0)))
 
 @pytest.fixture
 def label(tmp_path, monkeypatch):
-    """Labels one file with a network that sees walls where the photo is bright."""
+    """`label(folder, value)`: labels one photo; the network predicts walls where it is bright."""
 
     class Bright:
         def named(self, name):
@@ -51,7 +51,7 @@ def label(tmp_path, monkeypatch):
 def test_another_photo_of_the_same_name_is_no_photo_that_is_done(label):
     assert label("one", 0)[0][:2] == (1, 0)
     assert label("one", 0)[0][:2] == (0, 1)  # the same photo
-    assert label("moved", 0)[0][:2] == (0, 1)  # wherever it lies
+    assert label("moved", 0)[0][:2] == (0, 1)  # in any folder
     (written, kept, bad), labels = label("two", 255)
     assert (written, kept, labels) == (0, 0, 0)
     assert "two/a.png" in bad[0].problem and "--overwrite" in bad[0].remedy

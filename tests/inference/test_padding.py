@@ -1,4 +1,4 @@
-"""Images of several sizes in one batch: the logits of each alone, and few compilations."""
+"""Images of several sizes in one batch get the logits of each alone, with few compilations."""
 
 import functools
 import logging
@@ -35,7 +35,7 @@ OTHERS = [
 
 def check_logits(model, variables, sizes, canvas, within=2e-6):
     rng = np.random.default_rng(1)
-    images = rng.normal(0, 3, (len(sizes), *canvas, 3)).astype(np.float32)  # the filling, too
+    images = rng.normal(0, 3, (len(sizes), *canvas, 3)).astype(np.float32)  # padding is noise, too
     layout = Layouts(model)(variables, canvas, sizes)
 
     @jax.jit
@@ -79,13 +79,13 @@ def test_logits_of_the_other_networks(random_network, name, fields):
 
 @pytest.mark.slow
 def test_logits_of_deconvnet(random_network):
-    """Which takes multiples of 32 only, but mixes those."""
+    """DeconvNet takes only multiples of 32, but mixes such sizes."""
     fields = {"width": 0.04, "fc_channels": 32, "fc_kernel": 2, "bn_epsilon": 1e-5}
     check_logits(*random_network("deconvnet_vgg16", C, **fields), [(64, 96), (96, 64)], (96, 96))
 
 
 def test_pooling_and_resizing_by_extent(torch):
-    """The ops themselves, on parts as small as a pixel."""
+    """The ops themselves, on images down to one pixel."""
     functional = torch.nn.functional
     x = np.random.default_rng(0).normal(0, 1, (3, 9, 8, 2)).astype(np.float32)
     sizes = [(9, 8), (1, 1), (5, 2)]
@@ -113,7 +113,7 @@ def test_pooling_and_resizing_by_extent(torch):
 
 
 class Odd:
-    """Twenty pictures of odd sizes: noise, with labels of which some are ignored."""
+    """Twenty noise images of odd sizes; some labels are ignored."""
 
     info = DataInfo("odd", ("a", "b", "c", "d"), ((0, 0, 0),) * 4)
 
@@ -151,7 +151,7 @@ class Odd:
     ids=["fcn8s", "pspnet", "pspnet-sliding"],
 )
 def test_twenty_odd_sizes_score_as_one_by_one(random_network, name, fields, eval_fields, caplog):
-    """In batches of eight on eight devices: the same integers, and as few compilations as said."""
+    """In batches of eight on eight devices: equal counts, and the expected compilations."""
     model, variables = random_network(name, C, **fields)
     source = Odd()
     config = default_config()

@@ -1,4 +1,4 @@
-"""`python -m jaxseg predict`: label maps of photographs, whole or not at all, and bad input."""
+"""`python -m jaxseg predict`: complete label maps or none, and errors for bad input."""
 
 import io
 import json
@@ -27,12 +27,12 @@ from jaxseg.inference import protocol
 from jaxseg.inference.image_files import find_images
 from jaxseg.pretrained import save_exported
 
-SIZE = (33, 47)  # of most photographs here: the network is compiled once for a size
+SIZE = (33, 47)  # of most photographs here, because each size is compiled
 
 
 @pytest.fixture
 def copied(finished, tmp_path):
-    """A copy of a finished run's workdir, without what is not needed."""
+    """A copy of a finished run's workdir, without unneeded files."""
     leave = shutil.ignore_patterns("tensorboard", "*.png")
     return Workdir(shutil.copytree(finished[0].path, tmp_path / "run", ignore=leave))
 
@@ -51,7 +51,7 @@ def predict(finished, tmp_path, capsys):
 
 @pytest.fixture
 def refused(predict, tmp_path):
-    """`refused(pattern, *words)`: two lines of which the pattern tells, and nothing is written."""
+    """`refused(pattern, *words)`: a two-line error that matches, and nothing is written."""
 
     def check(pattern, *words, **options):
         before = sorted(tmp_path.rglob("*"))
@@ -124,7 +124,7 @@ def test_a_folder(finished, predict, tmp_path):
         mean = np.asarray(overlay).mean(axis=(0, 1))
         np.testing.assert_allclose(mean, (photo / 2 + colours / 2).mean(axis=(0, 1)), atol=3)
 
-    # what is whole is not made again, what is not is, and nothing else is left
+    # complete results are kept, incomplete ones made again, and no other files are left
     assert predict(*words)[:2] == (0, f"{out}: 0 images labelled, 3 already done\n")
     assert contents(out) == made
     whole = (out / "sub/b.png").read_bytes()
@@ -158,7 +158,7 @@ def test_photographs_are_seen_as_in_evaluation(copied, predict, tmp_path, input_
 @pytest.mark.slow
 @pytest.mark.parametrize("input_size", [None, (40, 56)])
 def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size, caplog):
-    """And each photograph is labelled as if it were alone."""
+    """Each photograph gets the labels that it gets alone."""
     rng, photos = np.random.default_rng(0), {}
     for i in range(12):
         size = tuple(rng.integers(33, 64, 2).tolist())
@@ -169,7 +169,7 @@ def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size, ca
         assert predict(tmp_path / "photos", *words)[0] == 0
     compiled = [r.getMessage() for r in caplog.records if "Finished XLA" in r.getMessage()]
     made = sum("jit(image_labels)" in message for message in compiled)
-    assert made <= 1  # none where an earlier test made it
+    assert made <= 1  # none if an earlier test compiled it
     model, variables = jaxseg.load_run(finished[0].path)
     config = default_config().eval
     config.input_size = input_size
@@ -235,13 +235,13 @@ def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
     photograph(tmp_path / "x.png")
     refused("1,551 pixels, but the limit is 1,550", "--max-pixels", 1550, tmp_path / "x.png")
     words = [tmp_path / "x.png", "--max-pixels", 1550, "--config.eval.input_size=(40, 56)"]
-    refused("the limit is 1,550", *words, "--probabilities")  # of the photograph's own size
+    refused("the limit is 1,550", *words, "--probabilities")  # at the photograph's own size
     assert predict(*words)[0] == 0
 
 
 @pytest.mark.slow
 def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
-    """Four times more, but not of what keeps the scores of all classes."""
+    """Four times the pixels, unless the scores of all classes are kept."""
     photograph(tmp_path / "x.png")
     sliding = ("--config.eval.protocol=sliding", "--config.eval.crop=(32, 32)")
     words = [tmp_path / "x.png", *sliding, "--max-pixels"]
@@ -274,7 +274,7 @@ def test_a_size_that_the_network_cannot_take(refused, tmp_path):
 
 @pytest.mark.slow
 def test_a_gigantic_photograph_takes_no_memory(finished, process, tmp_path):
-    """A header of 20,000×20,000 pixels, which would be 1.2 GB, beside a photograph of 33×47."""
+    """A header of 20,000×20,000 pixels, which would take 1.2 GB, along with a 33×47 photograph."""
     photograph(tmp_path / "a.png")
     peaks = {}
     for name in ("small", "huge"):
@@ -309,7 +309,7 @@ INSTANCES = ["--config.eval.protocol=instances", "--config.eval.crop=(32, 32)"]
     ],
 )
 def test_boxes_that_are_wrong(refused, tmp_path, lines, pattern):
-    """The photograph is upright: 33 wide, 47 high."""
+    """Boxes refer to the upright photograph: 33 wide, 47 high."""
     photograph(tmp_path / "x.jpg", exif=turned(8))
     if lines is not None:
         (tmp_path / "boxes.txt").write_text(lines)
@@ -403,7 +403,7 @@ def test_standard_input(predict, tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
-    """What convert writes gives the same labels; a folder of other predictions is left alone."""
+    """An exported network gives the same labels; a folder of other predictions is not changed."""
     photograph(tmp_path / "x.png")
     shutil.copytree(copied.checkpoints / "40", copied.checkpoints / "39")
     run_there = ("--workdir", copied.path)

@@ -1,4 +1,4 @@
-"""The sliding windows against the loops of semseg's and Caffe's evaluation, in plain NumPy."""
+"""Sliding windows against the evaluation loops of semseg and of Caffe, in plain NumPy."""
 
 import math
 
@@ -16,7 +16,7 @@ CROP = (33, 41)
 
 @pytest.fixture(scope="module")
 def network(random_network):
-    """A PSPNet with a few channels, its variables, and what it makes of a batch."""
+    """A narrow PSPNet, its variables, and its compiled `apply`."""
     model, variables = random_network("pspnet_resnet50", C, depth=14, width=0.06)
     return model, variables, jax.jit(model.apply)
 
@@ -30,7 +30,7 @@ def photograph(size, seed=0):
 
 
 def opencv_resize(x, size):
-    """Plain bilinear, pixels as squares, one output at a time; [H, W, C] float64."""
+    """Plain bilinear with half-pixel centres, one output at a time; float64 [H, W, C]."""
     for axis, m in enumerate(size):
         n = x.shape[axis]
         rows = []
@@ -45,7 +45,7 @@ def opencv_resize(x, size):
 
 
 def matlab_resize(x, size):
-    """`imresize(x, size, 'bilinear')`: the triangle widens where it shrinks, edges are mirrored."""
+    """`imresize(x, size, 'bilinear')`: antialiased when shrinking, with mirrored edges."""
     for axis, m in enumerate(size):
         n = x.shape[axis]
         scale = m / n
@@ -66,10 +66,10 @@ def matlab_resize(x, size):
 
 
 def scaled_and_padded(image, size, fill, caffe):
-    """An image at another size, filled up to a window's; and where in the result it lies."""
+    """Resizes an image and pads it to at least a window; also returns its slices in the result."""
     scaled = (matlab_resize if caffe else opencv_resize)(np.float64(image), size)
     if caffe:
-        scaled = np.floor(scaled + 0.5 + 1e-6)  # halves go up, whatever their last bit is
+        scaled = np.floor(scaled + 0.5 + 1e-6)  # halves round up despite last-bit errors
     pads = [max(c - n, 0) for c, n in zip(CROP, size, strict=True)]
     before = [0, 0] if caffe else [p // 2 for p in pads]
     padded = np.tile(fill, (size[0] + pads[0], size[1] + pads[1], 1))
@@ -79,7 +79,7 @@ def scaled_and_padded(image, size, fill, caffe):
 
 
 def places(size):
-    """The windows of the authors' loops, by row and column: a pair of slices each."""
+    """The windows of the authors' loops, by row and column: a pair of slices for each."""
     strides = [math.ceil(c * 2 / 3) for c in CROP]
     grid = [math.ceil((n - c) / s) + 1 for n, c, s in zip(size, CROP, strides, strict=True)]
     found = {}
@@ -135,7 +135,7 @@ def brute_force(network, image, scales, base_size, flip, fusion):
     [((87, 61), 0.5, 70), ((87, 61), 1.75, 70), ((50, 131), 0.8, 90), ((50, 131), 1.7, 90)],
 )
 def test_windows_and_how_their_maps_come_back(size, scale, base_size, caffe):
-    """Any map in each window, averaged over windows and resized to the image, strip by strip."""
+    """Random maps per window, averaged and resized to the image, strip by strip."""
     image = photograph(size)
     fill = np.array([120.0, 110.0, 100.0])
     scaled = scaled_size(size, scale, base_size, caffe)

@@ -1,4 +1,4 @@
-"""What sliding windows keep in memory for a photograph, with ADE20K's 150 classes."""
+"""Memory of sliding windows over a photograph, with ADE20K's 150 classes."""
 
 import os
 import subprocess
@@ -12,9 +12,9 @@ from jaxseg.inference.windows import cut_windows, make_axis, scaled_size
 
 SIZE, CROP, SCALE = (4000, 6000), (473, 473), 1.75
 
-# Predicts a photograph of one window, then one of the size that is given, and prints by how many
-# bytes the second has raised the process's peak. The network is narrow: what is kept does not
-# depend on its width.
+# Predicts a photograph of one window, then one of the given size; prints by how many bytes the
+# second raised the peak memory of the process. The network is narrow: the memory measured here does
+# not depend on its width.
 PROGRAM = """
 import resource, sys
 import jax, jax.numpy as jnp, numpy as np
@@ -45,7 +45,7 @@ def growth(height, width):
 
 @pytest.mark.optimized
 def test_memory_does_not_grow_with_the_height():
-    """The probabilities of all pixels would take 0.49 GB, and as much again to add them up."""
+    """The probabilities of all pixels would take 0.49 GB, and their sum as much again."""
     grown = growth(900, 900)
     print(f"{grown / 1e6:.0f} MB")
     assert grown < 900 * 900 * 150 * 4 / 5
@@ -53,7 +53,7 @@ def test_memory_does_not_grow_with_the_height():
 
 @pytest.mark.parametrize("caffe", [False, True], ids=["semseg", "caffe"])
 def test_memory_on_the_host(caffe):
-    """One row of windows is cut at a time, at the largest scale a band of 473×10500 pixels."""
+    """Windows are cut one row at a time: at the largest scale a band of 473×10500 pixels."""
     image = np.zeros((*SIZE, 3), np.uint8)
     scaled = scaled_size(SIZE, SCALE, None, caffe)
     rows, columns = (make_axis(SIZE[i], scaled[i], SIZE[i], CROP[i], caffe=caffe) for i in (0, 1))
@@ -64,4 +64,4 @@ def test_memory_on_the_host(caffe):
     finally:
         tracemalloc.stop()
     assert windows == len(columns.starts) and len(rows.starts) > 20
-    assert peak < 500e6 < scaled[0] * scaled[1] * 3 * 4  # the scaled photograph itself, in float32
+    assert peak < 500e6 < scaled[0] * scaled[1] * 3 * 4  # the whole scaled photograph in float32

@@ -54,7 +54,7 @@ def test_every_frame_in_its_colours(film, command, finished, capsys):
     network = jaxseg.load(finished[0].path)
     for shown, frame in zip(labelled, read(film)[0], strict=True):
         want = overlay(frame, network.predict(frame), network.info)
-        assert np.abs(shown.astype(int) - want).mean() < 4  # it is compressed
+        assert np.abs(shown.astype(int) - want).mean() < 4  # lossy compression
     assert sorted(p.name for p in out.iterdir()) == ["film.overlay.mp4"]
 
 
@@ -68,7 +68,7 @@ def test_a_film_beside_images_and_a_damaged_one(film, command, capsys, tmp_path)
     code, out = command(str(tmp_path / "a.png"), str(cut), str(film))
     said = capsys.readouterr()
     assert code == 2 and "cut.mp4 cannot be labelled as a video" in said.err
-    assert "1 image labelled" in said.out and "5 frames" in said.out  # the others are done
+    assert "1 image labelled" in said.out and "5 frames" in said.out  # the good files are done
     assert not list(out.glob("cut*")) and not list(out.glob(".*"))
 
 

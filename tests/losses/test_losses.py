@@ -20,7 +20,7 @@ maps = pytest.mark.parametrize("up", MAPS.values(), ids=MAPS)
 
 
 def example(up, n=3, seed=0, ignored=0.3, scale=3.0):
-    """Logits [n, h, w, C] and labels [n, H, W], some of which are 255."""
+    """Logits [n, h, w, C] and labels [n, H, W], some of them 255."""
     rng = np.random.default_rng(seed)
     logits = rng.normal(scale=scale, size=(n, *up.in_size, C)).astype(np.float32)
     labels = rng.integers(0, C, (n, *up.out_size)).astype(np.uint8)
@@ -29,7 +29,7 @@ def example(up, n=3, seed=0, ignored=0.3, scale=3.0):
 
 
 def plain(logits, labels, up, ignore_label=255, class_weights=None, reduction="mean"):
-    """The same loss and its gradient, by the book: float64, with all of its logits in memory."""
+    """The loss and its gradient by definition: float64, with all full-resolution logits."""
     rows, columns = (m.astype(np.float64) for m in up.matrices())
     logits, labels = np.asarray(logits, np.float64), np.asarray(labels, np.int64)
     full = np.einsum("Hh,nhwc,Ww->nHWc", rows, logits, columns, optimize=True)
@@ -51,7 +51,7 @@ def both(loss, logits):
 
 
 def agree(got, want):
-    """To 1e-5 in the loss, and in the gradient relative to its largest value."""
+    """Compares the loss to 1e-5, and the gradient to 1e-5 of its largest value."""
     np.testing.assert_allclose(got[0], want[0], rtol=1e-5)
     scale = np.abs(want[1]).max()
     np.testing.assert_allclose(got[1] / scale, want[1] / scale, rtol=0, atol=1e-5)
@@ -68,7 +68,7 @@ def test_equals_the_plain_form(up, rows, reduction):
     how = {"reduction": reduction}
     got = both(lambda x: cross_entropy(x, labels, up, strip_rows=rows, **how), logits)
     agree(got, plain(logits, labels, up, **how))
-    # without differentiation the walk is another
+    # without differentiation the loss runs another loop
     np.testing.assert_allclose(
         cross_entropy(logits, labels, up, strip_rows=rows, **how), got[0], rtol=1e-6
     )
@@ -123,7 +123,7 @@ def test_class_weights(reduction):
     ("reduction", "weights"), [("mean", None), ("sum", None), ("mean", (1.0, 1.0, 0.0, 1.0, 1.0))]
 )
 def test_nothing_labelled_is_exactly_0(reduction, weights):
-    """Nor where every label is of a class that weighs nothing; even infinite logits do no harm."""
+    """Also where all labels have a class of weight 0; even infinite logits do no harm."""
     up = MAPS["fcn8s"]
     logits, labels = example(up)
     logits = logits.at[0, 0, 0, 0].set(jnp.inf).at[0, 2, 2, 0].set(jnp.nan)
@@ -151,7 +151,7 @@ def test_one_image_without_labels_among_others():
 def test_ignore_label_and_label_dtype(ignore_label, dtype):
     up = MAPS["align_corners"]
     logits, labels = example(up)
-    here = ignore_label if dtype != np.uint8 else max(ignore_label, 0)  # uint8 holds no -1
+    here = ignore_label if dtype != np.uint8 else max(ignore_label, 0)  # uint8 cannot hold -1
     labels = np.where(labels == 255, here, np.asarray(labels, int)).astype(dtype)
     agree(
         both(lambda x: cross_entropy(x, labels, up, ignore_label=ignore_label), logits),
@@ -167,7 +167,7 @@ def test_labels_may_be_numpy():
 
 
 def test_labels_out_of_range():
-    """Named where they are known; under jit they count nothing."""
+    """Refused where the labels are known; under jit they are not counted."""
     up = MAPS["align_corners"]
     logits, labels = example(up)
     wrong = labels.astype(jnp.int32).at[0, :2, 0].set(jnp.array([C, 17])).at[1, 0, 0].set(-4)
@@ -183,7 +183,7 @@ def test_labels_out_of_range():
     assert jax.tree.all(
         jax.tree.map(np.array_equal, run(logits, wrong), run(logits, right.astype(jnp.int32)))
     )
-    # another program: the order of its sums, and so the last bit, is the compiler's and the CPU's
+    # another program may sum in another order, so the last bit depends on compiler and CPU
     value = run(logits, right.astype(jnp.int32))[0]
     np.testing.assert_allclose(value, cross_entropy(logits, right, up), rtol=1e-6)
 
@@ -197,7 +197,7 @@ def test_huge_logits_stay_finite():
 
 
 def test_bfloat16_logits():
-    """Are summed in float32, and have a bfloat16 gradient."""
+    """They are summed in float32, and their gradient is bfloat16."""
     up = MAPS["fcn8s"]
     logits, labels = example(up)
     logits = logits.astype(jnp.bfloat16)
@@ -263,7 +263,7 @@ def test_full_resolution_logits_are_never_in_memory():
 def test_eight_devices_get_the_loss_of_one(mesh):
     up = MAPS["fcn8s"]
     logits, labels = example(up, n=8)
-    labels = labels.at[3].set(255)  # devices hold unequal numbers of labels
+    labels = labels.at[3].set(255)  # devices have unequal numbers of labels
     run = jax.value_and_grad(lambda x, y: cross_entropy(x, y, up))
     split = split_batch(mesh)
     got = jax.jit(run, in_shardings=(split, split))(logits, labels)

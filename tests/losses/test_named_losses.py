@@ -22,7 +22,7 @@ PLAIN = identity((13, 11))
 
 
 def example(up, n=3, scale=3.0, without=None):
-    """Logits [n, h, w, C] and labels [n, H, W], some of which are 255, none of which `without`."""
+    """Logits [n, h, w, C] and labels [n, H, W], some of them 255, none of class `without`."""
     rng = np.random.default_rng(7)
     logits = rng.normal(scale=scale, size=(n, *up.in_size, C)).astype(np.float32)
     labels = rng.choice([c for c in range(C) if c != without], (n, *up.out_size)).astype(np.uint8)
@@ -31,7 +31,7 @@ def example(up, n=3, scale=3.0, without=None):
 
 
 class ByTheBook:
-    """Each loss of full-resolution logits [P, C] and labels [P], all of them labelled."""
+    """Each loss by its definition, on logits [P, C] and labels [P] without ignored pixels."""
 
     def __init__(self, torch):
         self.torch = torch
@@ -131,11 +131,11 @@ def test_equals_torch(torch, case, up, weights, without):
     logits, labels = example(up, without=without)
     want = reference(torch, case, logits, labels, up, weights or (1.0,) * C)
     run = both(case, up, labels, weights, strip_rows=5)
-    # where two errors are nearly equal, float32 may put them in another order than float64
+    # nearly equal errors may sort differently in float32 and float64
     agree(run(logits), want, atol=1e-3 if case == "lovasz" else 1e-5)
     assert np.abs(want[1]).max() > 1e-6
     value = CASES[case][0](logits, labels, up, class_weights=weights, **CASES[case][1])
-    np.testing.assert_allclose(value, want[0], rtol=1e-5)  # the walk without a gradient
+    np.testing.assert_allclose(value, want[0], rtol=1e-5)  # without a gradient
 
 
 @cases
@@ -150,7 +150,7 @@ def test_nothing_labelled_is_exactly_0(case):
 @cases
 @pytest.mark.slow
 def test_ignored_pixels_count_nothing(case):
-    """Whatever their logits."""
+    """Their logits do not matter."""
     logits, labels = example(PLAIN)
     run = both(case, PLAIN, labels)
     ignored = (labels == 255)[..., None]
@@ -163,7 +163,7 @@ def test_ignored_pixels_count_nothing(case):
 @cases
 @pytest.mark.slow
 def test_bfloat16_logits(case):
-    """Are summed in float32, and have a bfloat16 gradient."""
+    """They are summed in float32, and their gradient is bfloat16."""
     logits, labels = example(FCN8S)
     logits = logits.astype(jnp.bfloat16)
     run = both(case, FCN8S, labels)
@@ -181,7 +181,7 @@ def test_huge_logits_stay_finite(torch, case):
     value, gradient = both(case, FCN8S, labels)(logits)
     assert np.isfinite(value) and np.isfinite(gradient).all()
     want = reference(torch, case, logits, labels, FCN8S, (1.0,) * C)[0]
-    if np.isfinite(want):  # float64's own -log p ends at 745
+    if np.isfinite(want):  # in float64 -log p overflows at 745
         np.testing.assert_allclose(value, want, rtol=1e-4)
 
 
@@ -223,7 +223,7 @@ def test_ohem_counts_ties_and_may_choose_none():
     logits = jnp.array([[[[2.0, 0.0], [0.0, 2.0], [0.0, 2.0], [9.0, 0.0]]]])
     hard = losses.cross_entropy(logits[:, :, 1:2], labels[:, :, :1])
     one = losses.ohem(logits, labels, threshold=0.0, share=0.25)
-    np.testing.assert_allclose(one, hard, rtol=1e-6)  # two tie
+    np.testing.assert_allclose(one, hard, rtol=1e-6)  # two pixels tie
     assert losses.ohem(logits, labels, threshold=0.0, share=0.0) == 0
     all_ = losses.ohem(logits, labels, threshold=1.0, share=0.0)
     np.testing.assert_allclose(all_, losses.cross_entropy(logits, labels), rtol=1e-6)
@@ -240,7 +240,7 @@ def test_dice_and_lovasz_of_a_perfect_prediction():
 
 @pytest.mark.slow
 def test_lovasz_of_hard_predictions_is_1_minus_mean_iou():
-    """The paper's point: at the corners of the cube the surrogate is the score itself."""
+    """As in the paper: at the corners of the cube the surrogate equals the score."""
     from jaxseg.metrics import confusion_matrix, scores
 
     _, labels = example(PLAIN)
@@ -253,7 +253,7 @@ def test_lovasz_of_hard_predictions_is_1_minus_mean_iou():
 
 @pytest.mark.slow
 def test_named_losses():
-    """Each by its name with the fields of a config; a sum adds up."""
+    """Each loss by its name with a config's fields; a sum of losses adds up."""
     logits, labels = example(PLAIN, n=1)
     config = default_config().loss
     fields = {"class_weights": WEIGHTS, "ignore_label": 255}

@@ -1,4 +1,4 @@
-"""Boundary IoU against the erosions of its authors' definition, one class and pixel at a time."""
+"""Boundary IoU against the erosions in its authors' definition, one class and pixel at a time."""
 
 import numpy as np
 import pytest
@@ -9,7 +9,7 @@ from jaxseg.metrics.boundary import boundary_counts
 
 
 def boundary(mask, times):
-    """What `times` erosions by a 3×3 square take away; beyond the image there is nothing."""
+    """The pixels that `times` erosions by a 3×3 square remove; outside the image is background."""
     left = mask
     for _ in range(times):
         padded = np.pad(left, 1)
@@ -21,7 +21,7 @@ def boundary(mask, times):
 
 
 def blobs(seed, shape, classes):
-    """Large patches of classes, some ignored, and a prediction that is moved and partly wrong."""
+    """Large patches of classes, some ignored, and a shifted, partly wrong prediction."""
     rng = np.random.default_rng(seed)
     coarse = rng.integers(0, classes, (-(-shape[0] // 9), -(-shape[1] // 7)))
     labels = np.kron(coarse, np.ones((9, 7), int))[: shape[0], : shape[1]]
@@ -45,14 +45,14 @@ def test_counts_are_those_of_each_classs_erosion(shape, dilation, reach, dtype):
         true = boundary((labels == k) & counted, reach)
         predicted = boundary((predictions == k) & counted, reach)
         want.append([(true & predicted).sum(), true.sum(), predicted.sum()])
-    predictions[labels == 255] = 77  # anything
+    predictions[labels == 255] = 77  # any value
     got = boundary_counts(labels.astype(dtype), predictions.astype(dtype), 4, dilation=dilation)
     assert got.dtype == np.int64 and (np.array(want)[:, 0] > 0).any()
     np.testing.assert_array_equal(got, want)
 
 
 def test_a_whole_image_of_one_class_has_its_edge_as_boundary():
-    """A diagonal of 50 pixels: 1 pixel from each edge."""
+    """The diagonal is 50 pixels, so the boundary is 1 pixel wide."""
     labels = np.zeros((30, 40), int)
     assert boundary_counts(labels, labels, 2).tolist() == [[136, 136, 136], [0, 0, 0]]
 

@@ -112,7 +112,7 @@ def test_strips_predict_what_the_whole_map_does(name, rows):
     full = np.asarray(up(jnp.asarray(logits)))
     want = full.argmax(-1)
     top = np.sort(full, axis=-1)
-    assert (top[..., -1] - top[..., -2]).min() > 1e-5  # nothing hangs on rounding
+    assert (top[..., -1] - top[..., -2]).min() > 1e-5  # no near-ties
     got = jax.jit(lambda x: predict_labels(x, up, strip_rows=rows))(logits)
     assert got.dtype == jnp.uint8
     np.testing.assert_array_equal(got, want)
@@ -169,7 +169,7 @@ def test_the_three_conventions_for_an_absent_class(absent, mean_iou, mean_accura
     s = scores(jnp.asarray(confusion), absent=absent)
     assert s["mean_iou"] == pytest.approx(mean_iou)
     assert s["mean_accuracy"] == pytest.approx(mean_accuracy)
-    assert s["pixel_accuracy"] == pytest.approx(6 / 9)  # the others do not change
+    assert s["pixel_accuracy"] == pytest.approx(6 / 9)  # these two do not change
     assert s["frequency_weighted_iou"] == pytest.approx(0.5)
     filled = {"nan": np.nan, "one": 1.0, "zero": 0.0}[absent]
     assert s["iou"] == pytest.approx([0.5, 0.5, 0.5, filled], nan_ok=True)
