@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.colour import ColourJitter
+from jaxseg.data.counts import value_counts
 from jaxseg.data.noise import erased, with_noise
 from jaxseg.data.source import IGNORE, Example
 from jaxseg.data.warp import BACKENDS, on_image, opencv, window
@@ -203,7 +204,7 @@ class Augment:
 
     def _is_mixed(self, label: np.ndarray) -> bool:
         """Whether no class exceeds its maximum share of the labelled pixels."""
-        counts = np.bincount(label.ravel(), minlength=256)
+        counts = value_counts(label)
         counts[self.ignore_label] = 0
         return counts.max() <= self.max_class_share * counts.sum() and counts.sum() > 0
 

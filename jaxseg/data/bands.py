@@ -176,6 +176,8 @@ def _array(path, data: bytes | None, header_only: bool = False) -> np.ndarray:
         if pixels.ndim >= 2:
             check_size(path, pixels.shape[1], pixels.shape[0])
         return np.array(pixels)
+    except InputError:
+        raise
     except (OSError, ValueError, EOFError, TypeError, AttributeError) as error:
         reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
         raise InputError(f"{path} cannot be read as an array ({reason}).", _WHOLE) from None

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from jaxseg.data.augment import resize_image
+from jaxseg.data.image_file import large_alone
 from jaxseg.data.source import Example, Source, kind_of
 from jaxseg.errors import InputError
 
@@ -106,10 +107,12 @@ class TrainBatches:
     ) -> Example:
         """The example at `position`, or a replacement; `bad` receives the errors."""
         if not self._skip:
-            return self._examples[position]
+            with large_alone():
+                return self._examples[position]
         for attempt in range(_TRIES):
             try:
-                example = self._examples[position + attempt * _FAR]
+                with large_alone():
+                    example = self._examples[position + attempt * _FAR]
             except Exception as error:
                 cause = input_error_in(error)
                 if cause is None:

@@ -10,7 +10,9 @@ import ml_collections
 import numpy as np
 
 from jaxseg.data import upright
+from jaxseg.data.counts import present_values, value_counts
 from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.image_file import large_alone
 from jaxseg.data.images import decode_image
 from jaxseg.data.listing import Pair, Pairs, Problem
 from jaxseg.data.masks import decode_mask, palette_of, to_classes
@@ -196,8 +198,13 @@ def _open(config, split: str, seed: int) -> tuple[Source, list[Problem]]:
 
 
 def _examine(source: Source, index: int) -> _Finding:
-    if isinstance(source, Pairs):
-        return _examine_pair(source, source.pairs[index])
+    with large_alone():
+        if isinstance(source, Pairs):
+            return _examine_pair(source, source.pairs[index])
+        return _examine_example(source, index)
+
+
+def _examine_example(source: Source, index: int) -> _Finding:
     name = source.name(index)
     try:
         image, label, _ = source[index]
@@ -227,7 +234,7 @@ def _examine_pair(source: Pairs, pair: Pair) -> _Finding:
                 stored = upright.aligned_mask(frame, mask, source.exif, pair.photo, pair.mask)
             except InputError as error:
                 _add(finding, "exif", pair.photo, error)
-        finding.stored = frozenset(np.flatnonzero(np.bincount(stored.ravel())).tolist())
+        finding.stored = frozenset(present_values(stored))
         finding.mask, finding.palette = str(pair.mask), palette_of(pair.mask)
     except InputError as error:
         _add(finding, "mask", pair.mask, error)
@@ -254,7 +261,7 @@ def _add(finding: _Finding, kind: str, file, error: InputError) -> None:
 
 
 def _count(finding: _Finding, label: np.ndarray, file: str | None = None) -> None:
-    finding.label_counts = np.bincount(label.ravel(), minlength=256)
+    finding.label_counts = value_counts(label)
     if finding.label_counts[255] == label.size:
         file = file or finding.file
         finding.problems.append(
@@ -269,7 +276,9 @@ def _count(finding: _Finding, label: np.ndarray, file: str | None = None) -> Non
 
 def _digest(image: np.ndarray) -> bytes:
     """A hash of the pixels, which finds copies with another file name, format or metadata."""
-    return hashlib.blake2b(repr(image.shape).encode() + image.tobytes(), digest_size=16).digest()
+    digest = hashlib.blake2b(repr(image.shape).encode(), digest_size=16)
+    digest.update(np.ascontiguousarray(image).data)
+    return digest.digest()
 
 
 def _same_photo(report: Report, seen: dict, split: str, finding: _Finding) -> None:

@@ -6,8 +6,6 @@ be decoded is an error that names it.
 
 import contextlib
 import os
-import struct
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -19,20 +17,11 @@ from jaxseg.data.bands import is_array, read_deep_frame
 from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
 from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.not_images import what_it_is
+from jaxseg.data.tiff_checksums import check_tiff
 from jaxseg.data.upright import Frame, orientation_of, turned
 from jaxseg.errors import InputError
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes with more than 8 bits
-_BROKEN = (  # errors of PIL for files that are not images, or truncated
-    OSError,
-    SyntaxError,
-    ValueError,
-    EOFError,
-    struct.error,
-    zlib.error,
-    MemoryError,  # a header claims a gigantic size
-    OverflowError,
-)
 
 
 class Loaded(NamedTuple):
@@ -70,6 +59,8 @@ def decoded(
                 image.filename = ""  # otherwise PIL memory-maps it, without the rotation
             if not header_only:
                 check_size(path, image.width, image.height)
+                if checked and image.format == "TIFF":
+                    check_tiff(image)
                 with decoding(image.width, image.height):
                     image.load()
             if not early:
@@ -84,7 +75,7 @@ def decoded(
         ) from error
     except InputError:
         raise
-    except _BROKEN as error:
+    except Exception as error:  # PIL raises whatever a damaged file makes of its code
         reason, remedy = what_it_is(path, data, error)
         raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error
     with image:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxseg.data.counts import present_values
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.masks import palette_of, read_stored
 from jaxseg.data.palettes import Palettes
@@ -79,7 +80,7 @@ def _look_at_palettes(source: Source, sample: int) -> list[str]:
         path = mask_file(source, index)
         if path is not None and (palette := palette_of(path)) is not None:
             with contextlib.suppress(InputError):  # training reports or skips it
-                palettes.add(path, np.unique(read_stored(path)).tolist(), palette)
+                palettes.add(path, present_values(read_stored(path)), palette)
     if palettes.conflict is None:
         return []
     if palettes.certain:

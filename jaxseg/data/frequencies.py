@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from jaxseg.data.counts import value_counts
+
 
 @dataclass
 class Frequencies:
@@ -31,7 +33,7 @@ class Frequencies:
 
     def add(self, label: np.ndarray) -> None:
         """Adds a mask of classes, uint8 [H, W]; other values count as ignored."""
-        self.add_counts(np.bincount(label.ravel(), minlength=256))
+        self.add_counts(value_counts(label))
 
     def add_counts(self, counts: np.ndarray) -> None:
         """Adds a mask by its histogram `counts`, int [256]."""

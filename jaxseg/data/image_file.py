@@ -5,17 +5,20 @@ import os
 import stat
 import threading
 import zlib
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from PIL import Image, ImageFile
 
 from jaxseg.errors import InputError
+from jaxseg.utils.freed_memory import give_back_freed_memory
 
 # Only raster formats: PIL would pass PostScript to Ghostscript, which executes it.
 FORMATS = ("PNG", "JPEG", "BMP", "DIB", "TIFF", "WEBP", "GIF", "PPM", "TGA")
 MOST_PIXELS = 89_478_485  # PIL's own warning limit: small files can hold many equal pixels
 _LARGE = 2**24  # pixels above which images are decoded one at a time
-_one_large = threading.Lock()
+_one_large = threading.RLock()
+_mine = threading.local()  # `stack`: locks that a thread holds in `large_alone`
 
 
 def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> ImageFile.ImageFile:
@@ -44,12 +47,28 @@ def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> Im
 
 def check_regular(path: str | os.PathLike) -> None:
     """Raises InputError for a pipe, a socket or a device, because opening one may block forever."""
+    if not _may_be_opened(path):
+        raise InputError(f"{path} is not a regular file.", "Give a file, or remove it.")
+
+
+def _may_be_opened(path: str | os.PathLike) -> bool:
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):  # opening the file will report it
-        return
-    if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise InputError(f"{path} is not a regular file.", "Give a file, or remove it.")
+        return True
+    return stat.S_ISREG(mode) or stat.S_ISDIR(mode)
+
+
+def read_regular(path: str | os.PathLike) -> bytes:
+    """Returns the bytes of a regular file.
+
+    Raises:
+      OSError: it is a pipe, a socket or a device, or cannot be read.
+    """
+    if not _may_be_opened(path):
+        raise OSError("it is not a regular file")
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def check_size(path: str | os.PathLike, width: int, height: int) -> None:
@@ -62,9 +81,31 @@ def check_size(path: str | os.PathLike, width: int, height: int) -> None:
         )
 
 
-def decoding(width: int, height: int) -> AbstractContextManager:
+@contextmanager
+def decoding(width: int, height: int) -> Iterator[None]:
     """A context for decoding an image of that size; large images are decoded one at a time."""
-    return _one_large if width * height > _LARGE else nullcontext()
+    if width * height <= _LARGE:
+        yield
+        return
+    with ExitStack() as here:
+        stack = getattr(_mine, "stack", None) or here
+        stack.enter_context(_one_large)
+        stack.callback(give_back_freed_memory)
+        yield
+
+
+@contextmanager
+def large_alone() -> Iterator[None]:
+    """A context in which a thread that decodes a large image keeps others from doing so."""
+    if getattr(_mine, "stack", None) is not None:
+        yield
+        return
+    with ExitStack() as stack:
+        _mine.stack = stack
+        try:
+            yield
+        finally:
+            _mine.stack = None
 
 
 _PNG = b"\x89PNG\r\n\x1a\n"

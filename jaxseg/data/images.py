@@ -15,7 +15,11 @@ from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 def read_image(
-    path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
+    path: str | os.PathLike,
+    data: bytes | None = None,
+    kind: ImageKind = RGB,
+    *,
+    checked: bool = False,
 ) -> np.ndarray:
     """Reads the image in `path`, upright: uint8 [H, W, 3], RGB.
 
@@ -26,23 +30,28 @@ def read_image(
       data: its bytes, if already read; `path` is then used only in messages.
       kind: channels and bits if not 8-bit RGB; the pixels are [H, W, channels] of its dtype, by the
         rules of `jaxseg.data.bands`.
+      checked: whether to compare the checksums in the file, as for masks; of 8-bit RGB only.
 
     Raises:
       InputError: the file cannot be decoded completely, has more than 8 bits per channel, or is not
         of the `kind`.
     """
-    return decode_image(path, data, kind).pixels
+    return decode_image(path, data, kind, checked=checked).pixels
 
 
 def decode_image(
-    path: str | os.PathLike, data: bytes | None = None, kind: ImageKind = RGB
+    path: str | os.PathLike,
+    data: bytes | None = None,
+    kind: ImageKind = RGB,
+    *,
+    checked: bool = False,
 ) -> Picture:
     """Like `read_image`; also returns the EXIF orientation."""
     if isinstance(path, BandFiles):
         return _decode_bands(path, kind)
     if kind != RGB or is_array(path):
         return _decode_kind(path, data, kind)
-    with decoded(path, data) as loaded:
+    with decoded(path, data, checked=checked) as loaded:
         image, orientation, packing = loaded
         if loaded.is_deep:
             raise InputError(

@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxseg.data.class_lines import is_ignored, misplaced_line, named_colours
 from jaxseg.data.decode import read_frame, read_size
+from jaxseg.data.image_file import read_regular
 from jaxseg.data.images import image_bytes
 from jaxseg.data.inside import BandFiles, DrawnMask, EmbeddedPhoto
 from jaxseg.data.masks import Colours, decode_mask
@@ -252,7 +253,7 @@ def read_lines(path: Path) -> list[str]:
       InputError: the file cannot be read, or is not UTF-8 text.
     """
     try:
-        text = text_of(path.read_bytes())
+        text = text_of(read_regular(path))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
     return [line.strip() for line in text.strip().splitlines()]

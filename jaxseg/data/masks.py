@@ -7,6 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
+from jaxseg.data.counts import present_values
 from jaxseg.data.decode import decoded, upright
 from jaxseg.data.inside import DrawnMask
 from jaxseg.data.matlab import read_mat_labels
@@ -50,7 +51,7 @@ def to_classes(
     if values is None and not ((stored >= num_classes) & (stored != IGNORE)).any():
         return stored.astype(np.uint8, copy=False)
     legal = identity(num_classes) if values is None else values
-    present = np.flatnonzero(np.bincount(stored.ravel())).tolist()
+    present = present_values(stored)
     if wrong := [value for value in present if value not in legal]:
         raise InputError(*_out_of_range(path, present, wrong, legal, num_classes))
     table = np.zeros(present[-1] + 1, np.uint8)

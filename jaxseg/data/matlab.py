@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxseg.data.image_file import check_size, read_regular
 from jaxseg.errors import InputError
 
 _TYPES = {
@@ -40,7 +41,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
       InputError: the file is damaged, or has none of these.
     """
     try:
-        labels = _find(path.read_bytes())
+        labels = _find(read_regular(path))
     except (OSError, ValueError, struct.error, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
             f"{path} cannot be read ({str(error).rstrip('.')}).",
@@ -51,6 +52,7 @@ def read_mat_labels(path: Path) -> np.ndarray:
             f"{path} contains no label map.",
             "Give a file from SBD's cls or inst folder or from PASCAL-Context's trainval folder.",
         )
+    check_size(path, labels.shape[1], labels.shape[0])
     return labels
 
 
@@ -61,8 +63,7 @@ def _find(content: bytes) -> np.ndarray | None:
     order = "<" if content[126:128] == b"IM" else ">"
     for kind, data in _elements(content[128:], order):
         if kind == _COMPRESSED:
-            unpacked = zlib.decompressobj().decompress(data, _LARGEST)
-            kind, data = next(_elements(unpacked, order), (0, b""))
+            kind, data = next(_elements(_unpacked(data), order), (0, b""))
         if kind != _MATRIX:
             continue
         name, value = _array(data, order)
@@ -72,6 +73,15 @@ def _find(content: bytes) -> np.ndarray | None:
             name, value = _array(value["Segmentation"], order)
             return value if isinstance(value, np.ndarray) else None
     return None
+
+
+def _unpacked(data: bytes) -> bytes:
+    """What is compressed, whose checksum stands behind it."""
+    unpack = zlib.decompressobj()
+    content = unpack.decompress(data, _LARGEST)
+    if not unpack.eof:
+        raise ValueError("it ends too early, or is too large")
+    return content
 
 
 def _elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:

@@ -72,7 +72,7 @@ class PredictionFolder:
     def is_of(self, name: str, photo: str) -> bool:
         """Whether the labels of that name belong to this photo (a `photo_mark`), if known."""
         try:
-            with Image.open(self._path / f"{name}.png") as labels:
+            with Image.open(self._path / f"{name}.png", formats=["PNG"]) as labels:
                 return not photo or labels.info.get(_PHOTO, photo) == photo
         except (OSError, ValueError, SyntaxError):  # a broken PNG
             return False

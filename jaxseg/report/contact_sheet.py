@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.counts import value_counts
 from jaxseg.data.shown import shown
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.report.document import data_url, document
@@ -53,7 +54,7 @@ def contact_sheet(examples: Iterable[Example], info: DataInfo, title: str) -> st
     total = np.zeros(256, np.int64)
     figures = []
     for image, label, name in examples:
-        counts = np.bincount(label.ravel(), minlength=256)
+        counts = value_counts(label)
         total += counts
         photo = data_url(Image.fromarray(shown(image)), "JPEG")
         figures.append(

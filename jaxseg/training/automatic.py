@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxseg.config import load_config
 from jaxseg.data import Source
+from jaxseg.data.counts import value_counts
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.errors import InputError
 from jaxseg.utils.spread import evenly_spread
@@ -93,7 +94,7 @@ def count_classes(source: Source, masks: int = MASKS, threads: int = 4) -> Frequ
 
     def count(index: int) -> np.ndarray | None:
         try:
-            return np.bincount(source[index].label.ravel(), minlength=256)
+            return value_counts(source[index].label)
         except InputError:  # training reports or skips the file
             return None
 

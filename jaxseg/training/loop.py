@@ -26,7 +26,7 @@ from jaxseg.training.progress import Progress
 from jaxseg.training.summary import summary
 from jaxseg.training.time_limit import TimeLimit
 from jaxseg.utils.atomic import atomic_file
-from jaxseg.utils.compiler_memory import give_back_compiler_memory
+from jaxseg.utils.freed_memory import give_back_freed_memory
 from jaxseg.utils.spread import evenly_spread
 from jaxseg.visualization.panel import comparison
 
@@ -106,7 +106,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             with jax.transfer_guard("disallow"):  # only batches are transferred
                 state, metrics = program.take_step(state, images, labels)
             if step == start + 1:
-                give_back_compiler_memory()
+                give_back_freed_memory()
             progress.advance()
             profile.after(step, metrics)
             if step % config.log.every_steps == 0 or step == steps:

@@ -381,7 +381,7 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
     import torch
     from base import randomized  # noqa: F401  (imports the rest)
 
-    from jaxseg.utils.compiler_memory import give_back_compiler_memory
+    from jaxseg.utils.freed_memory import give_back_freed_memory
 
     jax.block_until_ready(jax.numpy.zeros(1) + 1)
     side, libraries = args.peak, status("VmRSS")
@@ -398,7 +398,7 @@ def peak(case: Case, args: argparse.Namespace) -> dict[str, int]:
             return {"device": torch.cuda.max_memory_allocated()}
         return {"device": jax.devices()[0].memory_stats()["peak_bytes_in_use"]}
     run()
-    give_back_compiler_memory()  # as a run does, after its first step
+    give_back_freed_memory()  # as a run does, after its first step
     pathlib.Path("/proc/self/clear_refs").write_text("5")  # resets the peak
     for _ in range(3):
         run()

@@ -1,17 +1,24 @@
 """Image files from any source: only raster formats, regular files and complete files are read."""
 
+import contextlib
 import io
 import os
 import shutil
+import struct
+import threading
+import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from jaxseg.data import image_file
+from jaxseg.data.formats.shapes import read_json
 from jaxseg.data.images import read_image
+from jaxseg.data.listing import read_lines
 from jaxseg.data.masks import read_mask
 from jaxseg.errors import InputError
+from jaxseg.utils.image_kind import ImageKind
 
 
 @pytest.fixture(scope="module")
@@ -41,6 +48,54 @@ def test_a_mask_that_is_cut_off(png, cut):
         read_mask("a.png", 3, data=png[:cut])
 
 
+def tiff(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "TIFF", compression="tiff_adobe_deflate")
+    with Image.open(io.BytesIO(file.getvalue())) as image:
+        (begin,), (size,) = image.tag_v2[273], image.tag_v2[279]
+    return file.getvalue(), range(begin, begin + size)
+
+
+def mat(pixels):
+    """A MATLAB file of version 5, compressed, as PASCAL-Context publishes its own."""
+
+    def element(kind, content):
+        return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
+
+    flags, shape = struct.pack("<II", 9, 0), struct.pack("<ii", *pixels.shape)
+    array = element(6, flags) + element(5, shape) + element(1, b"LabelMap")
+    packed = zlib.compress(element(14, array + element(2, pixels.tobytes("F"))))
+    head = b"MATLAB 5.0".ljust(124) + struct.pack("<H", 0x100) + b"IM"
+    return head + struct.pack("<II", 15, len(packed)) + packed, range(136, 136 + len(packed))
+
+
+@pytest.mark.parametrize("make", [tiff, mat])
+def test_flipped_bits_of_masks_with_other_checksums_are_noticed(make, tmp_path, capfd):
+    """Adler-32, of a strip of a TIFF and of a variable of a MATLAB file."""
+    want = np.random.default_rng(0).integers(0, 250, (30, 30), np.uint8)
+    data, places = make(want)
+    path = tmp_path / f"a.{make.__name__}"
+    path.write_bytes(data)
+    np.testing.assert_array_equal(read_mask(path, 250), want)
+    for at in places[::5]:
+        path.write_bytes(data[:at] + bytes([data[at] ^ 1 << at % 8]) + data[at + 1 :])
+        try:
+            np.testing.assert_array_equal(read_mask(path, 256), want)
+        except InputError:
+            pass
+    capfd.readouterr()  # libtiff's own words
+
+
+def test_whatever_pillow_raises_is_told(tmp_path, monkeypatch):
+    def broken(self):
+        raise TypeError("'IFDRational' object cannot be interpreted as an integer")
+
+    Image.new("L", (4, 4)).save(tmp_path / "a.tif")
+    monkeypatch.setattr("PIL.TiffImagePlugin.TiffImageFile.load", broken)
+    with pytest.raises(InputError, match=r"a\.tif cannot be decoded \('IFDRational'"):
+        read_image(tmp_path / "a.tif")
+
+
 def test_postscript_is_no_photo_and_reaches_no_interpreter(tmp_path, monkeypatch):
     (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {tmp_path}/asked\nexit 1\n")
     (tmp_path / "gs").chmod(0o755)
@@ -53,11 +108,18 @@ def test_postscript_is_no_photo_and_reaches_no_interpreter(tmp_path, monkeypatch
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no such files")
-@pytest.mark.parametrize("read", [read_image, lambda path: read_mask(path, 3)])
-def test_a_pipe_among_photographs_does_not_block(tmp_path, read):
-    os.mkfifo(tmp_path / "a.png")
+@pytest.mark.parametrize("suffix", ["png", "mat", "npy", "json", "txt"])
+def test_a_pipe_among_the_files_of_a_data_set_does_not_block(tmp_path, suffix):
+    read = {
+        "png": read_image,
+        "mat": lambda path: read_mask(path, 3),
+        "npy": lambda path: read_image(path, kind=ImageKind(4, 8)),
+        "json": lambda path: read_json(path, "Export it again."),
+        "txt": read_lines,
+    }[suffix]
+    os.mkfifo(tmp_path / f"a.{suffix}")
     with pytest.raises(InputError, match="is not a regular file"):
-        read(tmp_path / "a.png")
+        read(tmp_path / f"a.{suffix}")
 
 
 def test_a_small_file_of_many_pixels_is_refused_by_its_header(tmp_path, monkeypatch):
@@ -70,10 +132,25 @@ def test_a_small_file_of_many_pixels_is_refused_by_its_header(tmp_path, monkeypa
             read(tmp_path / "a.png")
 
 
-def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+@pytest.mark.parametrize("alone", [False, True])
+def test_large_images_are_worked_on_one_at_a_time(monkeypatch, alone):
+    """While they are decoded; inside of `large_alone`, until its end. Small ones go on."""
     monkeypatch.setattr(image_file, "_LARGE", 50)
-    with image_file.decoding(10, 10):
-        assert image_file._one_large.locked()
-        with image_file.decoding(5, 5):  # small images do not wait
-            pass
-    assert not image_file._one_large.locked()
+    held, end = threading.Event(), threading.Event()
+
+    def work():
+        with image_file.large_alone() if alone else contextlib.nullcontext():
+            with image_file.decoding(10, 10):
+                alone or (held.set(), end.wait(10))
+            alone and (held.set(), end.wait(10))
+
+    other = threading.Thread(target=work)
+    other.start()
+    held.wait(10)
+    with image_file.decoding(5, 5):
+        free = image_file._one_large.acquire(blocking=False)
+    end.set()
+    other.join()
+    assert not free
+    with image_file.decoding(10, 10), image_file.decoding(10, 10):  # photo and mask of one pair
+        pass

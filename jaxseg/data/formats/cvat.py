@@ -22,6 +22,7 @@ from jaxseg.data.formats.shapes import (
     reading,
     size_of,
 )
+from jaxseg.data.image_file import read_regular
 from jaxseg.errors import InputError
 
 LAYOUT = (
@@ -41,7 +42,7 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
     """
     file, is_split = find_file(config, root, split, ".xml", LAYOUT)
     try:
-        tree = ElementTree.parse(file).getroot()
+        tree = ElementTree.fromstring(read_regular(file))
     except (OSError, ElementTree.ParseError, UnicodeError, ValueError) as error:
         raise InputError(f"{file} cannot be read as XML ({error}).", _EXPORT) from error
     images = tree.findall("image")

@@ -43,7 +43,7 @@ class Panoptic(DrawnMask):
         return np.where(found == IGNORE, 0, found).astype(np.uint16)
 
     def _painted(self, values: Sequence[int], dtype) -> np.ndarray:
-        pixels = read_image(self.png).astype(np.uint32)
+        pixels = read_image(self.png, checked=True).astype(np.uint32)
         ids = pixels[..., 0] + 256 * pixels[..., 1] + 65536 * pixels[..., 2]
         present, places = np.unique(ids, return_inverse=True)
         table = dict(zip(self.segments, values, strict=True))

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from jaxseg.data.image_file import read_regular
 from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
@@ -78,7 +79,7 @@ def read_json(path: Path, remedy: str) -> Any:
       InputError: it cannot be read, or is not JSON.
     """
     try:
-        return json.loads(text_of(path.read_bytes()))
+        return json.loads(text_of(read_regular(path)))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path} cannot be read as JSON ({error}).", remedy) from error
 

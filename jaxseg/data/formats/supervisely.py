@@ -31,7 +31,7 @@ from jaxseg.data.formats.shapes import (
     reading,
     size_of,
 )
-from jaxseg.data.image_file import MOST_PIXELS
+from jaxseg.data.image_file import MOST_PIXELS, check_png
 from jaxseg.data.listing import PHOTO_SUFFIXES, Problem
 from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
@@ -168,6 +168,9 @@ def _bits(data: str, where: str) -> np.ndarray:
     try:
         packed = zlib.decompressobj()
         png = packed.decompress(base64.b64decode(data, validate=False), _MOST_BYTES)
+        if not packed.eof:
+            raise ValueError("it is truncated or too large")
+        check_png(png)
         with Image.open(BytesIO(png), formats=["PNG"]) as image:
             if image.width * image.height > MOST_PIXELS:
                 raise ValueError("it is too large")

@@ -24,9 +24,10 @@ from jaxseg.data.formats.shapes import (
     problem_of,
     reading,
 )
+from jaxseg.data.image_file import read_regular
 from jaxseg.data.listing import PHOTO_SUFFIXES, Problem, read_lines
 from jaxseg.errors import InputError
-from jaxseg.utils.files import walk_files
+from jaxseg.utils.files import text_of, walk_files
 from jaxseg.utils.paths import given_path
 
 LAYOUT = (
@@ -77,14 +78,21 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
 def _read_yaml(config, root: Path) -> tuple[dict[str, Any], dict[int, str]]:
     path = given_path(root / (config.annotations or "data.yaml"))
     try:
-        about = yaml.safe_load(path.read_text(encoding="utf-8"))
+        about = yaml.safe_load(text_of(read_regular(path)))
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError, ValueError) as error:
         reason = str(error).partition("\n")[0]
         raise InputError(f"{path} cannot be read ({reason}).", LAYOUT) from error
     with reading(str(path), "Write the classes as names: [cat, dog] or names: {0: cat, 1: dog}."):
         names = about["names"]
         pairs = names.items() if isinstance(names, dict) else enumerate(names)
-        return about, dict(sorted((int(number), str(name)) for number, name in pairs))
+        return about, dict(sorted((int(number), _name(name)) for number, name in pairs))
+
+
+def _name(value: Any) -> str:
+    """The name of a class; a list, which YAML can nest without end, is none."""
+    if not isinstance(value, str | int | float):
+        raise TypeError("a name is not a text")
+    return str(value)
 
 
 def _folder(root: Path, about: dict[str, Any], split: str) -> Path | None:

@@ -17,8 +17,12 @@ import ml_dtypes
 import numpy as np
 
 _MAX_STEPS = 500_000  # a ResNet-152 with its optimizer's state takes about 100,000
+_FREE_STEPS, _BYTES_PER_STEP = 60_000, 40  # more steps need a larger file; a tensor takes 35
+_MAX_CONTAINERS = 50_000  # dicts, lists and sets; a tensor takes one
 _MAX_BYTES = 64 << 20  # per pickle; the tensors' values are stored outside
 _MAX_LINE = 4096  # bytes; lines contain the names of classes and functions
+_MAX_AXES = 64  # longer shapes are refused unread
+_MAX_TEXT = 1_000  # characters; longer texts are not converted to bytes
 _MAX_KEY = 2**60  # smaller integers are their own hash; larger ones can be made to collide
 
 _DTYPES = {
@@ -85,7 +89,9 @@ class Stream(Protocol):
     def read(self, n: int) -> bytes: ...
 
 
-def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Storage]]:
+def read_pickle(
+    stream: Stream, size: int = sys.maxsize, file_size: int = sys.maxsize
+) -> tuple[Any, list[Storage]]:
     """Reads the pickle at the current position: plain Python values, dicts and `Tensor`s.
 
     Reads up to the end of the pickle, but not beyond.
@@ -93,6 +99,8 @@ def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Stor
     Args:
       stream: read from its current position.
       size: maximum size of the pickle in bytes; later bytes are never read.
+      file_size: bytes of the file that it describes. A step may take a hundred bytes of memory, so
+        a small file may have few of them.
 
     Returns:
       The value, and all storages in the pickle.
@@ -102,11 +110,12 @@ def read_pickle(stream: Stream, size: int = sys.maxsize) -> tuple[Any, list[Stor
       RefusedGlobal: it imports something that no state dict needs.
     """
     machine, steps = _Machine(), 0
+    most = min(_MAX_STEPS, _FREE_STEPS + file_size // _BYTES_PER_STEP)
     try:
         for operation, argument, _ in pickletools.genops(_Limited(stream, size)):  # type: ignore[arg-type]
             steps += 1
-            if steps > _MAX_STEPS:
-                raise DamagedPickle(f"its pickle has more than {_MAX_STEPS:,} steps")
+            if steps + machine.work > most:
+                raise DamagedPickle(f"its pickle has more than {most:,} steps")
             machine.step(operation.name, argument)
         value = machine.pop()
     except (ValueError, IndexError, KeyError, TypeError, OverflowError) as error:
@@ -155,9 +164,17 @@ class _StorageType(NamedTuple):
 
 
 class _Machine:
-    """The stack machine, with a memo of values for reuse."""
+    """The stack machine, with a memo of values for reuse.
+
+    Attributes:
+      storages: all storages in the pickle.
+      work: number of values passed to functions. They count as steps, because one step can pass
+        a list of thousands of values, repeatedly.
+    """
 
     def __init__(self) -> None:
+        self.work = 0
+        self._containers = 0
         self._stack: list[Any] = []
         self._memo: dict[int, Any] = {}
         self.storages: list[Storage] = []
@@ -167,6 +184,10 @@ class _Machine:
 
     def step(self, name: str, argument: Any) -> None:
         """Executes one operation."""
+        if name in _CONTAINERS:
+            self._containers += _CONTAINERS[name]
+            if self._containers > _MAX_CONTAINERS:
+                raise DamagedPickle(f"its pickle has more than {_MAX_CONTAINERS:,} containers")
         if name in _CONSTANTS:
             self._stack.append(_CONSTANTS[name]())
         elif name in _VALUES:
@@ -253,6 +274,8 @@ class _Machine:
         arguments = _a(tuple, self.pop())
         function = self.pop()
         if not isinstance(function, Unread):
+            self.work += len(arguments)
+            self.work += sum(len(a) for a in arguments if isinstance(a, list | tuple | dict))
             function = _a(_Function, function).call(*arguments)
         self._stack.append(function)
 
@@ -295,6 +318,7 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_SET": set,
     "EMPTY_TUPLE": tuple,
 }
+_CONTAINERS = {"EMPTY_DICT": 1, "EMPTY_LIST": 1, "EMPTY_SET": 4, "FROZENSET": 4}  # by size
 _VALUES = (
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
@@ -339,11 +363,15 @@ def _natural(value: Any) -> int:
 
 def _ordered_dict(pairs: Any = ()) -> dict:
     """OrderedDict(), or the form of Python 2: OrderedDict([[key, value], ...])."""
+    if not isinstance(pairs, list | tuple):
+        raise TypeError("the items of a dictionary are no list")
     return {_key(key): value for key, value in pairs}
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> Tensor:
-    shape, strides = (tuple(map(_natural, _a(tuple, sizes))) for sizes in (shape, strides))
+    if max(len(_a(tuple, shape)), len(_a(tuple, strides))) > _MAX_AXES:
+        raise ValueError(f"a tensor has more than {_MAX_AXES} axes")
+    shape, strides = (tuple(map(_natural, sizes)) for sizes in (shape, strides))
     if len(shape) != len(strides):
         raise ValueError("a tensor has a different number of strides than axes")
     return Tensor(_a(Storage, storage), _natural(offset), shape, strides)
@@ -353,9 +381,9 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
     return _a(Tensor, tensor)
 
 
-def _encode(text: Any, _: Any = None) -> bytes:
-    """Bytes in pickles of protocol 2."""
-    return _a(str, text).encode("latin1")
+def _encode(text: Any, _: Any = None) -> bytes | Unread:
+    """Bytes in pickles of protocol 2; long ones are not made."""
+    return text.encode("latin1") if len(_a(str, text)) <= _MAX_TEXT else Unread("bytes")
 
 
 def _shown(module: str, name: str) -> str:

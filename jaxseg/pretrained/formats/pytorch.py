@@ -99,7 +99,8 @@ def _legacy(data: FileBytes) -> tuple[Any, _Locate]:
     system, _ = read_pickle(data)
     if isinstance(system, dict) and system.get("little_endian") is False:
         raise _BigEndian
-    (value, storages), (keys, _) = read_pickle(data), read_pickle(data)
+    value, storages = read_pickle(data, file_size=len(data))
+    keys, _ = read_pickle(data, file_size=len(data))
     try:
         names = [storage_key(key) for key in keys]
     except (TypeError, ValueError):
@@ -161,7 +162,7 @@ def _zip(path: pathlib.Path, data: FileBytes) -> tuple[Any, _Locate]:
             raise _BigEndian
     start, stop = find("data.pkl")
     data.seek(start)
-    value, _ = read_pickle(data, stop - start)
+    value, _ = read_pickle(data, stop - start, len(data))
 
     def locate(storage: Storage) -> int:
         start, stop = find(f"data/{storage.key}")

@@ -114,6 +114,9 @@ def test_panoptic(tmp_path):
     entry["segments_info"].pop()
     put(tmp_path / "annotations/panoptic.json", contents)
     assert any("contains the segment 9" in text for text in problems(tmp_path))
+    whole = (folder / "a.png").read_bytes()
+    (folder / "a.png").write_bytes(whole[:-20] + bytes([whole[-20] ^ 1]) + whole[-19:])
+    assert any("the checksum" in text for text in problems(tmp_path))
     (folder / "a.png").unlink()
     assert any("There is no" in text for text in problems(tmp_path))
 

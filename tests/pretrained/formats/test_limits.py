@@ -55,6 +55,10 @@ ONE = tensor((1,), (1,), 4)
 TWO_OF_ONE_NAME = (
     state((4,), (1,)).replace(b"a/data/0", b"a/\0_____").replace(b"a/data.pkl", b"a/\0_______")
 )
+PAIRS = b"](" + b"".join(text(str(i)) + b"N\x86" for i in range(1000)) + b"eq\1"
+PAIRS_AGAIN = torch_file(b"", PAIRS + b"ccollections\nOrderedDict\nh\1\x85R" * 100 + b".")
+TEXT = text("x" * 100_000) + b"q\1"
+TEXT_AGAIN = torch_file(b"", TEXT + b"c_codecs\nencode\nh\1\x85R" * 99 + b".")
 PRIME = 2**61 - 1  # a number's hash is its remainder by it
 NOT_WHOLE = "is not a complete"
 TORCH = {
@@ -75,6 +79,10 @@ TORCH = {
     "lists in lists": (torch_file(b"", b"]" * 5_000 + b"a" * 4_999 + b"s."), NOT_WHOLE),
     "a list of itself": (torch_file(b"", b"]q\1h\1a\x85Q."), NOT_WHOLE),
     "a text of 2 GB": (torch_file(b"", b"X\xff\xff\xff\x7f"), NOT_WHOLE),
+    "a list given to a function again and again": (PAIRS_AGAIN, "more than .* steps"),
+    "a long text made bytes of again and again": (TEXT_AGAIN, "no state dict"),
+    "a shape of any length": (state((1,) * 65, (1,) * 65), "more than 64 axes"),
+    "nothing but containers": (torch_file(b"", b"\x8f" * 13_000), "50,000 containers"),
     "two keys of one name": (torch_file(text("7") + ONE + number(7) + ONE), "same name"),
     "two entries with the same name": (TWO_OF_ONE_NAME, "two entries with the same name"),
 }  # fmt: skip
@@ -82,8 +90,11 @@ SAFETENSORS = {
     "numbers of thousands of digits": (safe({"a": entry([10**4000])}), NOT_WHOLE),
     "too many axes": (safe({"a": entry([4] + [1] * 32)}), "has 33 axes"),
     "nothing, but large": (safe({"a": entry([0, 2**62], 0), "b": entry([4])}), "no array can"),
-    "a product that overflows": (safe({"a": entry([2**32, 2**32])}), NOT_WHOLE),
+    "a product that overflows": (safe({"a": entry([2**32, 2**32])}), "no array can"),
     "lists in lists": (safe("[" * 100_000), NOT_WHOLE),
+    "an entry of any contents": (safe({"a": entry([[]] * 2000)}), NOT_WHOLE),
+    "a hole between tensors": (safe({"a": entry([1], 4) | {"data_offsets": [4, 8]}}), NOT_WHOLE),
+    "two tensors in one place": (safe({"a": entry([4]), "b": entry([4])}), NOT_WHOLE),
     "two tensors of one name": (twice(safe({"a": entry([4]), "b": entry([4])})), NOT_WHOLE),
 }  # fmt: skip
 CAFFE = {
@@ -124,11 +135,13 @@ def test_what_is_made_to_cost_is_refused(tmp_path, case):
     refused(path, message)
 
 
+CRUMBS = safe({f"{i}": entry([0], 0) for i in range(200)})
 LONG = {
     "pth: steps": (pickle, "_MAX_STEPS", torch_file(b"", b"}" * 1000), "more than 100 steps"),
     "pth: bytes": (pickle, "_MAX_BYTES", torch_file(text("n" * 1000) + b"N"), "more than 0 MiB"),
     "pth: entries": (pytorch, "_MAX_LIST", state((4,), (1,)), "table of contents .* too long"),
     "safetensors: header": (safetensors, "_MAX_HEADER", safe({"a" * 99: entry([4])}), "too large"),
+    "safetensors: tensors": (safetensors, "_FREE_TENSORS", CRUMBS, "more than [0-9]+ tensors"),
     "caffemodel: fields": (caffe_format, "_MAX_FIELDS", b"\x08\1" * 1000, "more than 100 fields"),
 }
 
