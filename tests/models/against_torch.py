@@ -12,7 +12,7 @@ nn, F = torch.nn, torch.nn.functional
 
 
 class Layers(nn.Module):
-    """Convolutions by jaxseg's names, each with its batch norm, if any."""
+    """Convolutions under jaxseg's names, each with its batch norm, if it has one."""
 
     def __init__(self):
         super().__init__()
@@ -30,7 +30,7 @@ class Layers(nn.Module):
         return F.relu(self.norms[name](x) if name in self.norms else x)
 
     def load(self, variables):
-        """Takes the variables of jaxseg's network; every one of them must have its place here."""
+        """Loads the variables of jaxseg's network; each one must have a counterpart here."""
         state = {}
         for path, leaf in jax.tree_util.tree_leaves_with_path(variables):
             kind, *layer, last = (key.key for key in path)
@@ -49,16 +49,16 @@ class Layers(nn.Module):
         return self.eval()
 
     def order(self, name, to_torch=False):
-        """How the axes of a kernel change places: deconvolutions are [in, out, k, k] in PyTorch."""
+        """The transposition of a kernel's axes: PyTorch's deconvolutions are [in, out, k, k]."""
         if isinstance(self.convs[name], nn.ConvTranspose2d):
             return (2, 3, 0, 1)
         return (3, 2, 0, 1) if to_torch else (2, 3, 1, 0)
 
 
 def assert_agrees(model, variables, other, sizes, layers, inner=1e-4):
-    """Logits, and the gradients of the loss in `layers`, are those of `other` to 1e-4.
+    """Logits, and the gradients of the loss in `layers`, equal those of `other` to 1e-4.
 
-    Those of `layers` between the first and the last to `inner`.
+    For `layers` between the first and the last the tolerance is `inner`.
     """
     for n, size in enumerate(sizes):
         x, y = images(2, size, seed=n), labels(2, size, model.num_classes, seed=n)

@@ -1,4 +1,4 @@
-"""What every network must do; its own test file says which network, and what is peculiar to it."""
+"""Tests that every network must pass; a network's own file sets its values and adds to them."""
 
 import functools
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from jaxseg.losses import cross_entropy
 
 
 def images(n: int, size: tuple[int, int], seed: int = 0) -> jax.Array:
-    """Normalised images of noise."""
+    """Normalized images of noise."""
     return 60 * jax.random.normal(jax.random.key(seed), (n, *size, 3))
 
 
@@ -28,7 +28,7 @@ def labels(n: int, size: tuple[int, int], num_classes: int, seed: int = 0) -> np
 
 
 def init_key(seed: int) -> jax.Array:
-    """Of a generator with which an initialisation compiles four times faster than by default."""
+    """A key of a generator with which initialization compiles four times faster than by default."""
     return jax.random.key(seed, impl="rbg")
 
 
@@ -66,13 +66,13 @@ class ModelTests:
 
     Attributes:
       make: makes the network (5 classes, narrow) with given fields; a `staticmethod` or a partial.
-      size: an image it can take, as small as it may be, odd where the network allows it.
-      other_size: another.
-      too_small: an image it cannot take; None where there is none.
-      bfloat16_outliers: share of the logits that rounding may move far (a maximum that is found
-        at another place moves what is unpooled).
-      gradient_jumps: where last bits move maxima and so the gradient: how far, as a share of its
-        norm, the gradient of several devices may be from that of one; 0: each element is close.
+      size: the smallest image size that it takes, odd if the network allows it.
+      other_size: another valid size.
+      too_small: a size that it refuses; None if there is none.
+      bfloat16_outliers: share of the logits that rounding may change much: another maximum in a
+        pooling window moves unpooled values.
+      gradient_jumps: allowed difference between the gradients of several devices and of one, as a
+        share of the norm, if last bits change maxima and so the gradient; 0: each element is close.
     """
 
     make: Callable[..., nn.Module]
@@ -90,26 +90,26 @@ class ModelTests:
     @pytest.fixture(scope="class")
     @classmethod
     def init(cls, model):
-        """Compiled once."""
+        """The initialization, compiled once."""
         return jax.jit(model.init)
 
     @pytest.fixture(scope="class")
     @classmethod
     def variables(cls, model):
-        """Random, nothing at its initial value."""
+        """Random variables, none at its initial value."""
         shapes = jax.eval_shape(model.init, jax.random.key(0), images(1, cls.size))
         return randomized(shapes)
 
     @pytest.fixture(scope="class")
     @classmethod
     def logits(cls, model, variables):
-        """Of `images(4, self.size)`, by the compiled network."""
+        """The logits of `images(4, self.size)`, by the compiled network."""
         return jax.jit(model.apply)(variables, images(4, cls.size))
 
     @pytest.fixture(scope="class")
     @classmethod
     def step(cls, model):
-        """(variables, images, labels, key) -> loss, gradient, changed statistics, in training."""
+        """A training step: (variables, images, labels, key) -> loss, gradient, new statistics."""
 
         def loss(params, variables, x, y, key):
             heads, changed = model.apply(
@@ -134,7 +134,7 @@ class ModelTests:
     @pytest.fixture(scope="class")
     @classmethod
     def trained(cls, step, variables):
-        """What one device gets from a batch of 8."""
+        """The results of `step` for a batch of 8 on one device."""
         return jax.jit(step)(variables, *cls.batch(), jax.random.key(3))
 
     @classmethod
@@ -199,7 +199,7 @@ class ModelTests:
         assert jnp.isfinite(value)
         for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
             assert jnp.isfinite(leaf).all() and leaf.dtype == jnp.float32, path
-            if path[-1].key != "bias":  # batch norm takes away what a bias before it adds
+            if path[-1].key != "bias":  # batch norm cancels a bias before it
                 assert (leaf != 0).any(), path
 
     @pytest.mark.slow

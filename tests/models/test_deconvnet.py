@@ -24,12 +24,12 @@ def shapes_of(model, size=(64, 64)):
 
 
 class TestDeconvNet(ModelTests):
-    """With a smaller fc6, which takes smaller images."""
+    """With a smaller fc6, which allows smaller images."""
 
     make = functools.partial(narrow, bn_epsilon=1e-5)
     size, other_size, too_small = (64, 96), (128, 64), (32, 64)
     bfloat16_outliers = 0.1
-    # noise of 1e-7 in the images moves two thirds of the gradient's arrays further than 1e-3
+    # noise of 1e-7 in the images changes two thirds of the gradient's arrays by more than 1e-3
     gradient_jumps = 0.05
 
 
@@ -38,7 +38,7 @@ class TestDeconvNet(ModelTests):
     [(2, [(64, 96), (128, 64)]), pytest.param(7, [(224, 256)], marks=pytest.mark.slow)],
 )
 def test_logits_and_gradients_are_those_of_pytorch(torch, fc_kernel, sizes):
-    """The kernels of the deconvolutions are random: a missing flip would show."""
+    """Deconvolution kernels are random, so that a missing flip is detected."""
     from against_torch import assert_agrees
     from torch_deconvnet import DeconvNet as Reference
 
@@ -50,7 +50,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fc_kernel, sizes):
 
 
 def test_number_of_parameters():
-    """As the released layer table has it: 251,772,245, and 33,408 of batch norm."""
+    """The released layer table gives 251,772,245, plus 33,408 of batch norm."""
     shapes = shapes_of(create_model("deconvnet_vgg16", 21), (224, 224))
     leaves = jax.tree_util.tree_leaves_with_path(shapes["params"])
     norm = sum(leaf.size for path, leaf in leaves if path[-2].key == "bn")
@@ -61,7 +61,7 @@ def test_number_of_parameters():
 
 @pytest.mark.parametrize("decoder_init", ["gaussian", "he"])
 def test_start(decoder_init):
-    """Shifts of 0.001, gaussian kernels in the decoder (section 4 of the paper; its layers)."""
+    """Batch norm shifts of 0.001, gaussian kernels in the decoder (section 4 of the paper)."""
     model = narrow(width=0.2, decoder_init=decoder_init)
     params = jax.jit(model.init)(jax.random.key(0), images(1, (64, 64)))["params"]
     for name, layer in params.items():
@@ -76,7 +76,7 @@ def test_start(decoder_init):
 
 
 def test_smoothing_kernels_fill_what_unpooling_leaves_empty():
-    """Before training, and without batch norm's help, a blurred copy of what was unpooled."""
+    """Before training, without batch norm, they give a blurred copy of the unpooled map."""
     params = jax.jit(narrow(width=0.2, decoder_init="smoothing").init)(
         jax.random.key(0), images(1, (64, 64))
     )["params"]
@@ -96,7 +96,7 @@ def test_smoothing_kernels_fill_what_unpooling_leaves_empty():
         mean = kernel[:, :, handed_on].mean(axis=-1)
         hat = np.outer([0.5, 1, 0.5], [0.5, 1, 0.5])
         np.testing.assert_allclose(mean, hat, atol=5 * noise / np.sqrt(max(inputs, outputs)))
-        # as a deconvolution of one channel it is bilinear: the values, and their means between them
+        # a deconvolution of one channel interpolates linearly: the values, and means between them
         wide = deconv2d(unpooled, jnp.asarray(hat, jnp.float32)[:, :, None, None], padding=1)
         full = wide[0, :, :, 0]
         np.testing.assert_allclose(full[::2, ::2], pooled[0, :, :, 0], rtol=1e-6)
@@ -121,7 +121,7 @@ def test_epsilon_is_added_to_the_variance():
 
 
 def test_features_are_those_of_figure_4():
-    """Unpooled maps hold a value of each cell at its pooling's index, and zeros."""
+    """Unpooled maps hold each cell's value at its pooling index, and zeros elsewhere."""
     model = narrow()
     x = images(1, (64, 96))
     variables = randomized(shapes_of(model))
@@ -143,7 +143,7 @@ def test_features_are_those_of_figure_4():
 
 @pytest.mark.slow
 def test_unpooling_as_a_scatter_gives_the_same_logits(monkeypatch):
-    """Bit for bit, whichever form is taken."""
+    """Both forms give the same logits, bit for bit."""
     model, x = narrow(), images(2, (64, 96))
     variables = randomized(shapes_of(model))
     want = model.apply(variables, x)

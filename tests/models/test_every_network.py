@@ -1,7 +1,7 @@
-"""The six networks at their smallest: eight devices share a batch, and get what PyTorch gets.
+"""The six networks at their smallest: eight devices share a batch, and agree with PyTorch.
 
-A network's program is compiled once for all that is asked of it. What is peculiar to a network is
-in its own file, most of it among the slow tests.
+A network's program is compiled once for all of its tests. Tests of a single network are in its own
+file, most of them marked slow.
 """
 
 import dataclasses
@@ -22,17 +22,17 @@ from jaxseg.losses import cross_entropy
 
 @dataclasses.dataclass
 class Case:
-    """A network as small as it may be.
+    """A network at its smallest.
 
     Attributes:
-      fields: of the network.
-      size: of its images.
+      fields: fields of the network.
+      size: size of its images.
       reference: makes the same network in PyTorch.
-      layers: some of ours, by path, and how PyTorch's network calls them.
-      rounding: how much further it carries than in a network without batch norm, whose statistics
-        of few values it changes, and without unpooling, whose places it changes.
-      train: with the batch's own statistics. DeconvNet's gradient then jumps by rounding alone:
-        another maximum is found, and unpooled elsewhere.
+      layers: some of our layers, by path, with their names in PyTorch's network.
+      rounding: factor on tolerances. Rounding matters more with batch norm, because statistics of
+        few values change, and with unpooling, because positions change.
+      train: whether the batch's own statistics are used. DeconvNet's gradient then jumps by
+        rounding alone: another maximum is found, and unpooled elsewhere.
     """
 
     fields: dict[str, Any]
@@ -138,7 +138,7 @@ CASES = {
 
 
 class Network:
-    """What eight devices get of a batch of eight: loss, gradient, logits, changed statistics."""
+    """Results of eight devices for a batch of eight: loss, gradient, logits, new statistics."""
 
     def __init__(self, name, mesh):
         self.case = case = CASES[name]
@@ -189,7 +189,7 @@ def test_gradient_reaches_every_parameter(network):
     assert len(network.logits.sharding.device_set) == 8
     for path, leaf in flatten_dict(network.gradient, sep="/").items():
         assert jnp.isfinite(leaf).all() and leaf.dtype == jnp.float32, path
-        if not path.endswith("/bias"):  # batch norm takes away what a bias before it adds
+        if not path.endswith("/bias"):  # batch norm cancels a bias before it
             assert (leaf != 0).any(), path
     for path, new in flatten_dict(dict(network.changed), sep="/").items():
         old = flatten_dict(network.variables, sep="/")[path]
@@ -197,7 +197,7 @@ def test_gradient_reaches_every_parameter(network):
 
 
 def test_logits_and_gradients_are_those_of_pytorch(network, torch):
-    """Which sees the batch as a whole: so must the statistics be that eight devices share."""
+    """PyTorch normalizes the whole batch, so the eight devices must share their statistics."""
     case = network.case
     other = case.reference().load(network.variables).train(case.train)
     x, y = (torch.tensor(np.asarray(a)) for a in network.batch)
@@ -228,4 +228,4 @@ def test_one_device_gets_the_same(network):
     rounding = network.case.rounding
     close(logits, network.logits, 1e-5 * rounding)
     trees_close(changed, network.changed, 1e-5 * rounding)
-    trees_close(gradient, network.gradient, 2e-3 * rounding)  # some is moved through a ReLU
+    trees_close(gradient, network.gradient, 2e-3 * rounding)  # rounding can move some past a ReLU

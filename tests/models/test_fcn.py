@@ -17,7 +17,7 @@ narrow = functools.partial(create_model, "fcn8s_vgg16", num_classes=5, width=0.0
 
 
 class TestSmallFCN8s(ModelTests):
-    """As in the quickstart: batch norm, every layer keeps its size."""
+    """The quickstart's variant: batch norm, and every layer keeps its input's size."""
 
     make = functools.partial(narrow, norm="batch", padding=1)
     size, other_size = (33, 47), (16, 9)
@@ -33,7 +33,7 @@ class TestSmallFCN8s(ModelTests):
 
 @pytest.mark.slow
 class TestReleasedFCN8s(ModelTests):
-    """fc6 does not pad, as released; with 100 no image would be too small."""
+    """fc6 does not pad, as released; with a padding of 100 no image would be too small."""
 
     make = functools.partial(narrow, padding=85)
     size, other_size, too_small = (37, 53), (64, 41), (16, 16)
@@ -91,7 +91,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, padding, norm, stride)
     ("stride", "scores"), [(8, 4097 + 513 + 257), (16, 4097 + 513), (32, 4097)]
 )
 def test_number_of_parameters(stride, scores):
-    """VGG16's 134,260,544, and a weight of each channel and a bias for each of 21 scores."""
+    """VGG16's 134,260,544, plus one weight per channel and a bias for each of 21 scores."""
     model = FCNVGG16(21, stride=stride)
     shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 64, 64, 3)))
     total = sum(leaf.size for leaf in jax.tree.leaves(shapes))
@@ -100,7 +100,7 @@ def test_number_of_parameters(stride, scores):
 
 
 def test_kernels_start_as_he_has_it():
-    """A variance of 2 over the input values of a convolution: activations keep their size."""
+    """He's variance of 2 over a convolution's number of inputs: activations keep their size."""
     for kernel, channels in ((3, 64), (1, 500)):
         variables = ConvBlock(64, kernel).init(jax.random.key(0), jnp.zeros((1, 9, 9, channels)))
         variance = float(variables["params"]["kernel"].var())
@@ -144,7 +144,7 @@ def test_offset_of_alexnet():
     "padding", [0, 80, 81, *(pytest.param(p, marks=slow) for p in (1, 2, 5, 30, 50, 99, 100))]
 )
 def test_every_padding_covers_the_image(padding, stride):
-    """Whatever the size, the upsampled scores reach over the whole image."""
+    """For any size, the upsampled scores cover the whole image."""
     model = FCNVGG16(2, stride=stride, width=0.02, padding=padding)
     for size in ((33, 64), (34, 48), (65, 63)):
         x = jax.ShapeDtypeStruct((1, *size, 3), jnp.float32)
@@ -163,7 +163,7 @@ def test_tiny_images(size, padding):
 
 
 def test_image_too_small_for_fc6():
-    """Which does not pad, as released, where the image is padded by more than 80."""
+    """fc6 does not pad, as released, if the image is padded by more than 80."""
     model = narrow(padding=85)
     with pytest.raises(InputError, match="fc6.*larger"):
         jax.eval_shape(model.init, jax.random.key(0), images(1, (16, 16)))
@@ -187,7 +187,7 @@ def test_dropout_acts_in_training_only():
 
 @pytest.mark.slow
 def test_batch_norm_normalises_by_the_batch_in_training():
-    """New running statistics: 0.9 of the old and 0.1 of the batch's."""
+    """New running statistics are 0.9 of the old and 0.1 of the batch's."""
     model = narrow(padding=1, norm="batch")
     x = images(3, (32, 32)) + 20
     variables = randomized(jax.eval_shape(model.init, jax.random.key(0), x))

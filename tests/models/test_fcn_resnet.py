@@ -33,7 +33,7 @@ class TestFCNResNet(ModelTests):
 
 @pytest.mark.parametrize(("depth", "parameters"), [(50, 35_322_218), (101, 54_314_346)])
 def test_number_of_parameters(depth, parameters):
-    """What torchvision's page gives for each, the auxiliary head included."""
+    """The numbers on torchvision's page, including the auxiliary head."""
     shapes = shapes_of(create_model(f"fcn_resnet{depth}", 21))
     assert sum(leaf.size for leaf in jax.tree.leaves(shapes["params"])) == parameters
 
@@ -117,7 +117,7 @@ def test_logits_are_those_of_mmsegmentation(torch, fields):
 
 
 def test_heads_and_their_weights():
-    """Half a pixel is half a pixel: the resize is torchvision's, not PSPNet's."""
+    """The resize uses half-pixel centres as torchvision does, not corners as PSPNet does."""
     model = narrow(dropout=0.0)
     x = jax.ShapeDtypeStruct((2, 30, 44, 3), jnp.float32)
     run = functools.partial(model.apply, method="heads", mutable=["batch_stats"])

@@ -53,7 +53,7 @@ def test_number_of_parameters(name, count):
 
 
 def test_learned_upsampling_is_dense():
-    """Two 4×4 kernels between all classes; the last upsampling has none."""
+    """Two 4×4 kernels between all classes are learned; the last upsampling has no parameters."""
     counts = {}
     for stride in (8, 16, 32):
         for upsampling in ("fixed", "learned"):
@@ -74,7 +74,7 @@ def test_fcn8s_is_that_of_pytorch(torch, how):
     name, upsampling = ("fcn8s_vgg16", "learned") if learned else ("fcn8s_atonce_vgg16", "fixed")
     model = create_model(name, 5, width=0.05, fc_channels=400, upsampling=upsampling)
     variables = randomized(shapes_of(model))
-    if not learned:  # else what is scaled so far down would not show
+    if not learned:  # otherwise an error in a strongly scaled-down score would not show
         for pool, scale in (("score_pool4", 100), ("score_pool3", 10_000)):
             variables["params"][pool]["kernel"] *= scale
     other = FCN8s(5, 0.05, 20, **how).load(variables)
@@ -96,7 +96,7 @@ def test_alexnet_is_that_of_pytorch(torch, norm):
 
 
 def test_alexnet_without_much_padding_scores_the_same_cells():
-    """The scores of a large image's inside do not see what is put around it."""
+    """Scores well inside a large image do not depend on the padding."""
     wide, narrow = (FCNAlexNet(5, width=0.1, fc_channels=300, padding=p) for p in (128, 0))
     x, variables = images(1, (515, 452)), randomized(shapes_of(wide))
     (want,), (got,) = (
@@ -156,14 +156,14 @@ def test_learned_upsampling_starts_as_the_fixed_one(padding, stride):
 
 
 def curve(x, axis):
-    """Largest second difference along an axis, with zeros around."""
+    """The largest second difference along an axis, with zeros around."""
     around = [(2, 2) if i == axis else (0, 0) for i in range(x.ndim)]
     return np.abs(np.diff(np.pad(x, around), 2, axis=axis)).max()
 
 
 @pytest.mark.parametrize("strides", [(32, 16), (16, 8), (32, 8)])
 def test_a_finer_network_starts_from_a_coarser_one(strides):
-    """Its fused map is the coarser scores, upsampled; its logits are those but for cut corners."""
+    """Its fused map is the coarser scores, upsampled; logits differ by interpolation errors only."""
     coarse, fine = (FCNVGG16(5, stride=s, width=0.05) for s in strides)
     x = images(1, (37, 53))
     variables = randomized(shapes_of(coarse))

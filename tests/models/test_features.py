@@ -48,7 +48,7 @@ FCN = functools.partial(create_model, "fcn8s_vgg16", 5, width=0.03, padding=1, n
     ],
 )
 def test_names_and_sizes(name, fields, expected):
-    """Without computing: shapes alone."""
+    """Shapes alone, without computing."""
     model = create_model(name, 5, width=0.03, **fields)
     x = images(1, (64, 96))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
@@ -57,13 +57,13 @@ def test_names_and_sizes(name, fields, expected):
         assert feature in found
         assert size is None or found[feature].shape[1:3] == size
     layers = {path.rpartition("/")[0] for path in flatten_dict(variables["params"], sep="/")}
-    layers = {layer for layer in layers if not layer.startswith("aux/")}  # of training alone
+    layers = {layer for layer in layers if not layer.startswith("aux/")}  # only in training
     assert {layer.removesuffix("/bn") for layer in layers} <= set(found)
 
 
 @pytest.mark.slow
 def test_values_are_those_of_the_network():
-    """The last scores are the head's logits; ReLU and pooling are what they are."""
+    """The last scores are the head's logits; ReLU and pooling outputs follow from their inputs."""
     model, x = FCN(), images(2, (37, 53))
     variables = randomized(jax.eval_shape(model.init, jax.random.key(0), x))
     names = ["conv1_2", "pool1", "fuse_pool3"]

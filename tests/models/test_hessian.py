@@ -22,7 +22,7 @@ NETWORKS = [
     [pytest.param(*n, id=n[0], marks=() if "fcn" in n[0] else pytest.mark.slow) for n in NETWORKS],
 )
 def test_hessian_vector_product(name, fields, size):
-    """jvp of grad: symmetric, and what a difference of gradients says along a smooth direction."""
+    """jvp of grad is finite and nonzero, and symmetric in two directions."""
     model = create_model(name, 3, **fields)
     x = images(2, (size, size))
     variables = randomized(jax.eval_shape(model.init, jax.random.key(0), x))

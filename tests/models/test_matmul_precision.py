@@ -1,4 +1,4 @@
-"""`matmul_precision` reaches every product and convolution of a step, forwards and backwards."""
+"""`matmul_precision` reaches every product and convolution of a step, forward and backward."""
 
 import re
 
@@ -13,7 +13,7 @@ from jaxseg.ops.deconvolution import deconv2d
 
 
 def precisions(function, arrays, platform):
-    """Those of all products in the program for a platform: a word each."""
+    """The precisions of all products in the program for a platform."""
     text = jax.jit(function).trace(*arrays).lower(lowering_platforms=(platform,)).as_text()
     lines = re.findall(r"stablehlo\.(?:convolution|dot_general)\W.*", text)
     return [set(re.findall(r"DEFAULT|HIGHEST|HIGH", line)) or {"DEFAULT"} for line in lines]
@@ -33,7 +33,7 @@ def precisions(function, arrays, platform):
     ids=["padded", "dilated", "1x1", "matrix", "deconvolution of a cell", "deconvolution"],
 )
 def test_of_ops_whose_gradients_are_traced_later(function, platform):
-    """Jitted, the gradient is made when the caller's precision is no longer in force."""
+    """Under jit, gradients are traced when the caller's precision is no longer set."""
     with jax.default_matmul_precision("high"):
         traced = jax.jit(function).trace(jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))).jaxpr
 

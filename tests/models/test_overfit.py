@@ -1,4 +1,4 @@
-"""Each network learns four photographs by heart."""
+"""Each network can memorize four photographs."""
 
 import functools
 
@@ -37,7 +37,7 @@ def photographs(shared_data):
 
 
 def descend(loss, start, optimizer, steps):
-    """The losses on the way down; `loss` gives a value and what is carried along."""
+    """Returns the losses of the steps; `loss` returns a value and an auxiliary carry."""
 
     def step(carry, _):
         values, state, rest = carry
@@ -69,10 +69,10 @@ def descend(loss, start, optimizer, steps):
     ],
 )
 def test_overfits_four_photographs(photographs, name, fields):
-    """The loss gets as near to zero as scores on the network's own grid can come.
+    """The loss comes as near to zero as scores on the network's grid allow.
 
-    Scores at an eighth or a 32nd of the photograph cannot follow every outline. How far they can,
-    free scores on the same grid show, which are led down the same loss. FCN-8s at-once is left out:
+    Scores at an eighth or a 32nd of the photograph's resolution cannot follow every outline. The
+    attainable loss is found by optimizing free scores on the same grid. FCN-8s at-once is left out:
     its scales of 0.01 and 0.0001 are made for activations without batch norm.
     """
     images, labels = photographs

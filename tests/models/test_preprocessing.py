@@ -7,7 +7,7 @@ from jaxseg.config.ranges import CHOICES
 from jaxseg.errors import InputError
 from jaxseg.models.preprocessing import NORMALIZATIONS
 
-# RGB means, and deviations where there are any, as the published code has them
+# RGB means, and standard deviations where they exist, as in the published code
 PUBLISHED = {
     "caffe_vgg": ((122.67891434, 116.66876762, 104.00698793), (1, 1, 1)),
     "caffe_vgg_rounded": ((123, 117, 104), (1, 1, 1)),

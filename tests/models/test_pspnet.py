@@ -32,7 +32,7 @@ def shapes_of(model, size=(33, 33)):
 
 
 def train(model, variables, x):
-    """Both heads in training, and the changed statistics."""
+    """Both heads' logits in training, and the new statistics."""
     return model.apply(variables, x, train=True, method="heads", mutable=["batch_stats"])
 
 
@@ -41,7 +41,7 @@ def total(tree):
 
 
 class TestPSPNet(ModelTests):
-    """A shallow one; the depth changes nothing that is checked here."""
+    """A shallow network; the depth does not affect these tests."""
 
     make = functools.partial(narrow, dropout=0.1)
     size, other_size = (41, 57), (19, 1)
@@ -62,7 +62,7 @@ class TestPSPNet(ModelTests):
     ],
 )
 def test_number_of_parameters(depth, num_classes, with_aux, without):
-    """As semseg's, made with and without its auxiliary head."""
+    """As semseg's network, with and without its auxiliary head."""
     model = create_model(f"pspnet_resnet{depth}", num_classes)
     assert set(shapes := shapes_of(model)) == {"params", "batch_stats"}
     assert total(shapes["params"]) == with_aux
@@ -132,7 +132,7 @@ def test_logits_and_gradients_are_those_of_pytorch(torch, fields):
 @pytest.mark.slow
 @pytest.mark.optimized
 def test_training_is_that_of_pytorch(torch):
-    """Both heads, with the batch's own statistics; without dropout, whose noise differs."""
+    """Both heads, with the batch's own statistics; without dropout, whose masks differ."""
     from torch_resnet import PSPNet as Reference
 
     fields = {"depth": 26, "width": 0.125}
@@ -216,7 +216,7 @@ def test_remat_changes_nothing_but_memory():
             )
             for m in (again, model)
         )
-    assert (computed_again, kept) == (4, 0)  # as many as there are blocks
+    assert (computed_again, kept) == (4, 0)  # one for each block
 
 
 @pytest.mark.parametrize("output_stride", [8, 16, 32])
@@ -284,7 +284,7 @@ def test_features_by_name():
 
 
 def test_features_are_the_networks_own():
-    """The first channels of the pyramid are the trunk's; a level of 1 is the same everywhere."""
+    """The pyramid's first channels are the trunk's; a 1×1 level is constant over the map."""
     model = narrow(bins=(1, 3), reduce=False)
     variables = randomized(shapes_of(model))
     run = jax.jit(functools.partial(model.apply, mutable=["features"]))
@@ -297,12 +297,12 @@ def test_features_are_the_networks_own():
 
 @pytest.mark.parametrize(("mode", "together"), [("element", False), ("channel", True)])
 def test_dropout_drops(mode, together):
-    """Scores that repeat what the dropout gave them."""
+    """The score kernel is the identity, so the scores show the dropped values."""
     head = ScoreHead(6, 6, dropout=0.5, dropout_mode=mode)
     x = images(8, (4, 4)) / 60
     variables = head.init(jax.random.key(0), x)
     params = variables["params"]
-    params["conv"]["bn"]["bias"] += 100.0  # no zeros but those that are dropped
+    params["conv"]["bn"]["bias"] += 100.0  # so that only dropped values are zero
     params["score"]["kernel"] = jnp.eye(6).reshape(1, 1, 6, 6)
     assert (head.apply(variables, x) != 0).all()
 

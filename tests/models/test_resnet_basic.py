@@ -1,4 +1,4 @@
-"""ResNet-18 and 34, and dilations at output stride 32, beside an independent PyTorch network."""
+"""ResNet-18 and 34, and dilations at output stride 32, against an independent PyTorch network."""
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ F = torch.nn.functional
 
 
 def conv_norm(params, stats, x, stride=1, dilation=1, relu=True):
-    """A `ConvNorm` in evaluation, of our arrays."""
+    """A `ConvNorm` in evaluation mode, with our arrays."""
     kernel = torch.tensor(np.array(params["kernel"])).permute(3, 2, 0, 1)
     x = F.conv2d(x, kernel, None, stride, dilation * (kernel.shape[2] // 2), dilation)
     mean, var = (torch.tensor(np.array(stats["bn"][k])) for k in ("mean", "var"))
@@ -24,7 +24,7 @@ def conv_norm(params, stats, x, stride=1, dilation=1, relu=True):
 
 
 def basic(params, stats, x, stride, dilation):
-    """mmsegmentation's BasicBlock: the first convolution strides and is dilated."""
+    """mmsegmentation's BasicBlock: the first convolution has the stride and the dilation."""
     y = conv_norm(params["conv1"], stats["conv1"], x, stride, dilation)
     y = conv_norm(params["conv2"], stats["conv2"], y, relu=False)
     if "project" in params:
@@ -85,7 +85,7 @@ def test_stages_are_torchs(depth, fields, strides, dilations):
 
 
 def test_parameter_counts_are_torchvisions():
-    """11,689,512 and 21,797,672 with the classifier's 513,000."""
+    """11,689,512 and 21,797,672, less the classifier's 513,000."""
     x = jax.ShapeDtypeStruct((1, 64, 64, 3), np.float32)
     for depth, count in ((18, 11_176_512), (34, 21_284_672)):
         shapes = jax.eval_shape(ResNet(depth, stem="7x7").init, jax.random.key(0), x)
@@ -95,7 +95,7 @@ def test_parameter_counts_are_torchvisions():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["pspnet_resnet18", "fcn_resnet18", "pspnet_resnet34"])
 def test_heads_have_a_quarter_of_the_stages_channels(name):
-    """128 and 64, as mmsegmentation's on ResNet-18 have."""
+    """128 and 64, as in mmsegmentation's networks on ResNet-18."""
     model = create_model(name, 19)
     x = jax.ShapeDtypeStruct((2, 65, 65, 3), np.float32)
     params = jax.eval_shape(model.init, jax.random.key(0), x)["params"]

@@ -1,8 +1,8 @@
-"""DeconvNet in PyTorch, written from the released layer table and nothing of jaxseg's."""
+"""DeconvNet in PyTorch, written from the released layer table, independent of jaxseg."""
 
 from against_torch import F, Layers, nn
 
-# name, output channels; the mirror's channels drop in the last layer of a block
+# name, output channels; in the mirrored half, the last layer of a block reduces the channels
 TABLE = """
     conv1_1 64, conv1_2 64, pool1
     conv2_1 128, conv2_2 128, pool2

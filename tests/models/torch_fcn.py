@@ -1,4 +1,4 @@
-"""FCN on VGG16 in PyTorch, written from the released layer tables and nothing of jaxseg's."""
+"""FCN on VGG16 in PyTorch, written from the released layer tables, independent of jaxseg."""
 
 import numpy as np
 import pytest
@@ -90,7 +90,7 @@ class FCN(nn.Module):
         return crop(deconv(x, kernel, self.stride, padding=padding), image, 0)
 
     def load(self, variables):
-        """Takes the variables of jaxseg's network; every one of them must have its place here."""
+        """Loads the variables of jaxseg's network; each one must have a counterpart here."""
         params, stats = variables["params"], variables.get("batch_stats", {})
         state = {}
         for name, p in params.items():

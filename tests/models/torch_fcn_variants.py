@@ -1,4 +1,4 @@
-"""The other FCNs in PyTorch, written from the released layer tables and nothing of jaxseg's."""
+"""The other FCNs in PyTorch, written from the released layer tables, independent of jaxseg."""
 
 from against_torch import F, Layers, nn, torch
 from torch_fcn import TRUNK, crop, deconv
@@ -13,7 +13,7 @@ def pool(x):
 
 
 class FCN8s(Layers):
-    """Released FCN-8s with deconvolutions of its own before the fusions, and scaled pools."""
+    """Released FCN-8s, with optional learned deconvolutions before the fusions and scaled pools."""
 
     def __init__(self, num_classes, width, fc, scales=(1, 1), learned=False):
         super().__init__()
@@ -52,7 +52,7 @@ class FCN8s(Layers):
 
 
 class AlexNet(Layers):
-    """`channels` are those of conv1 to conv5 and of fc6 and fc7."""
+    """`channels` lists those of conv1 to conv5, then of fc6 and fc7."""
 
     def __init__(self, num_classes, channels, batch_norm=False):
         super().__init__()

@@ -33,7 +33,7 @@ class ConvModule(nn.Module):
 
 
 class Head(nn.Module):
-    """What ends in `conv_seg`; the features before it are made by a subclass."""
+    """A head that ends in `conv_seg`; a subclass makes the features before it."""
 
     def __init__(self, hidden, num_classes):
         super().__init__()
@@ -77,9 +77,9 @@ class PSPHead(Head):
 class MMSeg(nn.Module):
     """Images and logits are [N, C, H, W]. `main_aux` gives both heads' logits, upsampled.
 
-    `head` is "psp" or "fcn"; `stem` "v1c" (ResNetV1c) or "7x7" (ResNet). `trunk`, in place of
-    `output_stride`: strides and dilations of the stages; the first block of a dilated stage has
-    half its dilation.
+    `head` is "psp" or "fcn"; `stem` is "v1c" (ResNetV1c) or "7x7" (ResNet). `trunk` replaces
+    `output_stride` by the strides and dilations of the stages; the first block of a dilated stage
+    has half its dilation.
     """
 
     def __init__(
@@ -137,11 +137,11 @@ class MMSeg(nn.Module):
         )
 
     def load(self, variables):
-        """Takes the variables of jaxseg's network; every one of them must have its place here."""
+        """Loads the variables of jaxseg's network; each one must have a counterpart here."""
         return _load(self, variables, self.place)
 
     def place(self, path):
-        """The names here of the convolution and the batch norm that stand at `path` there."""
+        """Our names of the convolution and the batch norm at jaxseg's `path`."""
         name, *rest = path
         if name == "backbone" and len(rest) == 1:
             if hasattr(self.backbone, "conv1"):

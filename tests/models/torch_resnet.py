@@ -1,4 +1,4 @@
-"""PSPNet and torchvision's FCN in PyTorch, written from their layer tables and nothing of jaxseg's.
+"""PSPNet and torchvision's FCN in PyTorch, written from their layer tables, not from jaxseg.
 
 Parameters are named as in semseg's and torchvision's files.
 """
@@ -35,7 +35,7 @@ def conv_bn_relu(inputs, outputs, kernel, stride=1):
 
 
 def deep_stem(widths):
-    """Three 3x3 convolutions; one of 7x7 where there is one width."""
+    """Three 3x3 convolutions, or one of 7x7 if only one width is given."""
     if len(widths) == 1:
         return conv_bn_relu(3, *widths, 7, 2)
     first, second, third = widths
@@ -67,7 +67,7 @@ class Block(nn.Module):
 
 
 class BasicBlock(nn.Module):
-    """mmsegmentation's: the first convolution strides and is dilated."""
+    """mmsegmentation's block: the first convolution has the stride and the dilation."""
 
     def __init__(self, inputs, planes, stride, dilation):
         super().__init__()
@@ -84,7 +84,7 @@ class BasicBlock(nn.Module):
 
 
 def basic_stages(blocks, table, inputs, width):
-    """As `stages`, of basic blocks."""
+    """Like `stages`, with basic blocks."""
     for planes, count, (stride, first, others) in zip(
         (64, 128, 256, 512), blocks, table, strict=True
     ):
@@ -158,11 +158,11 @@ class PSPNet(nn.Module):
         return up(self.cls(x), image.shape[2:]), up(self.aux(middle), image.shape[2:])
 
     def load(self, variables):
-        """Takes the variables of jaxseg's network; every one of them must have its place here."""
+        """Loads the variables of jaxseg's network; each one must have a counterpart here."""
         return _load(self, variables, self.place)
 
     def place(self, path):
-        """The names here of the convolution and the batch norm that stand at `path` there."""
+        """Our names of the convolution and the batch norm at jaxseg's `path`."""
         name, *rest = path
         if name == "backbone" and len(rest) == 1:  # conv1, conv2, conv3
             i = 3 * (int(rest[0][-1]) - 1)
@@ -176,7 +176,7 @@ class PSPNet(nn.Module):
 
 
 class FCNResNet(nn.Module):
-    """torchvision's; images and logits are [N, C, H, W]."""
+    """torchvision's FCN; images and logits are [N, C, H, W]."""
 
     def __init__(self, num_classes, depth=50, width=1.0, output_stride=8):
         super().__init__()
@@ -208,11 +208,11 @@ class FCNResNet(nn.Module):
         )
 
     def load(self, variables):
-        """Takes the variables of jaxseg's network; every one of them must have its place here."""
+        """Loads the variables of jaxseg's network; each one must have a counterpart here."""
         return _load(self, variables, self.place)
 
     def place(self, path):
-        """The names here of the convolution and the batch norm that stand at `path` there."""
+        """Our names of the convolution and the batch norm at jaxseg's `path`."""
         name, *rest = path
         if name == "backbone" and len(rest) == 1:
             return "backbone.conv1", "backbone.bn1"
@@ -222,7 +222,7 @@ class FCNResNet(nn.Module):
 
 
 def _block(block, layer):
-    """layer3_block2, conv1 is layer3.1.conv1 and layer3.1.bn1."""
+    """Maps e.g. layer3_block2, conv1 to layer3.1.conv1 and layer3.1.bn1."""
     stage, number = block.split("_block")
     at = f"{stage}.{int(number) - 1}."
     if layer == "project":

@@ -1,4 +1,4 @@
-"""FCN's border, of which blocks leave out rows that are all alike."""
+"""FCN's zero border: blocks leave out rows that are all alike."""
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def test_logits_and_gradients_are_those_of_the_whole_border(monkeypatch, padding
 
 @pytest.mark.slow
 def test_rows_left_out_are_alike_and_the_next_ones_are_not():
-    """In the whole maps: as many as can be, for every block."""
+    """In full maps: every block leaves out as many equal rows as possible."""
     model, variables, images = network(100, (41, 38))
     _, found = model.apply(variables, images, method="heads", mutable=["features"])
     for i, block in enumerate(blocks_within(100, COUNTS), 1):
@@ -65,7 +65,7 @@ def test_rows_left_out_are_alike_and_the_next_ones_are_not():
         for map_ in (rows, rows[:, ::-1], rows.swapaxes(1, 2), rows.swapaxes(1, 2)[:, ::-1]):
             zone = map_[:, row : row + alike + 1]
             np.testing.assert_array_equal(zone, zone[:, :1].repeat(alike + 1, axis=1))
-        beyond = rows[:, row : row + alike + 3]  # a row is spared for odd sizes
+        beyond = rows[:, row : row + alike + 3]  # one extra row, because of odd sizes
         assert (beyond[:, -1] != beyond[:, 0]).any()
 
 
@@ -86,7 +86,7 @@ def test_batch_norm_and_batches_of_several_sizes_see_the_whole_border(monkeypatc
 
 
 def test_features_are_the_whole_maps(monkeypatch):
-    """Every one, the same as where nothing is left out."""
+    """All features are those of the network that leaves nothing out."""
     model, variables, images = network(100, (41, 38))
     got = jax.jit(lambda v, x: features(model, v, x))(variables, images)
     assert got["conv1_1"].shape[1:3] == (41 + 198, 38 + 198)

@@ -1,4 +1,4 @@
-"""`remat` has to save memory; its values are compared with the plain ones elsewhere."""
+"""`remat` saves memory; other tests compare its values with the plain ones."""
 
 import jax
 import pytest
@@ -24,7 +24,7 @@ def test_the_backward_pass_holds_less(name, fields, size):
 
 
 def temporaries(name, *, size, **fields):
-    """Bytes that a gradient takes beyond its arguments and results."""
+    """Temporary bytes of a gradient, beyond its arguments and results."""
     model = create_model(name, 5, **fields)
     x = images(2, (size, size))
 

@@ -6,7 +6,7 @@ from jax import lax
 
 
 def close(got, want, tolerance=1e-5):
-    """To `tolerance` of the largest value."""
+    """Compares to `tolerance` of the largest value."""
     assert got.shape == want.shape
     want = np.asarray(want, np.float32)
     np.testing.assert_allclose(
@@ -15,7 +15,7 @@ def close(got, want, tolerance=1e-5):
 
 
 def conv_loop(x, kernel, padding, dilation):
-    """One product for each place in the kernel."""
+    """One product for each kernel position."""
     x = np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
     k = kernel.shape[0]
     height, width = x.shape[1] - dilation * (k - 1), x.shape[2] - dilation * (k - 1)
@@ -43,7 +43,7 @@ def xla(x, kernel, padding, *, dilation=1):
 
 
 def with_gradients(conv, padding, dilation=1):
-    """(x, kernel, dy) to the convolution and its two gradients."""
+    """Returns a function of (x, kernel, dy): the convolution and its two gradients."""
 
     def run(x, kernel, dy):
         how = {} if dilation == 1 else {"dilation": dilation}

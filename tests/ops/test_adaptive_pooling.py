@@ -30,7 +30,7 @@ def random(*shape, seed=0):
 
 
 def loop(x, size, reduce):
-    """Window by window."""
+    """Reduces one window after the other."""
     out = np.zeros((x.shape[0], *size, x.shape[3]))
     for i in range(size[0]):
         top, bottom = int(np.floor(i * x.shape[1] / size[0])), (i + 1) * x.shape[1] / size[0]
@@ -56,7 +56,7 @@ def test_is_the_loop_over_windows(size, windows, pool, reduce):
 )
 @pytest.mark.parametrize(("size", "windows"), SIZES)
 def test_values_and_gradient_are_those_of_torch(torch, size, windows, pool, name):
-    """Few different values, so that there are ties: the gradient goes to the first of them."""
+    """Few distinct values give ties: the gradient goes to the first maximum."""
     x = np.round(random(2, *size, 3))
     weights = random(2, *windows, 3, seed=1)
     other = torch.tensor(x).permute(0, 3, 1, 2).requires_grad_()
@@ -70,7 +70,7 @@ def test_values_and_gradient_are_those_of_torch(torch, size, windows, pool, name
 @pytest.mark.slow
 @pytest.mark.parametrize("extent", [pytest.param(None, marks=pytest.mark.slow), [[3, 11], [7, 4]]])
 def test_several_levels_are_those_of_each_by_itself(extent):
-    """The gradient of the map is one sum, with no array of its size for each level."""
+    """The gradient of the map is one sum, without a map-sized array for each level."""
     extent = extent if extent is None else jnp.array(extent)
     x, sizes = jnp.asarray(random(2, 7, 11, 5)), [1, (3, 2), 6]
 

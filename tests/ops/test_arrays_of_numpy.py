@@ -1,4 +1,4 @@
-"""Ops, losses and metrics take arrays of NumPy as they take those of JAX: their types say so."""
+"""Ops, losses and metrics accept NumPy arrays as well as JAX arrays, as their types say."""
 
 import jax
 import jax.numpy as jnp

@@ -20,7 +20,7 @@ def arguments(shape=(3, 7, 5, 4), mean=0.7):
 
 
 def plain(x, scale, bias, epsilon):
-    """The definition, for the gradient of which autodiff has the word."""
+    """The definition, differentiated by autodiff."""
     axes = tuple(range(x.ndim - 1))
     mean = x.mean(axes)
     var = jnp.square(x - mean).mean(axes)
@@ -99,7 +99,7 @@ def test_bfloat16_is_computed_in_float32():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_the_layer_is_flaxs(dtype):
-    """Variables of the same names, the same results and the same running statistics."""
+    """Variables have the same names; results and running statistics are equal."""
     x = jnp.asarray(arguments()[0], dtype)
     ours = BatchNorm(momentum=0.8, epsilon=1e-3, shift=0.25)
     theirs = nn.BatchNorm(

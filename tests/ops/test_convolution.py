@@ -75,7 +75,7 @@ def test_bfloat16(k):
     want = jax.jit(with_gradients(xla, k // 2))(*exact)
     for a, b in zip(got, want, strict=True):
         assert a.dtype == jnp.bfloat16
-        close(a, b, 0.005)  # one rounding to bfloat16, none of them in the sums
+        close(a, b, 0.005)  # a single rounding to bfloat16, none inside the sums
 
 
 @pytest.mark.parametrize("k", [1, 3, pytest.param(7, marks=pytest.mark.slow)])
@@ -99,13 +99,13 @@ def test_checkpoint_and_vmap(k):
 def test_eight_devices_get_the_gradients_of_one(mesh, k):
     x, kernel, dy = (jnp.concatenate([a] * 3)[:8] for a in arrays(k, k // 2, (6, 5)))
     kernel = arrays(k, k // 2, (6, 5))[1]
-    x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # no two images alike
+    x = x * jnp.arange(1.0, 9.0)[:, None, None, None]  # all images differ
     want = jax.jit(with_gradients(conv2d, k // 2))(x, kernel, dy)
     run = for_devices(with_gradients(conv2d, k // 2), jax.devices())
     split, whole = split_batch(mesh), replicated(mesh)
     placed = jax.device_put((x, kernel, dy), (split, whole, split))
     program = jax.jit(run, out_shardings=(split, split, whole)).lower(*placed).compile()
-    assert "all-gather" not in program.as_text()  # each device works through its own images
+    assert "all-gather" not in program.as_text()  # each device uses only its own images
     got = program(*placed)
     assert len(got[0].sharding.device_set) == 8
     for a, b in zip(got, want, strict=True):
@@ -118,7 +118,7 @@ def test_lowers_to_the_platforms_own_convolution(k):
     run = jax.jit(with_gradients(conv2d, k // 2))
     for platform in ("cuda", "tpu"):
         text = run.trace(*shapes).lower(lowering_platforms=(platform,)).as_text()
-        # products: a 1×1 kernel on a GPU, the gradient of one that meets 4 channels on a TPU
+        # dot products: a 1×1 kernel on a GPU; on a TPU, gradients with only 4 channels
         count = {("cuda", 1): 0, ("tpu", 3): 2, ("tpu", 7): 2}.get((platform, k), 3)
         assert text.count("stablehlo.convolution(") == count
         assert ("dot_general" in text) == (count < 3)

@@ -18,7 +18,7 @@ def random(*shape, seed=0):
     ("k", "strides", "padding"), [(7, 1, 0), (3, 1, 1), (3, 1, 0), (4, 2, 0), (4, 2, 1), (1, 1, 0)]
 )
 def test_values_and_gradients_are_torchs(torch, size, k, strides, padding):
-    """With random kernels, which are not symmetric: a missing flip would show."""
+    """Random kernels are not symmetric, so a missing flip is detected."""
     x = torch.tensor(random(2, 5, *size), requires_grad=True)
     weight = torch.tensor(random(5, 6, k, k, seed=1), requires_grad=True)
     want = torch.nn.functional.conv_transpose2d(x, weight, stride=strides, padding=padding)

@@ -74,7 +74,7 @@ def dot(a, b):
 @pytest.mark.default_cases(8)
 @pytest.mark.parametrize("name", OPS)
 def test_reference_forms(reference_form, name):
-    """jvp against a difference, vjp against jvp, jvp of grad against a difference, vmap."""
+    """Compares jvp with differences, vjp with jvp, jvp of grad with differences, and vmap."""
     function, *x = OPS[name]
     move = [random(*a.shape, seed=3 + i) for i, a in enumerate(x)]
     dy = jax.tree.map(lambda a: random(*a.shape, seed=9), jax.eval_shape(function, *x))
@@ -115,7 +115,7 @@ def test_reference_forms(reference_form, name):
 
 @pytest.mark.slow
 def test_unpooling_forwards_is_the_transpose_of_its_gather(reference_form):
-    """Also where several values name one place."""
+    """Also where several values have the same index."""
     run = functools.partial(unpool, indices=OVERLAPPING[:, :3, :3], in_place=False)
     values, move, dy = random(2, 3, 3, 3), random(2, 3, 3, 3, seed=1), random(2, 6, 5, 3, seed=2)
     _, forwards = jax.jvp(run, (values,), (move,))

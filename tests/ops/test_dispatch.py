@@ -1,4 +1,4 @@
-"""The one place where a form is chosen: by the context, or by the platform of the program."""
+"""The single place that chooses an op's form: by the context, or by the program's platform."""
 
 import ast
 import functools
@@ -42,7 +42,7 @@ def test_a_platform_is_forced_whatever_the_program_is_for():
         with implementation(name):
             assert jax.jit(for_each)(0.0) == result
     with implementation("gpu"):
-        assert form(0.0) == 1  # which has none
+        assert form(0.0) == 1  # this op has no GPU form
 
 
 def on(platform, count):
@@ -56,7 +56,7 @@ def test_where_the_devices_are_known_only_their_form_is_traced():
         assert for_devices(for_each, on(platform, 1))(0.0) == own
         with implementation("reference"):
             assert for_devices(for_each, on(platform, 1))(0.0) == 1
-    assert for_devices(form, on("tpu", 1))(0.0) == 1  # which has none
+    assert for_devices(form, on("tpu", 1))(0.0) == 1  # this op has no TPU form
     assert constants(for_devices(for_each, on("another", 1)), "cuda") == [3]
 
 
@@ -113,7 +113,7 @@ def test_several_cpus_share_the_reference_form():
 
 
 def test_platforms_are_asked_for_in_one_place():
-    """`platform_dependent`, `default_backend` and `device_count`, wherever they come from."""
+    """Covers `platform_dependent`, `default_backend` and `device_count`, however imported."""
     root = pathlib.Path(jaxseg.__file__).parent
     asked = {"platform_dependent", "default_backend", "device_count", "local_device_count"}
     found = set()

@@ -1,4 +1,4 @@
-"""The forms for GPU and TPU give what the reference gives, and pass on what it passes on."""
+"""The forms for GPU and TPU have the same values and derivatives as the reference forms."""
 
 import functools
 
@@ -22,7 +22,7 @@ def random(*shape, seed=0):
 
 
 def in_form(name, function, *arrays):
-    """The result, its change along a tangent, and its gradients against a cotangent."""
+    """The result, its tangent, and its gradients for a cotangent, under the form `name`."""
 
     @jax.jit
     def run(arrays):
@@ -44,7 +44,7 @@ def equal(function, *arrays, form="gpu", tolerance=1e-5):
         np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * (1 + np.abs(b).max()))
 
 
-CONVOLUTIONS = {  # shape of x, of the kernel, and how
+CONVOLUTIONS = {  # shape of x, shape of the kernel, arguments
     "1×1": ((2, 5, 4, 3), (1, 1, 3, 4), {}),
     "1×1, strides": ((2, 5, 4, 3), (1, 1, 3, 4), {"strides": 2}),
     "3×3, strides": ((2, 7, 6, 3), (3, 3, 3, 4), {"padding": 1, "strides": 2}),
@@ -79,9 +79,9 @@ def test_a_deconvolution_of_one_cell(form):
     ],
 )
 def test_max_pooling_with_ties_and_infinities(how):
-    """Each gradient goes to the first largest of a window in the image: that of the CPU's form."""
+    """As in the CPU's form, a gradient goes to the first maximum of a window in the image."""
     x = np.random.default_rng(0).integers(0, 3, (2, 7, 6, 3)).astype(np.float32)
-    x[0, :4, :4, 0] = -np.inf  # also where padding is as large
+    x[0, :4, :4, 0] = -np.inf  # here the padding is a maximum, too
     x[1, 2, 3, 1] = np.nan
 
     def pooled(x):
@@ -182,7 +182,7 @@ def test_labels_and_counts(name, form):
 
 
 def test_pairs_by_products_are_counted_in_integers():
-    """Also above 256, from where on bfloat16 has no odd numbers, and without what is no class."""
+    """Also above 256, where bfloat16 has no odd numbers; invalid classes are not counted."""
     rng = np.random.default_rng(0)
     true, predicted = rng.integers(-1, 3, (3, 60, 61)), rng.integers(0, 2, (3, 60, 61))
     with implementation("tpu"):

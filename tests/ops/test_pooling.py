@@ -38,12 +38,12 @@ def random(*shape, seed=0):
 
 
 def tied(*shape, seed=0):
-    """Negative values, of which many are equal."""
+    """Negative values with many ties."""
     return np.random.default_rng(seed).integers(-3, 0, shape).astype(np.float32)
 
 
 def out_size(n, k, s, p, ceil_mode):
-    """Caffe's, as its pooling layer writes it (PyTorch's where windows leave gaps)."""
+    """The output size of Caffe's pooling layer (PyTorch's where windows leave gaps)."""
     out = int((math.ceil if ceil_mode else math.floor)((n + 2 * p - k) / s)) + 1
     if (out - 1) * s >= n + p:
         out -= 1
@@ -51,7 +51,7 @@ def out_size(n, k, s, p, ceil_mode):
 
 
 def pool_loop(x, window, strides, padding, ceil_mode):
-    """Window by window, over the part of each that lies in the image."""
+    """Pools window by window, over the part of each inside the image."""
     (kh, kw), (sh, sw), (ph, pw) = map(pair, (window, strides, padding))
     n, height, width, c = x.shape
     shape = (n, out_size(height, kh, sh, ph, ceil_mode), out_size(width, kw, sw, pw, ceil_mode), c)
@@ -62,7 +62,7 @@ def pool_loop(x, window, strides, padding, ceil_mode):
             rows = slice(max(i * sh - ph, 0), i * sh - ph + kh)
             columns = slice(max(j * sw - pw, 0), j * sw - pw + kw)
             flat = x[:, rows, columns].reshape(n, -1, c)
-            best = flat.argmax(axis=1)  # the first of equals; the first NaN
+            best = flat.argmax(axis=1)  # the first of ties; the first NaN
             values[:, i, j] = np.take_along_axis(flat, best[:, None], 1)[:, 0]
             indices[:, i, j] = where[rows, columns].ravel()[best]
     return values, indices
@@ -70,7 +70,7 @@ def pool_loop(x, window, strides, padding, ceil_mode):
 
 @functools.cache
 def compiled(window, strides, padding, ceil_mode):
-    """x to the maxima, and to the maxima and their indices."""
+    """A function of x: the maxima, then the maxima with their indices."""
 
     @jax.jit
     def run(x):
@@ -129,7 +129,7 @@ def test_pooling_is_torch_max_pool(torch, window, strides, padding, ceil_mode):
 
 @geometries
 def test_nan_is_the_largest_value(window, strides, padding):
-    """As in PyTorch, so that a broken activation is not hidden; of several, the first is named."""
+    """As in PyTorch, so that NaN activations are not hidden; the first of several is indexed."""
     x = random(2, 7, 9, 3)
     x[random(2, 7, 9, 3, seed=1) > 1] = np.nan
     want, where = pool_loop(x, window, strides, padding, True)
@@ -169,7 +169,7 @@ def test_one_pixel_is_a_window_when_rounding_up(size):
 
 
 def gradient_loop(x, dy, how, ceil_mode):
-    """Each window's gradient goes to the place that won it."""
+    """Adds each window's gradient at the position of its maximum."""
     indices = pool_loop(x, *how, ceil_mode)[1]
     n, height, width, c = x.shape
     out = np.zeros((n, height * width, c), np.float32)
@@ -242,7 +242,7 @@ def test_lowers_to_the_platforms_own_pooling(platform, window, strides, padding)
     shape = jax.ShapeDtypeStruct((2, 7, 9, 3), jnp.float32)
     text = jax.export.export(jax.jit(run), platforms=[platform])(shape).mlir_module()
     assert "reduce_window" in text
-    assert ("select_and_scatter" in text) == (platform == "tpu")  # a GPU's would be a scatter
+    assert ("select_and_scatter" in text) == (platform == "tpu")  # on a GPU it becomes a scatter
     text = jax.export.export(jax.jit(run), platforms=["cpu"])(shape).mlir_module()
     assert "reduce_window" not in text and "select_and_scatter" not in text
 
@@ -297,6 +297,6 @@ def test_what_cannot_be_pooled(pool, shape, window, strides, padding):
 
 @pytest.mark.parametrize("pool", [max_pool, max_pool_with_argmax])
 def test_integers_are_refused(pool):
-    """They have no minus infinity to pad with."""
+    """Integers have no minus infinity for the padding."""
     with pytest.raises(InputError, match="int32"):
         pool(jnp.zeros((1, 4, 4, 1), jnp.int32), 2, 2)

@@ -1,4 +1,4 @@
-"""The convolution of resized maps, compared with that of the maps themselves."""
+"""The convolution over upsampled maps, compared with a plain convolution of those maps."""
 
 import functools
 
@@ -19,7 +19,7 @@ slow = pytest.mark.slow
 def arrays(size, bins, k, images=2, dtype=jnp.float32):
     """The features, the levels' cells, and a kernel over both."""
     rng = np.random.default_rng(k + sum(size))
-    inputs = [3, *range(2, 2 + len(bins))]  # another number of channels in each
+    inputs = [3, *range(2, 2 + len(bins))]  # a different number of channels for each
     shapes = [(images, *size, 3)]
     shapes += [(images, *b, c) for b, c in zip(bins, inputs[1:], strict=True)]
     *maps, kernel = (
@@ -36,7 +36,7 @@ def beside(x, cells, kernel, align_corners=True, extent=None):
 
 
 def joined(x, cells, kernel, align_corners=True, extent=None):
-    """The plain form: every level is stretched, and all maps are joined."""
+    """The plain form: every level is upsampled, and all maps are concatenated."""
     how = {"align_corners": align_corners, "extent": extent}
     maps = [resizing(c.shape[1:3], x.shape[1:3], **how)(c) for c in cells]
     return conv2d(jnp.concatenate([x, *maps], axis=-1), kernel, kernel.shape[0] // 2)
@@ -69,7 +69,7 @@ def test_values_and_gradients_are_those_of_the_joined_maps(size, bins, k, align_
 
 
 def test_images_of_several_sizes_see_zeros_beyond_their_own():
-    """In one batch, each in the upper left corner, as if each were alone."""
+    """In one batch, each in the upper left corner, with the results that it gets alone."""
     x, cells, kernel = arrays((7, 10), [(1, 1), (2, 3)], 3)
     sizes = [(5, 10), (7, 4)]
     for i, (h, w) in enumerate(sizes):
@@ -100,7 +100,7 @@ def test_bfloat16_is_as_exact_as_its_digits():
 
 
 def test_the_joined_map_is_never_made():
-    """Nothing of the map's size has the levels' channels, forwards or backwards."""
+    """No array of the map's size has the levels' channels, forward or backward."""
     x, cells = jnp.ones([1, 40, 41, 2]), [jnp.ones([1, 3, 3, 64])]
     kernel = jnp.ones([3, 3, 66, 4])
 

@@ -1,4 +1,4 @@
-"""Policies of recomputation: the same gradients, and what is kept."""
+"""Recomputation policies: the gradients do not change; each policy keeps what its name says."""
 
 import jax
 import jax.numpy as jnp
@@ -40,7 +40,7 @@ def test_gradients_are_those_without(policy):
     [("everything_saveable", 8), ("dots_saveable", 8), ("nothing_saveable", 11)],
 )
 def test_a_policy_says_what_is_computed_twice(policy, products):
-    """Three products forwards, five backwards (the images need no gradient), three again."""
+    """Three products forward, five backward (images need no gradient), three recomputed."""
     program = str(jax.make_jaxpr(gradient(policy))(*arguments()))
     assert program.count("dot_general[") == products
 
@@ -59,7 +59,7 @@ def test_an_unknown_policy_is_refused():
 
 @pytest.mark.slow
 def test_a_network_takes_a_policy():
-    """FCN-8s with its layers' outputs kept: the products of a plain step, and no more."""
+    """FCN-8s that keeps its layers' outputs has only the products of a plain step."""
 
     def program(policy):
         model = create_model(

@@ -60,7 +60,7 @@ def test_transposed_strips_add_up_to_the_gradient(name, rows):
     def body(total, start, weights, *strip):
         return strips.add_transposed(total, jnp.stack(strip, -1), start, weights), None
 
-    planes = [strips.split(y[..., c], 7.0) for c in range(3)]  # the filling has weight 0
+    planes = [strips.split(y[..., c], 7.0) for c in range(3)]  # padded rows have weight 0
     got, _ = strips.scan(body, jnp.zeros_like(want), *planes)
     np.testing.assert_allclose(got, want, rtol=1e-5, atol=1e-4)
 
@@ -76,6 +76,6 @@ def test_join_undoes_split(rows):
 
 
 def test_a_strip_reads_only_the_rows_it_needs():
-    """16 of 480 rows lie between 4 of 60, whatever the strip."""
+    """16 of 480 rows depend on at most 4 of 60, in every strip."""
     assert Strips(align_corners((60, 60), (480, 480)), 16).band <= 4
     assert Strips(identity((480, 480)), 16).band == 16

@@ -31,7 +31,7 @@ def test_a_channel_sum_of_bfloat16_is_rounded_once():
 
 
 def test_parts_of_a_map_are_summed_side_by_side():
-    """XLA must not make one sum, hence one thread's work, of the two."""
+    """XLA must not merge the two sums into one, which a single thread would compute."""
     a = jax.ShapeDtypeStruct((2, 64, 64, 32), jnp.float32)
     program = jax.jit(cpu.channel_sum).lower(a).compile().as_text()
     assert "f32[8,32]" in program

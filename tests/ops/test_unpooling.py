@@ -23,7 +23,7 @@ def random(*shape, seed=0):
 
 
 def unpool_loop(values, indices, size):
-    """As Caffe writes it: zeros, then one value after another."""
+    """As in Caffe: zeros, then one value after another."""
     n, h, w, c = values.shape
     out = np.zeros((n, size[0] * size[1], c), values.dtype)
     i, j = np.ogrid[:n, :c]
@@ -40,7 +40,7 @@ def gather_loop(dy, indices):
 
 
 def bits(x):
-    """The bytes of an array: -0 is not 0."""
+    """The bytes of an array, which distinguish -0 from 0."""
     return np.asarray(x).tobytes()
 
 
@@ -59,7 +59,7 @@ def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
     if not ceil_mode and min(size) < 2:
         pytest.skip("nothing left")
     values, indices = max_pool_with_argmax(x, 2, 2, ceil_mode=ceil_mode)
-    values = jnp.where(values < 0.3, -jnp.zeros_like(values), values)  # minus zero is kept
+    values = jnp.where(values < 0.3, -jnp.zeros_like(values), values)  # -0 must stay -0
     got = max_unpool(values, indices, size, **how)
     assert got.shape == (2, *size, 3) and got.dtype == dtype
     assert bits(got) == bits(unpool_loop(np.asarray(values), np.asarray(indices), size))
@@ -78,7 +78,7 @@ def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
     ],
 )
 def test_any_pooling(size, how):
-    """Windows that share a maximum hold the same value, so that it matters not which one stays."""
+    """Windows with a shared maximum have equal values, so it does not matter which is kept."""
     x = random(2, *size, 3)
     if min(size) < 2:
         how = (*how[:2], 1)
@@ -94,12 +94,12 @@ def test_any_pooling(size, how):
     "size", [(8, 6), *(pytest.param(s, marks=pytest.mark.slow) for s in [(7, 5), (20, 30)])]
 )
 def test_arbitrary_indices(size):
-    """The last of several values stays; the gradient is a gather for all of them."""
+    """The last of several values is kept; the gradient is a gather for all of them."""
     values = random(2, 4, 3, 5)
     rng = np.random.default_rng(1)
     indices = rng.integers(0, size[0] * size[1], values.shape, np.int32)
     if size == (8, 6):
-        indices[0, 1, :, 0] = 7  # a certain collision
+        indices[0, 1, :, 0] = 7  # forces a collision
     for run in (max_unpool, jax.jit(max_unpool, static_argnums=2)):
         got = run(values, indices, size)
         assert bits(got) == bits(unpool_loop(values, indices, size))
@@ -109,7 +109,7 @@ def test_arbitrary_indices(size):
 
 
 def test_one_index_outside_its_window_is_enough():
-    """The faster form would drop it."""
+    """One such index selects the general form; the faster form would drop its value."""
     x = random(1, 8, 6, 2)
     values, indices = max_pool_with_argmax(x, 2, 2)
     indices = indices.at[0, 2, 1, 1].set(0)
@@ -132,7 +132,7 @@ def test_nan_and_infinity_stay_in_their_place():
 @pytest.mark.parametrize("window", [2, 3])
 @pytest.mark.slow
 def test_values_and_gradients_are_torchs(torch, size, window):
-    """Random 2×2 and non-overlapping 3×3 windows: PyTorch leaves open which of several stays."""
+    """2×2 and 3×3 windows that do not overlap: in PyTorch the order of collisions is undefined."""
     pool = torch.nn.MaxPool2d(window, window, ceil_mode=True, return_indices=True)
     x = torch.tensor(random(2, 3, *size))
     values, where = pool(x)

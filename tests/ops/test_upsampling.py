@@ -38,7 +38,7 @@ def random(*shape, seed=0):
 
 
 def resize_loop(x, size, corners):
-    """Pixel by pixel, as image libraries write it."""
+    """Computes pixel by pixel, as image libraries do."""
     out = np.zeros((x.shape[0], *size, x.shape[3]))
 
     def source(i, n, m):
@@ -68,7 +68,7 @@ def upsample_filt(k):
 
 
 def deconv_loop(x, kernel, stride, size, offset):
-    """Every input pixel adds its multiple of the kernel; then the crop."""
+    """Every input pixel adds its multiple of the kernel; then the result is cropped."""
     n, h, w, c = x.shape
     out = np.zeros((n, stride * (h - 1) + kernel, stride * (w - 1) + kernel, c))
     weights = upsample_filt(kernel)[None, :, :, None]
@@ -111,7 +111,7 @@ def test_deconv_is_the_loop_over_pixels(kernel, stride, size, out, offset):
 
 @pytest.mark.parametrize(("kernel", "stride", "size", "out", "offset"), DECONVS)
 def test_deconv_is_torch_conv_transpose(torch, kernel, stride, size, out, offset):
-    """As released: a dense kernel, the filter on its diagonal, 0 elsewhere."""
+    """As released: a dense kernel with the filter on its diagonal, 0 elsewhere."""
     x = random(2, *size, 3)
     weight = np.zeros((3, 3, kernel, kernel), np.float32)
     weight[range(3), range(3)] = upsample_filt(kernel)
@@ -204,7 +204,7 @@ def test_kernel_that_does_not_fit_the_stride(kernel):
     ("out", "offset"), [((33, 24), 0), ((8, 33), 0), ((20, 20), 13), ((8, 8), -1)]
 )
 def test_crop_outside_the_deconvolution(out, offset):
-    """3 cells at stride 8 reach over 32 pixels, not one more."""
+    """3 cells at stride 8 cover 32 pixels and no more."""
     with pytest.raises(InputError, match="crop"):
         bilinear_deconv((3, 3), out, stride=8, kernel=16, offset=offset)
     bilinear_deconv((3, 3), (32, 32), stride=8, kernel=16)
@@ -218,7 +218,7 @@ def test_array_of_another_size(shape):
 
 
 def test_integers_are_refused():
-    """Weights between 0 and 1 would be cut down to 0."""
+    """Weights between 0 and 1 would be truncated to 0."""
     with pytest.raises(InputError, match="uint8"):
         resize_bilinear(jnp.zeros((1, 3, 4, 2), jnp.uint8), (6, 8), align_corners=True)
 

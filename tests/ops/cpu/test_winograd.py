@@ -1,4 +1,4 @@
-"""Winograd's form of the 3×3 convolution, which only layers of many channels take."""
+"""Winograd's form of the 3×3 convolution, used only by layers of many channels."""
 
 import functools
 
@@ -23,7 +23,7 @@ CASES = [  # padding, (H, W), dilation
     (2, (9, 6), 2),
     (0, (9, 10), 4),
     (4, (3, 1), 4),
-    (2, (10, 6), 2),  # odd numbers of rows and columns, which share zeros with the next ones
+    (2, (10, 6), 2),  # odd numbers of rows and columns per phase, which share zeros with the next
     (4, (15, 16), 4),
 ]
 every_case = pytest.mark.parametrize(
@@ -33,7 +33,7 @@ every_case = pytest.mark.parametrize(
         for i, case in enumerate(CASES)
     ],
 )
-# A padding of 100 has a gradient of its own; the rest differ in what every_case compares.
+# A padding of 100 has its own gradient form; what else differs is compared in every_case.
 some_cases = pytest.mark.parametrize(
     ("padding", "size", "dilation"),
     [CASES[4], *(pytest.param(*case, marks=pytest.mark.slow) for case in (CASES[0], CASES[-1]))],
@@ -48,7 +48,7 @@ def arrays(padding, size, dilation, inputs=3, outputs=5, images=2):
 
 
 def spy(monkeypatch):
-    """Names of Winograd's functions that conv2d calls from here on."""
+    """Records the names of Winograd's functions that conv2d calls from now on."""
     called = []
     for name in ("winograd", "winograd_kernel_gradient"):
         form = getattr(module, name)
@@ -81,19 +81,19 @@ def test_bands_are_the_whole(monkeypatch, padding, size, dilation):
         with monkeypatch.context() as patch:
             patch.setattr(module, "BAND_CELLS", 1)
             patch.setattr(module, "BAND_VALUES", 40)
-            form.clear_cache()  # of programs that were traced with other bands
+            form.clear_cache()  # of programs traced with the default bands
             assert "scan" in str(jax.make_jaxpr(functools.partial(form, **how))(x, other))
             close(jax.jit(functools.partial(form, **how))(x, other), whole, 1e-6)
         form.clear_cache()
 
 
 def test_an_odd_number_of_rows_needs_none_of_its_own_for_zeros():
-    """PSPNet's last stage at 473 pixels: 60 rows, of which a kernel dilated by 4 sees 15."""
+    """PSPNet's last stage at 473 pixels: 60 rows, in four phases of 15 for dilation 4."""
     x, kernel, _ = arrays(4, (60, 60), 4)
     form = functools.partial(winograd, padding=4, dilation=4)
     text = str(jax.make_jaxpr(form)(x, kernel))
     assert text.count("dot_general[") == 16
-    assert f"f32[{2 * 16 * 8 * 8},5]" in text  # 16 images of 8×8 tiles in each of the two
+    assert f"f32[{2 * 16 * 8 * 8},5]" in text  # 16 phases of 8×8 tiles in each of the two images
     close(form(x, kernel), conv_loop(x, kernel, padding=4, dilation=4))
 
 
@@ -182,12 +182,12 @@ def test_vmap_and_checkpoint():
 
 @pytest.mark.nightly
 def test_transformed_kernels_of_other_layers_are_not_kept():
-    """One layer's are: sixteen ninths of its kernel, forwards and once more backwards."""
+    """Only one layer's is kept: 16/9 the size of its kernel, forward and again backward."""
     assert temporaries(layers=6) < 1.3 * temporaries(layers=2)
 
 
 def temporaries(layers):
-    """Bytes that the gradients of a row of layers take beyond arguments and results."""
+    """Temporary bytes for the gradients of a chain of layers."""
     kernels = [jax.ShapeDtypeStruct((3, 3, 128, 128), jnp.float32)] * layers
     x = jax.ShapeDtypeStruct((1, 8, 8, 128), jnp.float32)
 
