@@ -163,7 +163,7 @@ def curve(x, axis):
 
 @pytest.mark.parametrize("strides", [(32, 16), (16, 8), (32, 8)])
 def test_a_finer_network_starts_from_a_coarser_one(strides):
-    """Its fused map is the coarser scores, upsampled; logits differ by interpolation errors only."""
+    """Its fused map is the coarser scores, upsampled; logits differ only by interpolation."""
     coarse, fine = (FCNVGG16(5, stride=s, width=0.05) for s in strides)
     x = images(1, (37, 53))
     variables = randomized(shapes_of(coarse))

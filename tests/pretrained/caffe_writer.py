@@ -1,8 +1,8 @@
-"""Writes `.caffemodel` files, byte by byte, in the formats that Caffe has had over the years."""
+"""Writes `.caffemodel` files, byte by byte, in each of the formats that Caffe has used."""
 
 import numpy as np
 
-# V1LayerParameter.LayerType, of Caffe and (from 39 on) of the fork that DeconvNet was trained with.
+# V1LayerParameter.LayerType, of Caffe and (from 39 on) of the fork used to train DeconvNet.
 V1_TYPES = {
     "Concat": 3,
     "Convolution": 4,
@@ -26,13 +26,13 @@ def write_caffemodel(path, layers, version="v2", legacy_shapes=None, packed=True
     """Writes a network.
 
     Args:
-      path: where to.
+      path: the file to write.
       layers: (name, type, arrays) of each; float64 arrays are written as such, all others as
         float32. A type is a word; V1 has numbers for them, and takes a number as well.
       version: "v1" (`layers`) or "v2" (`layer`).
-      legacy_shapes: whether shapes are written as num, channels, height and width, with ones in
-        front where there are fewer; None: in V1 only.
-      packed: whether values are written in one piece, or each with a key of its own.
+      legacy_shapes: whether shapes are written as num, channels, height and width, with leading
+        ones for fewer axes; None: in V1 only.
+      packed: whether values are written in one piece, or each with its own key.
     """
     legacy_shapes = version == "v1" if legacy_shapes is None else legacy_shapes
     with open(path, "wb") as file:
@@ -54,7 +54,7 @@ def write_caffemodel(path, layers, version="v2", legacy_shapes=None, packed=True
 
 
 def varint(n):
-    """A number as protobuf writes it; a negative one as of 64 bits."""
+    """A number as a protobuf varint; a negative one as 64 bits."""
     n %= 2**64
     out = bytearray()
     while n > 0x7F:
@@ -69,17 +69,17 @@ def key(field, wire):
 
 
 def number(field, n):
-    """A field that holds a whole number."""
+    """A field with an integer."""
     return key(field, 0) + varint(n)
 
 
 def delimited(field, data):
-    """A field that holds bytes, a text, a message or packed values."""
+    """A field with bytes, a text, a message or packed values."""
     return key(field, 2) + varint(len(data)) + data
 
 
 def _blob(array, legacy_shapes, packed):
-    """The pieces of a BlobProto; the values are not copied."""
+    """The pieces of a BlobProto, without copying the values."""
     if legacy_shapes:
         shape = (1,) * (4 - array.ndim) + array.shape
         start = b"".join(number(field, n) for field, n in zip((1, 2, 3, 4), shape, strict=True))

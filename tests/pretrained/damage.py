@@ -1,4 +1,4 @@
-"""Spoilt files of weights, and what it costs to read files."""
+"""Damages files of weights, and measures the cost of reading files."""
 
 import contextlib
 import subprocess
@@ -10,7 +10,7 @@ from caffe_writer import varint
 
 
 def mutated(rng, files):
-    """One of `files`, spoilt in one of the ways in which files are spoilt, or in several."""
+    """Returns one of `files`, damaged in one or several typical ways."""
     data = bytearray(files[rng.integers(len(files))])
     for _ in range(rng.integers(1, 4)):
         at, n = rng.integers(len(data) + 1), int(rng.integers(1, 9))
@@ -20,7 +20,7 @@ def mutated(rng, files):
                 data[i] ^= 1 << rng.integers(8)
         elif how == 1:  # cut off
             del data[at:]
-        elif how == 2:  # a lie about a length, or whatever number stands there
+        elif how == 2:  # a false length, or whatever number is there
             data[at : at + n] = varint(int(rng.integers(2 ** int(rng.integers(1, 63)))))
         elif how == 3:  # bytes lost
             del data[at : at + n]
@@ -35,7 +35,7 @@ def mutated(rng, files):
 
 @contextlib.contextmanager
 def traced():
-    """Gives a function that tells the most memory in use since its last call, less that in use
+    """Yields a function that returns the peak memory since its last call, minus the memory in use
     then."""
     tracemalloc.start()
     before = 0
@@ -71,7 +71,7 @@ print(peak() - before, total)
 
 
 def cost_of_reading(path):
-    """Memory in bytes that it takes to look at all arrays of a file, one by one, and the sum of all
+    """The peak memory in bytes while all arrays of a file are read one by one, and the sum of all
     values."""
     if sys.platform != "linux":
         pytest.skip("only Linux says how much memory a process had at most")

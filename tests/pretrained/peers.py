@@ -1,7 +1,7 @@
-"""Imports the packages whose own networks some tests compare with, or skips the test.
+"""Imports packages whose networks some tests use as a reference, or skips the test.
 
-They are heavy, and needed nowhere else, so that nothing of jaxseg installs them. In an environment
-of its own (Python 3.11, half a gigabyte beside PyTorch and jaxseg):
+The packages are large and needed only here, so no extra of jaxseg installs them. In a separate
+environment (Python 3.11, half a gigabyte in addition to PyTorch and jaxseg):
 
     pip install torch==2.13.0 -e '.[test]'
     pip install --no-deps torchvision==0.28.0
@@ -20,16 +20,16 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="compares with PyTorch: pip install '.[torch]'")
 
-_operators = []  # torch.library forgets them with their library
+_operators = []  # torch.library removes the operators when their library is deleted
 
 
 def torchvision():
-    """torchvision with its models; else skips."""
+    """Returns torchvision with its models; else skips."""
     try:
         import torchvision.models
     except ImportError:
         pytest.skip("compares with torchvision, see tests/pretrained/peers.py")
-    except RuntimeError:  # made for CUDA, it lacks its operators beside PyTorch for CPU
+    except RuntimeError:  # a CUDA build lacks its operators with PyTorch for CPU
         _declare_operators()
         import torchvision.models
     return torchvision
@@ -39,13 +39,13 @@ def mmseg():
     """Makes `import mmseg` possible; else skips."""
     if importlib.util.find_spec("mmseg") is None:
         pytest.skip("compares with mmsegmentation, see tests/pretrained/peers.py")
-    torchvision()  # which some of its networks import
+    torchvision()  # some of its networks import it
     if "mmcv.ops" not in sys.modules:
         sys.modules["mmcv.ops"] = _Operators("mmcv.ops")
 
 
 def _declare_operators():
-    """The operators of detection by name: they are never called."""
+    """Declares detection operators by name; they are never called."""
     for name in [name for name in sys.modules if name.split(".")[0] == "torchvision"]:
         del sys.modules[name]
     library = torch.library.Library("torchvision", "FRAGMENT")
@@ -59,7 +59,7 @@ def _declare_operators():
 
 
 class _Operators(types.ModuleType):
-    """Stands in for mmcv's compiled operators, which its light edition lacks: none is called."""
+    """Replaces mmcv's compiled operators, missing in its light edition; they are never called."""
 
     def __init__(self, name):
         super().__init__(name)

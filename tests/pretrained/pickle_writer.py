@@ -1,4 +1,4 @@
-"""Pickles of state dicts, opcode by opcode: what torch.save would not write can be written."""
+"""Pickles of state dicts, opcode by opcode, also ones that torch.save would not write."""
 
 import struct
 
@@ -17,7 +17,7 @@ def numbers(values):
 
 
 def tensor(shape, strides, length, offset=0):
-    """A float32 tensor in the storage "0" of so many values."""
+    """A float32 tensor in a storage "0" with `length` values."""
     storage = b"(" + text("storage") + b"ctorch\nFloatStorage\n" + text("0") + text("cpu")
     storage += number(length) + b"tQ"
     head = b"ctorch._utils\n_rebuild_tensor_v2\n(" + storage + number(offset)

@@ -1,4 +1,4 @@
-"""Networks of other channels: saved and opened, and started from weights of photographs."""
+"""Networks with other channels: saved and opened, and started from weights for photographs."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""`python -m jaxseg convert`: a network's folder, or two lines and nothing."""
+"""`python -m jaxseg convert`: writes a network's folder, or a two-line error and nothing else."""
 
 import hashlib
 import json
@@ -36,8 +36,8 @@ def source(tmp_path, layers):
 
 @pytest.fixture
 def refused(tmp_path, capsys):
-    """`refused(words, pattern)`: they end with two lines of which the pattern tells, and nothing
-    is written."""
+    """`refused(words, pattern)`: checks for a two-line error that matches the pattern, and that
+    nothing is written."""
 
     def check(words, pattern):
         before = sorted(tmp_path.rglob("*"))
@@ -95,7 +95,7 @@ def test_a_run_becomes_a_folder_with_the_names_of_its_classes(finished, tmp_path
     assert about["source"]["sha256"] is None
     assert about["source"]["notes"] == ["These are the weights of step 40."]
 
-    out = tmp_path / "again"  # from the folder itself, which has no names for new classes
+    out = tmp_path / "again"  # converts the folder itself, which has no names for new classes
     words = ["convert", str(tmp_path / "out"), "--out", str(out), "--head=reset", "--classes=3"]
     assert run(words) == 0
     assert json.loads((out / "model.json").read_text())["class_names"] is None
@@ -103,7 +103,7 @@ def test_a_run_becomes_a_folder_with_the_names_of_its_classes(finished, tmp_path
 
 @pytest.mark.slow
 def test_a_classifier_does_not_say_how_many_classes(tmp_path, refused, capsys):
-    """A narrow VGG16, which a network of any number of classes can start from."""
+    """A narrow VGG16, from which a network of any number of classes can start."""
     blobs = {k: v for k, v in layers_of(make(padding=1)).items() if not k.startswith(("s", "u"))}
     rng = np.random.default_rng(0)
     widths = [blobs["conv5_3"][0].shape[0] * 49, 4, 4, 10]

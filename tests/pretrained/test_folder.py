@@ -1,4 +1,4 @@
-"""Exported networks and runs as sources: exact, checked, never half written."""
+"""Exported networks and runs as sources of weights: exact, checked, never half written."""
 
 import json
 import os
@@ -44,7 +44,7 @@ def variables():
 
 @pytest.fixture
 def exported(tmp_path, variables):
-    folder = tmp_path / "networks" / "fcn"  # both are made
+    folder = tmp_path / "networks" / "fcn"  # both folders are new
     source = {"file": "a.pth"}
     save_exported(folder, NAME, make(), variables, class_names=CLASSES, source=source)
     return folder
@@ -57,17 +57,17 @@ def test_an_exported_network_comes_back_exactly(exported, variables):
     assert {leaf.dtype for leaf in jax.tree.leaves(loaded)} == {np.dtype(np.float32)}
     assert sorted(os.listdir(exported)) == ["model.json", "variables.safetensors"]
     assert os.listdir(exported.parent) == ["fcn"]
-    (exported.parent / "plain").touch()  # whoever may read this may read the network
+    (exported.parent / "plain").touch()  # the network has the permissions of a plain file
     modes = {p.stat().st_mode for p in (*exported.iterdir(), exported.parent / "plain")}
     assert len(modes) == 1
 
 
 def test_what_the_two_files_hold(exported, variables):
-    """So that other programs can use them."""
+    """Other programs can use the files."""
     about = json.loads((exported / "model.json").read_text())
     assert about["model"] == NAME
     assert about["num_classes"] == 3
-    assert about["fields"] == FIELDS  # each of them differs from what create_model sets
+    assert about["fields"] == FIELDS  # all of them differ from create_model's defaults
     assert about["images"] == {
         "channels": "RGB",
         "mean": [123.675, 116.28, 103.53],
@@ -126,7 +126,7 @@ def test_a_finer_fcn_starts_from_a_coarser_one_and_says_what_is_new(exported, va
     assert {name.split("/")[1] for name in report.kept} == set(new)
     assert set(report.kept.values()) == {"the other network has no such layer"}
     assert_same({k: v for k, v in got["params"].items() if k not in new}, variables["params"])
-    assert not got["params"]["score_pool3"]["kernel"].any()  # as it is initialised
+    assert not got["params"]["score_pool3"]["kernel"].any()  # zero, its initial value
 
 
 @pytest.mark.parametrize(
@@ -242,7 +242,7 @@ def test_variables_that_are_not_the_networks(exported):
     save_file(arrays | {"params/fc6/bias": np.zeros(150, np.float16)}, path)
     with pytest.raises(InputError, match="does not belong to"):
         load_exported(exported)
-    change(exported, checksums=None)  # another program wrote the next files
+    change(exported, checksums=None)  # the next files are written by another program
     save_file(arrays | {"params/conv1_1/bias": np.zeros(9, np.float32)}, path)
     with pytest.raises(InputError, match=r"shape \(1,\) .*'params/conv1_1/bias' of shape \(9,\)"):
         pretrained.load(make(), exported)
@@ -267,7 +267,7 @@ def test_a_folder_that_is_neither(tmp_path):
 
 @pytest.mark.slow
 def test_a_run_is_a_source(finished, tiny, restored, tmp_path):
-    """Its newest checkpoint, or another one by its path; the data set is not needed."""
+    """Uses its newest checkpoint, or another by its path; the data set is not needed."""
     workdir, _ = finished
     config = tiny()
     fit = pretrained.suggest(workdir.path)
@@ -306,7 +306,7 @@ def test_a_flipped_bit_of_a_value_is_noticed(exported):
 
 
 def test_a_folder_without_checksums_is_read(exported, variables):
-    """As versions before them wrote it."""
+    """Older versions wrote none."""
     path = exported / "model.json"
     about = json.loads(path.read_text())
     del about["checksums"]

@@ -17,7 +17,7 @@ from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import save_exported
 from jaxseg.pretrained.init import starting_variables
 
-CLASSES = 4  # of the exported network; the scenes of `tiny()` have 6
+CLASSES = 4  # of the exported network; the scenes of `tiny()` have 6 classes
 SCORES = ("score_fr", "score_pool4", "score_pool3")
 
 
@@ -30,7 +30,7 @@ def export(folder, model, name="fcn8s_vgg16", size=32):
 
 @pytest.fixture
 def exported(tmp_path, tiny):
-    """The folder of a network as `tiny()` has it, for other classes, and its variables."""
+    """The folder of a network like that of `tiny()`, for other classes, and its variables."""
     folder = tmp_path / "network"
     return folder, export(folder, model_from_config(tiny().model, CLASSES))
 
@@ -59,7 +59,7 @@ def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch,
     assert ("The weights have 4 classes, this run has 6" in told) == (classes == 6)
     assert ("kept their initial values (the scores are reset)" in told) != kept
     assert got["params"]["score_fr"]["kernel"].shape[-1] == classes
-    if not kept:  # zero, as they are initialised
+    if not kept:  # zero, their initial value
         assert not any(got["params"][layer]["kernel"].any() for layer in SCORES)
 
 
@@ -124,7 +124,7 @@ def test_a_run_starts_from_the_folder_and_goes_on_without_it(
         program, "to_every_device", lambda mesh, tree: started.append(tree) or place(mesh, tree)
     )
 
-    # a step that is too small to change a float32 leaves the parameters of the start
+    # a step too small to change a float32 leaves the initial parameters
     still = tiny(fields | {"train.steps": 1, "optim.lr": 1e-30})
     training.train(still, tmp_path / "still")
     assert_same(without(SCORES, started[0]), without(SCORES, variables))
@@ -139,7 +139,7 @@ def test_a_run_starts_from_the_folder_and_goes_on_without_it(
     assert "The weights have 4 classes, this run has 6" in told
     assert told in capsys.readouterr().out
 
-    # two steps in one go, and in two parts, the second without the folder
+    # two steps at once, and in two parts, the second without the folder
     training.train(tiny(fields | {"train.steps": 2}), tmp_path / "whole")
     training.train(tiny(fields | {"train.steps": 1}), tmp_path / "parts")
     shutil.rmtree(folder)
@@ -149,7 +149,7 @@ def test_a_run_starts_from_the_folder_and_goes_on_without_it(
     assert_same(parts, whole)
     assert (whole.params["conv1_1"]["kernel"] != state.params["conv1_1"]["kernel"]).any()
 
-    # another start is another run
+    # other initial weights mean another run
     with pytest.raises(InputError, match="contains a run with init.pretrained = .*not None"):
         training.train(tiny(fields | {"init.pretrained": None}), tmp_path / "whole")
     with pytest.raises(InputError, match="There is no file"):

@@ -1,4 +1,4 @@
-"""The loop that fills a network from a file: what it says, and what it refuses."""
+"""Filling a network from a file: reports and errors."""
 
 import logging
 import pathlib
@@ -24,7 +24,7 @@ def make(name="fcn8s_vgg16", classes=5, **fields):
 
 
 def layers_of(model):
-    """Random blobs of a network as Caffe has them, by layer."""
+    """Random blobs of a network as in Caffe, by layer."""
     rng = np.random.default_rng(0)
     images = jnp.zeros((1, 64, 64, 3))
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
@@ -46,13 +46,13 @@ def layers_of(model):
 
 @pytest.fixture(scope="module")
 def layers():
-    """Of an FCN-8s of five classes."""
+    """The layers of an FCN-8s with five classes."""
     return layers_of(make())
 
 
 @pytest.fixture
 def write(layers, tmp_path):
-    """`write(conv1_1=..., drop=[...])`: the path of a file of `layers`, some of them changed."""
+    """`write(conv1_1=..., drop=[...])`: writes `layers`, some of them changed; returns the path."""
 
     def written(drop=(), **changed):
         path = tmp_path / "fcn8s.caffemodel"
@@ -64,7 +64,7 @@ def write(layers, tmp_path):
 
 
 def refusal(path, model, **how):
-    """The error's problem and its remedy; the first names the file, neither names a path twice."""
+    """The error's problem and remedy; the problem names the file, and no path appears twice."""
     with pytest.raises(InputError) as caught:
         pretrained.load(model, path, **how)
     problem, remedy = caught.value.problem, caught.value.remedy
@@ -89,7 +89,7 @@ def test_every_value_is_where_it_belongs(write, layers, caplog):
 
 
 def test_variables_outlive_the_file(write):
-    """They are no views of it."""
+    """They are not views of the file."""
     path = write()
     variables = jaxseg.load_pretrained(make(), path)
     before = np.array(variables["params"]["fc6"]["kernel"])
@@ -150,7 +150,7 @@ def test_another_network(write, model, said, mend):
 
 
 def test_the_call_that_is_said_makes_the_network(write, layers):
-    """A file of the CVPR paper's network needs fields that are not the default."""
+    """The CVPR paper's network needs fields other than the defaults."""
     names = {"score_fr": "score-fr", "score_pool4": "score-pool4", "score_pool3": "score-pool3"}
     names |= {"upscore2": "score2", "upscore_pool4": "score4", "upscore8": "upsample"}
     blobs = {new: layers[old] for old, new in names.items()}
@@ -204,7 +204,7 @@ def test_values_that_are_no_numbers_may_stand_where_they_are_not_used(write):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["upscore2", "upscore_pool4", "upscore8"])
 def test_an_upsampling_that_is_not_the_fixed_one(write, layers, name):
-    """As where someone has trained it."""
+    """As in a file that was trained further."""
     (weight,) = layers[name]
     weight = weight.copy()
     weight[1, 2, 0, 0] = 0.01
@@ -290,4 +290,4 @@ def test_memory_is_below_twice_the_size_of_the_file(tmp_path):
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=300)
     peak, size = int(done.stdout), path.stat().st_size
     assert size > 100e6
-    assert size < peak < 2 * size  # the parameters themselves are as large as the file
+    assert size < peak < 2 * size  # the parameters themselves have the size of the file

@@ -1,4 +1,4 @@
-"""What a file is, told from its bytes; and the reader of `.safetensors` files."""
+"""Detection of file formats from bytes, and the reader of `.safetensors` files."""
 
 import gzip
 import os
@@ -29,7 +29,7 @@ def arrays():
 
 
 def test_safetensors_are_those_of_the_package(tmp_path):
-    path = tmp_path / "weights.pth"  # what a file is called does not matter
+    path = tmp_path / "weights.pth"  # the file's name does not matter
     save_file(arrays(), path, metadata={"format": "pt"})
     file = read_tensors(path)
     assert file.container == "safetensors"

@@ -1,4 +1,4 @@
-"""Files of PyTorch's networks: random weights, the published formats, comparison with jaxseg."""
+"""Files of PyTorch networks: random weights, the published formats, comparison with jaxseg."""
 
 import pathlib
 
@@ -20,7 +20,7 @@ BGR_MEAN = np.float32([104.00698793, 116.66876762, 122.67891434])
 
 
 def randomized(module, seed=0):
-    """`module` with weights in which nothing is 0, 1 or symmetric, for inference."""
+    """Gives `module` weights in which nothing is 0, 1 or symmetric; in evaluation mode."""
     rng = np.random.default_rng(seed)
     state = module.state_dict()
     for name, tensor in state.items():
@@ -39,10 +39,10 @@ def randomized(module, seed=0):
 
 
 def save(path, state, kind="zip"):
-    """A file of `state` as it is published: in which container, and what stands around it.
+    """Writes `state` as it is published: in the container and with the keys of `kind`.
 
     "checkpoint": as semseg's training writes it, from several devices. "mmengine": as
-    mmsegmentation's does.
+    mmsegmentation does.
     """
     if kind == "safetensors":
         from safetensors.torch import save_file
@@ -72,12 +72,12 @@ def photographs(size, n=1, seed=0):
 
 
 def standardized(rgb):
-    """What torchvision, semseg and mmsegmentation make of photographs: [N, 3, H, W]."""
+    """Normalizes photographs like torchvision, semseg and mmsegmentation: [N, 3, H, W]."""
     return _to_torch((rgb / np.float32(255) - MEAN) / STD)
 
 
 def caffe_like(rgb):
-    """What pytorch-fcn makes of them: BGR, the mean subtracted."""
+    """Normalizes photographs like pytorch-fcn: BGR, the mean subtracted."""
     return _to_torch(rgb[..., ::-1].astype(np.float32) - BGR_MEAN)
 
 
@@ -86,7 +86,10 @@ def _to_torch(x):
 
 
 def assert_close(got, want, tolerance=1e-4):
-    """No value differs by more than `tolerance` times the largest; `want` is [N, C, H, W]."""
+    """Checks that no value differs by more than `tolerance` times the largest.
+
+    `want` is [N, C, H, W].
+    """
     want = want.detach().permute(0, 2, 3, 1).numpy()
     assert got.shape == want.shape
     largest = np.abs(want).max()
@@ -95,7 +98,7 @@ def assert_close(got, want, tolerance=1e-4):
 
 
 def assert_same_logits(model, variables, forward, prepare=standardized, sizes=SIZES):
-    """The logits of photographs are those that `forward` gives of what `prepare` makes of them."""
+    """Compares the logits of photographs with `forward` on the result of `prepare`."""
     apply = jax.jit(model.apply)
     for seed, size in enumerate(sizes):
         rgb = photographs(size, seed=seed)
@@ -105,7 +108,7 @@ def assert_same_logits(model, variables, forward, prepare=standardized, sizes=SI
 
 
 def on_meta(make, *args, **fields):
-    """A network of which there are names and shapes only."""
+    """A network with names and shapes only."""
     with torch.device("meta"):
         return make(*args, **fields)
 
@@ -116,13 +119,13 @@ def shapes(module):
 
 
 class FullSize:
-    """Names and shapes of a published file against those of the network it is for.
+    """Compares names and shapes of a published file with those of its network.
 
     Attributes:
-      source: its family's name.
-      fit: what it fits.
-      kept: parameters that it leaves at their initial values.
-      unused: tensors that nothing takes; each has a reason.
+      source: name of the file's family.
+      fit: the network that the file fits.
+      kept: parameters that keep their initial values.
+      unused: tensors of the file that are not used; each has a reason.
     """
 
     def __init__(self, shapes, source=None):

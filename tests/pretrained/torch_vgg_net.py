@@ -37,7 +37,7 @@ class VGG16(nn.Module):
 
 
 def last_map(network, image):
-    """The last pooling, where poolings round up as FCN's do."""
+    """The last pooling's map, where poolings round up as FCN's do."""
     x = image
     for layer in network.features:
         pools = isinstance(layer, nn.MaxPool2d)

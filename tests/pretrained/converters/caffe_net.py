@@ -1,7 +1,7 @@
-"""Caffe's layers in PyTorch, as Caffe documents them, and nothing of jaxseg's.
+"""Caffe's layers in PyTorch, from Caffe's documentation, independent of jaxseg.
 
-A network is a function that calls the layers of a `CaffeNet` one after the other. Blobs have the
-order and the shapes of Caffe's, and are made, at random, when a layer first runs.
+A network is a function that calls the layers of a `CaffeNet` one after the other. Blobs have
+Caffe's order and shapes; they are filled with random values when a layer first runs.
 """
 
 import numpy as np
@@ -13,14 +13,14 @@ F = torch.nn.functional
 
 
 class CaffeNet:
-    """Maps are [N, C, H, W]; images BGR, their mean subtracted."""
+    """Maps are [N, C, H, W]; images are BGR with their mean subtracted."""
 
     def __init__(self, seed=0):
         self.blobs, self.types = {}, {}
         self.rng = np.random.default_rng(seed)
 
     def write(self, path, version="v2", before=(), after=()):
-        """A .caffemodel of the layers that have run, in their order."""
+        """Writes a .caffemodel of the layers that have run, in their order."""
         layers = [(name, self.types[name], arrays) for name, arrays in self.blobs.items()]
         write_caffemodel(path, [*before, *layers, *after], version)
         return path
@@ -35,7 +35,7 @@ class CaffeNet:
         return self.rng.standard_normal(shape, np.float32)
 
     def _kernel(self, outputs, inputs, window):
-        """Of a size that keeps the activations where they are; no axis is symmetric."""
+        """A random kernel, scaled to keep the size of activations; no axis is symmetric."""
         scale = np.float32(np.sqrt(2 / (inputs * window**2)))
         return lambda: self._noise(outputs, inputs, window, window) * scale
 
@@ -57,7 +57,7 @@ class CaffeNet:
         return F.relu(self.conv(name, x, *args, **how))
 
     def inner_product(self, name, x, outputs):
-        """The input's channels, rows and columns as one vector, in this order."""
+        """Flattens the input's channels, rows and columns, in this order."""
         x = x.flatten(1)
         scale = np.float32(np.sqrt(2 / x.shape[1]))
         weight = lambda: self._noise(outputs, x.shape[1]) * scale  # noqa: E731
@@ -69,7 +69,7 @@ class CaffeNet:
         return F.conv_transpose2d(x, *blobs, stride=stride, padding=pad)
 
     def bilinear(self, name, x, window, stride):
-        """A deconvolution between all channels, filled with the filter of each one by itself."""
+        """A deconvolution between all channels, with the bilinear filter on its diagonal."""
         c = x.shape[1]
 
         def make():
@@ -83,7 +83,7 @@ class CaffeNet:
         return F.conv_transpose2d(x, *self._blobs(name, "Deconvolution", make), stride=stride)
 
     def max_pool(self, x, window, stride, pad=0):
-        """Rounds up, and looks at what is inside."""
+        """Rounds sizes up, and ignores padding."""
         return F.max_pool2d(x, window, stride, pad, ceil_mode=True)
 
     def lrn(self, x):
@@ -100,7 +100,7 @@ class CaffeNet:
         return x
 
     def psp_bn(self, name, x):
-        """PSPNet's BN: slope, bias, mean and variance."""
+        """PSPNet's BN layer: slope, bias, mean and variance."""
         shape = (1, x.shape[1], 1, 1)
         noise = lambda: 0.2 * self._noise(*shape)  # noqa: E731
         positive = self._positive(*shape)
@@ -108,7 +108,7 @@ class CaffeNet:
         return (x - mean) / torch.sqrt(var + 1e-5) * slope + bias
 
     def bvlc_bn(self, name, x):
-        """Caffe's own BatchNorm, whose statistics are sums, and the Scale layer after it."""
+        """Caffe's own BatchNorm, whose statistics are sums, followed by a Scale layer."""
         c = x.shape[1]
         factor = 700.3
         mean, var, total = self._blobs(
@@ -124,7 +124,7 @@ class CaffeNet:
         return x * slope[wide] + bias[wide]
 
     def deconvnet_bn(self, name, x, learn):
-        """DeconvNet's BN: by the statistics of the batch, or (INFERENCE) a scale and a shift."""
+        """DeconvNet's BN: normalizes by batch statistics, or (INFERENCE) by a scale and a shift."""
         shape = (1, x.shape[1], 1, 1)
         scale, shift = self._blobs(
             name, "BN", self._positive(*shape), lambda: 0.2 * self._noise(*shape)
@@ -135,7 +135,7 @@ class CaffeNet:
         return x * scale + shift
 
     def interp(self, x, size):
-        """Bilinear; corner pixels stay corner pixels."""
+        """Bilinear, with aligned corners."""
         return F.interpolate(x, size, mode="bilinear", align_corners=True)
 
 
@@ -145,15 +145,15 @@ def photographs(n, size, seed=0):
 
 
 def caffe_input(rgb, bgr_mean):
-    """What Caffe gets: [N, 3, H, W], BGR, the mean subtracted."""
+    """Caffe's input: [N, 3, H, W], BGR, the mean subtracted."""
     bgr = rgb[..., ::-1].astype(np.float32) - np.float32(bgr_mean)
     return torch.tensor(np.ascontiguousarray(bgr.transpose(0, 3, 1, 2)))
 
 
 def assert_close(got, want, tolerance=1e-4, outliers=0.0):
-    """No value differs by more than `tolerance` times the largest; `want` is [N, C, H, W].
+    """Checks that no value differs by more than `tolerance` times the largest.
 
-    `outliers` is the share of them that may.
+    `want` is [N, C, H, W]; `outliers` is the share of values that may differ more.
     """
     want = want.permute(0, 2, 3, 1).detach().numpy()
     assert got.shape == want.shape

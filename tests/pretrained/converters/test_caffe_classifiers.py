@@ -1,4 +1,4 @@
-"""ImageNet classifiers in Caffe, made convolutional, give here the logits that they give there."""
+"""Caffe's ImageNet classifiers, converted to convolutions, give the same logits here."""
 
 import jax
 import numpy as np
@@ -32,7 +32,7 @@ def vgg16(net, x, width, hidden, classes, convolutional=False):
         for i, channels in enumerate(outputs, 1):
             x = net.conv_relu(f"conv{block}_{i}", x, round(channels * width), 3, 1)
         x = net.max_pool(x, 2, 2)
-    if convolutional:  # VGG_ILSVRC_16_layers_conv, from which DeconvNet starts
+    if convolutional:  # VGG_ILSVRC_16_layers_conv, the start of DeconvNet
         x = net.conv_relu("fc7", net.conv_relu("fc6", x, hidden, 7), hidden, 1)
         return net.conv("fc8", x, classes, 1)
     x = F.relu(net.inner_product("fc6", x, hidden))
@@ -54,7 +54,7 @@ def caffenet(net, x, width, hidden, classes):
 
 
 def googlenet(net, x, width, hidden, classes):
-    """As bvlc_googlenet's deploy.prototxt, with the auxiliary classifiers of its file."""
+    """bvlc_googlenet's deploy.prototxt, with the auxiliary classifiers that its file contains."""
 
     def conv(name, x, outputs, window, pad=0, stride=1):
         return net.conv_relu(name, x, max(1, round(outputs * width)), window, pad, stride)
@@ -89,7 +89,7 @@ def written(tmp_path, forward, size, width, hidden, classes, version="v1", **how
 
 
 def fc8_of(head):
-    """Where fc6 sees the whole map and no zeros around it."""
+    """The cell at which fc6 sees the whole map and no padding."""
     return head.logits[:, 3:4, 3:4]
 
 
@@ -139,7 +139,7 @@ def check(tmp_path, name, version, width, hidden, classes):
 
 @pytest.mark.parametrize("convolutional", [False, True])
 def test_the_trunk_of_every_network_on_vgg16(tmp_path, convolutional):
-    """fc7's output; scores, and a decoder, start anew."""
+    """fc7's output is equal; scores and a decoder are initialized."""
     how = {"convolutional": convolutional}
     net, path = written(tmp_path, vgg16, 224, 0.05, 20, 11, **how)
     narrow = {"width": 0.05, "fc_channels": 400}
@@ -206,7 +206,7 @@ def test_what_is_kept_is_what_init_gives(tmp_path):
 
 
 def test_the_other_alexnet_is_refused(tmp_path):
-    """It normalises before it pools; otherwise the two have the same layers."""
+    """AlexNet normalizes before it pools; otherwise it has CaffeNet's layers."""
     net, _ = written(tmp_path, caffenet, 227, 0.05, 20, 11)
     layers = [(n, net.types[n], blobs) for n, blobs in net.blobs.items()]
     path = tmp_path / "alexnet.caffemodel"

@@ -1,4 +1,4 @@
-"""The DeconvNets released in Caffe give here the logits that they give there."""
+"""The DeconvNets released in Caffe give the same logits here."""
 
 import jax
 import numpy as np
@@ -17,7 +17,7 @@ LOSS = [("loss", "SoftmaxWithLoss", [])]
 
 
 def deconvnet(net, x, width, hidden, classes, learn):
-    """The layers of stage_2_train.prototxt, or with `learn=False` of the one for inference."""
+    """The layers of stage_2_train.prototxt, or with `learn=False` those for inference."""
 
     def block(make, name, norm, x, outputs, window, pad):
         x = make(name, x, outputs, window, pad=pad)
@@ -65,8 +65,8 @@ def imported(tmp_path, width, hidden, classes, learn):
 def test_for_inference(tmp_path, width, hidden, classes, sizes, outliers):
     """Batch norm in the file is a scale and a shift.
 
-    Among the millions of maxima of the published width some are so close that rounding decides
-    where they are found, and so what is unpooled there: PyTorch's own logits in float32 and float64
+    At the published width there are millions of maxima, some so close that rounding decides their
+    position, and so the position of unpooled values. PyTorch's own logits in float32 and in float64
     differ by more than the tolerance in 3 % of their values.
     """
     net, model, variables, report = imported(tmp_path, width, hidden, classes, learn=False)
@@ -80,7 +80,7 @@ def test_for_inference(tmp_path, width, hidden, classes, sizes, outliers):
 
 
 def test_as_training_left_it(tmp_path):
-    """By the statistics of the batch, which is what the network does in training."""
+    """Normalized by the statistics of the batch, as the network does in training."""
     net, model, variables, report = imported(tmp_path, 0.05, 30, 5, learn=True)
     assert not report.unused and "501" in str(report)
     assert set(report.kept.values()) == {"the file has no batch statistics"}

@@ -1,4 +1,4 @@
-"""The FCNs released in Caffe give here the logits that they give there."""
+"""The FCNs released in Caffe give the same logits here."""
 
 import jax
 import pytest
@@ -13,7 +13,7 @@ CLASSES = 5
 
 
 def trunk(net, x, width, hidden):
-    """conv1_1 to fc7, and the pools."""
+    """Layers conv1_1 to fc7, and the pools."""
     pools = []
     for block, outputs in enumerate(TRUNK, 1):
         for i, channels in enumerate(outputs, 1):
@@ -56,7 +56,7 @@ def fcn8s_at_once(net, image, width, hidden, classes=CLASSES):
 
 
 def fcn8s_cvpr(net, image, width, hidden, classes=CLASSES):
-    """score2 and score4 are learned, and score2 has a bias."""
+    """score2 and score4 are learned; only score2 has a bias."""
     x, pool4, pool3 = trunk(net, image, width, hidden)
     x = net.deconv("score2", net.conv("score-fr", x, classes, 1), classes, 4, 2)
     x = x + net.crop(net.conv("score-pool4", pool4, classes, 1), x, 5)
@@ -78,7 +78,7 @@ def alexnet(net, image, width, hidden, classes=CLASSES):
     return net.crop(net.bilinear("upscore", x, 63, 32), image, 18)
 
 
-NETWORKS = {  # forward, model, its fields, the tensors that are built into it
+NETWORKS = {  # forward, model, its fields, tensors of the file that the model has built in
     "fcn32s": (fcn32s, "fcn32s_vgg16", {}, {"upscore/0"}),
     "fcn16s": (fcn16s, "fcn16s_vgg16", {}, {"upscore2/0", "upscore16/0"}),
     "fcn8s": (fcn8s, "fcn8s_vgg16", {}, {"upscore2/0", "upscore_pool4/0", "upscore8/0"}),
@@ -100,13 +100,13 @@ NETWORKS = {  # forward, model, its fields, the tensors that are built into it
 
 
 def agrees(path, name, version, width, hidden, classes, sizes):
-    """Writes the network, reads it, and compares logits; gives the report."""
+    """Writes the network, reads it, and compares logits; returns the report."""
     forward, model, fields, unused = NETWORKS[name]
     net = CaffeNet()
     with torch.no_grad():
         forward(net, torch.zeros(1, 3, 32, 32), width, hidden, classes)
         for score, scale in (("score_pool4", 100), ("score_pool3", 10_000)):
-            if name == "at once":  # else what is scaled so far down would not show
+            if name == "at once":  # otherwise an error in a strongly scaled-down score is hidden
                 net.blobs[score][0] *= scale
         net.write(path, version)
         narrow = {"width": width, "fc_channels": round(hidden / width)}
@@ -130,13 +130,13 @@ def test_fcn8s_has_the_logits_of_caffe(tmp_path):
 @pytest.mark.parametrize(
     ("name", "version"),
     [(name, v) for name in NETWORKS for v in ("v1", "v2") if (name, v) != ("at once", "v1")],
-)  # Caffe has had no layer that scales before the second version
+)  # Caffe's first format has no layer that scales
 def test_logits_are_those_of_caffe(tmp_path, name, version):
     sizes = [(37, 53), (65, 35)]
     agrees(tmp_path / "x.caffemodel", name, version, 0.1, 30, CLASSES, sizes)
 
 
-@pytest.mark.nightly  # at the published width, which takes long to compile
+@pytest.mark.nightly  # the published width takes long to compile
 @pytest.mark.parametrize("name", ["fcn8s", "cvpr", "alexnet"])
 def test_as_published(tmp_path, name):
     """At full width, with 21 classes."""

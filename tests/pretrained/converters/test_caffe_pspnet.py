@@ -1,4 +1,4 @@
-"""The PSPNets released in Caffe give here the logits that they give there."""
+"""The PSPNets released in Caffe give the same logits here."""
 
 import jax
 import pytest
@@ -14,7 +14,7 @@ DEPTHS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3)}
 
 
 def pspnet(net, image, depth, width, classes, norm="psp"):
-    """The layers of pspnet50_ADE20K_473.prototxt, for any image of 48 * n - 7 rows and columns."""
+    """The layers of pspnet50_ADE20K_473.prototxt, for images of 48 * n - 7 rows and columns."""
     bn = net.psp_bn if norm == "psp" else net.bvlc_bn
 
     def conv_bn(name, x, outputs, window, **how):
@@ -61,7 +61,7 @@ def pspnet(net, image, depth, width, classes, norm="psp"):
     ids=["narrow", "batch norm of Caffe's own", "50 as published", "101 as published"],
 )
 def test_logits_are_those_of_caffe(tmp_path, depth, width, classes, sizes, norm):
-    """The kernels of the four levels are different: another order of them would show."""
+    """The four levels have different kernels, so a wrong order of levels is detected."""
     net = CaffeNet()
     with torch.no_grad():
         pspnet(net, torch.zeros(1, 3, 41, 41), depth, width, classes, norm)

@@ -1,4 +1,4 @@
-"""mmsegmentation's files, by its own networks where it is installed, else by their graph."""
+"""mmsegmentation's files, by its own networks if it is installed, else by a copy of their graph."""
 
 import pathlib
 
@@ -34,7 +34,7 @@ PUBLISHED = {"psp": "pspnet_r50-d8.py", "fcn": "fcn_r50-d8.py"}
 
 
 def peer(head, classes=CLASSES, depth=50, channels=64, stem="v1c", align_corners=False, d6=False):
-    """The network of mmsegmentation's own config; `channels` is the trunk's first width."""
+    """A network from mmsegmentation's own config; `channels` is the trunk's first width."""
     import peers
 
     peers.mmseg()
@@ -59,12 +59,12 @@ def peer(head, classes=CLASSES, depth=50, channels=64, stem="v1c", align_corners
     if d6:
         config.backbone.update(dilations=(1, 1, 1, 2), strides=(1, 2, 2, 1))
     for part in (config.backbone, config.decode_head, config.auxiliary_head):
-        part.norm_cfg.type = "BN"  # SyncBN wants several devices
+        part.norm_cfg.type = "BN"  # SyncBN needs several devices
     return MODELS.build(config)
 
 
 def logits(network):
-    """[N, 3, H, W] to the logits at the image's size."""
+    """Returns a function from [N, 3, H, W] to the logits at the image's size."""
     if hasattr(network, "main_aux"):
         return lambda x: network.main_aux(x)[0]
     return lambda x: network.encode_decode(x, [{"img_shape": tuple(x.shape[2:])}])
@@ -118,7 +118,7 @@ D6 = {"output_stride": 16, "head_dilation": 6}
     ],
 )
 def test_networks_known_by_name_alone(tmp_path, reference, head, source, align_corners, more):
-    """They resize from corner to corner, or their heads are dilated; no file says so."""
+    """They resize with aligned corners or have dilated heads; no file records that."""
     other = network(reference, head, align_corners=align_corners, d6=bool(more))
     path = save(tmp_path / "weights.pth", other.state_dict(), "mmengine")
     fields = FIELDS[head] | {"depth": 50 if reference == "mmseg" else 26, "width": 0.125}
@@ -133,7 +133,7 @@ def test_networks_known_by_name_alone(tmp_path, reference, head, source, align_c
 @slow
 @pytest.mark.parametrize("head", ["psp", "fcn"])
 def test_both_heads_train_as_in_mmsegmentation(tmp_path, head):
-    """By the statistics of the batch: the auxiliary head is there, too."""
+    """Normalized by the batch's statistics; includes the auxiliary head."""
     other = network("graph", head).train()
     path = save(tmp_path / "iter_80000.pth", other.state_dict(), "mmengine")
     model = pretrained.suggest(path).create(width=0.125, dropout=0.0)
@@ -150,7 +150,7 @@ def test_both_heads_train_as_in_mmsegmentation(tmp_path, head):
         assert_close(ours.upsampled(), want, 1e-3)
 
 
-@pytest.mark.nightly  # at the published width, which takes long to compile
+@pytest.mark.nightly  # the published width takes long to compile
 @pytest.mark.parametrize("head", ["psp", "fcn"])
 def test_full_width(tmp_path, head):
     other = randomized(torch_mmseg.MMSeg(head, 19, 50))
@@ -195,7 +195,7 @@ def test_file_without_the_auxiliary_head(tmp_path):
 
 
 def test_other_heads_are_unknown(tmp_path):
-    """Many of them have what an FCN's head has, and something between."""
+    """Many of them have all tensors of an FCN's head, and more in between."""
     state = torch_mmseg.MMSeg("fcn", CLASSES, 26, 0.02).state_dict()
     attention = state | {"decode_head.nonlocal_block.g.conv.weight": torch.ones(2, 2, 1, 1)}
     with pytest.raises(InputError, match="match none of the files"):
@@ -216,7 +216,7 @@ def test_logits_of_a_shallow_network(tmp_path):
     assert_same_logits(model, variables, logits(other), sizes=SIZES[:1])
 
 
-SOURCES = {  # by align_corners, and the heads' dilation
+SOURCES = {  # keyed by align_corners and the heads' dilation
     (False, 1): "mmseg",
     (True, 1): "mmseg_769x769",
     (False, 6): "mmseg_d6",
@@ -227,7 +227,7 @@ SOURCES = {  # by align_corners, and the heads' dilation
 @pytest.mark.nightly
 @pytest.mark.parametrize(("collection", "files"), [("fcn", 41), ("pspnet", 54)])
 def test_every_published_file(collection, files):
-    """What mmsegmentation's configs say of each is what its source asks of the network."""
+    """The source of each file requires the network that mmsegmentation's config describes."""
     import peers
 
     peers.mmseg()

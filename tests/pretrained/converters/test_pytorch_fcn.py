@@ -1,4 +1,4 @@
-"""pytorch-fcn's files. It is no package: the reference is an FCN in PyTorch with its names."""
+"""pytorch-fcn's files. It is no package; the reference is an FCN in PyTorch with its names."""
 
 import functools
 
@@ -77,7 +77,7 @@ def crop(x, reference, offset):
 
 
 def network(stride, at_once=False, width=WIDTH, hidden=HIDDEN, classes=CLASSES):
-    """Random weights, and upsampling as it is published: a bilinear filter for each class."""
+    """Random weights; upsampling as published, with a bilinear filter for each class."""
     other = randomized(FCN(stride, at_once, width, hidden, classes))
     for layer in other.modules():
         if isinstance(layer, nn.ConvTranspose2d):
@@ -116,7 +116,7 @@ def test_logits_are_those_of_pytorch_fcn(tmp_path, name, stride, at_once, kind):
 
 @slow
 def test_learned_upsampling(tmp_path):
-    """Weights that do not interpolate are refused, or taken where the network learns them."""
+    """Weights that do not interpolate are refused, unless the network learns its upsampling."""
     other = network(8)
     noise = 0.1 * torch.tensor(np.random.default_rng(0).standard_normal((CLASSES, CLASSES, 4, 4)))
     other.upscore2.weight.data += noise.float()
@@ -131,7 +131,7 @@ def test_learned_upsampling(tmp_path):
     assert_same_logits(model, variables, other, caffe_like, SIZES)
 
 
-@pytest.mark.nightly  # at the published width, which takes long to compile
+@pytest.mark.nightly  # the published width takes long to compile
 def test_full_width(tmp_path):
     other = network(8, width=1.0, hidden=4096, classes=21)
     path = save(tmp_path / "fcn8s_from_caffe.pth", other.state_dict())

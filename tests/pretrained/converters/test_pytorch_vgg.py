@@ -1,6 +1,6 @@
-"""VGG16s with torchvision's names, by torchvision's own where it is installed, else by its graph.
+"""VGG16s with torchvision's names, by torchvision if it is installed, else by a copy of its graph.
 
-The convolutionised classifier gives, at 224×224, the classifier's own logits.
+The classifier as convolutions gives, at 224×224, the logits of the original classifier.
 """
 
 import functools
@@ -52,13 +52,13 @@ def network(reference="graph", batch_norm=False):
 
 
 def coarse(model, variables, rgb):
-    """The scores before they are upsampled."""
+    """The scores before upsampling."""
     run = jax.jit(functools.partial(model.apply, method="heads"))
     return run(variables, jaxseg.normalize(rgb, model.preprocessing))[0].logits
 
 
 def assert_same_scores(model, variables, other, prepare=standardized, sizes=SIZES):
-    """In the middle at 224×224 the classifier's logits, and those of its windows at odd sizes."""
+    """Compares the scores at 224×224 with the classifier's, and windows at odd sizes."""
     rgb = photographs((224, 224))
     with torch.no_grad():
         want = other(prepare(rgb))
@@ -99,7 +99,7 @@ def test_classifiers_own_logits(tmp_path):
 
 @slow
 def test_copy_of_caffes_network(tmp_path):
-    """It has torchvision's names and takes BGR, which only whoever loads it can know."""
+    """It has torchvision's names but takes BGR, which the file does not record."""
     other = network()
     path = save(tmp_path / "vgg16_from_caffe.pth", other.state_dict())
     model = narrow()
@@ -133,7 +133,7 @@ def test_features_alone(tmp_path):
             want = last_map(other, x)
         x = jaxseg.normalize(rgb, model.preprocessing)
         assert_close(jaxseg.features(model, variables, x, ["pool5"])["pool5"], want)
-    pretrained.load(narrow(), path)  # Caffe's mean will do, which is less than a grey level away
+    pretrained.load(narrow(), path)  # Caffe's mean is accepted: less than one grey level away
     with pytest.raises(InputError, match="normalization='caffe_vgg_rounded'"):
         pretrained.load(narrow(normalization="imagenet"), path)
 
@@ -157,7 +157,7 @@ def test_what_is_new_starts_as_before(tmp_path, name, new):
     assert not any(np.any(variables["params"][layer]["kernel"]) for layer in new)
 
 
-@pytest.mark.nightly  # at the published width, which takes long to compile
+@pytest.mark.nightly  # the published width takes long to compile
 @pytest.mark.parametrize("batch_norm", [False, True])
 def test_full_size(tmp_path, batch_norm):
     other = randomized(VGG16(batch_norm=batch_norm))

@@ -1,4 +1,4 @@
-"""semseg's files. It is no package: the reference is a PSPNet in PyTorch with its names."""
+"""semseg's files. It is no package; the reference is a PSPNet in PyTorch with its names."""
 
 import jax
 import numpy as np
@@ -36,7 +36,7 @@ def with_fc(state, width=4):
 
 
 def imagenet_names(state):
-    """The stem's convolutions in front, as in semseg's ImageNet files."""
+    """Moves the stem's convolutions to the top level, as in semseg's ImageNet files."""
     numbers = {"0": "conv1", "1": "bn1", "3": "conv2", "4": "bn2", "6": "conv3", "7": "bn3"}
     named = {}
     for name, tensor in state.items():
@@ -70,7 +70,7 @@ def test_logits_are_those_of_semseg(tmp_path, depth, kind, sizes):
 
 @slow
 def test_both_heads_train_as_in_semseg(tmp_path):
-    """By the statistics of the batch: the auxiliary head is there, too."""
+    """Normalized by the batch's statistics; includes the auxiliary head."""
     other = network().train()
     path = save(tmp_path / "pspnet.pth", other.state_dict())
     model = jaxseg.create_model("pspnet_resnet50", CLASSES, depth=26, width=0.125, dropout=0.0)
@@ -156,7 +156,7 @@ def test_every_tensor_of_the_imagenet_files(monkeypatch, depth):
 
 
 def test_other_networks_are_refused(tmp_path):
-    """The remedy is the call that fits, and it does."""
+    """The error's remedy names the right call, which works."""
     state = network(14).state_dict()
     path = save(tmp_path / "pspnet.pth", state)
     for fields, problem, mend in [

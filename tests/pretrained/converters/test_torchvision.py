@@ -1,6 +1,6 @@
-"""torchvision's ResNets and FCNs, by its own where it is installed, else by their graph.
+"""torchvision's ResNets and FCNs, by torchvision if it is installed, else by a copy of its graph.
 
-Its VGG16s are in `test_torch_vgg.py`.
+Its VGG16s are in `test_pytorch_vgg.py`.
 """
 
 import functools
@@ -42,7 +42,7 @@ def models():
 
 
 def fcn(reference, aux=True):
-    """Of depth 14, and of the full width where it is torchvision's: that cannot be changed."""
+    """Depth 14; torchvision's own network has full width, which cannot be changed."""
     if reference == "graph":
         other = torch_resnet.FCNResNet(CLASSES, 14, 0.125)
         if not aux:
@@ -90,7 +90,7 @@ def test_logits_are_those_of_torchvision(tmp_path, reference, aux, kind):
 
 @slow
 def test_auxiliary_head_is_torchvisions(tmp_path):
-    """Its parameters, applied in training to what the trunk gives by the batch's statistics."""
+    """Applies its parameters, in training, to the trunk's output with batch statistics."""
     other = fcn("graph").train()
     path = save(tmp_path / "fcn_resnet_coco.pth", other.state_dict())
     model = jaxseg.create_model("fcn_resnet50", CLASSES, depth=14, width=0.125, dropout=0.0)
@@ -108,7 +108,7 @@ def test_auxiliary_head_is_torchvisions(tmp_path):
 
 
 def imagenet(state, prefix="backbone."):
-    """An ImageNet classifier's tensors, made of an FCN's."""
+    """An ImageNet classifier's tensors, made from an FCN's."""
     named = {n.removeprefix(prefix): t for n, t in state.items() if n.startswith(prefix)}
     inputs = 4 * len(named["layer4.0.bn1.weight"])
     weight = np.random.default_rng(1).standard_normal((7, inputs)).astype(np.float32)
@@ -119,7 +119,7 @@ def imagenet(state, prefix="backbone."):
 @both
 @pytest.mark.parametrize("name", ["fcn_resnet50", "pspnet_resnet50"])
 def test_trunk_is_the_classifiers(tmp_path, reference, name):
-    """Without dilation, the mean of its last stage is scored by the file's fc as in the file."""
+    """Without dilation, the file's fc on the mean of the last stage gives the file's scores."""
     if reference == "graph":
         other = randomized(torch_resnet.FCNResNet(CLASSES, 14, 0.125, output_stride=32))
         state = imagenet(other.state_dict())
@@ -177,7 +177,7 @@ def test_every_tensor_of_the_published_fcns(depth):
 
 
 def classifier(depth):
-    """Names and shapes of a published ImageNet ResNet."""
+    """Names and shapes of a published ImageNet ResNet's tensors."""
     other = shapes(on_meta(torch_resnet.FCNResNet, 21, depth))
     prefix = "backbone."
     trunk = {n.removeprefix(prefix): s for n, s in other.items() if n.startswith(prefix)}
@@ -265,7 +265,7 @@ def test_networks_that_are_not_the_papers(tmp_path, state, name, why):
 
 @slow
 def test_networks_that_are_not_the_papers_by_torchvision():
-    """What the errors say of them."""
+    """The facts about these networks that the errors state."""
     other = on_meta(models().alexnet)
     convs = [layer for layer in other.features if isinstance(layer, torch.nn.Conv2d)]
     assert [layer.weight.shape for layer in convs] == list(ALEXNET.values())

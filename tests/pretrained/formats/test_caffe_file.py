@@ -1,4 +1,4 @@
-"""The reader of `.caffemodel` files, against protobuf itself and against damage of every kind."""
+"""The reader of `.caffemodel` files, against protobuf itself and every kind of damage."""
 
 import time
 
@@ -13,7 +13,7 @@ from jaxseg.pretrained.tensor_file import read_tensors
 
 
 def layers(seed=0):
-    """A network's layers: shapes that cannot be mistaken for one another, two of them float64."""
+    """Layers of a network with distinct shapes; two of them are float64."""
     rng = np.random.default_rng(seed)
 
     def values(*shape, dtype=np.float32):
@@ -32,7 +32,7 @@ def layers(seed=0):
 
 @pytest.fixture(scope="module")
 def caffe():
-    """The messages of caffe.proto, by name, as protobuf itself understands them."""
+    """The message classes of caffe.proto, by name, made by protobuf itself."""
     file = descriptor_pb2.FileDescriptorProto(name="c.proto", package="c", syntax="proto2")
     kinds = descriptor_pb2.FieldDescriptorProto
 
@@ -118,7 +118,7 @@ def test_what_the_writer_writes_is_what_protobuf_reads(
 @pytest.mark.parametrize("legacy_shapes", [True, False])
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_every_blob_is_read_as_it_was_written(tmp_path, version, legacy_shapes, packed):
-    path = tmp_path / "a.weights"  # what a file is called does not matter
+    path = tmp_path / "a.weights"  # the file's name does not matter
     write_caffemodel(path, layers(), version, legacy_shapes, packed)
     file = read_tensors(str(path))
     assert (file.path, file.container, file.notes) == (path, "caffe", ())
@@ -154,7 +154,7 @@ def test_what_protobuf_writes_is_read(tmp_path, caffe):
 
 @pytest.mark.parametrize("size", [4, 8])
 def test_values_with_keys_of_their_own_end_where_others_begin(tmp_path, size):
-    """Gradients and sizes stand behind them, as protobuf allows."""
+    """Gradients and sizes follow them, as protobuf allows."""
     values = np.arange(1, 12, dtype=f"<f{size}")
     wire, field = (5, 5) if size == 4 else (1, 8)
     data = b"".join(key(field, wire) + v.tobytes() for v in values)
@@ -274,8 +274,8 @@ def test_layers_of_2013_are_refused_with_the_tool_that_converts_them(tmp_path):
 
 
 def test_where_a_blob_says_everything_twice_it_is_read_as_caffe_does(tmp_path):
-    """The old shape counts before the new one, doubles before floats; a shape without axes is one
-    value."""
+    """The old shape takes precedence over the new one, doubles over floats; a shape without axes is
+    a scalar."""
     doubles = np.arange(6.0)
     old = b"".join(number(i, n) for i, n in ((1, 1), (2, 2), (3, 1), (4, 3)))
     path = tmp_path / "a.caffemodel"
@@ -294,7 +294,7 @@ def many(piece):
 
 
 def named(*blobs):
-    """Layers with names of their own."""
+    """Layers with distinct names."""
     piece = layer(*blobs, name=b"12345678")
     return b"".join(piece.replace(b"12345678", b"%08d" % i) for i in range(SIZE // len(piece)))
 
@@ -342,13 +342,13 @@ def test_messages_inside_messages_are_not_followed(tmp_path):
 
 @pytest.mark.parametrize("count", [400, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_mutated_files_give_arrays_or_an_input_error(tmp_path, count):
-    """No other exception, no hang, no more memory than twice the file, with every array read."""
+    """No other exception, no hang, and at most twice the file's size in memory for all arrays."""
     path, files = tmp_path / "a.caffemodel", []
     for version in ("v1", "v2"):
         for packed in (True, False):
             write_caffemodel(path, layers(), version, packed=packed)
             files.append(path.read_bytes())
-    # So large that what Python itself needs to keep account of a few blobs is small beside it.
+    # So large that Python's own overhead for a few blobs is small in comparison.
     ballast = delimited(90, bytes(100_000))
     rng, refused = np.random.default_rng(0), 0
     with traced() as peak:
@@ -375,7 +375,7 @@ def test_mutated_files_give_arrays_or_an_input_error(tmp_path, count):
 @pytest.mark.parametrize("packed", [True, False])
 def test_half_a_gigabyte_is_read_array_by_array(tmp_path, packed):
     """The memory is that of the largest array, in the file and as a copy, not that of the file;
-    where values are not packed, to find their ends takes a pass over the file's pages."""
+    if values are not packed, finding their ends needs a pass over the file's pages."""
     one = np.random.default_rng(0).standard_normal((64, 64, 50, 50)).astype(np.float32)
     path = tmp_path / "a.caffemodel"
     write_caffemodel(path, [(f"conv{i}", "Convolution", [one]) for i in range(12)], packed=packed)

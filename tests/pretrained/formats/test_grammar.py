@@ -1,4 +1,4 @@
-"""Files made by the grammar of each format, with lies in it: arrays or an InputError, at once."""
+"""Files from each format's grammar with errors in them give arrays or an InputError, at once."""
 
 import io
 import json
@@ -23,14 +23,14 @@ NAMES = ("a", "b", "a\nfix: x", "n" * 5000, "", "\x1b[2K", "layer.weight")
 
 
 class Writer(random.Random):
-    """Writes one file, in which nearly everything is right, or every fifth thing is not."""
+    """Writes one file that is nearly correct, or in which every fifth item is wrong."""
 
     def __init__(self, seed):
         super().__init__(seed)
         self._lies = self.choice([0.02, 0.2])
 
     def put(self, right, wrong):
-        """What belongs there, or one of `wrong`."""
+        """Returns the right item, or sometimes one of `wrong`."""
         return self.choice(wrong) if self.random() < self._lies else right
 
     def shape(self):
@@ -64,7 +64,7 @@ def safetensors(rng):
 
 
 def pickled(rng):
-    """A state dict of `torch.save`, whose numbers, names and ends may be anything."""
+    """A state dict of `torch.save` with arbitrary numbers, names and ends."""
     items = b""
     for _ in range(rng.randrange(5)):
         shape = rng.shape()
@@ -84,7 +84,7 @@ def torch_zip(rng):
 
 
 def torch_legacy(rng):
-    """The container before PyTorch 1.6: a row of pickles, the values after them."""
+    """The container before PyTorch 1.6: a sequence of pickles, followed by the values."""
     magic = b"\x80\x02" + number(rng.put(0x1950A86A20F9469CFC6C, NUMBERS)) + b"."
     system = b"\x80\x02}(" + text("little_endian") + rng.put(b"\x88", [b"N", b"K\5"]) + b"u."
     keys = b"\x80\x02](" + rng.put(text("0"), [number(7), b"N", text("0") * 2]) + b"e."
@@ -93,7 +93,7 @@ def torch_legacy(rng):
     return b"".join(rng.put(part, [b"", part * 2, part[:-1]]) for part in parts)
 
 
-# Of a zip's records: where fields are, and how many bytes they have.
+# Fields of a zip's records: offset and number of bytes.
 FIELDS = {
     b"PK\1\2": ((8, 2), (10, 2), (20, 4), (24, 4), (28, 2), (30, 2), (42, 4)),
     b"PK\3\4": ((6, 2), (8, 2), (18, 4), (22, 4), (26, 2), (28, 2)),
@@ -102,7 +102,7 @@ FIELDS = {
 
 
 def zip_that_lies(rng):
-    """The zip container, in whose records numbers lie."""
+    """The zip container, with false numbers in its records."""
     data = bytearray(torch_zip(rng))
     for signature, fields in FIELDS.items():
         at = data.find(signature)
@@ -121,7 +121,7 @@ def zip_that_lies(rng):
 
 
 def field(rng, number, content):
-    """A field of protobuf, whose wire type and length now and then lie."""
+    """A field of protobuf whose wire type and length are sometimes false."""
     if isinstance(content, int):
         return varint(8 * number + rng.put(0, [1, 2, 5])) + varint(content)
     length = rng.put(len(content), [0, len(content) + 1, 2**31, 2**62, 2**64 - 1])
@@ -158,7 +158,7 @@ def test_structured_files(name, count, tmp_path):
     suffix, make = FORMATS[name]
     path = tmp_path / f"file.{suffix}"
     read = 0
-    dear = (0.0, 0)  # the most processor time and memory of a file
+    dear = (0.0, 0)  # largest processor time and memory for a file
     for seed in range(count):
         data = make(Writer(seed))
         path.write_bytes(data)
@@ -179,12 +179,12 @@ def test_structured_files(name, count, tmp_path):
         dear = max(dear[0], seconds), max(dear[1], over)
     print(f"{name}: {read} of {count} read, {count - read} refused; at most {dear[0]:.2f} s of")
     print(f"processor time and {dear[1] / 1024:,.0f} KiB beyond twice the file")
-    assert count / 20 < read < count * 9 / 10  # some are whole
+    assert count / 20 < read < count * 9 / 10  # some are valid
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(10_000, marks=pytest.mark.nightly)])
 def test_safetensors_are_taken_as_the_package_takes_them(count, tmp_path):
-    """But for what jaxseg refuses besides: other dtypes, and shapes that NumPy has no arrays of."""
+    """jaxseg refuses more: other dtypes, and shapes that NumPy arrays cannot have."""
     path, agreed = tmp_path / "file.safetensors", 0
     for seed in range(count):
         path.write_bytes(safetensors(Writer(seed)))

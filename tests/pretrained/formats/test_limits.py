@@ -1,4 +1,4 @@
-"""Files made to cost time or memory are refused in words, soon and cheaply."""
+"""Files made to cost time or memory are refused with an error, quickly and cheaply."""
 
 import io
 import json
@@ -59,7 +59,7 @@ PAIRS = b"](" + b"".join(text(str(i)) + b"N\x86" for i in range(1000)) + b"eq\1"
 PAIRS_AGAIN = torch_file(b"", PAIRS + b"ccollections\nOrderedDict\nh\1\x85R" * 100 + b".")
 TEXT = text("x" * 100_000) + b"q\1"
 TEXT_AGAIN = torch_file(b"", TEXT + b"c_codecs\nencode\nh\1\x85R" * 99 + b".")
-PRIME = 2**61 - 1  # a number's hash is its remainder by it
+PRIME = 2**61 - 1  # Python hashes a number modulo this prime
 NOT_WHOLE = "is not a complete"
 TORCH = {
     "keys of one hash": (torch_file(number(2 * PRIME) + b"N"), "key is a number"),
@@ -113,7 +113,7 @@ CASES = {
 
 
 def refused(path, message):
-    """Asserts that the file is refused so, at little cost."""
+    """Asserts that the file is refused with this message, at little cost."""
     began = time.process_time()
     tracemalloc.start()
     try:
@@ -156,7 +156,7 @@ def test_what_is_longer_than_the_limit(tmp_path, monkeypatch, case):
 
 
 def test_the_limits_are_far_from_networks():
-    arrays = 5_700  # of a PSPNet on ResNet-269, with an optimizer's state
+    arrays = 5_700  # those of a PSPNet on ResNet-269 with an optimizer's state
     assert pickle._MAX_STEPS > 40 * arrays
     assert pytorch._MAX_LIST > 200 * arrays and safetensors._MAX_HEADER > 200 * arrays
 

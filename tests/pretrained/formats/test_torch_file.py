@@ -1,4 +1,4 @@
-"""The reader of PyTorch's files: equal to torch.load, deaf to what a pickle wants done."""
+"""The reader of PyTorch's files equals torch.load, but runs nothing that a pickle asks for."""
 
 import argparse
 import collections
@@ -63,7 +63,7 @@ def state_dict(torch):
 
 
 def assert_equal(torch, file, want):
-    """The arrays of `file` are the tensors `want`, in dtype, shape, order and every value."""
+    """Checks the arrays of `file` against tensors: dtype, shape, order and every value."""
     assert list(file.tensors) == list(want)
     for name, tensor in want.items():
         got, tensor = file.tensors[name], tensor.detach()
@@ -78,7 +78,7 @@ def assert_equal(torch, file, want):
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 @both_containers
 def test_a_state_dict_is_that_of_torch_load(torch, save, tmp_path, zipped, protocol):
-    path = tmp_path / "a.caffemodel"  # what a file is called does not matter
+    path = tmp_path / "a.caffemodel"  # the file's name does not matter
     save(state_dict(torch), path, zipped, pickle_protocol=protocol)
     file = read_tensors(path)
     assert (file.container, file.notes, file.layer_types) == ("torch", (), {})
@@ -87,7 +87,7 @@ def test_a_state_dict_is_that_of_torch_load(torch, save, tmp_path, zipped, proto
 
 @both_containers
 def test_a_checkpoint_is_unwrapped_and_says_so(torch, save, tmp_path, zipped):
-    """With what training leaves: an optimizer's state, numbers, texts, version numbers."""
+    """With what training adds: an optimizer's state, numbers, texts, version numbers."""
     network = torch.nn.DataParallel(
         torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3), torch.nn.BatchNorm2d(4))
     )
@@ -130,13 +130,13 @@ def test_where_the_weights_are_in_a_checkpoint(torch, save, tmp_path, wrap, note
     save(wrap(weights), path, True)
     file = read_tensors(path)
     np.testing.assert_array_equal(file.tensors["a"], [0, 1, 2])
-    assert {"a", "module.b"} <= set(file.tensors)  # "module." stays where not all names have it
+    assert {"a", "module.b"} <= set(file.tensors)  # "module." stays unless all names have it
     assert "x" not in file.tensors
     assert note in file.notes[0] if note else not file.notes
 
 
 class Python2(pickle._Pickler):
-    """Pickles as Python 2 did: texts as bytes, an OrderedDict as a list of pairs."""
+    """Pickles like Python 2: texts as bytes, an OrderedDict as a list of pairs."""
 
     dispatch = dict(pickle._Pickler.dispatch)
 
@@ -154,8 +154,8 @@ class Python2(pickle._Pickler):
 
 @pytest.mark.parametrize("last", [8, 12, 13])
 def test_a_file_of_python_2_with_views_of_a_storage(torch, tmp_path, last):
-    """The legacy container as PyTorch wrote it before 0.4, where a storage can be a part of one;
-    in the last case, of one that ends before."""
+    """The legacy container as PyTorch wrote it before 0.4, where a storage can be a view of
+    another; in the last case, of one that is too short."""
     values = np.arange(20, dtype=np.float32)
 
     class Part:
@@ -232,11 +232,11 @@ def test_nothing_that_a_file_holds_is_executed(torch, save, tmp_path, zipped):
     torch.load(path, weights_only=False)
     save(Payload(os.system, f"touch {victim}"), path, zipped)
     torch.load(path, weights_only=False)
-    assert victim.exists()  # the test can see an execution
+    assert victim.exists()  # proves that the test can detect an execution
 
 
 class Settings:
-    """A class of a training program, unknown here."""
+    """A class of a training program, which the reader cannot import."""
 
     def __init__(self):
         self.rate, self.paths = 0.1, [pathlib.Path("a")]
@@ -246,7 +246,7 @@ class Settings:
 def test_what_training_keeps_beside_the_weights_is_passed_over_unread(
     torch, save, tmp_path, zipped
 ):
-    """Each object, in a checkpoint and among the weights; not one is made: its module may lack."""
+    """No such object is created, in a checkpoint or among weights; its module may be missing."""
     path, weights = tmp_path / "a.pth", {"a": torch.arange(3.0)}
     Settings.__module__ = "no_such_settings"
     sys.modules["no_such_settings"] = types.SimpleNamespace(Settings=Settings)
@@ -332,7 +332,7 @@ def test_what_is_no_state_dict_is_named(torch, save, tmp_path, zipped, value, se
 
 
 def rewritten(path, changes=None, method=zipfile.ZIP_STORED, drop=(), add=()):
-    """Writes a zip file anew, with other contents of the entries that `changes` names."""
+    """Rewrites a zip file, with other contents for the entries in `changes`."""
     with zipfile.ZipFile(path) as archive:
         entries = {name: archive.read(name) for name in archive.namelist()}
     with zipfile.ZipFile(path, "w", method) as archive:
@@ -413,7 +413,7 @@ def test_an_entry_that_reaches_beyond_the_end(torch, save, tmp_path):
     path = tmp_path / "a.pth"
     save({"a": torch.arange(6.0)}, path, True)
     data = bytearray(path.read_bytes())
-    at = data.rindex(b"a/data/0") - 46  # its line in the list of contents
+    at = data.rindex(b"a/data/0") - 46  # its entry in the central directory
     assert data[at : at + 4] == b"PK\1\2"
     assert struct.unpack_from("<II", data, at + 20) == (24, 24)
     struct.pack_into("<II", data, at + 20, 10_000, 10_000)
@@ -477,14 +477,14 @@ def test_half_a_gigabyte_is_read_array_by_array(torch, save, tmp_path, zipped):
 
 
 def test_a_pickle_ends_with_its_entry(torch, save, tmp_path):
-    """The zip's own bytes after it, which hold the time of day, are not taken for opcodes."""
+    """The zip's own bytes after it, which include the time of day, are not read as opcodes."""
     path = tmp_path / "a.pth"
     save({"a": torch.arange(6.0)}, path, True)
     rewritten(path, changes={"data.pkl": b"\x80\x02}", "data/0": b"."})
     with zipfile.ZipFile(path) as archive:
         entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     with zipfile.ZipFile(path, "w") as archive:
-        for name, data in entries.items():  # a newline early in the header of the next entry
+        for name, data in entries.items():  # a newline early in the next entry's header
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 20)), data)
     with pytest.raises(InputError, match="its pickle cannot be read"):
         read_tensors(path)

@@ -1,4 +1,4 @@
-"""A tiny network that is published on a server of this machine, under a name of its own."""
+"""A tiny network published on a local server under its own name in the zoo."""
 
 import dataclasses
 import hashlib
@@ -13,7 +13,7 @@ from jaxseg.pretrained.zoo.rows import Row
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory):
-    """(row, server's folder): torchvision's FCN on a ResNet-18, a sixteenth of its width."""
+    """(row, server's folder): torchvision's FCN on a ResNet-18, at a sixteenth of its width."""
     torch_resnet = pytest.importorskip("torch_resnet")
     from torch_state import randomized, save
 
@@ -67,7 +67,7 @@ def _narrow_fcn(torch_resnet, classes):
 
 @pytest.fixture
 def zoo(published, tmp_path, monkeypatch):
-    """The row, known by its name, with an empty cache; and what the server was asked for."""
+    """The row, registered by its name, with an empty cache; and a list of the server's requests."""
     row, folder = published
     monkeypatch.setenv("JAXSEG_CACHE", str(tmp_path / "cache"))
     for name in ("JAXSEG_OFFLINE", "JAXSEG_ZOO_MIRROR"):

@@ -1,4 +1,4 @@
-"""A web server on this machine that hands out a folder, and can misbehave."""
+"""A local web server that serves a folder, and can be told to misbehave."""
 
 import contextlib
 import functools
@@ -9,7 +9,7 @@ import time
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
-    """Serves `folder`. `faults` is a list of what to do with the next requests, one each."""
+    """Serves `folder`. `faults` lists what to do wrong with the next requests, one entry each."""
 
     def __init__(self, *args, folder, faults, seen):
         self.folder, self.faults, self.seen = folder, faults, seen
@@ -55,11 +55,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 @contextlib.contextmanager
 def serving(folder, faults=()):
-    """Its address, the faults to come, and what was asked for: (path, range) each."""
+    """Yields its address, the remaining faults, and the requests: (path, range) of each."""
     faults, seen = list(faults), []
     handler = functools.partial(Handler, folder=folder, faults=faults, seen=seen)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    server.handle_error = lambda *_: None  # a connection that we broke
+    server.handle_error = lambda *_: None  # ignores connections that a test breaks off
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     try:

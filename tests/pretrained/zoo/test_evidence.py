@@ -1,8 +1,8 @@
-"""Each row of mmsegmentation's: its network in PyTorch, saved as its file, loaded by name.
+"""Each row for mmsegmentation: its network in PyTorch, saved like its file, loaded by name.
 
-`published.jsonl` has what mmsegmentation's own configuration file says of each checkpoint. Networks
-are narrow here; their names, shapes and strides at full width are those of mmsegmentation:
-`test_every_published_file` in tests/pretrained/converters/test_mmsegmentation.py.
+`published.jsonl` has the facts from mmsegmentation's own configuration of each checkpoint. Networks
+are narrow here; `test_every_published_file` in
+tests/pretrained/converters/test_mmsegmentation.py compares names, shapes and strides at full width.
 """
 
 import collections
@@ -31,14 +31,14 @@ ROWS = {row.file: row for row in list_pretrained() if row.source == "mmsegmentat
 
 
 def _architecture(facts):
-    """All but the depth of deep ones, the classes and the data."""
+    """All facts except the depth of deep networks, the classes and the data."""
     left = ("file", "num_classes", "classes")
     key = {k: str(v) for k, v in facts.items() if k not in left}
     return tuple((key | {"depth": "18" if facts["depth"] == 18 else "deep"}).values())
 
 
 def _tier(index, facts):
-    """The first of each architecture is slow, the others are nightly."""
+    """Marks the first of each architecture as slow, the others as nightly."""
     first = next(i for i, f in enumerate(FACTS) if _architecture(f) == _architecture(facts))
     return (pytest.mark.slow,) if index == first else (pytest.mark.nightly,)
 
@@ -62,7 +62,7 @@ def torch_network(facts):
 
 
 def loaded_by_name(row, other, tmp_path, monkeypatch, **fields):
-    """The network of a row, from a file server that has `other`'s weights under the row's name."""
+    """The network of a row, from a file server with `other`'s weights under the row's name."""
     folder = tmp_path / "served"
     folder.mkdir()
     save(folder / row.file, other.state_dict(), "mmengine")
@@ -134,7 +134,7 @@ def test_at_full_width_the_network_is_mmsegmentations_own(name, tmp_path, monkey
     config = Config.fromfile(root / entry["Config"]).model
     config.pretrained = config.backbone.init_cfg = config.data_preprocessor = None
     for part in (config.backbone, config.decode_head, config.auxiliary_head):
-        part.norm_cfg.type = "BN"  # SyncBN wants several devices
+        part.norm_cfg.type = "BN"  # SyncBN needs several devices
     other = randomized(MODELS.build(config))
     network = loaded_by_name(row, other, tmp_path, monkeypatch)
     rgb = photographs((65, 81))

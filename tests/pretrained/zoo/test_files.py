@@ -1,4 +1,4 @@
-"""Files of the zoo from a server that redirects, breaks off, is slow, or hands out other bytes."""
+"""Files of the zoo from servers that redirect, break off, are slow, or send the wrong bytes."""
 
 import dataclasses
 import errno
@@ -57,7 +57,7 @@ def served(tmp_path):
 )
 def test_a_file_comes_whole(served, todo, requests):
     row, faults, seen = served
-    if todo[:1] == [503]:  # with something there already: a first failure ends at once
+    if todo[:1] == [503]:  # with a partial file, a failure at the start ends at once
         todo = ["break", *todo]
         requests += 1
     faults += todo
@@ -91,7 +91,7 @@ def test_wrong_bytes_are_kept_aside_and_named(served):
         fetch(other)
     assert str(aside) in caught.value.problem and aside.read_bytes() == DATA
     assert not (files_folder() / row.file).exists()
-    assert fetch(row).read_bytes() == DATA  # it begins anew
+    assert fetch(row).read_bytes() == DATA  # downloads from the start
 
 
 @pytest.mark.parametrize("kind", ["sha1", "md5", "sha256", None])
@@ -128,7 +128,7 @@ def test_offline_needs_the_cache_alone(served, monkeypatch):
     with pytest.raises(InputError, match=f"{row.file}, which is not in the cache") as caught:
         fetch(row)
     assert row.url in caught.value.remedy and str(files_folder() / row.file) in caught.value.remedy
-    (files_folder() / row.file).write_bytes(DATA)  # brought by hand
+    (files_folder() / row.file).write_bytes(DATA)  # copied there by the user
     assert fetch(row).read_bytes() == DATA and not seen
     (files_folder() / row.file).write_bytes(DATA[:-1])
     with pytest.raises(InputError, match="the file is damaged or a different one"):

@@ -1,4 +1,4 @@
-"""The Hugging Face Hub, by a stand-in for its client that keeps repositories in folders."""
+"""The Hugging Face Hub, with a fake client that keeps repositories in folders."""
 
 import pathlib
 import shutil
@@ -14,7 +14,7 @@ from jaxseg.pretrained.hub import fetch_repository, push
 
 
 class Hub(types.ModuleType):
-    """What jaxseg calls of huggingface_hub."""
+    """The functions of huggingface_hub that jaxseg calls."""
 
     def __init__(self, root):
         super().__init__("huggingface_hub")
@@ -100,7 +100,7 @@ def test_the_extra_is_missing(monkeypatch):
 
 
 def test_the_calls_are_those_of_the_client():
-    """The stand-in takes what the package takes, where that is installed."""
+    """The fake accepts the package's arguments, checked where the package is installed."""
     import inspect
 
     client = pytest.importorskip("huggingface_hub")

@@ -1,4 +1,4 @@
-"""A name of the zoo wherever a workdir or a file is taken."""
+"""A name of the zoo is accepted wherever a workdir or a file is."""
 
 import dataclasses
 import json
