@@ -1,4 +1,4 @@
-"""Public functions take NumPy's arrays, JAX's and nested lists, and give the same for each."""
+"""Public functions accept NumPy arrays, JAX arrays and nested lists, with equal results."""
 
 import jax
 import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The Python in README and docs runs as it stands there, on narrow networks and small images."""
+"""Python code in README and docs runs unchanged, on narrow networks and small images."""
 
 import pathlib
 import re
@@ -12,7 +12,7 @@ import jaxseg
 
 ROOT = pathlib.Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted(ROOT.glob("docs/**/*.md"))]
-# files that are not at hand: published weights, and an exported program (tests/export runs that)
+# Files that tests do not have: published weights, and an exported program (see tests/export).
 ABSENT = (".caffemodel", ".stablehlo")
 
 
@@ -23,7 +23,7 @@ def _cases():
         for number, block in enumerate(blocks):
             if any(kind in block for kind in ABSENT):
                 continue
-            slow = "create_model" in block  # what makes a network compiles layer by layer
+            slow = "create_model" in block  # building a network compiles layer by layer
             name = f"{page.relative_to(ROOT).with_suffix('')} {number}"
             yield pytest.param(block, id=name, marks=[pytest.mark.slow] if slow else [])
 

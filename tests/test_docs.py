@@ -1,4 +1,4 @@
-"""The documents tell no lies: links resolve, and the files and Python names in them exist."""
+"""The documents are correct: links resolve, and the files and Python names in them exist."""
 
 import pathlib
 import pkgutil
@@ -8,11 +8,11 @@ import pytest
 
 ROOT = pathlib.Path(__file__).parents[1]
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("launch/*.md")])
-OF_TODAY = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # which names what is gone
+OF_TODAY = [path for path in DOCUMENTS if path.name != "CHANGELOG.md"]  # it names removed files
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
-# A path that begins with a folder of the top level. `tests/a.py::test` and `configs/a.py:variant`
-# name the file; `jaxseg/models/YOURS.py` names none.
+# A path that begins with a top-level folder. `tests/a.py::test` and `configs/a.py:variant` count as
+# their file; `jaxseg/models/YOURS.py` is a placeholder.
 PATH = re.compile(r"(?<![\w./-])(?:configs|docs|jaxseg|launch|tests|\.ci|\.github)/[\w./*-]*")
 NAME = re.compile(r"(?<![\w./-])jaxseg(?:\.\w+)+")
 
@@ -27,7 +27,7 @@ def text_of(path):
 
 
 def anchors(path):
-    """The names that a Markdown file's headings have in links, as GitHub makes them."""
+    """The anchors of a Markdown file's headings, as GitHub makes them."""
     text = re.sub(r"^```.*?^```", "", text_of(path), flags=re.M | re.S)
     titles = re.findall(r"^#+ +(.*?) *$", text, re.M)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
@@ -36,7 +36,7 @@ def anchors(path):
 def broken_links(path):
     for link in LINK.findall(text_of(path)):
         if re.match(r"[a-z]+:", link):
-            continue  # another site, which a test without a network cannot ask
+            continue  # external links need a network
         file, _, anchor = link.partition("#")
         target = path.parent / file if file else path
         if not target.exists():

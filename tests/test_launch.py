@@ -1,4 +1,4 @@
-"""The scripts in launch/: what they would run, and what they do with what it answers."""
+"""The scripts in launch/: the commands they run, and their reactions to the results."""
 
 import math
 import os
@@ -46,7 +46,7 @@ def launch(repository, tmp_path):
 
 @pytest.fixture
 def program(tmp_path):
-    """`program(name, script)`: what stands for a program that is not here."""
+    """`program(name, script)`: writes a fake for a program that is not installed here."""
 
     def make(name, script):
         path = tmp_path / "bin" / name
@@ -67,7 +67,7 @@ def test_shellcheck(repository, script):
 
 @pytest.mark.parametrize("script", [*SCRIPTS, "local.py"])
 def test_the_command_at_the_top_can_be_copied(repository, launch, script):
-    """It is of this script, its config exists, and what it would run has all of its words."""
+    """It calls this script, its config exists, and the resulting command has all of its words."""
     text = (repository / "launch" / script).read_text().replace("\\\n#", " ").replace("\\\n", " ")
     commands = re.findall(
         r"^#?\s+(?:python |sbatch .*)?(launch/.*--config .*)$", text, re.MULTILINE
@@ -120,7 +120,7 @@ def test_slurm_queues_what_was_saved_again(launch, program, tmp_path, code):
 
 
 def test_pod(launch, program, repository, tmp_path):
-    """With a `gcloud` that does on this machine what it is told to do on the hosts."""
+    """With a fake `gcloud` that runs the hosts' commands on this machine."""
     program("gcloud", 'echo "$@" >> gcloud.txt; for w in "$@"; do last=$w; done; '
             'bash -c "${last#--command=}"')  # fmt: skip
     python = tmp_path / "jaxseg" / "venv" / "bin" / "python"
@@ -135,7 +135,7 @@ def test_pod(launch, program, repository, tmp_path):
     ran = launch("tpu_vm_pod.sh", "pod", "zone", "start", *WORDS, **cache)
     assert (ran.returncode, ran.stderr) == (0, "")
     number = int((tmp_path / "jaxseg" / "run.pid").read_text())
-    os.kill(number, 0)  # it runs
+    os.kill(number, 0)  # the process runs
     launch("tpu_vm_pod.sh", "pod", "zone", "stop")
     for _ in range(100):
         if not os.path.exists(f"/proc/{number}"):
@@ -144,7 +144,7 @@ def test_pod(launch, program, repository, tmp_path):
     else:
         pytest.fail("it was not stopped")
     settings = (tmp_path / "jaxseg" / "settings.txt").read_text()
-    assert settings == "tpu gs://bucket/two words\n"  # a host without its TPU fails
+    assert settings == "tpu gs://bucket/two words\n"  # so that a host without a TPU fails
     words = (tmp_path / "jaxseg" / "words.txt").read_text().splitlines()
     assert words == ["-m", "jaxseg", "train", "--distributed", *WORDS]
     told = (tmp_path / "gcloud.txt").read_text().splitlines()
@@ -163,7 +163,7 @@ def test_pod_install(launch):
 
 
 def test_gke_manifest(repository):
-    """Its words are a command that `train` takes; hosts, chips and names fit each other."""
+    """`train` accepts its arguments; hosts, chips and names are consistent."""
     path = repository / "launch" / "gke_tpu.yaml"
     service, job = yaml.safe_load_all(path.read_text(encoding="utf-8"))
     spec = job["spec"]
@@ -186,7 +186,7 @@ def test_gke_manifest(repository):
 
 
 def test_container_file(repository):
-    """What it copies is there, and what it installs is an extra."""
+    """The copied files exist, and the installed extras are declared."""
     text = (repository / "launch" / "Dockerfile").read_text(encoding="utf-8")
     lines = [line.split() for line in text.splitlines() if line and not line.startswith("#")]
     known = {"FROM", "ARG", "ENV", "WORKDIR", "COPY", "RUN", "STOPSIGNAL", "ENTRYPOINT", "CMD"}

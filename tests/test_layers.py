@@ -1,4 +1,4 @@
-"""Imports go down only: the order of the rooms, and no circles, hidden ones neither."""
+"""Imports follow the order of the layers, and there are no cycles, not even inside functions."""
 
 import ast
 import pathlib
@@ -7,8 +7,8 @@ import jaxseg
 
 PACKAGE = pathlib.Path(jaxseg.__file__).parent
 
-# From the top down. A room imports from the lines below its own; the rooms of one line do not
-# import from each other. The public face, jaxseg/__init__.py, may import from everywhere.
+# From the top down. A package imports only from lines below its own; packages on one line do not
+# import from each other. The public API, jaxseg/__init__.py, may import from everywhere.
 LAYERS = (
     ("__main__", "main"),
     ("cli",),
@@ -31,7 +31,7 @@ HEIGHT = {room: len(LAYERS) - i for i, rooms in enumerate(LAYERS) for room in ro
 
 
 def module_name(path: pathlib.Path) -> str:
-    """`jaxseg.data` of jaxseg/data/__init__.py."""
+    """Returns e.g. `jaxseg.data` for jaxseg/data/__init__.py."""
     parts = ("jaxseg", *path.relative_to(PACKAGE).with_suffix("").parts)
     return ".".join(parts).removesuffix(".__init__")
 
@@ -40,7 +40,7 @@ MODULES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py"))}
 
 
 def imports(path: pathlib.Path) -> set[str]:
-    """The modules of jaxseg that a file imports anywhere in it, inside functions, too."""
+    """The modules of jaxseg that a file imports, also inside functions."""
     found = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -48,14 +48,14 @@ def imports(path: pathlib.Path) -> set[str]:
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{path} has a relative import"
             if node.module == "jaxseg" and [alias.name for alias in node.names] == ["__version__"]:
-                continue  # all that the public face is asked for
+                continue  # the only import allowed from the public API
             names = (f"{node.module}.{alias.name}" for alias in node.names)
             found |= {name if name in MODULES else str(node.module) for name in names}
     return {name for name in found if name.partition(".")[0] == "jaxseg"}
 
 
 IMPORTS = {name: imports(path) for name, path in MODULES.items()}
-del IMPORTS["jaxseg"]  # the public face
+del IMPORTS["jaxseg"]  # the public API
 
 
 def room(module: str) -> str:

@@ -1,4 +1,4 @@
-"""The notebooks of docs/examples run from their first cell to their last, in few steps."""
+"""The notebooks of docs/examples run from the first cell to the last, with few steps."""
 
 import json
 import pathlib
@@ -14,7 +14,7 @@ QUICK = {"STEPS": 3, "IMAGES": 8, "COUNT": 8}
 def _cells(book: pathlib.Path) -> list[str]:
     found = json.loads(book.read_text(encoding="utf-8"))
     assert (found["nbformat"], found["metadata"]["kernelspec"]["name"]) == (4, "python3")
-    assert all(not cell.get("outputs") for cell in found["cells"])  # kept without results
+    assert all(not cell.get("outputs") for cell in found["cells"])  # stored without outputs
     return ["".join(c["source"]) for c in found["cells"] if c["cell_type"] == "code"]
 
 

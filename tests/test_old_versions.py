@@ -1,6 +1,6 @@
-"""What jaxseg 0.1.0 wrote still opens: the workdir of a run, and a converted network's folder.
+"""Files of jaxseg 0.1.0 still open: the workdir of a run, and a converted network's folder.
 
-`expected_0_1_0.safetensors` holds what 0.1.0 itself got from them.
+`expected_0_1_0.safetensors` holds the results that 0.1.0 itself computed from them.
 """
 
 import json
@@ -29,7 +29,7 @@ def expected(fixtures):
 
 @pytest.fixture
 def workdir(fixtures, tmp_path):
-    """A copy of the run's, for a run writes into its folder."""
+    """A copy of the run's workdir, because a run writes into it."""
     return shutil.copytree(fixtures / "workdir_0_1_0", tmp_path / "run")
 
 
@@ -43,7 +43,7 @@ def noise(tmp_path_factory):
 
 
 def assert_is_as_it_was(network, want, noise):
-    """Logits, and the label map of the image's file but where two logits are nearly equal."""
+    """Compares logits, and the file's label map except where two logits are nearly equal."""
     image, path = noise
     x = jaxseg.normalize(image[None], network.model.preprocessing)
     got = np.asarray(jax.jit(network.model.apply)(network.variables, x))[0, ::8, ::8]
@@ -65,13 +65,13 @@ def test_a_workdir_is_evaluated(workdir):
     assert scores["step"] == 3
     classes = json.loads((workdir / "classes.json").read_text())
     assert scores["class_names"] == classes["class_names"]
-    # four scenes, in which it finds nothing but ground
+    # four scenes, for which it predicts only background
     assert scores["iou"] == pytest.approx([0.5736670736670737, 0, 0, 0, 0, 0], abs=1e-3)
 
 
 @pytest.mark.optimized
 def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
-    """From step 3 to step 6, where its parameters are those that 0.1.0 came to."""
+    """From step 3 to step 6, with the same parameters as 0.1.0 at the end."""
     config = tmp_path / "config.py"
     config.write_text(
         "from jaxseg.config import load_config\n"
@@ -87,7 +87,7 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     want = {k.removeprefix("step6/"): v for k, v in expected.items() if k.startswith("step6/")}
     assert got.keys() == want.keys()
     for name, value in want.items():
-        atol = 1e-4 * np.abs(value).max()  # another processor may round otherwise
+        atol = 1e-4 * np.abs(value).max()  # another processor may round differently
         np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=atol, err_msg=name)
 
 

@@ -1,4 +1,4 @@
-"""The distribution, and the promise that a warning of jaxseg's own code is an error."""
+"""The distribution, and that a warning caused by jaxseg's own code is an error."""
 
 import ast
 import importlib.metadata
@@ -72,9 +72,9 @@ def test_constraints_meet_the_lower_bounds(repository):
             assert need.specifier.contains(versions[need.name.lower().replace("_", "-")]), need
 
 
-# Libraries that others of ours need and do not ask for; jaxlib, whose version is read.
+# Imported only by our dependencies, which do not declare them; jaxlib, whose version is read.
 _NEEDED_BY_OTHERS = {"flatbuffers", "importlib-resources", "jaxlib"}
-# An environment of its own has the converter to ONNX: docs/guides/export.md.
+# The converter to ONNX has an environment of its own: docs/guides/export.md.
 _ELSEWHERE = {"jax2onnx", "onnxruntime"}
 
 
@@ -106,7 +106,7 @@ def test_what_is_imported_is_declared_and_the_other_way_round(repository):
     extras = declared["opencv"] | declared["wandb"] | declared["hub"] | declared["hf"]
     extras |= declared["mlflow"] | declared["trackio"]
     extras |= declared["serve"] | declared["video"] | declared["images"] | declared["geo"]
-    needed_with_it = {"python-multipart"}  # Starlette imports it to read forms
+    needed_with_it = {"python-multipart"}  # Starlette imports it to parse forms
     assert declared["serve"] - needed_with_it <= found
     assert found - declared["plain"] - extras == set()
     assert declared["plain"] - found == _NEEDED_BY_OTHERS

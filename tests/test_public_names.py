@@ -1,4 +1,4 @@
-"""What `import jaxseg` gives, and what it does not load."""
+"""The names of `import jaxseg`, and the packages that it does not load."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ HEAVY = ("jax", "flax", "optax", "orbax", "grain", "numpy", "PIL")
 
 
 def loaded_by(program: str) -> set[str]:
-    """The heavy packages that a Python process has loaded at its end."""
+    """The heavy packages that a Python process has imported at its end."""
     code = f"import sys\n{program}\nprint(*(sys.modules.keys() & {set(HEAVY)!r}), file=sys.stderr)"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -23,7 +23,7 @@ def test_every_name_is_there():
     for name in jaxseg.__all__:
         assert getattr(jaxseg, name) is getattr(jaxseg, name)
     assert jaxseg.pretrained.load_exported and jaxseg.losses.cross_entropy
-    assert jaxseg.data.open_data  # a room without an import of its own
+    assert jaxseg.data.open_data  # a subpackage, without an explicit import
     with pytest.raises(AttributeError, match="no attribute 'create_modle'"):
         jaxseg.create_modle  # noqa: B018
 

@@ -57,7 +57,7 @@ def tiff(pixels):
 
 
 def mat(pixels):
-    """A MATLAB file of version 5, compressed, as PASCAL-Context publishes its own."""
+    """A compressed MATLAB file of version 5, like those of PASCAL-Context."""
 
     def element(kind, content):
         return struct.pack("<II", kind, len(content)) + content + bytes(-len(content) % 8)
@@ -71,7 +71,7 @@ def mat(pixels):
 
 @pytest.mark.parametrize("make", [tiff, mat])
 def test_flipped_bits_of_masks_with_other_checksums_are_noticed(make, tmp_path, capfd):
-    """Adler-32, of a strip of a TIFF and of a variable of a MATLAB file."""
+    """Adler-32 protects a strip of a TIFF and a variable of a MATLAB file."""
     want = np.random.default_rng(0).integers(0, 250, (30, 30), np.uint8)
     data, places = make(want)
     path = tmp_path / f"a.{make.__name__}"
@@ -83,7 +83,7 @@ def test_flipped_bits_of_masks_with_other_checksums_are_noticed(make, tmp_path, 
             np.testing.assert_array_equal(read_mask(path, 256), want)
         except InputError:
             pass
-    capfd.readouterr()  # libtiff's own words
+    capfd.readouterr()  # drops libtiff's own messages
 
 
 def test_whatever_pillow_raises_is_told(tmp_path, monkeypatch):
@@ -134,7 +134,7 @@ def test_a_small_file_of_many_pixels_is_refused_by_its_header(tmp_path, monkeypa
 
 @pytest.mark.parametrize("alone", [False, True])
 def test_large_images_are_worked_on_one_at_a_time(monkeypatch, alone):
-    """While they are decoded; inside of `large_alone`, until its end. Small ones go on."""
+    """For the decoding, or inside `large_alone` until its end. Small images do not wait."""
     monkeypatch.setattr(image_file, "_LARGE", 50)
     held, end = threading.Event(), threading.Event()
 
@@ -152,5 +152,5 @@ def test_large_images_are_worked_on_one_at_a_time(monkeypatch, alone):
     end.set()
     other.join()
     assert not free
-    with image_file.decoding(10, 10), image_file.decoding(10, 10):  # photo and mask of one pair
+    with image_file.decoding(10, 10), image_file.decoding(10, 10):  # a pair's photo and mask
         pass

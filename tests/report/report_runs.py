@@ -1,4 +1,4 @@
-"""Runs that never were, on generated scenes: what a page shows, without a network."""
+"""Invented runs on generated scenes: content for a page, without a network."""
 
 import zlib
 
@@ -13,7 +13,7 @@ SIZE = (40, 56)
 
 
 def made_up_runs(names, count=7, size=SIZE):
-    """A run of each name whose predictions are the truth with some of it replaced."""
+    """Makes a run for each name; its predictions are the truth, partly replaced."""
     source = Scenes(0, count, size)
     return [_made_up(name, source, 0.1 * (k + 1), k) for k, name in enumerate(names)]
 
@@ -27,7 +27,7 @@ def _made_up(name, source, noise, seed):
     total, iou, pixels, predictions = np.zeros((classes, classes), np.int64), [], [], []
     for index in range(len(source)):
         truth = source[index].label
-        truth = np.where(truth == absent, 255, truth)  # nothing is of the last class
+        truth = np.where(truth == absent, 255, truth)  # no pixel has the last class
         prediction = np.where(truth == 255, 0, truth)
         columns = rng.random(truth.shape[1]) < noise * (index + 1) / len(source)
         prediction[:, columns] = rng.integers(0, absent, (truth.shape[0], columns.sum()))

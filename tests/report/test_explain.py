@@ -1,4 +1,4 @@
-"""Pictures of what happens inside a network."""
+"""Pictures of a network's activations."""
 
 import numpy as np
 import pytest
@@ -15,12 +15,12 @@ def test_the_channel_is_the_one_that_follows_the_class():
     mask = np.zeros((40, 60), bool)
     mask[10:30, 20:50] = True
     maps = rng.random((8, 12, 5))
-    maps[2:6, 4:10, 3] += 100  # large, but the next one is closer
+    maps[2:6, 4:10, 3] += 100  # large values, but channel 1 correlates better
     maps[..., 1] = 0.01 * mask[::5, ::5] + 3
     maps[0, 0, 3] += 100
     assert choose_channel(maps, mask) == 1
     assert choose_channel(-maps, mask) not in (1, 3)
-    assert choose_channel(np.array([[[1.0, 5.0, 2.0]]]), mask) == 1  # one cell: the largest
+    assert choose_channel(np.array([[[1.0, 5.0, 2.0]]]), mask) == 1  # a single cell: the largest
 
 
 def test_heat_runs_from_dark_to_bright():
@@ -34,7 +34,7 @@ def test_heat_runs_from_dark_to_bright():
 
 @pytest.mark.slow
 def test_a_page_for_each_run(finished, tmp_path, capsys):
-    """Of FCN-8s: photo, truth and prediction; without skips; layers."""
+    """For FCN-8s the page has photo, truth, prediction, predictions without skips, and layers."""
     workdir = finished[0].path
     words = ["explain", "--workdir", str(workdir), "--out", str(tmp_path / "out")]
     assert run([*words, "--image", "3", "--class", finished[1]["class_names"][1]]) == 0

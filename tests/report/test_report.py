@@ -28,7 +28,7 @@ from jaxseg.report.tables import class_bars, config_tables, score_table
 
 @pytest.fixture(scope="module")
 def measured(finished):
-    """The tiny run that conftest trains, measured."""
+    """The tiny run that conftest trains, as measured for the report."""
     workdir = finished[0]
     return measure("tiny", open_runs([workdir.path])["run"])
 
@@ -48,7 +48,7 @@ def test_the_numbers_are_those_of_training(measured, finished, restored, tiny):
         example = source[index]
         want = jaxseg.predict(model, state.variables, example.image)
         got = measured.prediction(index)
-        assert (got == want).mean() > 0.999  # batches of eight may round a tie otherwise
+        assert (got == want).mean() > 0.999  # batches of eight may round a tie differently
         known = example.label != 255
         iou = [
             (known & (got == c) & (example.label == c)).sum()
@@ -82,7 +82,7 @@ def test_images_are_chosen_once():
     assert choose_images(iou, 3) == {"Best": [0, 3], "Worst": [1, 4]}
     assert choose_images(iou[:1, :1], 3) == {"Best": [0]}
     assert choose_images(iou[:1, 2:3], 3) == {}
-    assert choose_images(np.ones((2, 3)), 1) == {"Best": [0], "Worst": [2]}  # nothing differs
+    assert choose_images(np.ones((2, 3)), 1) == {"Best": [0], "Worst": [2]}  # runs do not differ
 
 
 def points(svg: str, mark: str) -> list[tuple[float, float]]:
@@ -94,11 +94,11 @@ def test_lines_stand_where_their_values_are():
     svg = line_chart("t", [Series("a", 0, [0, 5, 10], [0.0, 1.0, 0.5])], "x", unit=True)
     assert points(svg, "line") == [(46, 196), (205, 10), (364, 103)]
     svg = line_chart("t", [Series("a", 0, [0, 5, 10], [2.0, np.nan, 8.0])], "x")
-    assert points(svg, "line") == [(46, 149.5), (364, 10)]  # what is not finite is left out
+    assert points(svg, "line") == [(46, 149.5), (364, 10)]  # values that are not finite are omitted
     assert "from 2 to 8" in svg
     assert line_chart("t", [Series("a", 0, [], []), Series("b", 1, [1], [np.inf])], "x") == ""
     assert 'cx="364.0"' in line_chart("t", [Series("a", 0, [3], [1.0])], "x")
-    line_chart("t", [Series("a", 0, [0], [0.0])], "x")  # nothing to divide by
+    line_chart("t", [Series("a", 0, [0], [0.0])], "x")  # no division by zero
 
 
 def test_smooth_lines_keep_the_values_in_sight():
@@ -109,14 +109,14 @@ def test_smooth_lines_keep_the_values_in_sight():
     assert len(raw) == len(mean) == 100
     assert np.std(mean, axis=0)[1] < 0.6 * np.std(raw, axis=0)[1]
     constant = line_chart("t", [Series("a", 0, range(100), [2.0] * 100)], "x", smooth=True)
-    assert len({y for _, y in points(constant, "line")}) == 1  # the ends as well
+    assert len({y for _, y in points(constant, "line")}) == 1  # also at the ends
 
 
 def test_a_confusion_matrix_shows_shares_of_rows():
     confusion = np.array([[60, 20, 0], [1, 299, 0], [0, 0, 0]])
     svg = confusion_chart(confusion, ["a<b", "long " * 9, "c"])
     assert re.findall(r'y="[\d.]+">(\d+)</text>', svg) == ["75", "25", "100"]
-    assert svg.count('class="cell"') == 3  # a third of a per cent is nothing
+    assert svg.count('class="cell"') == 3  # a third of a per cent is not drawn
     assert "a&lt;b" in svg and "a<b" not in svg and "long long long lo…" in svg
     assert "a&lt;b seen as long" in svg
     many = confusion_chart(np.eye(150, dtype=int), ["class"] * 150)
@@ -124,7 +124,7 @@ def test_a_confusion_matrix_shows_shares_of_rows():
 
 
 def test_colours_keep_apart_from_the_paper():
-    """WCAG 2: text 4.5, what is drawn 3; numbers on every depth of the heat map 4.5."""
+    """WCAG 2 contrast: text 4.5, graphics 3; numbers at every depth of the heat map 4.5."""
 
     def light(colour):
         parts = np.array(colour) / 255
@@ -160,7 +160,7 @@ def test_colours_keep_apart_from_the_paper():
 
 
 class Checker(html.parser.HTMLParser):
-    """Every element that is opened is closed; pictures have a text; ids are unique."""
+    """Checks that every element is closed, pictures have a text, and ids are unique."""
 
     EMPTY = ("meta", "link", "img", "input", "br")
 
@@ -215,7 +215,7 @@ def test_pictures_are_what_was_scored():
         for run_ in runs:
             photo, truth, prediction, errors = (pixels(next(images)["src"]) for _ in range(4))
             difference = np.asarray(photo).astype(int) - example.image
-            assert np.abs(difference).mean() < 8  # but for JPEG
+            assert np.abs(difference).mean() < 8  # JPEG differs a little
             np.testing.assert_array_equal(truth, example.label)
             np.testing.assert_array_equal(prediction, run_.prediction(index))
             wrong = (example.label != 255) & (run_.prediction(index) != example.label)
@@ -237,7 +237,7 @@ def test_tables_tell_what_is_there():
     assert "has not reached" not in score_table([one]) and "<b>" not in score_table([one])
     bars = class_bars([one, two])
     assert bars.count('class="bar run0"') == bars.count('class="bar run1"') == 6
-    assert bars.count("absent") == 2  # the class that nothing is labelled or predicted as
+    assert bars.count("absent") == 2  # the class that is neither labelled nor predicted
     assert bars.index("absent") > bars.rindex(">0.")
     fields = config_tables([one, two])
     first = fields[: fields.index("<details>")]
@@ -251,7 +251,7 @@ def words(out, *workdirs):
 
 @pytest.mark.slow
 def test_the_command(finished, tmp_path, capsys):
-    """Two runs, of which one has not reached its end, with what their layers do."""
+    """Two runs, one of them unfinished, with activations."""
     other = shutil.copytree(finished[0].path, tmp_path / "other")
     config = json.loads((other / "config.json").read_text()) | {"train.steps": 60}
     (other / "config.json").write_text(json.dumps(config))
@@ -264,7 +264,7 @@ def test_the_command(finished, tmp_path, capsys):
     checker.feed(text)
     assert checker.open == []
     assert f"{finished[1]['mean_iou']:.3f}" in text and "40 of 60" in text
-    assert text.count('data-label="boundary IoU"><b>0.') == 2  # the two are alike: both are best
+    assert text.count('data-label="boundary IoU"><b>0.') == 2  # equal scores: both are best
     assert "Protocol: whole images." in text
     assert {"scores", "classes", "confusion", "learning", "images", "layers", "config"} == set(
         checker.ids

@@ -1,4 +1,4 @@
-"""The report as a browser shows it: its slider moves, nothing is fetched, it fits a phone."""
+"""The report in a browser: its slider moves, nothing is fetched, it fits on a phone."""
 
 import html
 import json
@@ -17,12 +17,12 @@ pytestmark = pytest.mark.slow
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
 FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
-FLAGS += ["--enable-logging=stderr"]  # the console's messages, too
+FLAGS += ["--enable-logging=stderr"]  # includes the console's messages
 SCHEMES = ("dark", "light")
 
 STOPS = ("truth", "prediction", "errors")
 
-# Runs in the page: moves the first slider and clicks its stops, then writes down what happened.
+# Runs in the page: moves the first slider, clicks its stops, and records the results.
 PROBE = """
 const image = document.querySelector(".image");
 const slider = image.querySelector("input");
@@ -58,7 +58,7 @@ TELL = "parent.document.body.append(JSON.stringify(told))"
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """`browser(page, *flags)`: what Chromium wrote to standard output and to standard error."""
+    """`browser(page, *flags)`: Chromium's standard output and standard error."""
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser: looked for {', '.join(BROWSERS)}")
@@ -85,15 +85,15 @@ def scheme_flag(scheme):
 
 
 def left_and_right(clip):
-    """Per cent that are cut off at the left and at the right by a `clip-path: inset(...)`."""
+    """Per cent cut off at the left and at the right by a `clip-path: inset(...)`."""
     values = [float(v) for v in re.findall(r"[\d.]+", clip)]
     _, right, _, left = {1: values * 4, 2: values * 2, 4: values}[len(values)]
     return left, right
 
 
 def probed(browser, folder, report, scheme, width):
-    """What `PROBE` tells of the page in a frame of `width` pixels, and the browser's messages."""
-    # once everything has come that the page may have asked for
+    """The results of `PROBE` in a frame of `width` pixels, and the browser's messages."""
+    # delayed, so that any resource that the page requests has arrived
     later = f"addEventListener('load', () => setTimeout(() => {{ {PROBE} {TELL} }}, 300))"
     framed = html.escape(report.replace("</body>", f"<script>{later}</script></body>"))
     outer = folder / "outer.html"
@@ -133,7 +133,7 @@ def test_the_page_works(browser, report, tmp_path, scheme, width):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_a_picture_of_it(browser, report, tmp_path, scheme):
-    """The theme is drawn, and the bars have the runs' colours."""
+    """The theme is applied, and the bars have the runs' colours."""
     path, picture = tmp_path / "page.html", tmp_path / "page.png"
     path.write_text(report, encoding="utf-8")
     browser(path, f"--screenshot={picture}", "--window-size=1280,1200", scheme_flag(scheme))

@@ -1,4 +1,4 @@
-"""Chromium by its DevTools protocol over a pipe: what a person does and sees on a page."""
+"""Drives Chromium by its DevTools protocol over a pipe: a user's actions and view of a page."""
 
 import base64
 import contextlib
@@ -16,7 +16,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
 
 
 class Tab:
-    """One page; `problems` has the console's errors and uncaught exceptions."""
+    """One page; `problems` holds the console's errors and uncaught exceptions."""
 
     def __init__(self, read, write):
         self._read, self._write, self._last = read, write, 0
@@ -50,14 +50,14 @@ class Tab:
             self.problems.append(message["params"]["exceptionDetails"])
         if message.get("method") == "Log.entryAdded":
             entry = message["params"]["entry"]
-            if entry["source"] != "rendering":  # advice on speed, about what a test reads
+            if entry["source"] != "rendering":  # performance advice, caused by the test's reads
                 self.problems.append(entry)
         if message.get("method") == "Runtime.consoleAPICalled":
             self.problems.append(message["params"])
         return message
 
     def run(self, script):
-        """The value of a script, which may await."""
+        """Returns the value of a script, which may use await."""
         wrapped = f"(async () => {{ {script} }})()"
         told = self.call(
             "Runtime.evaluate", expression=wrapped, awaitPromise=True, returnByValue=True
@@ -72,7 +72,7 @@ class Tab:
             time.sleep(0.05)
 
     def open(self, address, width, height=900, dark=False):
-        """Shows an address at this width; narrow ones as a phone has them."""
+        """Opens an address at this width; narrow pages get a phone's settings."""
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -97,7 +97,7 @@ def browser():
     program = next(filter(None, map(shutil.which, BROWSERS)), None)
     if program is None:
         pytest.skip(f"no browser: looked for {', '.join(BROWSERS)}")
-    to_read, to_write = os.pipe(), os.pipe()  # the browser's 3 and 4
+    to_read, to_write = os.pipe(), os.pipe()  # the browser's file descriptors 3 and 4
     script = f'exec "$@" 3<&{to_read[0]} 4>&{to_write[1]}'
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         words = [program, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe"]

@@ -1,4 +1,4 @@
-"""A network that never was: it labels an image by its red channel, without JAX."""
+"""A fake network that labels an image by its red channel, without JAX."""
 
 import threading
 
@@ -17,12 +17,12 @@ CLASSES = DataInfo(
 
 
 def truth(image):
-    """Class and probability of each pixel, by which answers are judged."""
+    """Class and probability of each pixel, the expected answers."""
     return image[..., 0] // 86, image[..., 1].astype(np.float32) / 255
 
 
 class Stub:
-    """`Labeller` for tests: `seen` has the sizes of each batch; it waits while `gate` is shut."""
+    """`Labeller` for tests: `seen` has the sizes of each batch; it waits while `gate` is closed."""
 
     def __init__(self):
         self.seen, self.gate = [], threading.Event()
@@ -46,5 +46,5 @@ class Stub:
 
 
 def served(*names):
-    """A stub of each name."""
+    """Returns a stub for each name."""
     return {name: Served(CLASSES, Stub(), {"model": "stub", "data": None}) for name in names}

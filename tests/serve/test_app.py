@@ -1,4 +1,4 @@
-"""The server's answers, by a network that needs no compiling: protocol, limits, refusals."""
+"""The server's answers with a fake network: protocol, limits, refusals."""
 
 import concurrent.futures
 import io
@@ -51,7 +51,7 @@ def client(networks):
 
 @pytest.fixture
 def refused(client):
-    """`refused(status, *words, data=...)`: the answer tells so, and nothing of this machine."""
+    """`refused(status, *words, data=...)`: the error has these words, and no local details."""
 
     def ask(status, *words, data=b"", query="", headers=None):
         answer = client.post(f"/predict{query}", content=data, headers=headers)
@@ -145,7 +145,7 @@ def test_what_is_too_large_is_refused(refused, client):
 
 
 def test_a_decompression_bomb_is_not_unpacked(refused):
-    """A PNG of a gigantic size is refused by its header."""
+    """A PNG with a gigantic size in its header is refused without decoding."""
 
     def part(kind, data):
         return (
@@ -179,7 +179,7 @@ def test_what_does_not_exist_is_named(refused, client):
 
 
 def test_another_name_of_this_machine_is_refused(client):
-    """A page elsewhere may make the browser call us by its own name (DNS rebinding)."""
+    """Another site may point its own name at this address (DNS rebinding)."""
     answer = client.get("/networks", headers={"host": "evil.example"})
     assert answer.status_code == 400 and "one" not in answer.text
 
@@ -201,11 +201,11 @@ def test_a_full_server_says_when_to_come_back(client, networks, refused):
     finally:
         stub.gate.set()
     assert client.post("/predict", content=data).status_code == 200
-    assert max(map(len, stub.seen)) > 1  # some were labelled together
+    assert max(map(len, stub.seen)) > 1  # some requests shared a batch
 
 
 def test_bytes_of_all_requests_are_bounded():
-    """Each alone is small enough, and together they are too much."""
+    """Each request alone is small enough, but not all together."""
     networks = served("one")
     app = make_app(networks, limits=Limits(bytes=900, held=1600))
     with TestClient(app) as client:
@@ -215,11 +215,11 @@ def test_bytes_of_all_requests_are_bounded():
             first = pool.submit(client.post, "/predict", content=data)
             while client.get("/health").json()["requests"] < 1:
                 time.sleep(0.01)
-            time.sleep(0.1)  # its pixels are held
+            time.sleep(0.1)  # the server now holds its pixels
             assert client.post("/predict", content=data).status_code == 503
             networks["one"].label.gate.set()
             assert first.result().status_code == 200
-        assert client.post("/predict", content=data).status_code == 200  # all was given back
+        assert client.post("/predict", content=data).status_code == 200  # all bytes were released
 
 
 def test_a_failure_inside_tells_nothing_of_the_machine(client, networks, refused, caplog):

@@ -1,4 +1,4 @@
-"""Batches of one key, the oldest first, and nothing lost."""
+"""Batches have one key, start with the oldest request, and lose none."""
 
 import threading
 import time
@@ -31,7 +31,7 @@ def recorder():
 def test_batches_are_of_one_key_and_in_order(recorder):
     batcher = Batcher(recorder, most_batch=3, window=0.01)
     first = batcher.submit("z", 0)
-    time.sleep(0.05)  # it runs, and waits at the gate
+    time.sleep(0.05)  # the batch now runs and waits at the gate
     keys = "abaabab"
     futures = [batcher.submit(key, i) for i, key in enumerate(keys)]
     recorder.gate.set()

@@ -1,4 +1,4 @@
-"""The page as a browser shows it: a file is dropped, the slider moves, classes are switched."""
+"""The page in a browser: a file is dropped, the slider moves, classes are switched."""
 
 import re
 import socket
@@ -16,7 +16,7 @@ from jaxseg.serve.app import make_app
 
 pytestmark = pytest.mark.slow
 
-# A drawn photograph whose left half is class 0 and whose right half is class 1, at 100/255
+# A drawn photograph: the left half is class 0, the right half class 1, at 100/255.
 DROP = """
 const canvas = document.createElement("canvas");
 [canvas.width, canvas.height] = [64, 32];
@@ -97,7 +97,7 @@ def test_a_photograph_is_dropped_and_labelled(tab, address, width, dark):
     seen = tab.run(LOOK)
     assert seen["views"] == 2 and seen["message"].startswith("street: 64×32 pixels")
     assert seen["names"] == ["background", "<b>road</b> & more"]
-    assert seen["left"][3] == 0 and seen["right"] == [128, 64, 128, 255]  # no background
+    assert seen["left"][3] == 0 and seen["right"] == [128, 64, 128, 255]  # background is clear
     assert seen["wide"] <= width == seen["inner"] and seen["past"] == 0
     paper, ink = (sum(map(int, re.findall(r"\d+", seen[k])[:3])) for k in ("paper", "ink"))
     assert (paper < ink) == dark
@@ -119,7 +119,7 @@ def test_results_are_saved(tab, address):
     tab.problems.clear()
     tab.open(f"{address}/", 1280)
     dropped(tab)
-    # the page may not fetch what it has made (its policy), so the test reads it without
+    # the page's policy forbids fetching its own blobs, so the test reads them another way
     tab.call("Page.setBypassCSP", enabled=True)
     tab.open(f"{address}/", 1280)
     dropped(tab)

@@ -1,4 +1,4 @@
-"""A server process under load: 32 clients, 500 requests, mixed sizes, 5 % garbage."""
+"""A server process under load: 32 clients, 500 requests, mixed sizes, 5 % invalid files."""
 
 import collections
 import concurrent.futures
@@ -22,12 +22,12 @@ from jaxseg.cli import run
 from jaxseg.pretrained.folder import save_exported
 
 SIZES = ((48, 64), (64, 64), (60, 90), (70, 128), (128, 100), (33, 200))
-CLIENTS, REQUESTS, GARBAGE = 32, 500, 20  # every 20th
+CLIENTS, REQUESTS, GARBAGE = 32, 500, 20  # every 20th request is invalid
 
 
 @pytest.fixture(scope="module")
 def network(random_network, tmp_path_factory):
-    """A narrow PSPNet's folder, and the network."""
+    """The folder of a narrow PSPNet, and the network."""
     folder = tmp_path_factory.mktemp("network") / "narrow"
     model, variables = random_network("pspnet_resnet50", 4, depth=14, width=0.06)
     save_exported(folder, "pspnet_resnet50", model, variables)
@@ -35,7 +35,7 @@ def network(random_network, tmp_path_factory):
 
 
 def started(process, *words, **options):
-    """A serving process, and its address."""
+    """Starts a serving process; returns it and its address."""
     serving = process("serve", *words, "--port", 0, devices=1, **options)
     lines = []
     for line in serving.stdout:
@@ -46,7 +46,7 @@ def started(process, *words, **options):
 
 
 def post(address, data):
-    """(status, body) of a prediction; asked again where the server was full."""
+    """(status, body) of a prediction; repeats the request while the server is full."""
     while True:
         request = urllib.request.Request(f"{address}/predict?format=npz", data=data, method="POST")
         try:
@@ -78,7 +78,7 @@ def test_no_answer_is_wrong_and_none_is_lost(network, process):
             want.append(alone.predict(images[-1]))
 
     def agrees(got, k):
-        """Sums are in another order: only where two classes are all but equal may they differ."""
+        """Labels may differ only where the logits of two classes are nearly equal."""
         if got.shape != want[k].shape or (got == want[k]).all():
             return got.shape == want[k].shape
         top = np.sort(alone._inference.logits(alone.variables, images[k]), axis=-1)
@@ -120,10 +120,10 @@ def test_no_answer_is_wrong_and_none_is_lost(network, process):
 
 @pytest.mark.slow
 def test_a_signal_ends_it_after_what_is_there(network, process):
-    """Requests that came before SIGINT are answered; later ones meet nobody."""
+    """Requests that arrived before SIGINT are answered; later ones find no server."""
     serving, address = started(process, network[0])
     file = io.BytesIO()
-    Image.fromarray(np.zeros((200, 150, 3), np.uint8)).save(file, "PNG")  # has to be compiled
+    Image.fromarray(np.zeros((200, 150, 3), np.uint8)).save(file, "PNG")  # needs a compilation
     with concurrent.futures.ThreadPoolExecutor(4) as pool:
         asked = [pool.submit(post, address, file.getvalue()) for _ in range(4)]
         deadline = time.monotonic() + 60

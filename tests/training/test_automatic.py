@@ -11,7 +11,7 @@ from jaxseg.training.patience import Patience
 
 
 class Masks:
-    """A source of given masks; one that is None cannot be read."""
+    """A source of the given masks; None stands for an unreadable one."""
 
     def __init__(self, *masks):
         self._masks = masks
@@ -33,7 +33,7 @@ MASKS = Masks([[0, 0, 0, 1]], None, [[0, 0, 255, 255]])
 
 @pytest.mark.parametrize("rule, want", [("auto", (0.65, 2.17)), ("sqrt", (0.81, 1.47))])
 def test_class_weights_are_counted(rule, want):
-    # ground: 5 of 6 labelled pixels around it, rare: 1 of 4; the median of the two is 0.5417
+    # share of labelled pixels in masks with the class: ground 5 of 6, rare 1 of 4; median 0.5417
     config = default_config()
     set_field(config, "loss.class_weights", rule)
     validate(config)
@@ -41,7 +41,7 @@ def test_class_weights_are_counted(rule, want):
     got = resolved(config, MASKS, lines.append).loss.class_weights
     np.testing.assert_allclose(got, want, atol=0.005)
     assert "2 masks" in lines[0] and "rare" in lines[0]
-    assert config.loss.class_weights == rule  # the caller's is as it was
+    assert config.loss.class_weights == rule  # the caller's config is unchanged
 
 
 def test_enet_weights():
@@ -91,7 +91,7 @@ def test_patience_goes_on_from_the_log(tmp_path):
         {"kind": "eval", "step": 10, "mean_iou": 0.5},
         {"kind": "train", "step": 15, "loss": 1.0},
         {"kind": "eval", "step": 20, "mean_iou": float("nan")},
-        {"kind": "eval", "step": 30, "mean_iou": 0.9},  # after the step that it goes on from
+        {"kind": "eval", "step": 30, "mean_iou": 0.9},  # after the step from which it resumes
     ]
     log.write_text("\n".join(map(json.dumps, entries)) + '\n{"kind": "ev')
     patience = Patience(2, log, start=25)

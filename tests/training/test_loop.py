@@ -1,4 +1,4 @@
-"""Training and evaluation: what a run leaves, and that neither devices nor batches matter."""
+"""Training and evaluation: a run's files, and independence of devices and batch sizes."""
 
 import functools
 import json
@@ -45,7 +45,7 @@ def mesh_of(devices):
     return Mesh(np.array(jax.devices()[:devices]), ("data",))
 
 
-# ---- what a run leaves behind
+# ---- a run's files
 
 
 def test_scores_file(finished):
@@ -57,7 +57,7 @@ def test_scores_file(finished):
         k: [None if math.isnan(v) else v for v in scores[k]] for k in ("accuracy", "iou", "dice")
     }
     assert saved == scores | each and saved["absent"] == "nan"
-    assert np.nanmax(scores["iou"][1:]) > 0  # not just ground: otherwise equal scores say little
+    assert np.nanmax(scores["iou"][1:]) > 0  # not only background; else equal scores prove little
 
 
 def test_absent_classes_are_null(tmp_path):
@@ -88,7 +88,7 @@ def test_log(finished):
     assert [e["step"] for e in scored] == [20, 40]
     assert scored[-1].items() >= {"mean_iou": finished[1]["mean_iou"]}.items()
     losses = [e["loss"] for e in entries if e["kind"] == "train"]
-    assert losses[0] == pytest.approx(math.log(6), rel=1e-3)  # the scores start at zero
+    assert losses[0] == pytest.approx(math.log(6), rel=1e-3)  # scores are initialized with zero
     assert np.mean(losses[-5:]) < 0.9 * losses[0]
 
 
@@ -98,7 +98,7 @@ def test_tensorboard(finished):
     tags = set()
     for path in (finished[0].path / "tensorboard").iterdir():
         data = path.read_bytes()
-        while data:  # a record: its length in 8 bytes, 4 of checksum, itself, 4 of checksum
+        while data:  # a record: length in 8 bytes, 4 of checksum, content, 4 of checksum
             size = int.from_bytes(data[:8], "little")
             event = Event.FromString(data[12 : 12 + size])
             tags |= {(event.step, value.tag) for value in event.summary.value}
@@ -109,7 +109,7 @@ def test_tensorboard(finished):
 
 
 def test_environment(finished, tiny):
-    """Each start of a run is recorded; a finished one that is started again has a second entry."""
+    """Each start of a run is recorded; restarting a finished run adds a second entry."""
     workdir, _ = finished
     first, *later = json.loads(workdir.environment.read_text())
     assert (first["step"], first["devices"], first["processes"]) == (0, {"cpu": 8}, 1)
@@ -140,8 +140,8 @@ def test_picture(finished):
     with Image.open(finished[0].picture) as picture:
         picture.load()
         assert picture.mode == "RGB"
-        assert picture.width == 4 * 240 + 5 * 8  # four square tiles of 240 and the gaps
-        assert 2 * 240 < picture.height < 3 * 240  # two rows, title and legend
+        assert picture.width == 4 * 240 + 5 * 8  # four square tiles of 240, and gaps
+        assert 2 * 240 < picture.height < 3 * 240  # two rows, a title and a legend
 
 
 def test_two_newest_and_best_checkpoint_are_kept(finished):
@@ -157,7 +157,7 @@ def test_two_newest_and_best_checkpoint_are_kept(finished):
 def test_evaluate_repeats_the_scores(finished):
     workdir, scores = finished
     before = {p: p.stat().st_mtime_ns for p in workdir.path.rglob("*")}
-    np.testing.assert_equal(evaluate_workdir(workdir.path), scores)  # exactly; NaN equals NaN
+    np.testing.assert_equal(evaluate_workdir(workdir.path), scores)  # exact; NaN equals NaN
     assert {p: p.stat().st_mtime_ns for p in workdir.path.rglob("*")} == before
 
 
@@ -177,7 +177,7 @@ def test_the_command_evaluate_repeats_the_scores(finished_command, process):
 
 
 def check_printed(out, workdir):
-    """A line for each class holds what scores.json does."""
+    """The line of each class has the numbers of scores.json."""
     assert out.startswith("pixel accuracy")
     scores = json.loads(workdir.scores.read_text())
     for name, iou in zip(scores["class_names"], scores["iou"], strict=True):
@@ -225,7 +225,7 @@ def evaluated(finished, tiny, restored):
     [(8, 8), *(pytest.param(*how, marks=pytest.mark.slow) for how in ((3, 1), (4, 2)))],
 )
 def test_every_image_counts_once(evaluated, monkeypatch, batch_size, devices):
-    """Whatever the batch size and the number of devices; eleven images leave a remainder."""
+    """For any batch size and number of devices; eleven images leave a remainder."""
     reference, source = evaluated(monkeypatch, 1, 1)
     labels = np.stack([source[i].label for i in range(11)])
     truth = [(labels == k).sum() for k in range(6)]
@@ -245,7 +245,7 @@ def test_counts_are_carried_to_64_bits(evaluated, monkeypatch):
 
 
 def test_counts_beyond_32_bits_are_exact():
-    """Twelve batches of up to a thousand million pixels in one cell, and an odd few in another."""
+    """Twelve batches with up to a billion pixels in one cell, and a few in another."""
     counts, want = evaluation.Counts(2), np.zeros((2, 2), np.int64)
     for i in range(12):
         batch = np.array([[10**9 - i, 0], [7 * i, 1]], np.int32)
@@ -258,7 +258,7 @@ def test_counts_beyond_32_bits_are_exact():
 
 @pytest.mark.slow
 def test_fields_that_differ_from_the_runs(finished):
-    """Boundaries are scored from label maps, whose counts are those of the devices."""
+    """Boundary scores need label maps on the host; their counts equal those on the devices."""
     workdir, scores = finished
     fields = {"eval.boundary": True, "eval.absent": "zero", "eval.batch_size": 8}
     other = evaluate_workdir(workdir.path, fields=fields)
@@ -266,7 +266,7 @@ def test_fields_that_differ_from_the_runs(finished):
     assert 0 < other["mean_boundary_iou"] < 1
     np.testing.assert_array_equal(np.nan_to_num(scores["iou"]), other["iou"])
     assert other["pixel_accuracy"] == scores["pixel_accuracy"]
-    # a window of the image's size is the image
+    # a single window of the image's size equals the whole image
     fields = {"eval.protocol": "sliding", "eval.crop": (32, 32)}
     other = evaluate_workdir(workdir.path, fields=fields)
     np.testing.assert_equal(other["iou"], scores["iou"])
@@ -275,7 +275,7 @@ def test_fields_that_differ_from_the_runs(finished):
         evaluate_workdir(workdir.path, fields={"eval.protocol": "sliding"})
 
 
-# ---- going on
+# ---- resuming
 
 
 @pytest.mark.slow
@@ -288,11 +288,11 @@ def test_finished_run_started_again_scores_again(finished, tiny, caplog, capsys)
     assert "resuming from step 40 of 40" in capsys.readouterr().out
 
 
-# ---- the step
+# ---- the train step
 
 
 class Steps:
-    """The train step of a config on some devices, and the batches it takes."""
+    """The train step of a config on some devices, and its batches."""
 
     def __init__(self, config, devices):
         self.source = open_data(config.data, "train", config.seed)
@@ -372,7 +372,7 @@ def test_parameters_stay_float32_where_the_computation_is_bfloat16(tiny):
     )
     assert jax.tree.map(lambda a: a.dtype, after) == jax.tree.map(lambda a: a.dtype, before)
     floats = [a for a in jax.tree.leaves(before) if jnp.issubdtype(a.dtype, jnp.floating)]
-    assert {a.dtype for a in floats} == {np.dtype("float32")}  # those of the optimizer, too
+    assert {a.dtype for a in floats} == {np.dtype("float32")}  # including the optimizer's
     assert numbers["loss"].dtype == np.float32
 
 
@@ -389,9 +389,9 @@ def test_bfloat16(tiny, tmp_path, restored):
 
 @pytest.mark.slow
 def test_a_run_with_an_average_in_parts_with_frozen_parameters(tiny, tmp_path, restored):
-    """What is scored is the average, also later; a run that went on ends bit for bit as one whole.
+    """Scores are those of the average; a resumed run ends bit for bit like an uninterrupted one.
 
-    In the middle it stops after a checkpoint as a run of fewer steps does.
+    The first run of the two parts has fewer steps and so ends with a checkpoint in the middle.
     """
     fields = {
         "train.batch_size": 16,
@@ -430,11 +430,11 @@ def test_a_run_with_an_average_in_parts_with_frozen_parameters(tiny, tmp_path, r
 
 @pytest.mark.slow
 def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
-    """It looks at what a step gives only where it logs, scores or saves."""
+    """It reads a step's results only when it logs, scores or saves."""
     reads, at_step = [], []
 
     class Watched(dict):
-        """A step's loss and other numbers; tells when one is looked at."""
+        """A step's numbers; records each read."""
 
         def __getitem__(self, name):
             reads.append(name)
@@ -468,7 +468,7 @@ def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
     fields = {"train.steps": 12, "log.every_steps": 6, "checkpoint.every_steps": 12}
     train(tiny(fields | {"eval.every_steps": None}), tmp_path)
     assert len(at_step) == 12
-    after = np.diff(at_step)  # reads between one step's start and the next one's
+    after = np.diff(at_step)  # reads between the starts of two steps
     assert after[5] > 0 and after[:5].sum() == after[6:].sum() == 0
 
 
@@ -483,7 +483,7 @@ def test_a_run_that_does_not_begin_to_learn_is_told_once(tiny, tmp_path, capfd, 
 
 @pytest.mark.slow
 def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
-    """Over a new run and one that goes on; so is the count of an evaluation."""
+    """For a new run and a resumed one; an evaluation's counting step likewise."""
     for steps in (3, 5):
         config = tiny({"train.steps": steps, "eval.every_steps": 1})
         caplog.clear()
@@ -496,9 +496,9 @@ def test_the_step_is_compiled_once(tiny, tmp_path, caplog):
 
 @pytest.mark.optimized
 def test_processes_with_one_device_and_with_eight(words, process, tmp_path):
-    """The command line with its own mesh: the same loss curve.
+    """The command line with its own mesh gives the same loss curve.
 
-    A low learning rate: at a high one a difference in the last bit soon flips some maximum.
+    The learning rate is low: at a high one, a difference in the last bit soon changes some maximum.
     """
     fields = {"train.steps": 20, "optim.lr": 0.005}
     curves = []
@@ -528,4 +528,4 @@ def test_a_run_ends_early_and_stays_ended(tiny, tmp_path, monkeypatch):
     assert len(saved["loss.class_weights"]) == 6
     assert [line["step"] for line in lines(workdir) if line["kind"] == "eval"] == [2, 4]
     assert scores["step"] == 4
-    assert train(config, tmp_path / "run")["step"] == 4  # and takes no step more
+    assert train(config, tmp_path / "run")["step"] == 4  # takes no further step

@@ -1,4 +1,4 @@
-"""A loss that is no number stops a run; one that does not fall draws a hint."""
+"""A loss that is not finite stops a run; one that does not fall gives a hint."""
 
 import types
 
@@ -11,7 +11,7 @@ LN_21 = 3.04452
 
 
 class Kept:
-    """Checkpoints of which the newest is of step 4."""
+    """Checkpoints with step 4 as the newest."""
 
     def wait(self):
         pass
@@ -26,10 +26,10 @@ def state(step, bad=-1):
 
 def test_the_images_of_the_bad_step_are_named():
     monitor = LossMonitor(Kept(), print)
-    names = monitor.names  # what loads the batches fills it while the run goes on
+    names = monitor.names  # filled by the loader during a run
     names |= {step: [f"photo{step}{i}" for i in range(10)] for step in range(1, 7)}
     monitor.stop_if_not_finite(state(5))
-    assert sorted(monitor.names) == [6]  # the names of a long run are not kept
+    assert sorted(monitor.names) == [6]  # names of earlier steps are dropped
     names |= {step: [f"photo{step}{i}" for i in range(10)] for step in (7, 8)}
     with pytest.raises(InputError) as error:
         monitor.stop_if_not_finite(state(8, bad=7))
@@ -53,4 +53,4 @@ def test_one_hint_after_a_while():
     assert len(hints([2.0] * 5 + [LN_21 + 0.02] * 6)) == 1
     assert len(hints([LN_21, 2.9] * 30)) == 0
     assert hints([1.0] * 30) == hints([float("nan")] * 30) == []
-    assert hints([LN_21] * 30, guessing=float("nan")) == []  # of Dice, say
+    assert hints([LN_21] * 30, guessing=float("nan")) == []  # as for Dice

@@ -1,4 +1,4 @@
-"""Train steps as TPU and GPU get them, lowered without a device: no form of CPUs is in them."""
+"""Train steps lowered for TPU and GPU without a device: they contain no form for the CPU."""
 
 import collections
 import functools
@@ -18,7 +18,7 @@ NETWORKS = {
     "deconvnet_vgg16": ({"width": 0.1, "fc_channels": 640, "fc_kernel": 1}, 64, 29),
     "pspnet_resnet50": ({"width": 0.1, "depth": 14}, 65, 23),
 }
-# What computes in float32 in a bfloat16 network, by the file that asks for it, with the reason.
+# Float32 products allowed in a bfloat16 network: the file that makes them, and the reason.
 IN_FLOAT32 = {
     "ops/upsampling.py": "logits are float32, upsampled in strips by the loss",
     "ops/strips.py": "the same",
@@ -28,7 +28,7 @@ IN_FLOAT32 = {
 
 
 def train_step(name):
-    """A bfloat16 step and the shapes of what it takes."""
+    """A bfloat16 step and the shapes of its arguments."""
     fields, size, _ = NETWORKS[name]
     model = create_model(name, 5, dtype="bfloat16", **fields)
     optimizer = optax.sgd(0.1, 0.9)
@@ -47,7 +47,7 @@ SLOW = ("deconvnet_vgg16", "pspnet_resnet50")
     params=[pytest.param(n, marks=pytest.mark.slow if n in SLOW else ()) for n in NETWORKS],
 )
 def programs(request):
-    """The texts of a network's step for each platform, and of its reference form."""
+    """A network's name, and the texts of its step for each platform and in the reference form."""
     step, arguments = train_step(request.param)
     traced = step.trace(*arguments)
     texts = {
@@ -81,8 +81,8 @@ def test_a_gpus_step_has_no_scatter_and_no_transposed_pooling(programs):
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
 def test_convolutions_are_convolutions(programs, platform):
-    """One forwards, and two backwards but for the image's own gradient; a GPU's gradients of
-    kernels may be products of matrices."""
+    """One forward and two backward, except for the image's own gradient; on a GPU, gradients of
+    kernels may be matrix products."""
     name, texts = programs
     layers = NETWORKS[name][2]
     found = operations(texts[platform])
@@ -105,13 +105,13 @@ def test_products_are_of_bfloat16_but_for_those_named(programs, platform):
     of_float32 = r"tensor<[0-9x]*xf32>.*->"
     assert not where(texts[platform], "convolution", of_float32)
     products = where(texts[platform], "dot_general", of_float32)
-    assert products or name == "deconvnet_vgg16"  # which upsamples nothing
+    assert products or name == "deconvnet_vgg16"  # DeconvNet upsamples nothing
     for place in products:
         assert any(file in place for file in IN_FLOAT32), place
 
 
 def told(text):
-    """What a location of the program says, with those that it refers to: by its name, "#loc12"."""
+    """Returns a function from a location's name, e.g. "#loc12", to its text with all references."""
     named = dict(re.findall(r"^(#loc\d*) = (.*)$", text, re.MULTILINE))
 
     @functools.cache
@@ -123,8 +123,8 @@ def told(text):
 
 
 def sources(text):
-    """The source files of a program's operations, but for functions of jax.numpy (`_where`): they
-    are kept from one use to the next, and name the file of the first."""
+    """The source files of a program's operations, without functions of jax.numpy (`_where`): those
+    are cached between uses, and name the file of the first use."""
     counts, used = True, set()
     for line in text.splitlines():
         if function := re.search(r"func\.func \w+ @(\w+)", line):
@@ -135,12 +135,12 @@ def sources(text):
 
 
 def where(text, operation, pattern=""):
-    """For each `operation` whose line has `pattern`: the source files that it came from."""
+    """For each `operation` whose line matches `pattern`: the source files of its location."""
     tell = told(text)
     found, lines = [], text.splitlines()
     for i, line in enumerate(lines):
         if re.search(rf"stablehlo\.{operation}\b", line) and re.search(pattern, line):
-            if not re.search(r"loc\(", line):  # it has a body, and its place at the end of that
+            if not re.search(r"loc\(", line):  # the location follows the operation's body
                 margin = line[: len(line) - len(line.lstrip())]
                 line = next(after for after in lines[i:] if after.startswith(f"{margin}}} loc("))
             found.append("".join(tell(ref) for ref in re.findall(r"#loc\d*", line)))
@@ -148,7 +148,7 @@ def where(text, operation, pattern=""):
 
 
 def test_every_network_has_a_step():
-    """The numbers of layers above are those of the networks."""
+    """The numbers of layers above are at most those of the networks."""
     for name, (fields, size, layers) in NETWORKS.items():
         model = create_model(name, 5, **fields)
         images = jax.ShapeDtypeStruct((1, size, size, 3), np.float32)

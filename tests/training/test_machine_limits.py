@@ -1,4 +1,4 @@
-"""What a run takes from the machine: its batch size by memory, its steps by time."""
+"""A run's limits from the machine: its batch size from memory, its steps from time."""
 
 import time
 import types
@@ -16,7 +16,7 @@ MIB = 2**20
 
 @pytest.fixture
 def memory_of(monkeypatch):
-    """`memory_of(bytes_of)`: compiled steps take `bytes_of(images a device)`; the sizes asked."""
+    """`memory_of(bytes_of)`: fakes steps of `bytes_of(images a device)`; lists compiled sizes."""
     asked: list[int] = []
 
     def set_up(bytes_of):
@@ -61,11 +61,11 @@ def quiet(line):
     ("bytes_of", "memory", "images"),
     [
         (lambda n: 100 * MIB + n * 10 * MIB, 1000 * MIB, 64),  # 740 of 900 MiB; 128 take 1,380
-        (lambda n: 100 * MIB + n * 10 * MIB, 822 * MIB, 32),  # 740 of 739.8
-        (lambda n: n * n * 10 * MIB, 1000 * MIB, 8),  # grows faster than two sizes say
-        (lambda n: int(n**0.5 * 100) * MIB, 1000 * MIB, 64),  # and more slowly
+        (lambda n: 100 * MIB + n * 10 * MIB, 822 * MIB, 32),  # 64 take 740, more than 739.8
+        (lambda n: n * n * 10 * MIB, 1000 * MIB, 8),  # grows faster than extrapolated
+        (lambda n: int(n**0.5 * 100) * MIB, 1000 * MIB, 64),  # grows more slowly
         (lambda n: 500 * MIB * n, 1000 * MIB, 1),
-        (lambda n: 1000, 1000 * MIB, 128),  # an epoch keeps eight steps
+        (lambda n: 1000, 1000 * MIB, 128),  # an epoch has at least eight steps
     ],
 )
 def test_the_largest_power_of_two_that_fits(memory_of, bytes_of, memory, images):
@@ -74,7 +74,7 @@ def test_the_largest_power_of_two_that_fits(memory_of, bytes_of, memory, images)
     found = largest_batch(default_config(), source, memory, quiet)
     assert found == images * 8 and bytes_of(images) <= 0.9 * memory
     assert images == 128 or bytes_of(2 * images) > 0.9 * memory
-    assert len(asked) == len(set(asked)) <= 6  # nothing is compiled twice
+    assert len(asked) == len(set(asked)) <= 6  # no size is compiled twice
 
 
 def test_what_does_not_fit_at_all(memory_of):

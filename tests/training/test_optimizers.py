@@ -46,7 +46,7 @@ def run(c, steps=STEPS):
 
 
 def run_torch(torch, make, clip=None, lrs=None):
-    """The same with PyTorch; `make` gets {"kernel": [...], "bias": [...]}."""
+    """The same in PyTorch; `make` gets {"kernel": [...], "bias": [...]}."""
     leaves, tree = jax.tree.flatten(params())
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(params())]
     tensors = [torch.tensor(np.asarray(w), requires_grad=True) for w in leaves]
@@ -138,7 +138,7 @@ def test_clip_leaves_small_gradients_alone():
 
 
 def test_the_rate_enters_before_the_momentum():
-    """Caffe's form, by hand: v = momentum * v + lr * (g + decay * w)."""
+    """Caffe's form, computed here: v = momentum * v + lr * (g + decay * w)."""
     c = config(lr=0.1, schedule="poly", power=1.0, weight_decay=0.01, momentum=0.8)
     w, v, want = params(), jax.tree.map(jnp.zeros_like, params()), []
     for step in range(STEPS):
@@ -150,7 +150,7 @@ def test_the_rate_enters_before_the_momentum():
 
 
 def test_the_rate_enters_after_the_momentum(torch):
-    """PyTorch's form, while the rate falls in a step and with groups."""
+    """PyTorch's form, with a rate that falls and with parameter groups."""
     rules = (("bias", 2.0, 0.0),)
     c = config(lr=0.1, schedule="step", boundaries=(2, 4), momentum=0.8, rules=rules)
     c.weight_decay, c.momentum_form = 0.01, "pytorch"
@@ -190,7 +190,7 @@ def test_patterns_that_mean_nothing(fields, message):
 
 
 def test_steps_of_the_rate():
-    """DeconvNet's stage 1: a tenth after every 9,000 of 20,000 steps."""
+    """DeconvNet's stage 1: divided by ten after every 9,000 of 20,000 steps."""
     rate = make_schedule(config(lr=0.01, schedule="step", boundaries=(9000, 18000)), 20000)
     for step, want in [(0, 1e-2), (8999, 1e-2), (9000, 1e-3), (17999, 1e-3), (18000, 1e-4)]:
         assert float(rate(step)) == np.float32(want)
@@ -219,7 +219,7 @@ def test_first_and_last_rate(schedule, last):
     assert rate(0) == 0.5
     assert float(rate(99)) == pytest.approx(last, rel=1e-4)
     if schedule != "constant":
-        assert abs(float(rate(100))) < 1e-8  # the step that is not taken any more
+        assert abs(float(rate(100))) < 1e-8  # the first step after the end
         rates = [float(rate(i)) for i in range(101)]
         assert rates == sorted(rates, reverse=True)
 

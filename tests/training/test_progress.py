@@ -1,4 +1,4 @@
-"""What a run tells while it goes."""
+"""A run's output and logs while it trains."""
 
 import fcntl
 import json
@@ -69,7 +69,7 @@ def test_lines(workdir, capsys):
     line, *rest = out.splitlines()
     assert re.fullmatch(r"step 2 of 10: loss 0\.2500, \d+\.\d images/s, 00:00 left", line)
     assert rest == ["step 2: mean IoU 0.5000, pixel accuracy 0.7500", "hello"]
-    assert err == ""  # no bar where there is no terminal
+    assert err == ""  # no progress bar without a terminal
 
 
 def test_pauses_do_not_count_as_training(workdir):
@@ -82,7 +82,7 @@ def test_pauses_do_not_count_as_training(workdir):
 
 
 def test_later_steps_are_forgotten(workdir):
-    """A run that goes on from step 4 writes steps 5 and 6 again."""
+    """A run that resumes from step 4 logs steps 5 and 6 again."""
     steps(workdir, 1, 6)
     steps(workdir, 5, 8)
     assert [e["step"] for e in logged(workdir)] == [1, 2, 3, 4, 5, 6, 7, 8]
@@ -151,7 +151,7 @@ def test_bar_on_a_terminal(tmp_path):
     try:
         while chunk := os.read(leader, 4096):
             shown += chunk
-    except OSError:  # how Linux says that the other end was closed
+    except OSError:  # Linux's signal that the other end was closed
         pass
     os.close(leader)
     assert run.wait(timeout=60) == 0
@@ -163,7 +163,7 @@ def test_bar_on_a_terminal(tmp_path):
 
 
 class FakeWandb:
-    """The part of the package that is used, writing down what it is told."""
+    """The functions of wandb that jaxseg uses; records their arguments."""
 
     Error = type("Error", (Exception,), {})
 
@@ -187,7 +187,7 @@ class FakeWandb:
 
 
 def test_weights_and_biases(workdir, monkeypatch):
-    """What it is sent, and that a run which goes on is the same one there."""
+    """Checks the values sent, and that a resumed run continues the same run there."""
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)
     config = default_config()
@@ -213,7 +213,7 @@ def test_weights_and_biases(workdir, monkeypatch):
 
 
 class FakeMlflow:
-    """As `FakeWandb`."""
+    """Like `FakeWandb`, for MLflow."""
 
     MlflowException = type("MlflowException", (Exception,), {})
 
@@ -259,9 +259,9 @@ def test_mlflow(workdir, monkeypatch, capsys):
     first = [(1, {"train/loss": 0.5}), (1, "predictions", (4, 6, 3)), "end"]
     again = [("experiment", "streets"), ("run", "run1", name), (3, {"train/loss": 0.5})]
     assert mlflow.said[:9] == [*begin, *first, *again]
-    assert mlflow.said[11:13] == begin[:2]  # a run that begins anew is another
+    assert mlflow.said[11:13] == begin[:2]  # a run from the start gets a new id
     capsys.readouterr()
-    for step in (4, 5):  # no server fault ends a training
+    for step in (4, 5):  # a failing server does not end training
         monkeypatch.setattr(mlflow, "log_metrics", mlflow.fail)
         logger.scalars(step, {})
     assert capsys.readouterr().err == "MLflow gets nothing more of this run: no answer\n"
@@ -270,7 +270,7 @@ def test_mlflow(workdir, monkeypatch, capsys):
 
 
 class FakeTrackio(FakeWandb):
-    """As `FakeWandb`, whose names Trackio has."""
+    """Trackio has the same names as wandb."""
 
     def init(self, **fields):
         if self.refuses:
@@ -316,7 +316,7 @@ def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
 
 
 def test_events_are_on_disk_before_a_save(workdir):
-    """A kill after a checkpoint loses no curve of the steps before it."""
+    """A kill after a checkpoint loses no curve points of the steps before it."""
     board = TensorBoard(workdir, 0)
     for step in range(1, 30):
         board.scalars(step, {"train/loss": step})

@@ -9,7 +9,7 @@ from jaxseg.visualization.rate_plot import rate_plot
 
 @pytest.fixture
 def descent(monkeypatch):
-    """Training stands in for a walk down a parabola of curvature 1, whose steps diverge above 2."""
+    """Replaces training by descent on a parabola of curvature 1; rates above 2 diverge."""
 
     class Batches:
         def __next__(self):
@@ -46,7 +46,7 @@ def test_a_tenth_of_the_rate_of_the_lowest_loss(descent):
     np.testing.assert_allclose(np.diff(np.log(found.rates)), np.log(1e5) / 199)
     lowest = found.rates[int(np.argmin(found.smoothed))]
     assert 0.5 < lowest < 4 and found.suggestion == pytest.approx(lowest / 10, rel=0.06)
-    assert config.optim.warmup_steps == 5  # the config is the caller's
+    assert config.optim.warmup_steps == 5  # the caller's config is unchanged
     picture = rate_plot(*found)
     assert picture.size == (640, 400)
     marked = (np.asarray(picture) == (200, 70, 30)).all(-1)

@@ -1,4 +1,4 @@
-"""A run that was killed and started again ends bit for bit as one that was not."""
+"""A run that is killed and restarted ends bit for bit like an uninterrupted one."""
 
 import json
 import os
@@ -18,7 +18,7 @@ from jaxseg.training.loop import train
 
 
 def entries(workdir):
-    """The log by kind and step, without what depends on time; fails on a duplicate."""
+    """The log by kind and step, without values that depend on time; fails on a duplicate."""
     log = {}
     for line in workdir.log.read_text().splitlines():
         entry = json.loads(line)
@@ -29,7 +29,7 @@ def entries(workdir):
 
 
 def kill_when(run, condition):
-    """Kills the process group of `run` as soon as `condition()`; returns whether that was so."""
+    """Kills the process group of `run` when `condition()` holds; returns whether it did."""
     deadline = time.monotonic() + 300
     while run.poll() is None and time.monotonic() < deadline:
         if condition():
@@ -55,9 +55,9 @@ def assert_same_run(killed, finished, config, restored):
 
 
 def damage_newest(workdir):
-    """Changes a bit here and there in the largest file of the newest checkpoint.
+    """Changes bits in many places of the largest file of the newest checkpoint.
 
-    One would not do: Orbax leaves bytes in it that nothing reads.
+    One would not be enough: Orbax leaves unused bytes in the file.
     """
     newest = workdir.checkpoints / str(whole_steps(workdir.checkpoints)[-1])
     path = max(newest.rglob("d/*"), key=lambda p: p.stat().st_size)
@@ -67,7 +67,7 @@ def damage_newest(workdir):
     path.write_bytes(data)
 
 
-NARROW = {  # networks of seconds; the other fields of `tiny` that they do not have are unset
+NARROW = {  # networks that train in seconds; fields of `tiny` that they lack are unset
     "fcn8s": {"model.fc_channels": 32},
     "deconvnet": {
         "model.name": "deconvnet_vgg16",
@@ -95,8 +95,8 @@ NARROW = {  # networks of seconds; the other fields of `tiny` that they do not h
     ],
 )
 def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
-    """After a checkpoint, as by kill -9, or from the one before where the newest is damaged: state,
-    log and scores become those they were."""
+    """From a checkpoint, as after kill -9, or from the previous one if the newest is damaged:
+    state, log and scores are the same in the end."""
     fields = {"train.steps": 4, "checkpoint.every_steps": 2, "checkpoint.keep_last": 2}
     fields |= {"data.scenes_eval": 2, "log.pictures": 0, "eval.every_steps": None}
     config = tiny(fields | NARROW[network])
@@ -130,7 +130,7 @@ def test_killed_and_started_again(finished_command, words, process, tiny, restor
     assert (run.returncode, err) == (0, "")
     assert "resuming from step " in out
     others = [line for line in out.splitlines() if not line.startswith("step ")]
-    assert len(others) < 35 and "\r" not in out  # quiet in a pipe
+    assert len(others) < 35 and "\r" not in out  # few lines without a terminal
     assert_same_run(killed, finished_command[0], tiny(), restored)
 
 
@@ -139,7 +139,7 @@ def test_killed_and_started_again(finished_command, words, process, tiny, restor
     "number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.nightly)]
 )
 def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_path, number):
-    """It takes the step to its end, saves it, says so, and ends within seconds with code 75."""
+    """It finishes the step, saves it, says so, and ends within seconds with code 75."""
     asked = Workdir(tmp_path / "run")
     run = process(*words(asked.path, {"checkpoint.every_steps": 40}))
     while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
@@ -163,14 +163,14 @@ def test_asked_to_stop(finished_command, words, process, tiny, restored, tmp_pat
 
 @pytest.mark.nightly
 def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path):
-    """The second signal ends it at once, in whatever it does: it goes on from the last save."""
+    """The second signal ends the run at once, whatever it does; it resumes from the last save."""
     asked = Workdir(tmp_path / "run")
     run = process(*words(asked.path))
     while not (asked.log.exists() and '"step": 12,' in asked.log.read_text()):
         assert run.poll() is None
         time.sleep(0.01)
     run.send_signal(signal.SIGTERM)
-    run.send_signal(signal.SIGHUP)  # the system makes two of one kind, not yet seen, one
+    run.send_signal(signal.SIGHUP)  # another kind: the system merges pending signals of one kind
     _, err = run.communicate(timeout=60)
     assert run.returncode == 75 and re.fullmatch(r"stopped by SIG.*: .* the last checkpoint\n", err)
     run = process(*words(asked.path))
@@ -181,7 +181,7 @@ def test_asked_twice(finished_command, words, process, tiny, restored, tmp_path)
 
 KILLS = 20
 
-# Everything that a step may depend on or carry with it.
+# Every feature whose state a step depends on or carries.
 FULL = {
     "train.accumulate": 2,
     "optim.ema": 0.9,
@@ -194,13 +194,13 @@ FULL = {
 
 
 def unfinished(workdir):
-    """Names of checkpoints that are not, or not yet, whole."""
+    """Names of checkpoints that are not complete, or not yet."""
     whole = map(str, whole_steps(workdir.checkpoints))
     return {p.name for p in workdir.checkpoints.glob("*")} - set(whole)
 
 
 def a_moment(workdir, rng, kind):
-    """A condition for `kill_when`: in the start, in a step, or in one of the next saves."""
+    """A condition for `kill_when`: during the start, a step, or one of the next saves."""
     born, wait, saves = time.monotonic(), rng.uniform(0, 1), rng.randint(1, 4)
     log = workdir.log.read_bytes() if workdir.log.exists() else b""
     left, seen, stepped = unfinished(workdir), set(), []
@@ -220,7 +220,7 @@ def a_moment(workdir, rng, kind):
 
 @pytest.mark.nightly
 def test_killed_at_twenty_random_moments(words, process, tiny, restored, tmp_path):
-    """Half of them in a save, a quarter in steps, a quarter before the first."""
+    """Half of them during a save, a quarter during steps, a quarter during the start."""
     finished = Workdir(tmp_path / "finished")
     run = process(*words(finished.path, FULL), devices=2)
     assert (run.communicate(timeout=300)[1], run.returncode) == ("", 0)

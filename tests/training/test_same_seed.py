@@ -1,4 +1,4 @@
-"""Two runs of one seed on photographs: bit for bit the same, for each network."""
+"""Two runs with one seed on photographs are bit for bit the same, for each network."""
 
 import jax
 import numpy as np
@@ -9,7 +9,7 @@ from jaxseg.cli.config_options import read_config
 from jaxseg.config import set_field
 from jaxseg.training.loop import train
 
-SMALL = {  # of the recipes' "small": a few steps, narrower, on smaller crops of their own kind
+SMALL = {  # smaller than the recipes: a few steps, narrow networks, small crops
     "fcn8s": {"model.width": 0.03, "augment.crop": (64, 64)},
     "deconvnet": {"model.width": 0.05, "model.fc_kernel": 1, "augment.crop": (64, 64)},
     "pspnet": {"model.width": 0.05, "augment.crop": (65, 65)},
@@ -17,7 +17,7 @@ SMALL = {  # of the recipes' "small": a few steps, narrower, on smaller crops of
 COMMON = {
     "data.eval_split": "few",
     "data.cache": False,
-    "data.threads": 4,  # which of them is first decides nothing
+    "data.threads": 4,  # their order must not matter
     "train.steps": 6,
     "train.batch_size": 8,
     "optim.warmup_steps": 2,
@@ -31,7 +31,7 @@ COMMON = {
 
 @pytest.fixture
 def camvid(shared_data, tmp_path):
-    """CamVid with a third list, of eight validation photographs."""
+    """CamVid with a third list that has eight validation photographs."""
     root = tmp_path / "camvid"
     lists = root / "ImageSets/Segmentation"
     lists.mkdir(parents=True)

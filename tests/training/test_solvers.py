@@ -1,4 +1,4 @@
-"""The recipes' solvers: heavy and mean forms step by step, multipliers and rates as published."""
+"""The recipes' solvers: heavy and mean forms step by step; published multipliers and rates."""
 
 import functools
 import re
@@ -24,7 +24,7 @@ PIXELS = SIZE[0] * SIZE[1]
 
 
 def photographs(shares):
-    """For every step a photograph and its labels, of which that share is labelled."""
+    """Yields for each step a photograph and labels, of which the given share is not ignored."""
     rng = np.random.default_rng(0)
     for share in shares:
         labels = rng.integers(0, C, (1, *SIZE), dtype=np.uint8)
@@ -33,7 +33,7 @@ def photographs(shares):
 
 
 class Toy(nn.Module):
-    """Two convolutions with biases, and bilinear upsampling: what a solver needs, soon compiled."""
+    """Two convolutions with biases and a bilinear upsampling: minimal, and compiles quickly."""
 
     num_classes: int = C
     preprocessing = CAFFE_VGG
@@ -58,7 +58,7 @@ def network():
 
     @jax.jit
     def sum_gradient(params, image, labels):
-        """Of the plain sum over labelled pixels, from full-resolution logits."""
+        """The gradient of the plain sum over labelled pixels, from full-resolution logits."""
 
         def objective(params):
             logits = model.apply({"params": params}, image.astype(jnp.float32) - mean)
@@ -84,7 +84,7 @@ def trained(network, config, shares):
 
 
 def by_hand(network, lr, shares, weight=lambda pixels: 1.0):
-    """The same in NumPy, as the released solver says; `weight` scales a photograph's gradient."""
+    """The same in NumPy, by the released solver; `weight` scales a photograph's gradient."""
     params = jax.tree_util.tree_map_with_path(
         lambda path, w: (path[-1].key == "bias", np.array(w, np.float64)), network.params
     )
@@ -108,13 +108,13 @@ def by_hand(network, lr, shares, weight=lambda pixels: 1.0):
 
 
 def moves(network, path):
-    """What the parameters have moved by after each step, all in one vector."""
+    """The change of all parameters since the start, as one vector for each step."""
     flat = lambda tree: np.concatenate([np.ravel(a) for a in jax.tree.leaves(tree)])  # noqa: E731
     return [flat(params) - flat(network.params) for params in path]
 
 
 def assert_same_moves(network, got, want, within=2e-4):
-    """Of every step, to a share of the whole move: float32 keeps 7 digits of the parameters."""
+    """Compares each step, relative to the whole change: float32 has 7 digits of the parameters."""
     for a, b in zip(moves(network, got), moves(network, want), strict=True):
         assert np.linalg.norm(b) > 1e-3
         assert np.linalg.norm(a - b) < within * np.linalg.norm(b)
@@ -145,13 +145,13 @@ def test_where_they_have_not_the_mean_counts_each_photograph_the_same(network):
 
 
 def test_the_published_numbers_of_the_mean():
-    """500×375: 1.9e-5 instead of 1e-10, as others have derived it."""
+    """500×375: 1.9e-5 in place of 1e-10, as others have derived."""
     mean = fcn_mean(fcn_heavy("fcn32s_vgg16", 1e-10))
     assert mean.optim.lr == pytest.approx(1.875e-5)
     assert mean.optim.weight_decay == pytest.approx(5e-4 / 187_500)
 
 
-# ---- multipliers: which parameters they are for, by name
+# ---- multipliers: the parameters they apply to, by name
 
 
 @pytest.fixture
@@ -168,7 +168,7 @@ def optims(repository):
 
 @functools.cache
 def parameters(model, size):
-    """The names of a network's parameters, as rules see them."""
+    """The names of a network's parameters, as rules match them."""
     images = jnp.zeros((1, *size, 3))
     params = jax.eval_shape(model.init, jax.random.key(0), images)["params"]
     return [parameter_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(params)]
@@ -233,7 +233,7 @@ def test_biases_learn_twice_as_fast_and_do_not_decay(optims, spec, network, fiel
         assert set(found) == {(2, 0), (1, 1)}
         assert all(n.endswith("/bias") for n in found[2, 0])
         assert all(n.endswith("/kernel") for n in found[1, 1])
-        assert len(found[2, 0]) == len(found[1, 1]) - (1 if fields else 0)  # upscore_pool4 has none
+        assert len(found[2, 0]) == len(found[1, 1]) - (1 if fields else 0)  # upscore_pool4: no bias
 
 
 def test_alexnet_as_released(optims):
@@ -252,7 +252,7 @@ def test_deconvnet_decays_its_norms(optims):
         assert all(n.endswith("/bias") and "/bn/" not in n for n in found[2, 0])
 
 
-# ---- rates as published
+# ---- published rates
 
 
 def test_rates(optims):
@@ -275,11 +275,11 @@ def test_rates(optims):
     rate = make_schedule(paper, 150_000)
     for step in (0, 1, 75_000, 149_999):
         want = 0.01 * (1 - step / 150_000) ** 0.9
-        assert float(rate(step)) == pytest.approx(want, rel=2e-3)  # of float32, at the end
+        assert float(rate(step)) == pytest.approx(want, rel=2e-3)  # float32 precision at the end
 
 
 def test_batches(repository):
-    """Images a step, and in how many parts."""
+    """Images per step, and the number of parts."""
 
     def of(spec):
         name, _, variant = spec.partition(":")

@@ -1,4 +1,4 @@
-"""Training in stages: each starts from the one before, is run once, and can be killed."""
+"""Training in stages: each starts from the previous one, runs once, and can be killed."""
 
 import json
 import os
@@ -28,7 +28,7 @@ FIELDS = {
 
 @pytest.fixture
 def pair(tiny):
-    """FCN-32s, then FCN-16s that hardly moves; `pair(fields)` changes the second one."""
+    """FCN-32s, then FCN-16s with tiny updates; `pair(fields)` changes the second stage."""
 
     def make(fields=None):
         first = tiny(FIELDS | {"model.name": "fcn32s_vgg16"})
@@ -53,14 +53,14 @@ def test_each_starts_from_the_weights_of_the_one_before(pair, restored, tmp_path
 
 @pytest.fixture
 def calls(monkeypatch):
-    """Stands in for training: leaves a run's files, and in the list where and from what it ran."""
+    """Replaces training: writes a run's files, and lists each call's folder and initial weights."""
     calls = []
 
     def train(config, workdir):
         run = Workdir(workdir)
         run.open(config)
         save_config(config, run.config)
-        if config.optim.momentum == 0.123:  # as if killed
+        if config.optim.momentum == 0.123:  # simulates a kill
             raise KeyboardInterrupt
         for part in ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"):
             path = run.checkpoints / str(config.train.steps) / part
@@ -88,14 +88,14 @@ def test_a_finished_stage_is_not_run_again(pair, tmp_path, calls, capsys):
     outer.rename(moved := tmp_path / "moved")
     assert train_stages(pair(), moved) == scores and len(calls) == 2
     assert "stage 2 of 2: fine is finished" in capsys.readouterr().out
-    (moved / "2_fine/predictions.png").unlink()  # as killed just before it
+    (moved / "2_fine/predictions.png").unlink()  # as if killed before writing it
     assert train_stages(pair({"log.pictures": 1}), moved) == scores
     assert [name for name, _ in calls[2:]] == ["2_fine"]
     assert (moved / "2_fine/predictions.png").exists()
     longer = pair()
     longer[1][1].train.steps = 4
     train_stages(longer, moved)
-    assert calls[3:] == [("2_fine", str(outer / "1_coarse"))]  # it goes on
+    assert calls[3:] == [("2_fine", str(outer / "1_coarse"))]  # it resumes
     assert Workdir.existing(moved).path == moved / "2_fine"
 
 
@@ -104,7 +104,7 @@ def test_stopped_in_the_second_stage(pair, tmp_path, calls):
     with pytest.raises(KeyboardInterrupt):
         train_stages(stages, tmp_path)
     assert [name for name, _ in calls] == ["1_coarse"]
-    train_stages(pair(), tmp_path)  # nothing of it was saved, so it may be another one
+    train_stages(pair(), tmp_path)  # the stage had saved nothing, so its config may change
     assert [name for name, _ in calls] == ["1_coarse", "2_fine"]
 
 
@@ -184,7 +184,7 @@ def test_overrides_reach_every_stage_or_the_one_they_name(staged_file):
 
 
 def raise_whole(call, *arguments):
-    """Calls, and puts problem and remedy of an InputError into one sentence."""
+    """Calls a function; joins problem and remedy of its InputError into one sentence."""
     try:
         call(*arguments)
     except InputError as e:

@@ -1,4 +1,4 @@
-"""The train step as a pure function, with a network of two layers: quick to compile."""
+"""The train step as a pure function, with a network of two layers that compiles quickly."""
 
 import runpy
 
@@ -20,7 +20,7 @@ SIZE, C = (13, 17), 4
 
 
 class Toy(nn.Module):
-    """Two convolutions and a second head, as the networks have them."""
+    """Two convolutions and a second head, with the interface of the networks."""
 
     num_classes: int = C
     norm: bool = False
@@ -41,7 +41,7 @@ class Toy(nn.Module):
 
 
 def batch(seed=0, n=6):
-    """Images, and labels of which each image has another share: one has none at all."""
+    """Images and labels; the labelled share differs between images, and one has no labels."""
     rng = np.random.default_rng(seed)
     images = rng.integers(0, 256, (n, *SIZE, 3), dtype=np.uint8)
     labels = rng.integers(0, C, (n, *SIZE), dtype=np.uint8)
@@ -51,7 +51,7 @@ def batch(seed=0, n=6):
 
 
 class Run:
-    """A train step of `Toy` and its state; the fields of the config by dotted name."""
+    """A train step of `Toy` and its state; `fields` are config fields by dotted name."""
 
     def __init__(self, fields=None, model=None, **options):
         config = default_config()
@@ -69,7 +69,7 @@ class Run:
         self.step = jax.jit(step)
 
     def go(self, steps=1):
-        """The losses of some steps, each with a batch of its own."""
+        """Returns the losses of some steps, each with its own batch."""
         losses = []
         for seed in range(steps):
             self.state, numbers = self.step(self.state, *batch(seed))
@@ -93,17 +93,17 @@ def close(got, want, **tolerance):
 )
 @pytest.mark.parametrize("parts", [2, pytest.param(3, marks=pytest.mark.slow)])
 def test_parts_of_a_batch_add_up_to_the_whole(fields, parts):
-    """Though they have unequal numbers of labels: the mean is over the labels of the batch."""
+    """Parts have unequal numbers of labels: the mean is over all labels of the batch."""
     whole, split = Run(fields), Run(fields, accumulate=parts)
     np.testing.assert_allclose(split.go(3), whole.go(3), rtol=1e-6)
     close(split.state.params, whole.state.params, rtol=1e-5, atol=1e-7)
-    assert int(split.state.step) == 3  # a step is one of the optimizer's
+    assert int(split.state.step) == 3  # counts updates of the optimizer
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fields", [{}, {"loss.reduction": "sum"}, {"loss.name": "dice"}])
 def test_the_loss_of_guessing(fields):
-    """Of a network whose scores are 0: what it is told that this would be, with both heads."""
+    """The reported loss of guessing equals that of a network with zero scores, over both heads."""
     run = Run(fields, accumulate=2)
     zeros = jax.tree.map(jnp.zeros_like, run.state.params)
     _, numbers = run.step(run.state.replace(params=zeros), *batch())
@@ -125,7 +125,7 @@ def test_a_batch_without_labels_in_parts():
 
 @pytest.mark.slow
 def test_batch_norm_sees_a_part_at_a_time():
-    """Its running statistics take in the parts one after the other, as Caffe's do."""
+    """Running statistics are updated by the parts one after the other, as in Caffe."""
     run = Run(model=Toy(norm=True), accumulate=3)
     images, labels = batch()
     kernel, bias = (np.asarray(run.state.params["trunk"][k]) for k in ("kernel", "bias"))
@@ -142,7 +142,7 @@ def test_batch_norm_sees_a_part_at_a_time():
 
 
 def test_each_part_drops_out_other_units():
-    """Two equal parts, of which only one or the other has labels, have unequal losses."""
+    """Two equal parts, only one of them labelled, have losses that depend on which one."""
     run = Run(model=Toy(dropout=0.5), accumulate=2)
     images, labels = (np.repeat(a, 2, axis=0) for a in batch(n=3))
 
@@ -152,12 +152,12 @@ def test_each_part_drops_out_other_units():
         return float(run.step(run.state, images, some)[1]["loss"])
 
     assert loss(0) != loss(1)
-    assert loss(0) == loss(0)  # a function of the seed and the step
+    assert loss(0) == loss(0)  # determined by the seed and the step
 
 
 @pytest.mark.slow
 def test_devices_that_share_a_batch_share_each_part(mesh):
-    """Eight devices, two parts of eight images: the losses of one device."""
+    """Eight devices with two parts of eight images get the losses of one device."""
     from jaxseg.distributed.mesh import replicated, split_batch
 
     images, labels = (np.concatenate([a, a, a])[:16] for a in batch())
@@ -168,12 +168,12 @@ def test_devices_that_share_a_batch_share_each_part(mesh):
     got_state, got_numbers = step(run.state, images, labels)
     close((got_state.params, got_numbers), (state.params, numbers), rtol=1e-5, atol=1e-6)
     text = step.lower(run.state, images, labels).compile().as_text()
-    assert "all-to-all" not in text and "collective-permute" not in text  # no image moves
+    assert "all-to-all" not in text and "collective-permute" not in text  # images stay in place
 
 
 @pytest.mark.slow
 def test_moving_average():
-    """By its definition: of parameters and of statistics, from the first step on."""
+    """Equals its definition, for parameters and statistics, from the first step on."""
     run = Run(model=Toy(norm=True), ema=0.3)
     want, start = run.state.variables, run.state.params
     for step in range(1, 6):
@@ -190,7 +190,7 @@ def test_moving_average():
 
 
 def test_no_buffer_is_donated_twice():
-    """Of a state that keeps an average, which begins as a copy; nothing of the old one is left."""
+    """A state with an average, which starts as a copy, is donated completely."""
     run = Run(model=Toy(norm=True), ema=0.9)
     step = jax.jit(run.step.__wrapped__, donate_argnums=0)
     old = jax.tree.leaves(run.state)
@@ -203,7 +203,7 @@ def test_no_buffer_is_donated_twice():
     ("name", "how"), [("sgd", "freeze"), pytest.param("adamw", "rules", marks=pytest.mark.slow)]
 )
 def test_frozen_parameters_stay_to_the_bit(name, how):
-    """And the others move as if those had no gradient: also in the norm that is clipped."""
+    """The others move as if the frozen ones had no gradient, also in the norm for clipping."""
     given = {"freeze": ("trunk", "norm/b"), "rules": (("trunk|norm/b", 0.0, 1.0),)}[how]
     run = Run(
         {
@@ -233,10 +233,10 @@ def test_frozen_parameters_stay_to_the_bit(name, how):
     assert all((a != b).any() for a, b in zip(moved, stood, strict=True))
     p = before.params
     buffers = [a for a in jax.tree.leaves(state.opt_state) if a.ndim]
-    assert not any(a.shape == p["trunk"]["kernel"].shape for a in buffers)  # no momentum
+    assert not any(a.shape == p["trunk"]["kernel"].shape for a in buffers)  # no momentum is kept
     if how == "rules":
         return
-    # the norm is that of the gradient with respect to the others
+    # the norm is that of the gradient with respect to the other parameters
     free = Run({"optim.clip_norm": 0.01}, model=Toy(norm=True))
 
     def loss(some):
@@ -251,7 +251,7 @@ def test_frozen_parameters_stay_to_the_bit(name, how):
 
 @pytest.mark.slow
 def test_optimizers_are_optax():
-    """Any other of Optax's serves as well; the loss of a config is the default's."""
+    """Any other optimizer of Optax works; the default loss is that of the default config."""
     model = Toy()
     optimizer = optax.adam(1e-2)
     state = create_state(model, optimizer, 0, SIZE)
@@ -265,7 +265,7 @@ def test_optimizers_are_optax():
 
 
 def test_evaluation_step_counts():
-    """Labels of twice the size of the images; as counted by hand."""
+    """With labels of twice the images' size, compared with a direct count."""
     model = Toy(norm=True)
     state = create_state(model, optax.sgd(0.1), 0, SIZE)
     images, labels = batch()
@@ -282,7 +282,7 @@ def test_evaluation_step_counts():
 
 @pytest.mark.slow
 def test_a_loop_of_ones_own(repository, capsys):
-    """The example learns what it says; it is short."""
+    """The example reaches the score that it promises, and is short."""
     example = repository / "docs" / "train_loop.py"
     assert len(example.read_text().splitlines()) <= 48
     names = runpy.run_path(str(example))

@@ -1,4 +1,4 @@
-"""A type checker sees the types of the public face: mypy --strict on a user's script."""
+"""A type checker sees the types of the public API: mypy --strict on a user's script."""
 
 import pathlib
 import subprocess
@@ -11,7 +11,7 @@ SCRIPT = pathlib.Path(__file__).with_name("user_script.py")
 
 OPTIONS = (
     "--strict",
-    "--follow-imports=silent",  # what is wrong inside other packages is not the user's
+    "--follow-imports=silent",  # hides errors inside other packages
     "--disable-error-code=import-untyped",  # optax
     "--config-file=",
 )
@@ -19,7 +19,7 @@ OPTIONS = (
 
 @pytest.fixture(scope="module")
 def mypy(repository, tmp_path_factory):
-    """`mypy(file)` checks it as a user's."""
+    """`mypy(file)`: checks a file as a user's script."""
     pytest.importorskip("mypy", reason="needs mypy: pip install '.[dev]'")
     cache = tmp_path_factory.mktemp("mypy")
 

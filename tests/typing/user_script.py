@@ -1,6 +1,6 @@
-"""A user's script: mypy --strict has to see the types of all that the public face offers.
+"""A user's script: mypy --strict must see the types of the whole public API.
 
-It is read by mypy and never run; `assert_type` says what mypy has to find.
+mypy reads it, but it is never run; `assert_type` states the expected types.
 """
 
 import pathlib
@@ -34,7 +34,7 @@ def use() -> None:
     moved, left_out = jaxseg.transplant(variables, variables)
     assert_type(left_out, list[str])
 
-    # Predictions: what is asked for decides what comes back
+    # Predictions: the result's type depends on the arguments
     assert_type(jaxseg.predict(model, variables, "street.jpg"), np.ndarray)
     assert_type(jaxseg.predict(model, variables, rgb[0], probabilities=False), np.ndarray)
     assert_type(
@@ -46,7 +46,7 @@ def use() -> None:
     assert_type(network.predict(rgb[0]), np.ndarray)
     assert_type(network.model, SegmentationModel)
 
-    # Array functions take arrays of NumPy and of JAX
+    # Array functions accept arrays of NumPy and of JAX
     for x in (np.ones([1, 8, 8, 4], np.float32), jnp.ones([1, 8, 8, 4])):
         values, indices = jaxseg.ops.max_pool_with_argmax(x, 2, (2, 2), padding=0)
         assert_type(values, jax.Array)
@@ -62,7 +62,7 @@ def use() -> None:
     with jaxseg.ops.implementation("reference"):
         assert_type(jaxseg.ops.max_pool(images, 2, 2), jax.Array)
 
-    # Losses and metrics, by the whole map, by a size or by a head's own resize
+    # Losses and metrics, given the whole map, a size or a head's own resize
     head = model.apply(variables, images, method="heads")[0]
     loss = jaxseg.losses.cross_entropy(logits, labels, head.upsampling, ignore_label=255)
     assert_type(loss, jax.Array)
@@ -79,7 +79,7 @@ def use() -> None:
     assert_type(jaxseg.metrics.predict_labels(logits, upsampling), jax.Array)
     assert_type(jaxseg.metrics.boundary_counts(labels[0], labels[0], 21), np.ndarray)
 
-    # One's own training loop
+    # A custom training loop
     optimizer = optax.sgd(0.1)
     state = jaxseg.create_state(model, optimizer, 0, (480, 640))
     step = jaxseg.make_train_step(model, optimizer, {"name": "cross_entropy", "smoothing": 0.1})

@@ -1,4 +1,4 @@
-"""A full disk or memory is known by whatever error a library makes of it."""
+"""A full disk or exhausted memory is recognized in every library's errors."""
 
 import errno
 import pathlib
@@ -10,7 +10,7 @@ from jaxseg.cli.exhausted import in_two_lines
 from jaxseg.errors import InputError, plain
 from jaxseg.utils.exhausted import asked_for, disk_is_full, full_disk, memory_is_full
 
-# words of TensorStore, of JAX on the CPU and on CUDA, and of NumPy
+# Messages of TensorStore, of JAX on the CPU and on CUDA, and of NumPy.
 DISK = (
     'RESOURCE_EXHAUSTED: Error writing local file "/d/4": Failed writing: No space left on device'
 )
@@ -19,7 +19,7 @@ CUDA = "RESOURCE_EXHAUSTED: Out of memory while trying to allocate 21.50GiB. [tf
 
 
 def wrapped(error):
-    """As Orbax raises it: from another, after another."""
+    """Raised like Orbax's errors, with a chain of causes."""
     try:
         try:
             raise error

@@ -1,4 +1,4 @@
-"""A path that no file can have is an input error at every door, in every version of Python."""
+"""An impossible path is an input error at every entry point, in every version of Python."""
 
 import pathlib
 
@@ -46,7 +46,7 @@ def config(**fields):
 
 
 def rooted(path):
-    """As an address has to begin."""
+    """Makes a path absolute, as a URL needs it."""
     return path if path.startswith("~") else f"/{path}"
 
 
@@ -111,7 +111,7 @@ WORDS = {
 
 @pytest.fixture
 def elsewhere(tmp_path, monkeypatch, repository):
-    """An empty folder in which nothing may be made."""
+    """An empty current folder that must stay empty."""
     (tmp_path / "configs").symlink_to(repository / "configs")
     monkeypatch.chdir(tmp_path)
     yield
@@ -133,7 +133,7 @@ def test_functions(elsewhere, door, bad):
         DOORS[door](BAD[bad])
 
 
-# the two words that a network is made for take seconds each
+# the two options for which a network is built take seconds each
 @pytest.mark.parametrize(
     ("bad", "words"),
     [

@@ -1,12 +1,12 @@
-"""Nothing of jaxseg needs what only some systems have: training starts on Windows."""
+"""jaxseg needs no module that only some systems have: training starts on Windows."""
 
 import subprocess
 import sys
 
 import pytest
 
-# What Python's own documentation lists as Unix only. Other libraries ask for some of it, too, and
-# know what to do without: they are imported before.
+# The modules that Python's documentation lists as Unix only. Other libraries import some of them,
+# too, and can do without; those libraries are imported first.
 IMPORTS = """
 import importlib, os, pkgutil, signal, sys
 import flax.linen, grain, jax.experimental.multihost_utils, optax, scipy.ndimage, tensorboardX, tqdm

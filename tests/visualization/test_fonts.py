@@ -1,4 +1,4 @@
-"""Names of classes in any script are drawn, or written so that they can be told apart."""
+"""Class names in any script are drawn, or replaced by text that distinguishes them."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from jaxseg.visualization.panel import legend
 
 @pytest.fixture
 def alone(monkeypatch):
-    """No font but that of jaxseg."""
+    """Only jaxseg's own font is available."""
     monkeypatch.setattr(fonts, "_folders", lambda: [])
     fonts._covering.cache_clear()
     yield
@@ -28,7 +28,7 @@ def test_what_no_font_has_is_written_by_numbers(alone):
 
 
 def test_every_letter_is_another_picture(alone):
-    """No empty boxes: the legends of two names of the same length differ in their letters."""
+    """No empty boxes: legends of two different names of the same length differ."""
 
     def picture(name):
         return np.asarray(legend(DataInfo("d", (name, "b"), ((9, 9, 9), (1, 1, 1))), 300))

@@ -26,7 +26,7 @@ def test_colours():
 
 
 def test_columns():
-    """At double size: each column shows what its title says."""
+    """At double size, each column shows the image named in its title."""
     picture = np.asarray(comparison([row(20, 40)], INFO, height=40))
     assert picture.dtype == np.uint8 and picture.shape[1] == 4 * 80 + 5 * 8
 
