@@ -54,6 +54,7 @@ def main(argv: Sequence[str]) -> None:
         examples = [source[i] for i in range(count)]
     else:
         model = model_from_config(config.model, source.info.num_classes, config.data)
+        config.augment.on_device = False  # the page shows augmented images
         batches = train_batches(
             source,
             seed=config.seed,

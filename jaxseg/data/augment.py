@@ -1,6 +1,7 @@
 """Random geometric changes of image and label together, and random colours of the image."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -8,12 +9,23 @@ from PIL import Image
 from jaxseg.data.colour import ColourJitter
 from jaxseg.data.counts import value_counts
 from jaxseg.data.noise import erased, with_noise
+from jaxseg.data.plan import Plan, Planned
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.data.warp import BACKENDS, on_image, opencv, window
+from jaxseg.data.warp import BACKENDS, REACH, on_image, opencv, sampling, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
 _CROPS = 10  # maximum number of tries for a crop that no single class dominates
+
+
+class _View(NamedTuple):
+    """A crop of the resized and rotated example, with the names of `window`."""
+
+    canvas: tuple[int, int]
+    start: tuple[int, int]
+    size: tuple[int, int]
+    angle: float
+    mirrored: bool
 
 
 @dataclass(frozen=True)
@@ -132,17 +144,57 @@ class Augment:
             opencv()
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """Augments an example.
+        """The example, augmented.
 
         Args:
           example: image uint8 [H, W, 3], or another `ImageKind`; label uint8 [H, W].
-          rng: always draws seven numbers; before them two for vertical flips and quarter turns, and
-            after them those of further crops, colours, noise and erasing, if these are enabled.
+          rng: seven numbers are drawn from it, whatever they decide; before them two for flips and
+            turns, after them those of further crops, colours, noise and erasing, where these are
+            asked for.
 
         Returns:
-          An example of size `crop`; without a crop, of size `resize`; without both, of the original
-          size.
+          An example whose height and width are `crop`, or without a crop those of `resize`, or the
+          native ones.
         """
+        example, label, view, blurred = self._drawn(example, rng)
+        image = self._cut(example.image, view, blurred=blurred, fill=tuple(self.fill))
+        if colours := self._colours():
+            image = colours(image, rng)
+        if self.noise:
+            image = with_noise(image, rng, self.noise)
+        if self.erase and rng.random() < self.erase:
+            image, label = erased(image, label, rng, self.fill, self.ignore_label)
+        return Example(image, label, example.name)
+
+    def planned(self, example: Example, rng: np.random.Generator) -> Planned:
+        """The example with its label augmented, and a plan for the image.
+
+        A device that carries out the plan gets the image of a call with the same `rng`, to one grey
+        level before the colours change; see `jaxseg.training.device_augment`.
+
+        Args:
+          example: image uint8 [H, W, 3]; label uint8 [H, W].
+          rng: as in a call. `noise`, `erase` and `quarter_turns` must be 0.
+        """
+        example, label, view, blurred = self._drawn(example, rng)
+        seen = example.label.shape
+        where = sampling(
+            seen,
+            view.canvas,
+            view.start,
+            view.size,
+            angle=view.angle,
+            mirrored=view.mirrored,
+            margin=REACH if self.blur else 0,
+        )
+        colours = self._colours().matrix(rng) if self._colours() else None
+        plan = Plan.of(seen, where, blurred, colours)
+        return Planned(example.image, label, example.name, plan)
+
+    def _drawn(
+        self, example: Example, rng: np.random.Generator
+    ) -> tuple[Example, np.ndarray, _View, bool]:
+        """The turned example, the label of its crop, the crop, and whether to blur it."""
         if self.vertical_flip or self.quarter_turns:
             example = self._turned(example, rng)
         size = self.resize or example.label.shape
@@ -153,37 +205,33 @@ class Augment:
         canvas = max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
         crop = self.crop or size
 
-        def cut(pixels, y, x, **how):
+        def view(y: float, x: float) -> _View:
             start = (
                 self._place(canvas[0], crop[0], y, False),
                 self._place(canvas[1], crop[1], x, mirrored),
             )
-            turned = angle * self.rotation if rotated else 0.0
-            return window(
-                pixels,
-                canvas,
-                start,
-                crop,
-                angle=turned,
-                mirrored=mirrored,
-                backend=self.backend,
-                **how,
-            )
+            return _View(canvas, start, crop, angle * self.rotation if rotated else 0.0, mirrored)
 
-        label = cut(example.label, y, x, fill=self.ignore_label)
+        seen = view(y, x)
+        label = self._cut(example.label, seen, fill=self.ignore_label)
         for _ in range(_CROPS - 1):
             if self.max_class_share == 1 or self._is_mixed(label):
                 break
-            y, x = rng.random(), rng.random()
-            label = cut(example.label, y, x, fill=self.ignore_label)
-        image = cut(example.image, y, x, blurred=blurred, fill=tuple(self.fill))
-        if colours := self._colours():
-            image = colours(image, rng)
-        if self.noise:
-            image = with_noise(image, rng, self.noise)
-        if self.erase and rng.random() < self.erase:
-            image, label = erased(image, label, rng, self.fill, self.ignore_label)
-        return Example(image, label, example.name)
+            seen = view(rng.random(), rng.random())
+            label = self._cut(example.label, seen, fill=self.ignore_label)
+        return example, label, seen, blurred
+
+    def _cut(self, pixels: np.ndarray, view: _View, **how) -> np.ndarray:
+        return window(
+            pixels,
+            view.canvas,
+            view.start,
+            view.size,
+            angle=view.angle,
+            mirrored=view.mirrored,
+            backend=self.backend,
+            **how,
+        )
 
     def _turned(self, example: Example, rng: np.random.Generator) -> Example:
         """The example flipped vertically or turned by multiples of 90 degrees; copies pixels."""

@@ -8,11 +8,13 @@ import numpy as np
 
 from jaxseg.data.augment import resize_image
 from jaxseg.data.image_file import large_alone
+from jaxseg.data.plan import Plan, Planned
 from jaxseg.data.source import Example, Source, kind_of
 from jaxseg.errors import InputError
 
 _FAR = 1_000_000_007  # number of positions from a skipped example to its replacement
 _TRIES = 100
+_DEVICE_PAD = 64  # sides of images that devices augment, so that few programs are compiled
 
 
 class Batch(NamedTuple):
@@ -25,6 +27,8 @@ class Batch(NamedTuple):
       names: names of the b examples; "" for padding.
       indices: evaluation: int64 [b], positions in the source, -1 for padding; empty in training.
       skipped: training: errors of the examples that were replaced.
+      plan: with `augment.on_device`, what remains to be done to the images, which are then of their
+        own sizes, each in the upper left corner; else None.
     """
 
     step: int
@@ -33,6 +37,7 @@ class Batch(NamedTuple):
     names: Sequence[str]
     indices: np.ndarray = np.empty(0, np.int64)
     skipped: Sequence[InputError] = ()
+    plan: Plan | None = None
 
 
 class ByPosition(Protocol):
@@ -81,13 +86,20 @@ class TrainBatches:
 
     def __getitem__(self, index: int) -> Batch:
         first = (self._start + index) * self._batch_size
-        size = self._padded(range(first, first + self._batch_size)) if self._pad_to else None
+        size = None
+        if self._pad_to:
+            size = self._padded(range(first, first + self._batch_size), self._pad_to)
         bad: list[InputError] = []
         examples = [
             self._example(first + slot, size, bad)
             for slot in range(self._part.start, self._part.stop)
         ]
-        if size is None:
+        plan = None
+        if isinstance(examples[0], Planned):
+            plan = Plan.of_batch([e.plan for e in examples])
+            images = self._in_one_array(examples, first)
+            labels = np.stack([e.label for e in examples])
+        elif size is None:
             _check_common_size(examples)
             images = np.stack([e.image for e in examples])
             labels = np.stack([e.label for e in examples])
@@ -100,7 +112,22 @@ class TrainBatches:
                 images[slot, : image.shape[0], : image.shape[1]] = image
                 labels[slot, : label.shape[0], : label.shape[1]] = label
         names = [e.name for e in examples]
-        return Batch(self._start + index, images, labels, names, skipped=bad)
+        return Batch(self._start + index, images, labels, names, skipped=bad, plan=plan)
+
+    def _in_one_array(self, examples: Sequence[Planned], first: int) -> np.ndarray:
+        """Images of several sizes, each in the upper left corner; all processes use one size."""
+        whole = len(examples) == self._batch_size
+        largest = (max(side) for side in zip(*(e.image.shape[:2] for e in examples), strict=True))
+        height, width = (
+            round_up(tuple(largest), _DEVICE_PAD)
+            if whole
+            else self._padded(range(first, first + self._batch_size), _DEVICE_PAD)
+        )
+        images = np.zeros((len(examples), height, width, 3), np.uint8)
+        for slot, example in enumerate(examples):
+            rows, columns = example.image.shape[:2]
+            images[slot, :rows, :columns] = example.image
+        return images
 
     def _example(
         self, position: int, size: tuple[int, int] | None, bad: list[InputError]
@@ -127,7 +154,7 @@ class TrainBatches:
             "Run `python -m jaxseg check` to list all bad examples.",
         )
 
-    def _padded(self, positions: Iterable[int]) -> tuple[int, int]:
+    def _padded(self, positions: Iterable[int], multiple: int) -> tuple[int, int]:
         """The common size of the examples of all processes, so that all use the same."""
         sizes = []
         for position in positions:
@@ -137,7 +164,7 @@ class TrainBatches:
                 if not self._skip:
                     raise
         sizes = sizes or [(1, 1)]
-        return round_up((max(h for h, _ in sizes), max(w for _, w in sizes)), self._pad_to)
+        return round_up((max(h for h, _ in sizes), max(w for _, w in sizes)), multiple)
 
 
 class EvalBatches:

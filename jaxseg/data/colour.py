@@ -63,6 +63,30 @@ class ColourJitter:
         For images that do not have three channels, only brightness and contrast change; contrast is
         then the distance from each channel's own mean.
         """
+        brightness, contrast, saturation, turn = self._draw(rng)
+        if image.shape[2] != 3:
+            mean = image.mean((0, 1), dtype=np.float32)
+            factors = np.eye(image.shape[2]) * contrast * brightness
+            return _affine(image, factors, (1 - contrast) * brightness * mean)
+        grey = brightness * float(_GREY @ image.mean((0, 1), dtype=np.float32))
+        return _affine(
+            image, contrast * brightness * _mixture(saturation, turn), (1 - contrast) * grey
+        )
+
+    def matrix(self, rng: np.random.Generator) -> np.ndarray:
+        """The map that a call with the same `rng` applies to an image of three channels.
+
+        Returns:
+          float32 [3, 6]: a colour becomes `m[:, :3] @ colour + m[:, 3:] @ mean`, with the mean
+          colour of the image.
+        """
+        brightness, contrast, saturation, turn = self._draw(rng)
+        own = contrast * brightness * _mixture(saturation, turn)
+        mean = (1 - contrast) * brightness * np.outer(np.ones(3), _GREY)
+        return np.concatenate([own, mean], axis=1).astype(np.float32)
+
+    def _draw(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
+        """Factors of brightness, contrast and saturation, and the turn of the hue."""
         brightness, contrast, saturation = (
             rng.uniform(max(0.0, 1 - amount), 1 + amount)
             for amount in (self.brightness, self.contrast, self.saturation)
@@ -70,15 +94,13 @@ class ColourJitter:
         turn = rng.uniform(-self.hue, self.hue)
         if rng.random() < self.grayscale:
             saturation = 0.0
-        if image.shape[2] != 3:
-            mean = image.mean((0, 1), dtype=np.float32)
-            factors = np.eye(image.shape[2]) * contrast * brightness
-            return _affine(image, factors, (1 - contrast) * brightness * mean)
-        grey = brightness * float(_GREY @ image.mean((0, 1), dtype=np.float32))
-        colours = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
-        if turn:
-            colours = _hue_turn(turn) @ colours
-        return _affine(image, contrast * brightness * colours, (1 - contrast) * grey)
+        return brightness, contrast, saturation, turn
+
+
+def _mixture(saturation: float, turn: float) -> np.ndarray:
+    """The matrix [3, 3] on (red, green, blue) that changes saturation, then hue."""
+    colours = saturation * np.eye(3) + (1 - saturation) * np.outer(np.ones(3), _GREY)
+    return _hue_turn(turn) @ colours if turn else colours
 
 
 def _hue_turn(turn: float) -> np.ndarray:

@@ -17,6 +17,7 @@ from jaxseg.data.batches import (
     WithReplacement,
     input_error_in,
 )
+from jaxseg.data.plan import Plan, Planned
 from jaxseg.data.skipped import Skipped
 from jaxseg.data.source import Example, Source
 from jaxseg.errors import InputError, nearest
@@ -29,7 +30,7 @@ def train_batches(
     *,
     seed: int,
     batch_size: int,
-    augment: Callable[[Example, np.random.Generator], Example],
+    augment: Callable[[Example, np.random.Generator], Example | Planned],
     sampling: str = "shuffle",
     pad_to: int | None = None,
     fill: tuple[float, ...] = (0, 0, 0),
@@ -210,6 +211,8 @@ def _iterate(dataset, skipped: Skipped | None, shared_memory: bool) -> Generator
                 raise
             if shared_memory:  # copied, so that a caller may keep the batch
                 batch = batch._replace(image=np.array(batch.image), label=np.array(batch.label))
+                if batch.plan is not None:
+                    batch = batch._replace(plan=Plan(*map(np.array, batch.plan)))
             if skipped is not None:
                 for bad in batch.skipped:
                     skipped.add(bad)

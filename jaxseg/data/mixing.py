@@ -2,19 +2,22 @@
 
 import concurrent.futures
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import ml_collections
 import numpy as np
 
 from jaxseg.data.augment import Augment
-from jaxseg.data.source import DataInfo, Example, Source
+from jaxseg.data.source import DataInfo, Example, Source, kind_of
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.image_kind import RGB
 from jaxseg.utils.spread import evenly_spread
 
 LOOKED_AT = 2000
 """Maximum number of masks searched for given classes, evenly spread over the training images."""
 
-Augmentation = Callable[[Example, np.random.Generator], Example]
+Augmentation = Callable[[Example, np.random.Generator], Any]
+"""`(example, rng) -> example`, or a `Planned` one."""
 
 
 def augmentation(
@@ -30,8 +33,11 @@ def augmentation(
     Raises:
       InputError: a value is out of its range, or there is no such class.
     """
-    fields = {k: v for k, v in config.items() if k not in ("mix", "mix_classes")}
+    fields = {k: v for k, v in config.items() if k not in ("mix", "mix_classes", "on_device")}
     augment = Augment(**fields, fill=tuple(fill), ignore_label=source.info.ignore_label)
+    if config.on_device:
+        _check_on_device(config, source)
+        return augment.planned
     if not config.mix:
         if config.mix_classes:
             raise InputError(
@@ -47,6 +53,27 @@ def augmentation(
     classes = _numbered(config.mix_classes, source.info)
     among = examples_with(source, classes) if classes else None
     return Mixed(source, augment, config.mix, classes, among)
+
+
+def _check_on_device(config: ml_collections.ConfigDict, source: Source) -> None:
+    """Raises InputError where devices cannot do what `config` asks for."""
+    for name in ("mix", "noise", "erase", "quarter_turns"):
+        if config[name]:
+            raise InputError(
+                f"config.augment.{name} is {config[name]}, which augment.on_device does not "
+                "support.",
+                f"Set augment.{name} to 0, or augment.on_device to False.",
+            )
+    if config.crop is None and config.resize is None:
+        raise InputError(
+            "config.augment.on_device is True without augment.crop.",
+            "Set a crop, or augment.on_device to False.",
+        )
+    if kind_of(source) != RGB:
+        raise InputError(
+            f"config.augment.on_device is True, but the images have {kind_of(source)}.",
+            "Set augment.on_device to False: devices augment only RGB images of 8 bits.",
+        )
 
 
 class Mixed:

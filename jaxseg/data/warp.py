@@ -3,6 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -10,7 +11,7 @@ from PIL import Image
 from jaxseg.errors import InputError
 
 BACKENDS = ("pillow", "opencv")
-_REACH = 2  # pixels that the blur reads on each side
+REACH = 2  # pixels that the blur reads on each side
 
 
 def window(
@@ -54,7 +55,7 @@ def window(
         (max(first, 0), min(first + length, whole))
         for first, length, whole in zip(start, size, canvas, strict=True)
     ]
-    reach = _REACH if blurred else 0
+    reach = REACH if blurred else 0
     read = [
         (max(first - reach, 0), min(last + reach, whole))
         for (first, last), whole in zip(seen, canvas, strict=True)
@@ -81,6 +82,74 @@ def window(
     return out
 
 
+class Sampling(NamedTuple):
+    """What `window` computes, as positions in the picture, for a device that samples them.
+
+    Attributes:
+      rows, columns: float64 [2, h], [2, w]: pixel (i, j) of the window is sampled at rows[:, i] +
+        columns[:, j], (vertical, horizontal), in pixels of the picture; 0 is the centre of the
+        first pixel.
+      inside: int32 [4], the part of the window that shows the canvas: first row, last row + 1,
+        first column, last column + 1.
+    """
+
+    rows: np.ndarray
+    columns: np.ndarray
+    inside: np.ndarray
+
+
+def sampling(
+    picture: tuple[int, int],
+    canvas: tuple[int, int],
+    start: tuple[int, int],
+    size: tuple[int, int],
+    *,
+    angle: float = 0.0,
+    mirrored: bool = False,
+    margin: int = 0,
+) -> Sampling:
+    """The positions that `window` samples.
+
+    Args:
+      picture: (height, width) of the picture.
+      canvas, start, size, angle, mirrored: as in `window`.
+      margin: additional rows and columns on every side of the window, for a blur; beyond the edge
+        of the canvas they repeat its mirror image.
+
+    >>> sampling((4, 6), (4, 6), (1, 2), (2, 3)).columns[1]
+    array([2., 3., 4.])
+    """
+    if mirrored:
+        start = start[0], canvas[1] - start[1] - size[1]
+    step_y, step_x = picture[0] / canvas[0], picture[1] / canvas[1]
+    centre_y, centre_x = canvas[0] / 2, canvas[1] / 2
+    cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
+    y, x = (
+        _mirrored_beyond(np.arange(-margin, length + margin) + first, whole) + 0.5 - whole / 2
+        for first, length, whole in zip(start, size, canvas, strict=True)
+    )
+    x = -x if mirrored else x
+    inside = [
+        edge
+        for first, length, whole in zip(start, size, canvas, strict=True)
+        for edge in (max(0, -first), min(length, whole - first))
+    ]
+    return Sampling(
+        np.stack([step_y * (cos * y + centre_y) - 0.5, -step_x * sin * y]),
+        np.stack([step_y * sin * x, step_x * (cos * x + centre_x) - 0.5]),
+        np.array(inside, np.int32),
+    )
+
+
+def _mirrored_beyond(places: np.ndarray, length: int) -> np.ndarray:
+    """Places on an axis of `length` pixels, those outside of it mirrored at its end pixels."""
+    if length == 1:
+        return np.zeros_like(places)
+    period = 2 * (length - 1)
+    places = np.abs(places) % period
+    return np.minimum(places, period - places)
+
+
 def blur(pixels: np.ndarray) -> np.ndarray:
     """`pixels`, [H, W, C], blurred by (1, 4, 6, 4, 1) / 16 along both axes, in their own dtype.
 
@@ -90,13 +159,13 @@ def blur(pixels: np.ndarray) -> np.ndarray:
     >>> blur(np.full((3, 1, 3), 7, np.uint8))[:, 0, 0]
     array([7, 7, 7], dtype=uint8)
     """
-    margins = [(_REACH, _REACH), (_REACH, _REACH), (0, 0)]
+    margins = [(REACH, REACH), (REACH, REACH), (0, 0)]
     # integers with twice the bits hold sums of weight 256
     wide = {"uint8": np.uint16, "uint16": np.uint32}.get(pixels.dtype.name, np.float32)
     total = np.pad(pixels, margins, "reflect").astype(wide)
-    for _ in range(2 * _REACH):  # sums of neighbours: (1, 1) four times gives (1, 4, 6, 4, 1)
+    for _ in range(2 * REACH):  # sums of neighbours: (1, 1) four times gives (1, 4, 6, 4, 1)
         total = total[1:] + total[:-1]
-    for _ in range(2 * _REACH):
+    for _ in range(2 * REACH):
         total = total[:, 1:] + total[:, :-1]
     if wide is np.float32:
         return total / np.float32(256)

@@ -33,6 +33,7 @@ OPS = (  # the ops that have a platform form
     "shared",
     "square_sum",
     "strips",
+    "warp",
 )
 
 _LOWERED = {"cpu": "cpu", "cuda": "gpu", "rocm": "gpu", "tpu": "tpu"}  # JAX's names to our names

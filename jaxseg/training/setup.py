@@ -3,7 +3,7 @@
 The training loop and `jaxseg.benchmark` share this file, so that they run the same programs.
 """
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -12,6 +12,7 @@ import optax
 
 from jaxseg.data import Batch, Skipped, Source, batch_shapes, train_batches
 from jaxseg.data.mixing import augmentation
+from jaxseg.data.plan import Plan
 from jaxseg.distributed.devices import on_cpu
 from jaxseg.distributed.mesh import (
     gathered,
@@ -27,6 +28,7 @@ from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.ops.dispatch import for_devices
 from jaxseg.training.automatic import resolved
+from jaxseg.training.device_augment import device_augment
 from jaxseg.training.optimizers import check_patterns, frozen, make_optimizer, make_schedule
 from jaxseg.training.step import TrainState, create_state, make_train_step, state_at_start
 from jaxseg.utils.usage import reading_threads
@@ -181,7 +183,10 @@ class Program:
         )
         if names is not None:
             batches = _remembered(batches, names)
-        return _on_devices(batches, self.mesh, ahead=2)
+        rest = None
+        if config.augment.on_device:
+            rest = device_augment(config.augment, self._fill, self.mesh)
+        return _on_devices(batches, self.mesh, rest, ahead=2)
 
 
 def _remembered(batches: Generator[Batch], names: dict[int, Sequence[str]]) -> Generator[Batch]:
@@ -194,12 +199,23 @@ def _remembered(batches: Generator[Batch], names: dict[int, Sequence[str]]) -> G
         batches.close()
 
 
-def _on_devices(batches: Generator[Batch], mesh, ahead: int) -> Generator[tuple[jax.Array, ...]]:
-    """Images and labels on the devices, `ahead` batches early: copies overlap with steps."""
+def _on_devices(
+    batches: Generator[Batch],
+    mesh,
+    rest: Callable[[jax.Array, Plan], jax.Array] | None,
+    ahead: int,
+) -> Generator[tuple[jax.Array, ...]]:
+    """Images and labels on the devices, `ahead` batches early: copies overlap with steps.
+
+    `rest` carries out the plans of batches that have one.
+    """
     queue: list[tuple[jax.Array, ...]] = []
     try:
         for batch in batches:
-            queue.append(to_devices(mesh, batch.image, batch.label))
+            images, labels = to_devices(mesh, batch.image, batch.label)
+            if rest is not None and batch.plan is not None:
+                images = rest(images, Plan(*to_devices(mesh, *batch.plan)))
+            queue.append((images, labels))
             if len(queue) >= ahead:
                 yield queue.pop(0)
         yield from queue

@@ -1,0 +1,65 @@
+"""What remains to be done to an image, for a device that does it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxseg.data.warp import Sampling
+
+
+class Plan(NamedTuple):
+    """The drawn augmentation of one image, or, with an axis more, of a batch.
+
+    Attributes:
+      size: int32 [2], height and width of the image.
+      rows, row_fractions, columns, column_fractions: the positions of `jaxseg.ops.warp.Positions`,
+        int32 and float32 [2, h] and [2, w]; with the margin of a blur if the recipe has one.
+      inside: int32 [4], as in `jaxseg.data.warp.Sampling`.
+      blurred: bool, whether to blur.
+      colours: float32 [3, 6], as in `ColourJitter.matrix`; zeros if the colours stay.
+    """
+
+    size: np.ndarray
+    rows: np.ndarray
+    row_fractions: np.ndarray
+    columns: np.ndarray
+    column_fractions: np.ndarray
+    inside: np.ndarray
+    blurred: np.ndarray
+    colours: np.ndarray
+
+    @classmethod
+    def of(
+        cls, size: tuple[int, int], where: Sampling, blurred: bool, colours: np.ndarray | None
+    ) -> "Plan":
+        """The plan of one image; positions are split in float64, so that none is rounded."""
+        if colours is None:
+            colours = np.zeros((3, 6), np.float32)
+        return cls(
+            np.array(size, np.int32),
+            *_split(where.rows),
+            *_split(where.columns),
+            where.inside,
+            np.array(blurred),
+            colours,
+        )
+
+    @classmethod
+    def of_batch(cls, plans: Sequence["Plan"]) -> "Plan":
+        """The plans of several images as one."""
+        return cls(*map(np.stack, zip(*plans, strict=True)))
+
+
+class Planned(NamedTuple):
+    """An example whose label is augmented and whose image is not."""
+
+    image: np.ndarray  # uint8 [H, W, 3], RGB
+    label: np.ndarray  # uint8 [h, w]
+    name: str
+    plan: Plan
+
+
+def _split(positions: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    whole = np.floor(positions)
+    return whole.astype(np.int32), (positions - whole).astype(np.float32)
