@@ -126,6 +126,12 @@ class TrainBatches:
         images = np.zeros((len(examples), height, width, 3), np.uint8)
         for slot, example in enumerate(examples):
             rows, columns = example.image.shape[:2]
+            if rows > height or columns > width:  # the replacement of a skipped one
+                raise InputError(
+                    f"'{example.name}' replaces an unreadable image and is larger than the images "
+                    "of its batch.",
+                    "Remove unreadable images, or set config.augment.on_device to False.",
+                )
             images[slot, :rows, :columns] = example.image
         return images
 
