@@ -106,7 +106,6 @@ def bands_beside(
 
     Returns:
       The bands, or a problem for each missing band.
-      A problem for each missing band, if any is.
     """
     parts = parted(photo.stem, bands)
     place = photo.with_name(parts[0] if parts else photo.stem)

@@ -76,7 +76,7 @@ def _find(content: bytes) -> np.ndarray | None:
 
 
 def _unpacked(data: bytes) -> bytes:
-    """What is compressed, whose checksum stands behind it."""
+    """Decompresses an element, and verifies the checksum at its end."""
     unpack = zlib.decompressobj()
     content = unpack.decompress(data, _LARGEST)
     if not unpack.eof:

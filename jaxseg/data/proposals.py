@@ -41,7 +41,6 @@ def propose(image: np.ndarray) -> list[Box]:
 
     Raises:
       InputError: OpenCV's contrib modules are not installed.
-      InputError: OpenCV's contributed modules are not installed.
     """
     found = cached("proposals", digest(METHOD, image), lambda: ranked(search(image)))
     return [(top, left, bottom, right) for top, left, bottom, right in found.tolist()]

@@ -1,4 +1,4 @@
-"""Checksums of TIFFs: each strip compressed by zlib has one, which libtiff does not verify."""
+"""Verifies the checksum of each zlib-compressed strip of a TIFF, which libtiff does not."""
 
 import zlib
 
@@ -7,13 +7,13 @@ from PIL import Image
 from jaxseg.data.image_file import MOST_PIXELS
 
 _COMPRESSION, _DEFLATE = 259, (8, 32946)
-_PLACES = ((273, 279), (324, 325))  # tags: where strips or tiles begin, how long they are
+_PLACES = ((273, 279), (324, 325))  # tags of the offsets and sizes of strips, or of tiles
 _AT_ONCE = 2**20
-_MOST_BYTES = 8 * MOST_PIXELS  # of all strips together
+_MOST_BYTES = 8 * MOST_PIXELS  # limit for all strips together
 
 
 def check_tiff(image: Image.Image) -> None:
-    """Raises ValueError where a strip of an open TIFF is not as its checksum says."""
+    """Raises ValueError if a strip of an open TIFF does not match its checksum."""
     tags, file, left = image.tag_v2, image.fp, _MOST_BYTES  # type: ignore[attr-defined]
     if tags.get(_COMPRESSION) not in _DEFLATE:
         return

@@ -47,7 +47,6 @@ def joined(distributed: bool = True) -> Iterator[bool]:
 
     Yields:
       Whether this is the first process, which prints the output.
-      Whether this is the first process, the one that prints.
 
     Raises:
       InputError: neither the variables nor a cluster define the processes.

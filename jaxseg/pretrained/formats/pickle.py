@@ -382,7 +382,7 @@ def _parameter(tensor: Any, *_: Any) -> Tensor:
 
 
 def _encode(text: Any, _: Any = None) -> bytes | Unread:
-    """Bytes in pickles of protocol 2; long ones are not made."""
+    """Bytes in pickles of protocol 2; long ones are skipped."""
     return text.encode("latin1") if len(_a(str, text)) <= _MAX_TEXT else Unread("bytes")
 
 

@@ -33,7 +33,7 @@ _DTYPES = {
     "U8": np.dtype("u1"),
     "BOOL": np.dtype("?"),
 }
-_FREE_TENSORS, _BYTES_PER_TENSOR = 10_000, 400  # of a file; what is kept of one takes as many
+_FREE_TENSORS, _BYTES_PER_TENSOR = 10_000, 400  # limits; a tensor needs 400 bytes here
 _SPACE = re.compile(r"[ \t\r\n]*")
 _JSON = json.JSONDecoder()
 
@@ -107,14 +107,14 @@ def _entries(text: str) -> Iterator[tuple[str, Any]]:
 
 
 def _after(text: str, at: int, expected: str, space: bool = True) -> int:
-    """The place behind one character, and behind the white space that follows."""
+    """The position after an expected character, and after the white space that follows."""
     if text[at] != expected:
         raise ValueError("its header is no JSON")
     return _SPACE.match(text, at + 1).end() if space else at + 1  # type: ignore[union-attr]
 
 
 def _stored(path: pathlib.Path, name: str, entry: Any, start: int) -> Stored:
-    """Where the array of an entry lies; `start` is the first byte behind the header."""
+    """The location of an entry's array; `start` is the first byte after the header."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise ValueError(f"the entry of tensor {name[:80]!r} is malformed")
     kind, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
