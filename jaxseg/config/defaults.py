@@ -155,8 +155,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.augment.hue = 0.0
     c.augment.grayscale = 0.0  # probability of removing all colour
     c.augment.backend = "pillow"  # or "opencv": faster, needs the extra, differs by a few levels
-    # leave scale, rotation, blur, crop, flip and colours of the images to the devices, where the
-    # host is too slow for them
+    # apply scale, rotation, blur, crop, flip and colours to the images on the devices, if the host
+    # is too slow
     c.augment.on_device = False
     c.augment.padding = "random"  # position of an image smaller than the crop: or "centre"
 

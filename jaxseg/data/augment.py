@@ -19,7 +19,7 @@ _CROPS = 10  # maximum number of tries for a crop that no single class dominates
 
 
 class _View(NamedTuple):
-    """A crop of the resized and rotated example, with the names of `window`."""
+    """A crop of the resized and rotated example; the fields are arguments of `window`."""
 
     canvas: tuple[int, int]
     start: tuple[int, int]
@@ -144,17 +144,16 @@ class Augment:
             opencv()
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        """The example, augmented.
+        """Augments an example.
 
         Args:
           example: image uint8 [H, W, 3], or another `ImageKind`; label uint8 [H, W].
-          rng: seven numbers are drawn from it, whatever they decide; before them two for flips and
-            turns, after them those of further crops, colours, noise and erasing, where these are
-            asked for.
+          rng: always draws seven numbers; before them two for vertical flips and quarter turns, and
+            after them those of further crops, colours, noise and erasing, if these are enabled.
 
         Returns:
-          An example whose height and width are `crop`, or without a crop those of `resize`, or the
-          native ones.
+          An example of size `crop`; without a crop, of size `resize`; without both, of the original
+          size.
         """
         example, label, view, blurred = self._drawn(example, rng)
         image = self._cut(example.image, view, blurred=blurred, fill=tuple(self.fill))
@@ -167,10 +166,10 @@ class Augment:
         return Example(image, label, example.name)
 
     def planned(self, example: Example, rng: np.random.Generator) -> Planned:
-        """The example with its label augmented, and a plan for the image.
+        """Augments the label of an example, and returns a plan for its image.
 
-        A device that carries out the plan gets the image of a call with the same `rng`, to one grey
-        level before the colours change; see `jaxseg.training.device_augment`.
+        A device that applies the plan gets the image that a call with the same `rng` returns, to
+        one grey level before the colours change; see `jaxseg.training.device_augment`.
 
         Args:
           example: image uint8 [H, W, 3]; label uint8 [H, W].
@@ -194,7 +193,7 @@ class Augment:
     def _drawn(
         self, example: Example, rng: np.random.Generator
     ) -> tuple[Example, np.ndarray, _View, bool]:
-        """The turned example, the label of its crop, the crop, and whether to blur it."""
+        """Draws a crop: the turned example, the cropped label, the crop, and whether to blur."""
         if self.vertical_flip or self.quarter_turns:
             example = self._turned(example, rng)
         size = self.resize or example.label.shape

@@ -14,7 +14,7 @@ from jaxseg.errors import InputError
 
 _FAR = 1_000_000_007  # number of positions from a skipped example to its replacement
 _TRIES = 100
-_DEVICE_PAD = 64  # sides of images that devices augment, so that few programs are compiled
+_DEVICE_PAD = 64  # sides of images for devices are multiples, so that few sizes are compiled
 
 
 class Batch(NamedTuple):
@@ -27,8 +27,8 @@ class Batch(NamedTuple):
       names: names of the b examples; "" for padding.
       indices: evaluation: int64 [b], positions in the source, -1 for padding; empty in training.
       skipped: training: errors of the examples that were replaced.
-      plan: with `augment.on_device`, what remains to be done to the images, which are then of their
-        own sizes, each in the upper left corner; else None.
+      plan: with `augment.on_device`, the augmentation that the devices apply to the images. Each
+        image then has its original size, and is in the upper left corner. Otherwise None.
     """
 
     step: int
@@ -126,7 +126,7 @@ class TrainBatches:
         images = np.zeros((len(examples), height, width, 3), np.uint8)
         for slot, example in enumerate(examples):
             rows, columns = example.image.shape[:2]
-            if rows > height or columns > width:  # the replacement of a skipped one
+            if rows > height or columns > width:  # it replaces a skipped example
                 raise InputError(
                     f"'{example.name}' replaces an unreadable image and is larger than the images "
                     "of its batch.",

@@ -74,11 +74,11 @@ class ColourJitter:
         )
 
     def matrix(self, rng: np.random.Generator) -> np.ndarray:
-        """The map that a call with the same `rng` applies to an image of three channels.
+        """The linear map that a call with the same `rng` applies to an image of three channels.
 
         Returns:
-          float32 [3, 6]: a colour becomes `m[:, :3] @ colour + m[:, 3:] @ mean`, with the mean
-          colour of the image.
+          float32 [3, 6]: a colour becomes `m[:, :3] @ colour + m[:, 3:] @ mean`, where `mean` is
+          the mean colour of the image.
         """
         brightness, contrast, saturation, turn = self._draw(rng)
         own = contrast * brightness * _mixture(saturation, turn)
@@ -86,7 +86,7 @@ class ColourJitter:
         return np.concatenate([own, mean], axis=1).astype(np.float32)
 
     def _draw(self, rng: np.random.Generator) -> tuple[float, float, float, float]:
-        """Factors of brightness, contrast and saturation, and the turn of the hue."""
+        """Draws the factors of brightness, contrast and saturation, and the turn of the hue."""
         brightness, contrast, saturation = (
             rng.uniform(max(0.0, 1 - amount), 1 + amount)
             for amount in (self.brightness, self.contrast, self.saturation)

@@ -17,7 +17,7 @@ LOOKED_AT = 2000
 """Maximum number of masks searched for given classes, evenly spread over the training images."""
 
 Augmentation = Callable[[Example, np.random.Generator], Any]
-"""`(example, rng) -> example`, or a `Planned` one."""
+"""Maps (example, rng) to an `Example` or a `Planned`."""
 
 
 def augmentation(
@@ -56,7 +56,7 @@ def augmentation(
 
 
 def _check_on_device(config: ml_collections.ConfigDict, source: Source) -> None:
-    """Raises InputError where devices cannot do what `config` asks for."""
+    """Raises InputError if `config` has an augmentation that devices do not support."""
     for name in ("mix", "noise", "erase", "quarter_turns"):
         if config[name]:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What remains to be done to an image, for a device that does it."""
+"""The plan of an image's augmentation, which a device applies."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -9,7 +9,7 @@ from jaxseg.data.warp import Sampling
 
 
 class Plan(NamedTuple):
-    """The drawn augmentation of one image, or, with an axis more, of a batch.
+    """The drawn augmentation of one image, or of a batch, with an additional leading axis.
 
     Attributes:
       size: int32 [2], height and width of the image.
@@ -17,7 +17,7 @@ class Plan(NamedTuple):
         int32 and float32 [2, h] and [2, w]; with the margin of a blur if the recipe has one.
       inside: int32 [4], as in `jaxseg.data.warp.Sampling`.
       blurred: bool, whether to blur.
-      colours: float32 [3, 6], as in `ColourJitter.matrix`; zeros if the colours stay.
+      colours: float32 [3, 6], as in `ColourJitter.matrix`; zeros if the colours do not change.
     """
 
     size: np.ndarray
@@ -33,7 +33,7 @@ class Plan(NamedTuple):
     def of(
         cls, size: tuple[int, int], where: Sampling, blurred: bool, colours: np.ndarray | None
     ) -> "Plan":
-        """The plan of one image; positions are split in float64, so that none is rounded."""
+        """Creates the plan of one image; splits positions in float64, so that none is rounded."""
         if colours is None:
             colours = np.zeros((3, 6), np.float32)
         return cls(
@@ -47,12 +47,12 @@ class Plan(NamedTuple):
 
     @classmethod
     def of_batch(cls, plans: Sequence["Plan"]) -> "Plan":
-        """The plans of several images as one."""
+        """Stacks the plans of several images."""
         return cls(*map(np.stack, zip(*plans, strict=True)))
 
 
 class Planned(NamedTuple):
-    """An example whose label is augmented and whose image is not."""
+    """An example with an augmented label, an unchanged image, and the plan for the image."""
 
     image: np.ndarray  # uint8 [H, W, 3], RGB
     label: np.ndarray  # uint8 [h, w]

@@ -83,7 +83,7 @@ def window(
 
 
 class Sampling(NamedTuple):
-    """What `window` computes, as positions in the picture, for a device that samples them.
+    """The positions that `window` samples in the picture, for sampling on a device.
 
     Attributes:
       rows, columns: float64 [2, h], [2, w]: pixel (i, j) of the window is sampled at rows[:, i] +
@@ -108,7 +108,7 @@ def sampling(
     mirrored: bool = False,
     margin: int = 0,
 ) -> Sampling:
-    """The positions that `window` samples.
+    """Computes the positions that `window` samples.
 
     Args:
       picture: (height, width) of the picture.
@@ -142,7 +142,7 @@ def sampling(
 
 
 def _mirrored_beyond(places: np.ndarray, length: int) -> np.ndarray:
-    """Places on an axis of `length` pixels, those outside of it mirrored at its end pixels."""
+    """Mirrors positions outside an axis of `length` pixels at its end pixels."""
     if length == 1:
         return np.zeros_like(places)
     period = 2 * (length - 1)

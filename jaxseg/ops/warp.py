@@ -1,4 +1,4 @@
-"""Bilinear sampling of images at positions that are a sum of a row part and a column part."""
+"""Bilinear sampling of images at positions that are sums of a row part and a column part."""
 
 import functools
 from typing import NamedTuple
@@ -9,11 +9,11 @@ from jax import lax
 
 from jaxseg.ops.dispatch import dispatch
 
-_EPSILON = 2.0**-10  # sums of products of a constant may lie this far below it
+_EPSILON = 2.0**-10  # a weighted mean of equal values may be this much too low
 
 
 class Positions(NamedTuple):
-    """Where each pixel of a result is sampled, for N images.
+    """The position at which each pixel of a result is sampled, for N images.
 
     Pixel (i, j) of the result is sampled at rows[:, 0, i] + columns[:, 0, j] (vertical) and
     rows[:, 1, i] + columns[:, 1, j] (horizontal), in pixels of the image; 0 is the centre of the
@@ -35,10 +35,10 @@ class Positions(NamedTuple):
 def warp(
     images: jax.Array, sizes: jax.Array, positions: Positions, fill: jax.Array, rotated: bool = True
 ) -> jax.Array:
-    """Samples `images` bilinearly at `positions`, with the rule of Pillow's affine transform.
+    """Samples `images` bilinearly at `positions`, by the rules of Pillow's affine transform.
 
-    A position within half a pixel of the border takes the value of the border pixel; `fill` is used
-    further outside. Results are truncated, not rounded.
+    A position up to half a pixel beyond the border pixels' centres has the value of the border
+    pixel; further outside it is `fill`. Results are truncated, not rounded.
 
     Args:
       images: uint8 [N, H, W, C].

@@ -1,4 +1,4 @@
-"""Augmentation of images on the devices, as `jaxseg.data.Augment` planned it."""
+"""Augments images on the devices, by the plans of `jaxseg.data.Augment`."""
 
 import functools
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ _JITTER = ("brightness", "contrast", "saturation", "hue", "grayscale")
 def device_augment(
     config: ml_collections.ConfigDict, fill: Sequence[float], mesh: Mesh
 ) -> Callable[[jax.Array, Plan], jax.Array]:
-    """The jitted `augmented` of a run's `config.augment`, for batches sharded over `mesh`."""
+    """Returns `augmented` for a run's `config.augment`, jitted for batches sharded over `mesh`."""
     jitter = any(config[name] for name in _JITTER)
     step = functools.partial(
         augmented, fill=fill, blur=config.blur > 0, rotated=config.rotation > 0, jitter=jitter
@@ -44,8 +44,8 @@ def augmented(
 ) -> jax.Array:
     """Applies the plans of a batch to its images.
 
-    Results equal those of `Augment` on the host to one grey level before the colours change, which
-    can multiply the difference. Nearly all pixels are identical.
+    Before the colours change, results differ from those of `Augment` on the host by at most one
+    grey level, and nearly all pixels are identical. Changed colours can amplify a difference.
 
     Args:
       images: uint8 [N, H, W, 3], each in the upper left corner.
@@ -69,7 +69,7 @@ def augmented(
 
 
 def _blurred(pixels: jax.Array) -> jax.Array:
-    """(1, 4, 6, 4, 1) / 16 along both axes, rounded half up; the margin is dropped."""
+    """Blurs by (1, 4, 6, 4, 1) / 16 along both axes, rounding half up; removes the margin."""
     total = pixels.astype(jnp.int32)
     for _ in range(2 * REACH):
         total = total[:, 1:] + total[:, :-1]

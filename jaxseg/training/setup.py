@@ -207,7 +207,7 @@ def _on_devices(
 ) -> Generator[tuple[jax.Array, ...]]:
     """Images and labels on the devices, `ahead` batches early: copies overlap with steps.
 
-    `rest` carries out the plans of batches that have one.
+    `rest` applies the plans of batches that have one.
     """
     queue: list[tuple[jax.Array, ...]] = []
     try:

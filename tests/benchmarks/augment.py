@@ -1,4 +1,4 @@
-"""Processor time of reading and augmenting an image, on the host and with `augment.on_device`.
+"""Processor time to read and augment an image, on the host and with `augment.on_device`.
 
     python tests/benchmarks/augment.py [--root VOC_FOLDER]
 

@@ -1,4 +1,4 @@
-"""Images that devices augment are those of the host, to one grey level before the colours."""
+"""Devices augment images as the host does, to one grey level before the colours change."""
 
 import jax
 import numpy as np
@@ -96,7 +96,7 @@ def test_a_run_reads_the_images_of_the_host(tiny):
     assert images.sharding.is_equivalent_to(labels.sharding, 3) and len(images.devices()) == 8
     np.testing.assert_array_equal(labels, want.label)
     apart = np.abs(np.asarray(images).astype(int) - want.image)
-    inside = want.label != 255  # the network's own colour is outside of it
+    inside = want.label != 255  # outside, the network's own mean colour is the fill
     assert apart[inside].max() <= 1
 
 
