@@ -86,7 +86,7 @@ def test_the_command_at_the_top_can_be_copied(repository, launch, script):
 
 
 @pytest.mark.parametrize("script", SCRIPTS)
-def test_without_words_the_usage_is_told(launch, script):
+def test_without_arguments_the_usage_is_printed(launch, script):
     ran = launch(script)
     assert ran.returncode == 2 and "usage: " in ran.stderr and not ran.stdout
 
@@ -107,7 +107,7 @@ def test_slurm(launch):
 
 
 @pytest.mark.parametrize("code", [0, 2, 75])
-def test_slurm_queues_what_was_saved_again(launch, program, tmp_path, code):
+def test_slurm_queues_a_saved_run_again(launch, program, tmp_path, code):
     program("srun", f'printf "%s\\n" "$@" > srun.txt; exit {code}')
     program("scontrol", 'echo "$@" > scontrol.txt')
     ran = launch("slurm.sbatch", *WORDS, SLURM_JOB_ID="17")

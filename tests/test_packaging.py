@@ -127,7 +127,7 @@ def test_a_warning_of_our_own_code_is_an_error(module, category):
         exec("warnings.warn('old', category)", _globals(module, category))
 
 
-def test_a_warning_that_blames_its_caller_is_an_error_where_we_are_the_caller():
+def test_a_warning_attributed_to_our_code_as_the_caller_is_an_error():
     library = _globals("library", DeprecationWarning)
     exec("def old(): warnings.warn('old', category, stacklevel=2)", library)
     with pytest.raises(DeprecationWarning):

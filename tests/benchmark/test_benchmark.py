@@ -122,7 +122,7 @@ def test_a_train_step_of_fcn8s_counted_by_hand():
 
 
 @pytest.mark.slow
-def test_pspnet50_takes_what_the_paper_trained():
+def test_operations_of_pspnet50_s_train_step():
     """About 0.92 TFLOP for a 473×473 training image with 150 classes, minus one saving.
 
     The saving: the convolution of the head does not read the 2048 pyramid channels at all 60×60

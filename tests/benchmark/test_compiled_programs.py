@@ -81,7 +81,7 @@ def test_no_scatter_on_a_tpu(compiled):
 
 
 @CUDA
-def test_no_image_is_turned_round_on_a_gpu(compiled):
+def test_no_image_is_reversed_on_a_gpu(compiled):
     turned = compiled("cuda:h200", "pspnet")["watched"].get("reverse", {})
     assert turned.get("longest", 0) <= 16 and turned.get("largest", 0) <= 10e6
 
@@ -92,13 +92,13 @@ TWO = {"train.fsdp": 2, "train.batch_size": 4}
 
 @TPU
 @today("conv1_1's gradient turns its gradient map round")
-def test_no_image_is_turned_round_on_a_tpu(compiled):
+def test_no_image_is_reversed_on_a_tpu(compiled):
     assert compiled("tpu:v5e:2x2", "fcn8s", **TWO)["watched"]["reverse"]["longest"] <= 16
 
 
 @CUDA
 @NETWORKS
-def test_float32_is_multiplied_where_logits_are_resized(compiled, network):
+def test_float32_products_occur_only_in_resizes_of_logits(compiled, network):
     """The strips that the loss upsamples and PSPNet's resized pyramid; all else is bfloat16."""
     lines = compiled("cuda:h200", network)["convolutions"]["float32_lines"]
     assert {line.partition(":")[0] for line in lines} <= FLOAT32

@@ -45,7 +45,7 @@ def test_reads_and_writes():
     assert moved(program(entry)) == 24 + 32 + 1600 + 3200
 
 
-def test_tiles_of_a_tpu_count_in_full_and_its_fast_memory_not():
+def test_tpu_tiles_count_in_full_and_fast_memory_does_not_count():
     entry = [
         "%a = bf16[9,130]{1,0:T(8,128)(2,1)} parameter(0)",
         "%b = bf16[9,130]{1,0:T(8,128)(2,1)S(1)} negate(%a)",
@@ -57,7 +57,7 @@ def test_tiles_of_a_tpu_count_in_full_and_its_fast_memory_not():
     assert moved(program(entry)) == 2 * (2 * 16 * 256)
 
 
-def test_a_fusion_reads_what_it_looks_at():
+def test_a_fusion_counts_only_the_parts_that_it_reads():
     fused = [
         "%p0 = f32[1000,8]{1,0} parameter(0)",
         "%p1 = s32[] parameter(1)",
@@ -208,7 +208,7 @@ def test_a_loop_counts_by_its_turns(condition, told, turns):
     assert moved(text) == 32 * (turns or 1)
 
 
-def test_of_a_conditional_the_longest_branch_runs():
+def test_a_conditional_counts_its_longest_branch():
     long = [
         "%p = f32[4]{0} parameter(0)",
         "%a = f32[4]{0} negate(%p)",
@@ -234,7 +234,7 @@ def test_launches():
     assert found == {"fusion (loop)": 1, "copy": 1}
 
 
-def test_a_collective_beside_several_fusions_counts_once():
+def test_a_collective_repeated_in_fusions_counts_once():
     gather = "all-gather(%p), channel_id=3, dimensions={0}"
     entry = [
         "%x = f32[4]{0} parameter(0)",
@@ -307,7 +307,7 @@ def test_the_line_of_an_instruction():
     assert origins(main["z"]) is None
 
 
-def test_what_is_computed_again():
+def test_recomputed_convolutions_are_counted():
     def conv(name, path):
         return (
             f'%{name} = f32[4]{{0}} convolution(%x, %x), metadata={{op_name="jit(f)/{path}/conv"}}'
@@ -326,7 +326,7 @@ def test_what_is_computed_again():
     assert recomputed(module, walk(module)) == {"convolutions": 2, "early": 1}
 
 
-def test_what_is_watched():
+def test_slow_operations_are_counted():
     entry = [
         "%x = bf16[2,500,500,3]{3,2,1,0} parameter(0)",
         "%k = f32[3,3,3,8]{3,2,1,0} parameter(1)",
@@ -341,7 +341,7 @@ def test_what_is_watched():
     assert found["widest_window"] == 3 and found["float32_lines"] == {"?": 1}
 
 
-def test_the_time_of_a_tpu_is_that_of_its_compiler():
+def test_a_tpu_s_time_is_its_compiler_s_estimate():
     told = ', backend_config={"window_config":{"estimated_cycles":"1500"}}'
     entry = [
         "%x = f32[8,128]{1,0:T(8,128)} parameter(0)",

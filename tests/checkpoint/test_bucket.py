@@ -219,7 +219,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
-def test_without_what_reaches_buckets(words, tmp_path):
+def test_without_the_package_for_buckets(words, tmp_path):
     words = words(tmp_path / "run", {"checkpoint.folder": "gs://bucket/run"})
     run = subprocess.run([sys.executable, "-c", HIDDEN, *words], capture_output=True, text=True)
     assert run.returncode == 2 and "Traceback" not in run.stderr

@@ -89,7 +89,7 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("how", DAMAGE)
-def test_a_run_goes_back_to_the_whole_one(folder, how):
+def test_a_run_uses_the_previous_intact_checkpoint(folder, how):
     DAMAGE[how](folder)
     checkpoints, said = Checkpoints(folder, clean=True), []
     step, restored, position = checkpoints.restore_newest(LIKE, 8, said.append)
@@ -101,7 +101,7 @@ def test_a_run_goes_back_to_the_whole_one(folder, how):
     assert whole_steps(folder) == [2, 4] and (folder / "4.damaged").is_dir()
 
 
-def test_every_flipped_byte_of_an_array_is_noticed(folder):
+def test_every_flipped_byte_of_an_array_is_detected(folder):
     """A flipped byte is detected, or it changes nothing: the file has unused parts."""
     want, path, noticed = restore_variables(folder, 4), data(folder), 0
     for at in range(50, path.stat().st_size, path.stat().st_size // 12):
@@ -188,7 +188,7 @@ def test_a_checkpoint_that_is_read_is_kept(folder):
     assert not (folder / ".reading").exists()
 
 
-def test_where_the_checkpoint_goes_a_newer_one_is_read(folder, monkeypatch):
+def test_if_the_checkpoint_is_removed_a_newer_one_is_read(folder, monkeypatch):
     seen = []
 
     def removed_once(folder, step):
@@ -202,7 +202,7 @@ def test_where_the_checkpoint_goes_a_newer_one_is_read(folder, monkeypatch):
     assert _restored(folder, "last")[0] == 6 and seen == [4, 6]
 
 
-def test_a_checkpoint_that_is_removed_meanwhile_is_no_damage(folder):
+def test_a_checkpoint_removed_during_the_read_is_not_damaged(folder):
     shutil.rmtree(folder / "4")
     with pytest.raises(RemovedCheckpoint):
         restore_variables(folder, 4)
@@ -219,7 +219,7 @@ def half_removed(folder):
     return folder
 
 
-def test_a_checkpoint_that_a_run_is_removing_is_no_damage(half_removed):
+def test_a_checkpoint_during_its_removal_is_not_damaged(half_removed):
     removal = threading.Timer(0.3, shutil.rmtree, [half_removed / "4"])
     removal.start()
     with pytest.raises(RemovedCheckpoint):
@@ -227,7 +227,7 @@ def test_a_checkpoint_that_a_run_is_removing_is_no_damage(half_removed):
     removal.join()
 
 
-def test_damage_is_told_though_a_run_saves_there(half_removed, monkeypatch):
+def test_damage_is_reported_even_while_a_run_saves_there(half_removed, monkeypatch):
     monkeypatch.setattr("jaxseg.checkpoint.damage._REMOVAL_SECONDS", 0.1)
     with pytest.raises(DamagedCheckpoint):
         restore_variables(half_removed, 4)

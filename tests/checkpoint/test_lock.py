@@ -34,7 +34,7 @@ def sleeper():
     process.communicate()
 
 
-def test_it_is_there_inside_and_gone_after(tmp_path):
+def test_the_lock_exists_only_inside_the_context(tmp_path):
     with WorkdirLock(tmp_path):
         assert json.loads((tmp_path / LOCK_FILE).read_text())["process"] == os.getpid()
     assert not list(tmp_path.iterdir())
@@ -48,7 +48,7 @@ def test_a_living_process_of_this_host_keeps_it(tmp_path, sleeper):
     assert [path.name for path in tmp_path.iterdir()] == [LOCK_FILE]
 
 
-def test_a_run_without_a_checkpoint_yet_is_told_from_one_that_is_gone(tmp_path, sleeper):
+def test_messages_differ_for_a_run_without_a_checkpoint_yet_and_a_lost_one(tmp_path, sleeper):
     holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
     checkpoints = tmp_path / "checkpoints"
     with pytest.raises(InputError, match=f"no checkpoint yet: its run, process {sleeper.pid} on"):
@@ -59,7 +59,7 @@ def test_a_run_without_a_checkpoint_yet_is_told_from_one_that_is_gone(tmp_path, 
         find_step(checkpoints, "last")
 
 
-def test_a_killed_process_loses_it_at_once(tmp_path, sleeper, capsys):
+def test_a_killed_process_loses_the_lock_at_once(tmp_path, sleeper, capsys):
     path = holder(tmp_path, process=sleeper.pid, began=process_start(sleeper.pid))
     sleeper.kill()
     sleeper.wait()
@@ -69,7 +69,7 @@ def test_a_killed_process_loses_it_at_once(tmp_path, sleeper, capsys):
 
 
 @pytest.mark.skipif(process_start(os.getpid()) is None, reason="needs /proc")
-def test_another_process_of_the_same_number_is_another_one(tmp_path, sleeper):
+def test_a_reused_process_number_is_another_process(tmp_path, sleeper):
     holder(tmp_path, process=sleeper.pid, began="1")
     with WorkdirLock(tmp_path):
         pass
@@ -84,7 +84,7 @@ def test_another_host_keeps_it_while_it_is_touched(tmp_path):
         pass
 
 
-def test_a_damaged_lock_is_kept_as_long_as_another_hosts(tmp_path):
+def test_a_damaged_lock_expires_like_that_of_another_host(tmp_path):
     path = tmp_path / LOCK_FILE
     path.write_text("{")
     with pytest.raises(InputError, match="in use by process \\? on an unknown host"):
@@ -94,7 +94,7 @@ def test_a_damaged_lock_is_kept_as_long_as_another_hosts(tmp_path):
         pass
 
 
-def test_it_is_touched(tmp_path, monkeypatch):
+def test_the_lock_is_touched_regularly(tmp_path, monkeypatch):
     monkeypatch.setattr(lock, "HEARTBEAT", 0.01)
     with WorkdirLock(tmp_path):
         path = tmp_path / LOCK_FILE
@@ -105,7 +105,7 @@ def test_it_is_touched(tmp_path, monkeypatch):
         assert path.stat().st_mtime > 0
 
 
-def test_of_many_that_ask_at_once_one_has_it(tmp_path, monkeypatch):
+def test_only_one_of_many_concurrent_runs_gets_the_lock(tmp_path, monkeypatch):
     """Also when all of them find a dead run's lock."""
     monkeypatch.setattr(lock.os, "getpid", lambda: 1)  # else a process accepts its own lock
     monkeypatch.setattr(lock, "is_alive", lambda holder, age: holder.get("token") != "x")

@@ -139,7 +139,7 @@ def test_a_state_of_other_arrays_is_refused(checkpoints, change, words):
         checkpoints.restore(3, like)
 
 
-def test_a_state_from_before_it_had_a_part_that_is_empty_here(checkpoints):
+def test_a_state_of_an_older_version_may_lack_empty_parts(checkpoints):
     save(checkpoints, 3)
     state = make_state(3)
     like = abstract(state | {"average": {}}, jax.tree.leaves(state)[0].sharding)
@@ -168,7 +168,7 @@ def broken(folder, how):
 
 @pytest.mark.default_cases(2)
 @pytest.mark.parametrize("how", ["unfinished", "unmarked", "half", "no position", "empty"])
-def test_what_a_killed_process_left_is_not_chosen(tmp_path, how):
+def test_unfinished_checkpoints_are_not_chosen(tmp_path, how):
     first = Checkpoints(tmp_path / "c")
     save(first, 1, scores={"mean_iou": 0.5})
     first.close()

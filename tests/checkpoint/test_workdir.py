@@ -55,7 +55,7 @@ def test_home_is_expanded(monkeypatch, tmp_path):
         ("data.root", "elsewhere"),
     ],
 )
-def test_goes_on_where_only_this_changed(started, tiny, field, value):
+def test_resumes_if_only_such_a_field_changed(started, tiny, field, value):
     started.open(tiny({field: value}))
 
 
@@ -79,7 +79,7 @@ def test_refuses_another_run(started, tiny, field, value, was):
     assert started.config.read_bytes() == before
 
 
-def test_any_run_may_begin_where_none_saved_a_checkpoint(tmp_path, tiny):
+def test_any_run_may_start_in_a_workdir_without_a_checkpoint(tmp_path, tiny):
     workdir = Workdir(tmp_path / "run")
     workdir.open(tiny())
     save_config(tiny(), workdir.config)

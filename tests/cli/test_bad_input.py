@@ -359,7 +359,7 @@ def test_damaged_log_is_repaired(copied, words, capsys):
         (lambda path: path.write_text(""), ("not a run's workdir",)),
     ],
 )
-def test_evaluate_where_no_run_is(refused, tmp_path, make, parts):
+def test_evaluate_without_a_run(refused, tmp_path, make, parts):
     make(tmp_path / "run")
     refused(["evaluate", "--workdir", tmp_path / "run"], tmp_path / "run", *parts, "fix: ")
     assert not contents(tmp_path).keys() - {tmp_path / "run"}

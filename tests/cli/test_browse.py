@@ -52,7 +52,7 @@ def test_plain_examples_in_their_order(tmp_path):
     assert names == ["train-3-0", "train-3-1", "train-3-2"]
 
 
-def test_names_are_escaped_and_contents_told():
+def test_names_are_escaped_and_classes_listed():
     info = DataInfo("x", ("a<b", "c"), ((1, 2, 3), (4, 5, 6)))
     label = np.array([[0, 0, 0, 255]] * 60, np.uint8)
     label[0, 0] = 1

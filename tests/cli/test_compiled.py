@@ -122,7 +122,7 @@ def four(home, **changes):
 
 
 @pytest.mark.slow
-def test_what_was_not_read_for_longest_makes_room(tmp_path):
+def test_the_least_recently_read_program_is_removed(tmp_path):
     limit, kept, size = four(tmp_path / "all")
     assert (limit, kept) == (4 * 2**30, ["first", "second", "third", "fourth"])
     limit = str(int(size * 3.5))

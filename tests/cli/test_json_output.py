@@ -24,7 +24,7 @@ def test_commands_have_it(command, capsys, monkeypatch):
     assert "--json [FILE.json]" in capsys.readouterr().out
 
 
-def test_to_standard_output_goes_json_alone(capsys):
+def test_standard_output_has_only_json(capsys):
     with json_output("-") as put:
         print("for a person")
         put({"iou": [np.float32(0.5), float("nan")], "n": np.int64(3)})
@@ -33,7 +33,7 @@ def test_to_standard_output_goes_json_alone(capsys):
     assert sys.stdout is not sys.stderr
 
 
-def test_to_a_file_goes_the_same_and_the_lines_stay(tmp_path, capsys):
+def test_a_file_gets_the_same_and_lines_are_still_printed(tmp_path, capsys):
     with json_output(str(tmp_path / "a.json")) as put:
         print("for a person")
         put({"folder": tmp_path})
@@ -41,7 +41,7 @@ def test_to_a_file_goes_the_same_and_the_lines_stay(tmp_path, capsys):
     assert capsys.readouterr().out == "for a person\n"
 
 
-def test_the_result_of_a_command_that_ends_with_an_error_is_written(tmp_path):
+def test_the_result_is_written_even_if_the_command_fails(tmp_path):
     with pytest.raises(InputError), json_output(str(tmp_path / "a.json")) as put:
         put({"written": 2})
         raise InputError("One photograph is bad.", "Replace it.")
@@ -51,7 +51,7 @@ def test_the_result_of_a_command_that_ends_with_an_error_is_written(tmp_path):
 @pytest.mark.parametrize(
     ("where", "words"), [("photo.jpg", "does not end in .json"), ("no/a.json", "does not exist")]
 )
-def test_what_cannot_be_meant_is_refused_before_any_work(where, words):
+def test_implausible_json_paths_are_refused_before_any_work(where, words):
     with pytest.raises(InputError, match=words), json_output(where):
         pytest.fail("the work began")
 

@@ -47,7 +47,7 @@ def test_a_network_of_no_size(fields):
 
 
 @pytest.mark.parametrize("image", [None, ["a.png"], b"PNG", [[1, 2], [3]]])
-def test_what_is_no_array_of_pixels(image):
+def test_invalid_arrays_of_pixels(image):
     with pytest.raises(InputError, match="no array of pixels"):
         as_pixels(image)
 

@@ -196,7 +196,7 @@ def test_images_are_resized_or_padded():
     assert "eval.pad_to (32) are both set" in refusal(validate, config)
 
 
-def test_validate_finds_none_in_a_field_that_needs_a_value():
+def test_validate_refuses_none_in_a_field_that_needs_a_value():
     config = default_config()
     config.optim.lr = None  # ConfigDict itself accepts None anywhere
     assert "optim.lr must be a number" in refusal(validate, config)

@@ -29,7 +29,7 @@ SPECS = [
 ]  # and each has its `:smoke` variant
 
 
-def test_none_is_forgotten(repository):
+def test_every_recipe_is_tested(repository):
     assert {spec.split(":")[0] for spec in SPECS} == {p.name for p in repository.glob("configs/*")}
 
 
@@ -66,6 +66,6 @@ def logits_size(model, size):
     "name",
     ["quickstart", "camvid_fcn8s", "camvid_deconvnet", "camvid_pspnet", "fcn8s", "deconvnet"],
 )
-def test_a_variant_that_is_none(name, repository):
+def test_an_unknown_variant(name, repository):
     with pytest.raises(InputError, match="no variant 'ful'"):
         read_config(str(repository / f"configs/{name}.py:ful"), ())

@@ -11,7 +11,7 @@ from jaxseg.config.files import absolute_paths
 from jaxseg.errors import InputError
 
 
-def test_paths_that_exist_become_whole_ones(tmp_path, monkeypatch):
+def test_existing_paths_become_absolute(tmp_path, monkeypatch):
     (tmp_path / "data").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))

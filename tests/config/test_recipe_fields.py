@@ -25,7 +25,7 @@ def test_the_fix_unsets_it_and_works(recipe, override, others):
     read_config(recipe, [*overrides, *((name, text.strip("'")) for name, text in words)])
 
 
-def test_one_s_own_field_is_one_s_own():
+def test_a_field_set_by_the_user_is_blamed_on_the_user():
     with pytest.raises(InputError, match="loss.gamma is 3.0, which has no effect") as error:
         read_config(CAMVID, [("loss.gamma", "3.0")])
     assert "sets it" not in error.value.remedy

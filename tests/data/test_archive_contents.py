@@ -108,7 +108,7 @@ def refused(tmp_path, data, message):
 
 
 @pytest.mark.parametrize("kind", DAMAGED)
-def test_damage_is_told_and_leaves_nothing(tmp_path, kind):
+def test_damage_is_an_error_and_leaves_no_files(tmp_path, kind):
     data, message = DAMAGED[kind]
     assert refused(tmp_path, data, message).remedy == "Replace it with the published archive."
 

@@ -77,7 +77,7 @@ def test_fewer_bits_are_scaled_and_grey_is_repeated_and_alpha_dropped(tmp_path):
         np.testing.assert_array_equal(read_image(tmp_path / f"{name}.png", kind=kind), want)
 
 
-def test_a_tiff_is_turned_as_it_says(tmp_path):
+def test_a_tiff_is_rotated_by_its_orientation(tmp_path):
     tiff(tmp_path / "a.tif", DEEP, extratags=[(274, "H", 1, 6, True)])
     got = read_image(tmp_path / "a.tif", kind=ImageKind(5, 16))
     np.testing.assert_array_equal(got, np.rot90(DEEP, -1))

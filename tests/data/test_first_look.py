@@ -87,7 +87,7 @@ def test_it_goes_on_until_there_is_a_second_class():
     assert source.asked == [0, 10, 1, 2, 3, 4, 5]
 
 
-def test_a_class_that_never_occurs_is_a_hint_where_all_was_seen():
+def test_a_class_that_never_occurs_gives_a_hint_if_all_masks_were_read():
     assert first_look(Listed([BOTH] * 3)) == ["hint: no training image has the class 'tree'"]
     assert first_look(Listed([BOTH] * 3), sample=2) == []
 

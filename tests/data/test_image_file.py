@@ -86,7 +86,7 @@ def test_flipped_bits_of_masks_with_other_checksums_are_noticed(make, tmp_path, 
     capfd.readouterr()  # drops libtiff's own messages
 
 
-def test_whatever_pillow_raises_is_told(tmp_path, monkeypatch):
+def test_any_error_of_pillow_is_an_input_error(tmp_path, monkeypatch):
     def broken(self):
         raise TypeError("'IFDRational' object cannot be interpreted as an integer")
 

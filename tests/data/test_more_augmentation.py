@@ -65,7 +65,7 @@ def test_flips_and_quarter_turns_are_exact_and_all_occur():
     assert shapes == {(56, 40)}
 
 
-def test_what_is_off_draws_nothing():
+def test_disabled_augmentations_draw_no_numbers():
     """New augmentations that are off leave the random numbers of a run unchanged."""
     how = {"crop": (30, 30), "scale": (0.5, 1.5), "flip": 0.5, "rotation": 9.0, "hue": 0.2}
     more = Augment(**how, noise=0.1, erase=1.0)
@@ -114,7 +114,7 @@ def test_erasing_ignores_what_nobody_sees():
     assert not (none.label == 255).any()
 
 
-def test_mixing_lays_half_of_the_classes_with_their_pixels():
+def test_mixing_pastes_half_of_the_classes_with_their_pixels():
     source = Examples()
     mix = augmentation(config(crop=(24, 24), flip=0.5, mix=1.0), source, (1, 2, 3))
     gained = 0
@@ -157,7 +157,7 @@ def test_mixing_is_a_function_of_seed_and_position():
         np.testing.assert_array_equal(one.label, other.label)
 
 
-def test_what_cannot_be_is_said():
+def test_invalid_combinations_are_refused():
     source = Examples()
     for fields, words in (
         ({"mix": 0.5}, "without augment.crop"),

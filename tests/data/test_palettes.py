@@ -54,13 +54,13 @@ def test_an_adaptive_conversion_is_found_by_check_and_refused_by_training(tmp_pa
 
 
 @pytest.mark.parametrize("masks", [MASKS, [(0, 1, 2, 3)] * 3])
-def test_one_palette_is_none_of_it(tmp_path, masks):
+def test_consistent_palettes_are_accepted(tmp_path, masks):
     config = folder(tmp_path, with_palette(COLOURS), masks)
     assert not check_data(config).problems
     assert first_look(open_data(config, "train")) == []
 
 
-def test_two_tools_with_a_palette_each_are_told_and_train(tmp_path):
+def test_two_consistent_palettes_give_a_hint_and_train(tmp_path):
     one, other = with_palette(COLOURS), with_palette([(9, 9, 9), *COLOURS[:0:-1]])
     config = folder(tmp_path, lambda mask, i: (one if i < 3 else other)(mask, i), MASKS)
     assert "palette" in {p.kind for p in check_data(config).problems}
@@ -68,7 +68,7 @@ def test_two_tools_with_a_palette_each_are_told_and_train(tmp_path):
     assert hint.startswith("hint: ") and "index" in hint
 
 
-def test_grey_indices_and_those_with_a_grey_palette_go_with_any(tmp_path):
+def test_grey_masks_match_any_palette(tmp_path):
     grey, one = with_palette([(i, i, i) for i in range(256)]), with_palette(COLOURS)
     kinds = (lambda mask, _: Image.fromarray(mask), grey, one)
     config = folder(tmp_path, lambda mask, i: kinds[i % 3](mask, i), MASKS)

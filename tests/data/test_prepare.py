@@ -190,7 +190,7 @@ def test_worker_processes_read_records(devkit, tmp_path):
     np.testing.assert_array_equal(got[0].image, got[1].image)
 
 
-def test_what_was_cut_off_is_not_a_data_set_and_goes_on(devkit, tmp_path):
+def test_an_interrupted_split_is_not_used_and_can_be_repeated(devkit, tmp_path):
     devkit.list("val", ["p1"])
     out = tmp_path / "out"
     write_records(VocFolder(devkit.root, "val"), out, "val")
@@ -286,7 +286,7 @@ def test_the_command_takes_archives_on_disk(devkit, tmp_path, monkeypatch, capsy
         open_data(by_name, "train")
 
 
-def test_a_plain_folder_is_what_the_data_set_was(devkit, tmp_path, capsys):
+def test_a_plain_folder_equals_the_data_set(devkit, tmp_path, capsys):
     """Photos are copied byte for byte, except rotated ones; masks keep their colours."""
     exif = Image.Exif()
     exif[0x0112] = 6

@@ -187,7 +187,7 @@ def test_seg11valid(voc):
     assert ids(open_data(data("voc2012", voc, eval_split="seg11valid"), "eval")) == ["v1", "v2"]
 
 
-def test_sbd_elsewhere_and_nowhere(voc, tmp_path):
+def test_sbd_in_another_folder_or_missing(voc, tmp_path):
     moved = (tmp_path / "benchmark_RELEASE/dataset").rename(tmp_path / "sbd")
     with pytest.raises(InputError, match="'train_aug' of VOC 2012 needs SBD.*sbd_root"):
         open_data(data("voc2012", voc, train_split="train_aug"), "train")

@@ -249,7 +249,7 @@ def test_a_bad_file_is_skipped_told_once_and_counted(devkit, options):
 
 
 @pytest.mark.slow
-def test_worker_processes_draw_and_tell_what_they_skip(devkit):
+def test_worker_processes_replace_and_report_bad_files(devkit):
     spoil(devkit, "p1")
     skipped = [Skipped(1, lambda line: None) for _ in range(2)]
     options = {"augment": Augment((9, 9)), "sampling": "replacement"}

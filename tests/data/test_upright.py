@@ -58,7 +58,7 @@ def test_exif_behind_the_pixels_of_a_png_counts_in_its_size(tmp_path):
 
 
 @pytest.mark.parametrize("tagged", ["photo", "mask"])
-def test_only_one_of_a_pair_says_how_it_lies(tmp_path, tagged):
+def test_only_one_of_a_pair_has_an_orientation(tmp_path, tagged):
     """If sizes fit either way: refused, or read as chosen: one tag for both, or each its own."""
     photo = save(tmp_path / "p.png", photo_of(SQUARE), 3 if tagged == "photo" else None)
     mask = save(tmp_path / "m.png", SQUARE, 3 if tagged == "mask" else None)

@@ -144,7 +144,7 @@ def test_mirroring_is_the_last_step():
     )
 
 
-def test_the_picture_is_left_as_it_was():
+def test_the_input_is_not_modified():
     pixels = np.random.default_rng(0).integers(0, 256, (8, 9, 3), np.uint8)
     pixels.flags.writeable = False
     copy = window(pixels, (8, 9), (0, 0), (8, 9), fill=FILL)

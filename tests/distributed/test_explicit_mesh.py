@@ -70,7 +70,7 @@ def assert_close(got, want, tolerance=1e-5):
     "kind", [AxisType.Explicit, pytest.param(AxisType.Auto, marks=pytest.mark.slow)], ids=str
 )
 @pytest.mark.parametrize("name", FUNCTIONS)
-def test_a_function_gives_what_it_gives_on_one_device(name, kind, devices):
+def test_results_equal_those_of_one_device(name, kind, devices):
     function = FUNCTIONS[name]
     want = jax.jit(function)(LOGITS, LABELS)
     assert_close(on_mesh(function, mesh_of(devices, kind), (), LOGITS, LABELS), want)

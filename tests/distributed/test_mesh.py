@@ -59,7 +59,7 @@ def test_batch_is_split_in_order(fsdp):
         assert {s.data.shape[0] for s in parts} == {2}
 
 
-def test_replicated_is_whole_everywhere():
+def test_replicated_arrays_are_complete_on_every_device():
     mesh = make_mesh(8)
     array = jax.device_put(np.arange(5), replicated(mesh))
     assert array.sharding.is_fully_replicated and len(array.addressable_shards) == 8

@@ -191,7 +191,7 @@ NOT_AS_ONNX = ("pspnet, maximum",)  # see docs/guides/export.md
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", NOT_AS_ONNX)
-def test_what_onnx_cannot_say(tmp_path, case):
+def test_networks_that_onnx_does_not_support(tmp_path, case):
     pytest.importorskip(
         "jax2onnx", reason="in an environment of its own: see docs/guides/export.md"
     )

@@ -54,7 +54,7 @@ def test_results_are_no_photographs(photos, words):
     assert names(*words) == ["a"]
 
 
-def test_collisions_are_told_and_the_rest_goes_on(photos):
+def test_colliding_names_are_reported_and_the_others_continue(photos):
     photos("p/a.jpg", "p/a.png", "p/b.jpg", "q/b.jpg", "q/c.jpg")
     refused = []
     found = [file.path.as_posix() for file in find_images(["p", "q"], "out", (), refused.append)]
@@ -67,13 +67,13 @@ def test_collisions_are_told_and_the_rest_goes_on(photos):
         find_images(["p", "q"], "out")
 
 
-def test_an_address_is_none(photos):
+def test_a_url_is_refused(photos):
     with pytest.raises(InputError, match="https://a.b/c.jpg is a URL") as error:
         find_images(["https://a.b/c.jpg"], "out")
     assert error.value.remedy.startswith("Download it")
 
 
-def test_files_that_are_no_images_are_called_what_they_are(photos, tmp_path):
+def test_errors_name_the_kind_of_files_that_are_not_images(photos, tmp_path):
     from jaxseg.data import read_image
 
     for name, content, words in (

@@ -127,7 +127,7 @@ def test_against_windows_one_by_one(network, image, one_by_one, overlap, count, 
     assert len(np.unique(labels)) > 1 or not isinstance(model, Small)
 
 
-def test_where_no_window_is_logits_are_0(network, image):
+def test_logits_outside_all_windows_are_0(network, image):
     model, variables = network
     for overlap in ("max", "mean"):
         inference = InstanceWise(

@@ -48,7 +48,7 @@ def label(tmp_path, monkeypatch):
     return run
 
 
-def test_another_photo_of_the_same_name_is_no_photo_that_is_done(label):
+def test_a_different_photo_with_the_same_name_is_not_skipped(label):
     assert label("one", 0)[0][:2] == (1, 0)
     assert label("one", 0)[0][:2] == (0, 1)  # the same photo
     assert label("moved", 0)[0][:2] == (0, 1)  # in any folder

@@ -224,14 +224,14 @@ BAD = {
 
 @pytest.mark.default_cases(2)
 @pytest.mark.parametrize("case", BAD)
-def test_a_photograph_that_is_none(refused, tmp_path, case):
+def test_files_that_are_not_photographs(refused, tmp_path, case):
     write, message = BAD[case]
     write(tmp_path / "x.png")
     refused(message, tmp_path / "x.png")
 
 
 @pytest.mark.slow
-def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
+def test_pixel_limit_of_whole_images(refused, predict, tmp_path):
     photograph(tmp_path / "x.png")
     refused("1,551 pixels, but the limit is 1,550", "--max-pixels", 1550, tmp_path / "x.png")
     words = [tmp_path / "x.png", "--max-pixels", 1550, "--config.eval.input_size=(40, 56)"]
@@ -240,7 +240,7 @@ def test_limit_of_what_is_seen_whole(refused, predict, tmp_path):
 
 
 @pytest.mark.slow
-def test_limit_of_what_is_seen_in_windows(refused, predict, tmp_path):
+def test_pixel_limit_with_windows(refused, predict, tmp_path):
     """Four times the pixels, unless the scores of all classes are kept."""
     photograph(tmp_path / "x.png")
     sliding = ("--config.eval.protocol=sliding", "--config.eval.crop=(32, 32)")

@@ -80,7 +80,7 @@ def test_an_ignore_label_that_is_no_whole_number():
         cross_entropy(np.zeros((1, 2, 2, 3), np.float32), labels, ignore_label=1.5)
 
 
-def test_a_size_means_align_corners_and_none_means_as_they_are():
+def test_upsample_may_be_a_size_or_none():
     up = MAPS["align_corners"]
     logits, labels = example(up)
     assert cross_entropy(logits, labels, (37, 23)) == cross_entropy(logits, labels, up)

@@ -199,7 +199,7 @@ def test_nothing_labelled(absent):
 
 
 @pytest.mark.parametrize("confusion", [np.zeros((2, 3), int), np.zeros(4, int), np.zeros((2, 2))])
-def test_what_is_no_confusion_matrix(confusion):
+def test_invalid_confusion_matrices_are_refused(confusion):
     with pytest.raises(InputError, match="confusion matrix"):
         scores(confusion)
 

@@ -245,7 +245,7 @@ class ModelTests:
             ((1, 0, 32, 3), jnp.float32, "shape"),
         ],
     )
-    def test_what_is_no_batch_of_images(self, model, variables, shape, dtype, message):
+    def test_invalid_batches_are_refused(self, model, variables, shape, dtype, message):
         with pytest.raises(InputError, match=message):
             jax.eval_shape(model.apply, variables, jnp.zeros(shape, dtype))
 

@@ -93,7 +93,7 @@ def test_only_what_is_asked_for_is_computed(remat):
     }
 
 
-def test_a_name_that_is_none():
+def test_an_unknown_name():
     model, x = FCN(), images(1, (32, 32))
     variables = jax.eval_shape(model.init, jax.random.key(0), x)
     with pytest.raises(InputError, match="no features 'pol3'") as caught:

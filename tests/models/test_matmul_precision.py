@@ -32,7 +32,7 @@ def precisions(function, arrays, platform):
     ],
     ids=["padded", "dilated", "1x1", "matrix", "deconvolution of a cell", "deconvolution"],
 )
-def test_of_ops_whose_gradients_are_traced_later(function, platform):
+def test_gradients_traced_later_have_the_precision(function, platform):
     """Under jit, gradients are traced when the caller's precision is no longer set."""
     with jax.default_matmul_precision("high"):
         traced = jax.jit(function).trace(jnp.ones((2, 5, 5, 3)), jnp.ones((3, 3, 3, 4))).jaxpr
@@ -55,7 +55,7 @@ def test_another_word():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["fcn8s_vgg16", "deconvnet_vgg16", "pspnet_resnet18"])
-def test_of_a_network(name):
+def test_every_product_of_a_network_has_the_precision(name):
     how = {"fc_kernel": 1} if name == "deconvnet_vgg16" else {}
     images = jnp.zeros((2, 32, 32, 3))
 

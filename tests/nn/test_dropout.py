@@ -21,7 +21,7 @@ class Around(nn.Module):
 
 
 @pytest.mark.parametrize("together", [(), (1, 2)])
-def test_it_drops_what_flax_drops(together):
+def test_equals_flax_dropout(together):
     got, want = (
         Around(kind, together, True).apply({}, X, rngs={"dropout": jax.random.key(3)})
         for kind in (Dropout, nn.Dropout)
@@ -30,5 +30,5 @@ def test_it_drops_what_flax_drops(together):
     assert 0 < (np.asarray(got) == 0).mean() < 1
 
 
-def test_it_keeps_all_where_it_does_not_train():
+def test_nothing_is_dropped_in_evaluation():
     np.testing.assert_array_equal(Around(Dropout, (), False).apply({}, X), X)

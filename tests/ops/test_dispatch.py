@@ -37,7 +37,7 @@ def test_auto_follows_the_platform_that_a_program_is_lowered_for():
     assert [constants(form, p) for p in ("cpu", "tpu", "cuda")] == [[2], [1], [1]]
 
 
-def test_a_platform_is_forced_whatever_the_program_is_for():
+def test_the_context_forces_the_form_of_a_platform():
     for name, result in (("reference", 1), ("cpu", 2), ("gpu", 3), ("tpu", 4)):
         with implementation(name):
             assert jax.jit(for_each)(0.0) == result
@@ -49,7 +49,7 @@ def on(platform, count):
     return [types.SimpleNamespace(platform=platform)] * count
 
 
-def test_where_the_devices_are_known_only_their_form_is_traced():
+def test_for_known_devices_only_their_form_is_traced():
     for platform, own in (("cpu", 2), ("gpu", 3), ("cuda", 3), ("rocm", 3), ("tpu", 4)):
         program = jax.make_jaxpr(for_devices(for_each, on(platform, 1)))(0.0)
         assert [e.primitive.name for e in program.eqns] == ["add"]
@@ -60,7 +60,7 @@ def test_where_the_devices_are_known_only_their_form_is_traced():
     assert constants(for_devices(for_each, on("another", 1)), "cuda") == [3]
 
 
-def test_devices_share_the_forms_that_are_said_to_go():
+def test_several_devices_use_only_forms_marked_for_them():
     some = functools.partial(for_each, across_devices=("tpu",))
     for platform, own in (("cpu", 1), ("gpu", 1), ("tpu", 4)):
         assert for_devices(for_each, on(platform, 8))(0.0) == 1
@@ -69,7 +69,7 @@ def test_devices_share_the_forms_that_are_said_to_go():
         assert for_devices(for_each, on("gpu", 8))(0.0) == 3
 
 
-def test_the_context_forces_a_form_also_of_a_function_that_was_jitted_before():
+def test_the_context_also_affects_functions_that_are_already_jitted():
     jitted = jax.jit(form)
     assert jitted(0.0) == 2
     with implementation("reference"):

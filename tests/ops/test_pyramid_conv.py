@@ -53,7 +53,7 @@ def joined(x, cells, kernel, align_corners=True, extent=None):
         pytest.param((4, 9), [], 3, marks=slow),
     ],
 )
-def test_values_and_gradients_are_those_of_the_joined_maps(size, bins, k, align_corners):
+def test_values_and_gradients_equal_those_of_concatenated_maps(size, bins, k, align_corners):
     args = arrays(size, bins, k)
 
     @functools.partial(jax.jit, static_argnums=0)

@@ -29,7 +29,7 @@ def arguments():
 
 @pytest.mark.default_cases(3)
 @pytest.mark.parametrize("policy", [True, *(name for name in POLICIES if "offload" not in name)])
-def test_gradients_are_those_without(policy):
+def test_gradients_do_not_change(policy):
     got, want = (jax.jit(gradient(p))(*arguments()) for p in (policy, False))
     for a, b in zip(got, want, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
@@ -39,7 +39,7 @@ def test_gradients_are_those_without(policy):
     ("policy", "products"),
     [("everything_saveable", 8), ("dots_saveable", 8), ("nothing_saveable", 11)],
 )
-def test_a_policy_says_what_is_computed_twice(policy, products):
+def test_a_policy_decides_what_is_recomputed(policy, products):
     """Three products forward, five backward (images need no gradient), three recomputed."""
     program = str(jax.make_jaxpr(gradient(policy))(*arguments()))
     assert program.count("dot_general[") == products

@@ -41,7 +41,7 @@ def kernel(variables) -> np.ndarray:
 
 
 @pytest.mark.slow
-def test_the_first_kernel_is_repeated_over_channels_and_said(tmp_path):
+def test_the_first_kernel_is_repeated_over_channels_with_a_note(tmp_path):
     given = kernel(saved(tmp_path / "rgb"))
     for channels, words in ((5, "repeated in turn over 5 channels"), (1, "summed for the single")):
         variables, report = load(network(channels=channels), tmp_path / "rgb")
@@ -99,7 +99,7 @@ def test_normalisation_has_the_scale_that_the_weights_expect():
         fitted(IMAGENET, ImageKind(4, 32))
 
 
-def test_a_config_says_what_does_not_go_together():
+def test_config_refuses_conflicting_fields_of_images():
     for fields, words in (
         ({"data.mean": (1.0,) * 3, "data.std": (1.0,) * 3, "data.channels": 5}, "3 numbers for 5"),
         ({"data.mean": (1.0,) * 3}, "the other field is not set"),

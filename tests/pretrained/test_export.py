@@ -130,7 +130,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_what_is_no_source_of_weights(tmp_path, refused, case):
+def test_invalid_sources_of_weights(tmp_path, refused, case):
     write, message = OTHERS[case]
     path = tmp_path / "vgg16.caffemodel"
     write(path)

@@ -119,7 +119,7 @@ def test_the_scores_can_be_reset_for_other_classes(exported, variables):
     assert_same(got["batch_stats"], variables["batch_stats"])
 
 
-def test_a_finer_fcn_starts_from_a_coarser_one_and_says_what_is_new(exported, variables):
+def test_a_finer_fcn_starts_from_a_coarser_one_and_reports_new_layers(exported, variables):
     model = make("fcn8s_vgg16")
     got, report = pretrained.load(model, exported, image_size=(32, 32))
     new = ("score_pool3", "upscore_pool4")
@@ -226,7 +226,7 @@ def test_a_damaged_description_is_named(exported, values, message):
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", "null", "[" * 100_000, '{"format": 1}'])
-def test_a_description_that_is_none(exported, text):
+def test_an_invalid_description(exported, text):
     (exported / "model.json").write_text(text)
     with pytest.raises(InputError, match="model.json is damaged"):
         load_exported(exported)

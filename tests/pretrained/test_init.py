@@ -48,7 +48,9 @@ def without(layers, variables):
 
 @pytest.mark.default_cases(1)
 @pytest.mark.parametrize(("classes", "head"), [(CLASSES, None), (CLASSES, "reset"), (6, None)])
-def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch, classes, head):
+def test_logits_layers_are_reset_if_necessary_or_requested(
+    tiny, exported, monkeypatch, classes, head
+):
     folder, variables = exported
     monkeypatch.setenv("HOME", str(folder.parent))
     config = tiny({"init.pretrained": f"~/{folder.name}", "init.head": head})
@@ -64,7 +66,7 @@ def test_scores_start_anew_where_they_must_or_shall(tiny, exported, monkeypatch,
 
 
 @pytest.mark.slow
-def test_what_the_file_lacks_depends_on_the_seed(tmp_path, tiny):
+def test_parameters_missing_in_the_file_depend_on_the_seed(tmp_path, tiny):
     """DeconvNet's scores do not start at zero."""
     folder = tmp_path / "network"
     export(folder, create_model("deconvnet_vgg16", 3, width=0.02), "deconvnet_vgg16", 224)
@@ -80,7 +82,9 @@ def test_what_the_file_lacks_depends_on_the_seed(tmp_path, tiny):
 
 
 @pytest.mark.slow
-def test_what_cannot_be_a_start_is_said_before_a_workdir_is_made(exported, words, tmp_path, capsys):
+def test_invalid_initial_weights_are_refused_before_a_workdir_is_made(
+    exported, words, tmp_path, capsys
+):
     folder, _ = exported
     for fields, message in [
         ({"init.pretrained": tmp_path / "no"}, f"There is no file {tmp_path / 'no'}"),

@@ -149,7 +149,7 @@ def test_another_network(write, model, said, mend):
     assert f"jaxseg.create_model('fcn8s_vgg16', num_classes=5{mend})" in remedy
 
 
-def test_the_call_that_is_said_makes_the_network(write, layers):
+def test_the_suggested_call_creates_the_network(write, layers):
     """The CVPR paper's network needs fields other than the defaults."""
     names = {"score_fr": "score-fr", "score_pool4": "score-pool4", "score_pool3": "score-pool3"}
     names |= {"upscore2": "score2", "upscore_pool4": "score4", "upscore8": "upsample"}

@@ -112,7 +112,7 @@ OTHERS = {
 
 
 @pytest.mark.parametrize("case", OTHERS)
-def test_what_is_no_file_of_weights_is_named(tmp_path, case):
+def test_other_files_than_weights_are_named(tmp_path, case):
     make, message = OTHERS[case]
     path = tmp_path / "vgg16.caffemodel"
     make(path)

@@ -90,7 +90,7 @@ def points(svg: str, mark: str) -> list[tuple[float, float]]:
     return [tuple(map(float, pair.split())) for pair in path.split("L")]
 
 
-def test_lines_stand_where_their_values_are():
+def test_lines_pass_through_their_values():
     svg = line_chart("t", [Series("a", 0, [0, 5, 10], [0.0, 1.0, 0.5])], "x", unit=True)
     assert points(svg, "line") == [(46, 196), (205, 10), (364, 103)]
     svg = line_chart("t", [Series("a", 0, [0, 5, 10], [2.0, np.nan, 8.0])], "x")

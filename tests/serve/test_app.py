@@ -122,7 +122,7 @@ def test_an_image_may_come_in_a_form_and_is_upright(client):
     np.testing.assert_array_equal(picture(answer), truth(np.rot90(IMAGE, -1))[0])
 
 
-def test_what_is_no_image_is_refused(refused):
+def test_requests_without_an_image_are_refused(refused):
     whole = file_of(IMAGE)
     refused(400, "no image")
     refused(400, "form", data=b"nonsense", headers={"content-type": FORM})
@@ -235,7 +235,7 @@ def test_a_failure_inside_tells_nothing_of_the_machine(client, networks, refused
     assert client.post("/predict", content=data).status_code == 200
 
 
-def test_what_is_there_at_the_end_is_answered():
+def test_waiting_requests_are_answered_at_shutdown():
     networks = served("one")
     stub = networks["one"].label
     stub.gate.clear()

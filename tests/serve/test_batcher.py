@@ -42,7 +42,7 @@ def test_batches_are_of_one_key_and_in_order(recorder):
     batcher.close()
 
 
-def test_a_full_batcher_refuses_and_a_closed_one_ends_what_waits(recorder):
+def test_a_full_batcher_refuses_and_a_closed_one_finishes_its_queue(recorder):
     batcher = Batcher(recorder, most_waiting=2, most_batch=1, window=0)
     futures = [batcher.submit("a", 0)]
     while len(batcher):
@@ -57,7 +57,7 @@ def test_a_full_batcher_refuses_and_a_closed_one_ends_what_waits(recorder):
         batcher.submit("a", 4)
 
 
-def test_an_error_meets_its_batch_alone(recorder):
+def test_an_error_affects_only_its_batch(recorder):
     recorder.gate.set()
     batcher = Batcher(recorder, window=0)
     with pytest.raises(ValueError, match="bad"):
@@ -66,7 +66,7 @@ def test_an_error_meets_its_batch_alone(recorder):
     batcher.close()
 
 
-def test_what_was_cancelled_is_not_labelled(recorder):
+def test_cancelled_requests_are_not_labelled(recorder):
     batcher = Batcher(recorder, most_batch=1, window=0)
     first = batcher.submit("a", 0)
     while len(batcher):

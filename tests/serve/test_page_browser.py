@@ -134,7 +134,7 @@ def test_results_are_saved(tab, address):
     assert tab.problems == []
 
 
-def test_what_is_no_photograph_is_told(tab, address):
+def test_a_file_that_is_not_a_photograph_gives_an_error(tab, address):
     tab.open(f"{address}/", 1280)
     tab.wait("document.querySelectorAll('#samples button').length")
     tab.run(

@@ -119,7 +119,7 @@ def test_no_answer_is_wrong_and_none_is_lost(network, process):
 
 
 @pytest.mark.slow
-def test_a_signal_ends_it_after_what_is_there(network, process):
+def test_a_signal_ends_it_after_the_waiting_requests(network, process):
     """Requests that arrived before SIGINT are answered; later ones find no server."""
     serving, address = started(process, network[0])
     file = io.BytesIO()

@@ -69,7 +69,7 @@ def test_epochs_become_steps():
 
 
 @pytest.mark.parametrize("value", ["median", (1.0, -1.0), ()])
-def test_class_weights_that_are_none(value):
+def test_invalid_class_weights(value):
     config = default_config()
     set_field(config, "loss.class_weights", value)
     with pytest.raises(InputError, match="loss.class_weights"):

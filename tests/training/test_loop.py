@@ -474,7 +474,7 @@ def test_the_host_does_not_wait_for_each_step(tiny, tmp_path, monkeypatch):
 
 @pytest.mark.nightly
 @pytest.mark.parametrize(("rate", "hints"), [(1e-9, 1), (1e-2, 0)])
-def test_a_run_that_does_not_begin_to_learn_is_told_once(tiny, tmp_path, capfd, rate, hints):
+def test_a_run_that_does_not_learn_gets_one_hint(tiny, tmp_path, capfd, rate, hints):
     fields = {"train.steps": 120, "eval.every_steps": None, "optim.lr": rate}
     train(tiny(fields | {"log.every_steps": 10}), tmp_path)
     said = "".join(capfd.readouterr())

@@ -92,7 +92,7 @@ def test_convolutions_are_convolutions(programs, platform):
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_loops_are_those_of_the_losss_strips(programs, platform):
+def test_loops_occur_only_in_the_strips_of_the_loss(programs, platform):
     _, texts = programs
     places = where(texts[platform], "while")
     assert bool(places) == (platform == "tpu" and programs[0] != "deconvnet_vgg16")
@@ -100,7 +100,7 @@ def test_loops_are_those_of_the_losss_strips(programs, platform):
 
 
 @pytest.mark.parametrize("platform", ["tpu", "cuda"])
-def test_products_are_of_bfloat16_but_for_those_named(programs, platform):
+def test_only_listed_products_are_float32(programs, platform):
     name, texts = programs
     of_float32 = r"tensor<[0-9x]*xf32>.*->"
     assert not where(texts[platform], "convolution", of_float32)

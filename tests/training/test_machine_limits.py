@@ -103,7 +103,7 @@ def test_a_limit_keeps_time_for_the_last_evaluation():
 
 
 @pytest.mark.slow
-def test_a_run_by_the_machine_goes_on_with_its_own_numbers(tiny, tmp_path, monkeypatch):
+def test_a_resumed_run_keeps_its_machine_dependent_numbers(tiny, tmp_path, monkeypatch):
     from jaxseg.training.loop import train
 
     monkeypatch.setattr("jaxseg.training.begin.largest_batch", lambda *_, **__: 16)

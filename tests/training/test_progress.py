@@ -328,7 +328,7 @@ def test_events_are_on_disk_before_a_save(workdir):
     assert path.read_bytes() == written and written.count(b"train/loss") == 29
 
 
-def test_lines_that_are_none_are_left_out_with_a_word(workdir, capsys):
+def test_invalid_log_lines_are_skipped_with_a_note(workdir, capsys):
     good = json.dumps({"kind": "train", "step": 1, "loss": 0.5}) + "\n"
     workdir.log.write_bytes(good.encode() + b"\x00\xff\n[1]\n" + b'{"kind": "tr')
     assert read_log(workdir.log) == [json.loads(good)]

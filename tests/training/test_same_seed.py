@@ -52,7 +52,7 @@ def camvid(shared_data, tmp_path):
         for name in SMALL
     ],
 )
-def test_twice(network, camvid, repository, tmp_path, restored):
+def test_two_runs_of_one_seed_are_equal(network, camvid, repository, tmp_path, restored):
     config = read_config(str(repository / f"configs/camvid_{network}.py"))
     with config.unlocked():
         fields = COMMON | SMALL[network] | {"data.root": str(camvid)}

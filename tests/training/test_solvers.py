@@ -129,14 +129,14 @@ def test_the_heavy_solver_by_hand(network):
     assert_same_moves(network, trained(network, heavy, SOME), by_hand(network, LR, SOME))
 
 
-def test_the_mean_is_the_heavy_solver_where_all_photographs_have_the_same_number_of_labels(network):
+def test_the_mean_equals_the_heavy_solver_for_equal_numbers_of_labels(network):
     heavy = fcn_heavy("fcn32s_vgg16", LR)
     mean = fcn_mean(fcn_heavy("fcn32s_vgg16", LR), PIXELS)
     assert (mean.loss.reduction, mean.optim.lr) == ("mean", LR * PIXELS)
     assert_same_moves(network, trained(network, mean, ALL), trained(network, heavy, ALL))
 
 
-def test_where_they_have_not_the_mean_counts_each_photograph_the_same(network):
+def test_for_unequal_numbers_the_mean_weights_photographs_equally(network):
     mean = fcn_mean(fcn_heavy("fcn32s_vgg16", LR), PIXELS)
     got = trained(network, mean, SOME)
     assert_same_moves(network, got, by_hand(network, LR, SOME, lambda n: PIXELS / n))
@@ -197,7 +197,7 @@ NEW_BIASES = {"head/score/bias", "aux/score/bias"}
 
 @pytest.mark.default_cases(1)
 @pytest.mark.parametrize("name", ["pspnet_ade20k", "pspnet_voc2012", "pspnet_cityscapes"])
-def test_what_of_pspnet_learns_ten_times_as_fast(optims, name):
+def test_pspnets_new_layers_learn_ten_times_as_fast(optims, name):
     model = create_model("pspnet_resnet50", 6, width=0.05)
     (paper,), (semseg,) = optims(name), optims(f"{name}:semseg")
     found = by_multipliers(paper, model, (65, 65))

@@ -140,7 +140,7 @@ def test_what_is_another_training_is_refused(pair, tmp_path, calls):
         ({"train.batch_size": -1}, "train.batch_size is -1"),
     ],
 )
-def test_what_is_wrong_about_a_later_stage_is_said_at_once(pair, tmp_path, fields, message):
+def test_errors_of_a_later_stage_are_found_at_once(pair, tmp_path, fields, message):
     chosen = {k: v for k, v in fields.items() if k != "model.name"}
     stages = pair(chosen)
     if "model.name" in fields:
@@ -197,7 +197,7 @@ def test_where_one_config_is_needed(staged_file):
 
 
 @pytest.mark.parametrize("names", [("a", "a"), ("a", "b/c"), ("model", "a"), ("a", 1.5), ("",)])
-def test_names_that_are_none(staged_file, names):
+def test_invalid_stage_names(staged_file, names):
     with pytest.raises(InputError, match="returned a stage named"):
         read_stages(staged_file(names))
 

@@ -43,7 +43,7 @@ def wrapped(error):
         (ValueError("a shape"), False, False),
     ],
 )
-def test_what_is_full(error, disk, memory):
+def test_full_disk_and_memory_are_recognized(error, disk, memory):
     assert (disk_is_full(error), memory_is_full(error)) == (disk, memory)
 
 

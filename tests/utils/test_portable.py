@@ -40,7 +40,7 @@ def test_every_module_is_imported_without_what_only_unix_has():
     assert int(done.stdout) > 100
 
 
-def test_usage_is_told_where_the_system_tells():
+def test_usage_is_reported_where_the_system_provides_it():
     code = (
         "from jaxseg.utils.usage import peak_process_memory, processor_seconds\n"
         "before = processor_seconds()\n"

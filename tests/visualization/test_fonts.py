@@ -23,7 +23,7 @@ def test_the_alphabets_of_europe_and_the_near_east_need_no_font(alone, text):
     assert fonts.drawable(text, 13)[0] == text
 
 
-def test_what_no_font_has_is_written_by_numbers(alone):
+def test_characters_without_a_font_are_written_as_codes(alone):
     assert fonts.drawable("道路", 13)[0] == "\\u9053\\u8def"
 
 

@@ -143,7 +143,7 @@ def test_labels_go_to_the_edges_of_the_photograph(scene):
     assert before.mean() < 0.95 and after.mean() > 0.99
 
 
-def test_what_is_certain_stays_and_a_speck_goes():
+def test_certain_pixels_stay_and_a_speck_is_removed():
     image = np.full((15, 20, 3), 90, np.uint8)
     sure = np.full((15, 20, 3), 0.01, np.float32)
     sure[..., 1] = 0.98

@@ -87,7 +87,7 @@ def test_bands_are_the_whole(monkeypatch, padding, size, dilation):
         form.clear_cache()
 
 
-def test_an_odd_number_of_rows_needs_none_of_its_own_for_zeros():
+def test_an_odd_number_of_rows_needs_no_tile_for_padding():
     """PSPNet's last stage at 473 pixels: 60 rows, in four phases of 15 for dilation 4."""
     x, kernel, _ = arrays(4, (60, 60), 4)
     form = functools.partial(winograd, padding=4, dilation=4)
@@ -108,7 +108,7 @@ def test_is_as_exact_as_the_plain_sum():
 
 @pytest.mark.slow
 @some_cases
-def test_many_channels_take_it_with_the_same_gradients(monkeypatch, padding, size, dilation):
+def test_layers_of_many_channels_use_it_with_equal_gradients(monkeypatch, padding, size, dilation):
     called = spy(monkeypatch)
     x, kernel, dy = arrays(padding, size, dilation, 128, 136)
     got = jax.jit(with_gradients(conv2d, padding, dilation))(x, kernel, dy)
@@ -129,14 +129,14 @@ def test_many_channels_are_torchs(torch, padding, size, dilation):
 
 
 @pytest.mark.parametrize(("inputs", "dtype"), [(127, jnp.float32), (128, jnp.bfloat16)])
-def test_others_do_not(monkeypatch, inputs, dtype):
+def test_other_layers_do_not_use_it(monkeypatch, inputs, dtype):
     called = spy(monkeypatch)
     arguments = [a.astype(dtype) for a in arrays(1, (4, 5), 1, inputs, 128)]
     jax.eval_shape(with_gradients(conv2d, 1), *arguments)
     assert not called
 
 
-def test_a_size_to_be_told_later_takes_xlas_form():
+def test_a_symbolic_size_takes_xlas_form():
     x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
     shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, h, w, 128"), jnp.float32)
     run = jax.jit(lambda x: conv2d(x, kernel, 1))
@@ -156,7 +156,7 @@ def test_the_reference_form_is_a_convolution():
     assert "dot_general" in text()
 
 
-def test_is_a_cpus_alone():
+def test_only_cpus_use_it():
     shapes = [jax.ShapeDtypeStruct(a.shape, a.dtype) for a in arrays(1, (8, 9), 1, 128, 128)]
     run = jax.jit(with_gradients(conv2d, 1))
     for platform in ("cuda", "tpu"):

@@ -187,7 +187,7 @@ def test_deconvnet_starts_from_it(tmp_path):
     assert float(params["deconv5_1"]["kernel"].std()) == pytest.approx(0.01, rel=0.1)
 
 
-def test_what_is_kept_is_what_init_gives(tmp_path):
+def test_kept_parameters_equal_their_initial_values(tmp_path):
     _, path = written(tmp_path, vgg16, 224, 0.05, 20, 11)
     model = jaxseg.create_model("deconvnet_vgg16", 5, width=0.05, fc_channels=400)
     key = jax.random.key(7)

@@ -113,7 +113,7 @@ def test_copy_of_caffes_network(tmp_path):
 
 
 @slow
-def test_features_alone(tmp_path):
+def test_a_file_with_only_the_convolutions(tmp_path):
     other = network()
     state = other.state_dict()
     for name in state:
@@ -148,7 +148,7 @@ def test_features_alone(tmp_path):
         ("fcn8s_atonce_vgg16", {"score_fr", "score_pool4", "score_pool3"}),
     ],
 )
-def test_what_is_new_starts_as_before(tmp_path, name, new):
+def test_new_parameters_keep_their_initial_values(tmp_path, name, new):
     path = save(tmp_path / "vgg16.pth", network().state_dict())
     fields = {"width": WIDTH, "fc_channels": HIDDEN / WIDTH, "normalization": "imagenet"}
     variables, report = pretrained.load(jaxseg.create_model(name, 5, **fields), path)

@@ -89,9 +89,7 @@ def caffe():
 @pytest.mark.parametrize("packed", [True, False])
 @pytest.mark.parametrize("legacy_shapes", [True, False])
 @pytest.mark.parametrize("version", ["v1", "v2"])
-def test_what_the_writer_writes_is_what_protobuf_reads(
-    tmp_path, caffe, version, legacy_shapes, packed
-):
+def test_protobuf_reads_the_writers_files(tmp_path, caffe, version, legacy_shapes, packed):
     path = tmp_path / "a.caffemodel"
     write_caffemodel(path, layers(), version, legacy_shapes, packed)
     net = caffe["NetParameter"].FromString(path.read_bytes())
@@ -153,7 +151,7 @@ def test_what_protobuf_writes_is_read(tmp_path, caffe):
 
 
 @pytest.mark.parametrize("size", [4, 8])
-def test_values_with_keys_of_their_own_end_where_others_begin(tmp_path, size):
+def test_unpacked_values_end_before_other_fields(tmp_path, size):
     """Gradients and sizes follow them, as protobuf allows."""
     values = np.arange(1, 12, dtype=f"<f{size}")
     wire, field = (5, 5) if size == 4 else (1, 8)
@@ -244,7 +242,7 @@ DAMAGED = {
 
 
 @pytest.mark.parametrize("case", DAMAGED)
-def test_a_damaged_file_is_named_with_what_is_wrong(tmp_path, case):
+def test_the_error_names_the_file_and_its_damage(tmp_path, case):
     data, message = DAMAGED[case]
     path = tmp_path / "a.caffemodel"
     path.write_bytes(data)
@@ -273,7 +271,7 @@ def test_layers_of_2013_are_refused_with_the_tool_that_converts_them(tmp_path):
         read_tensors(path)
 
 
-def test_where_a_blob_says_everything_twice_it_is_read_as_caffe_does(tmp_path):
+def test_duplicate_fields_of_a_blob_are_read_as_by_caffe(tmp_path):
     """The old shape takes precedence over the new one, doubles over floats; a shape without axes is
     a scalar."""
     doubles = np.arange(6.0)
@@ -315,7 +313,7 @@ CRUMBS = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("crumb", CRUMBS)
-def test_a_file_of_nothing_but_crumbs_costs_no_more_memory_than_twice_its_size(tmp_path, crumb):
+def test_a_file_of_tiny_fields_takes_at_most_twice_its_size_in_memory(tmp_path, crumb):
     path = tmp_path / "a.caffemodel"
     path.write_bytes(CRUMBS[crumb]())
     began = time.perf_counter()

@@ -128,7 +128,7 @@ def refused(path, message):
 
 @pytest.mark.filterwarnings("ignore:Duplicate name")
 @pytest.mark.parametrize("case", CASES)
-def test_what_is_made_to_cost_is_refused(tmp_path, case):
+def test_costly_files_are_refused(tmp_path, case):
     suffix, data, message = CASES[case]
     path = tmp_path / f"file.{suffix}"
     path.write_bytes(data)

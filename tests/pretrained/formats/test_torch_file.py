@@ -243,9 +243,7 @@ class Settings:
 
 
 @both_containers
-def test_what_training_keeps_beside_the_weights_is_passed_over_unread(
-    torch, save, tmp_path, zipped
-):
+def test_other_objects_in_checkpoints_are_skipped(torch, save, tmp_path, zipped):
     """No such object is created, in a checkpoint or among weights; its module may be missing."""
     path, weights = tmp_path / "a.pth", {"a": torch.arange(3.0)}
     Settings.__module__ = "no_such_settings"
@@ -280,7 +278,7 @@ def test_what_training_keeps_beside_the_weights_is_passed_over_unread(
 @pytest.mark.parametrize(
     "prefix", ["module.", "_orig_mod.", "model.", "module._orig_mod.", "wrapper.inner."]
 )
-def test_what_all_names_begin_with_is_left_out(torch, save, tmp_path, prefix):
+def test_a_common_prefix_is_removed(torch, save, tmp_path, prefix):
     weights = {name: torch.zeros(1) for name in ("conv1.weight", "layer1.0.conv1.weight")}
     save({prefix + name: v for name, v in weights.items()}, tmp_path / "a.pth", True)
     file = read_tensors(tmp_path / "a.pth")
@@ -324,7 +322,7 @@ def test_other_pickles_are_refused(torch, tmp_path, protocol):
         (lambda t: {"g": {"a": t.zeros(1)}, "d": {"a": t.zeros(1)}}, "the keys 'g', 'd'"),
     ],
 )
-def test_what_is_no_state_dict_is_named(torch, save, tmp_path, zipped, value, seen):
+def test_values_that_are_not_a_state_dict_are_named(torch, save, tmp_path, zipped, value, seen):
     path = tmp_path / "a.pth"
     save(value(torch), path, zipped)
     with pytest.raises(InputError, match=f"a.pth contains no state dict, but {seen}.*state_dict()"):

@@ -68,7 +68,7 @@ def test_a_file_comes_whole(served, todo, requests):
     assert not list(path.parent.glob("*.part"))
 
 
-def test_what_an_earlier_process_left_is_gone_on_with(served):
+def test_a_partial_download_is_resumed(served):
     row, _, seen = served
     files_folder().mkdir(parents=True)
     (files_folder() / f"{row.file}.part").write_bytes(DATA[:1000])
@@ -76,7 +76,7 @@ def test_what_an_earlier_process_left_is_gone_on_with(served):
     assert seen[0][1] == "bytes=1000-"
 
 
-def test_a_whole_part_is_no_error(served):
+def test_a_complete_part_file_is_no_error(served):
     row, _, _ = served
     files_folder().mkdir(parents=True)
     (files_folder() / f"{row.file}.part").write_bytes(DATA)
@@ -185,7 +185,7 @@ def _fetch(row, results):
 
 
 @pytest.mark.slow
-def test_of_many_processes_one_downloads(served):
+def test_only_one_of_many_processes_downloads(served):
     row, faults, seen = served
     faults.append("slow")
     context = multiprocessing.get_context("spawn")

@@ -227,7 +227,7 @@ def test_classes_in_another_order_are_renumbered():
         numbered_as(source, DataInfo("pets", ("dog", "cat"), ((0, 0, 0), (1, 1, 1))))
 
 
-def test_a_folder_keeps_what_a_network_is_asked_by(zoo):
+def test_a_saved_folder_keeps_the_network_s_protocol(zoo):
     jaxseg.load(zoo[0].name)
     (folder,) = [f for f in converted_folder().iterdir() if f.is_dir()]
     assert read_folder(folder).eval.fit == (96, 64)
