@@ -90,6 +90,7 @@ def default_config() -> ml_collections.ConfigDict:
     # None: the one in the folder
     c.data.annotations = placeholder(str)
     # annotations: class of pixels outside all shapes, "background" or "ignore"; None: "background"
+    # ("ignore" for panoptic PNGs)
     c.data.unlabelled = placeholder(str)
     # annotations: an image without any is an "error" or "background" (or what `unlabelled` says);
     # None: an error if its file is missing, background if the file lists it without shapes
@@ -154,7 +155,8 @@ def default_config() -> ml_collections.ConfigDict:
     c.augment.saturation = 0.0
     c.augment.hue = 0.0
     c.augment.grayscale = 0.0  # probability of removing all colour
-    c.augment.backend = "pillow"  # or "opencv": faster, needs the extra, differs by a few levels
+    # "kornia"; "pillow", slower; "opencv", faster, needs the extra: they differ by a few levels
+    c.augment.backend = "kornia"
     # apply scale, rotation, blur, crop, flip and colours to the images on the devices, if the host
     # is too slow
     c.augment.on_device = False

@@ -103,7 +103,7 @@ CHOICES = {
     "data.crops": ("objects", "boxes"),
     "data.sampling": ("shuffle", "replacement"),
     "data.on_error": ("raise", "skip"),
-    "augment.backend": ("pillow", "opencv"),
+    "augment.backend": ("kornia", "pillow", "opencv"),
     "augment.padding": ("random", "centre"),
     "init.head": ("keep", "reset"),
     "loss.reduction": ("mean", "sum"),

@@ -11,7 +11,7 @@ from jaxseg.data.counts import value_counts
 from jaxseg.data.noise import erased, with_noise
 from jaxseg.data.plan import Plan, Planned
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.data.warp import BACKENDS, REACH, on_image, opencv, sampling, window
+from jaxseg.data.warp import BACKENDS, REACH, kornia, on_image, opencv, sampling, window
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")
@@ -57,8 +57,8 @@ class Augment:
       resize: (height, width) to which every image is resized first, whatever its shape; None: no
         resize.
       padding: position of a smaller image in the crop: "random" or "centre".
-      backend: library for interpolation: "pillow", or "opencv", which is faster and needs the extra
-        of that name. Their results differ by a few levels.
+      backend: library for interpolation: "kornia"; "pillow", which is slower; or "opencv", which is
+        faster and needs the extra of that name. Their results differ by a few levels.
       fill: the colour outside the image, a number for each channel: (r, g, b), 0..255.
       ignore_label: the label outside the image.
       vertical_flip: the probability of mirroring top and bottom, before all other steps.
@@ -87,7 +87,7 @@ class Augment:
     blur: float = 0.0
     resize: tuple[int, int] | None = None
     padding: str = "random"
-    backend: str = "pillow"
+    backend: str = "kornia"
     fill: tuple[float, ...] = (124, 116, 104)  # the mean colour of ImageNet
     ignore_label: int = IGNORE
     vertical_flip: float = 0.0
@@ -140,8 +140,8 @@ class Augment:
         for name, choices in (("padding", _PADDINGS), ("backend", BACKENDS)):
             if (value := getattr(self, name)) not in choices:
                 raise InputError(f"augment.{name} is '{value}'.", nearest(value, choices))
-        if self.backend == "opencv":
-            opencv()
+        if self.backend in (packages := {"kornia": kornia, "opencv": opencv}):
+            packages[self.backend]()
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         """Augments an example.
@@ -169,7 +169,8 @@ class Augment:
         """Augments the label of an example, and returns a plan for its image.
 
         A device that applies the plan gets the image that a call with the same `rng` returns, to
-        one grey level before the colours change; see `jaxseg.training.device_augment`.
+        one grey level of the backend "pillow" before the colours change; see
+        `jaxseg.training.device_augment`.
 
         Args:
           example: image uint8 [H, W, 3]; label uint8 [H, W].

@@ -2,6 +2,7 @@
 
 import functools
 import math
+import os
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -10,8 +11,10 @@ from PIL import Image
 
 from jaxseg.errors import InputError
 
-BACKENDS = ("pillow", "opencv")
+BACKENDS = ("kornia", "pillow", "opencv")
 REACH = 2  # pixels that the blur reads on each side
+_SAME = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # the identity as an affine map
+_STRIP = 32  # rows blurred at a time, so that their sums stay in the processor's cache
 
 
 def window(
@@ -24,7 +27,7 @@ def window(
     angle: float = 0.0,
     blurred: bool = False,
     mirrored: bool = False,
-    backend: str = "pillow",
+    backend: str = "kornia",
 ) -> np.ndarray:
     """Resizes, rotates, blurs and crops in this order, then mirrors; computes only visible pixels.
 
@@ -42,9 +45,9 @@ def window(
       blurred: whether to blur with the 5×5 binomial kernel, which reads `fill` in those corners and
         mirrored pixels beyond the edge of the canvas.
       mirrored: whether to mirror the window left to right.
-      backend: "pillow", or "opencv", which takes a quarter of the time. It rounds positions of
-        colours to 1/32 pixel, and blends half a pixel along the edge of a rotated image with
-        `fill`.
+      backend: for 8-bit RGB "kornia"; "pillow", which is slower and exact; or "opencv", which is
+        faster, rounds positions of colours to 1/32 pixel, and blends half a pixel along the edge of
+        a rotated image with `fill`. Pillow interpolates labels and other images for "kornia", too.
 
     Returns:
       [*size, C] or [*size] of the dtype of `pixels`, contiguous.
@@ -63,7 +66,7 @@ def window(
     part = _warp(pixels, canvas, read, angle, mirrored, fill, backend)
     if blurred:
         shape = part.shape
-        part = blur(part) if backend == "pillow" else opencv().GaussianBlur(part, (5, 5), 0)
+        part = opencv().GaussianBlur(part, (5, 5), 0) if backend == "opencv" else blur(part)
         part = part.reshape(shape)  # OpenCV drops the axis of a single channel
     rows, columns = (
         slice(first - begun, last - begun)
@@ -162,16 +165,44 @@ def blur(pixels: np.ndarray) -> np.ndarray:
     margins = [(REACH, REACH), (REACH, REACH), (0, 0)]
     # integers with twice the bits hold sums of weight 256
     wide = {"uint8": np.uint16, "uint16": np.uint32}.get(pixels.dtype.name, np.float32)
-    total = np.pad(pixels, margins, "reflect").astype(wide)
-    for _ in range(2 * REACH):  # sums of neighbours: (1, 1) four times gives (1, 4, 6, 4, 1)
-        total = total[1:] + total[:-1]
-    for _ in range(2 * REACH):
-        total = total[:, 1:] + total[:, :-1]
-    if wide is np.float32:
-        return total / np.float32(256)
-    total += 128
-    total >>= 8
-    return total.astype(pixels.dtype)
+    padded, out = np.pad(pixels, margins, "reflect"), np.empty_like(pixels)
+    height, width, channels = pixels.shape
+    rows_of = padded.reshape(len(padded), -1)  # the next pixel is `channels` values away
+    for first in range(0, height, _STRIP):
+        rows = slice(first, min(first + _STRIP, height))
+        total = rows_of[first : rows.stop + 2 * REACH].astype(wide)
+        for _ in range(2 * REACH):  # (1, 1) four times is (1, 4, 6, 4, 1)
+            total = total[1:] + total[:-1]
+        for _ in range(2 * REACH):
+            total = total[:, channels:] + total[:, :-channels]
+        total = total.reshape(-1, width, channels)
+        out[rows] = total / np.float32(256) if wide is np.float32 else (total + wide(128)) >> 8
+    return out
+
+
+@functools.cache
+def kornia():
+    """The module kornia_rs.imgproc, with one thread, because the loader has its own.
+
+    Raises:
+      InputError: kornia-rs is not installed.
+    """
+    threads = os.environ.get("RAYON_NUM_THREADS")
+    os.environ["RAYON_NUM_THREADS"] = threads or "1"
+    try:
+        from kornia_rs import imgproc
+
+        # threads start, and RAYON_NUM_THREADS is read, at the first use
+        imgproc.warp_affine(np.zeros((256, 256, 3), np.uint8), _SAME, (256, 256), "bilinear")
+    except ImportError as error:
+        raise InputError(
+            f"augment.backend is 'kornia', but kornia-rs is not installed ({error}).",
+            "Run pip install kornia-rs, or set it to 'pillow'.",
+        ) from error
+    finally:
+        if threads is None:
+            del os.environ["RAYON_NUM_THREADS"]
+    return imgproc
 
 
 @functools.cache
@@ -186,7 +217,7 @@ def opencv():
     except ImportError as error:
         raise InputError(
             f"augment.backend is 'opencv', which is not installed ({error}).",
-            "Run pip install 'jaxseg[opencv]', or set it to 'pillow'.",
+            "Run pip install 'jaxseg[opencv]', or set it to 'kornia'.",
         ) from error
     cv2.setNumThreads(0)
     return cv2
@@ -229,6 +260,14 @@ def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str
             return warp(pixels, fill)
         return _by_channel(pixels, warp, fill)
 
+    if (
+        backend == "kornia"
+        and pixels.dtype == np.uint8
+        and pixels.ndim == 3
+        and pixels.shape[2] == 3
+    ):
+        return _warp_photo(pixels, size, ((a, b, c), (d, e, f)), fill)
+
     def transform(image, fill):
         return image.transform(
             size,
@@ -239,6 +278,58 @@ def _warp(pixels, canvas, part, angle: float, mirrored: bool, fill, backend: str
         )
 
     return on_image(pixels, transform, fill)
+
+
+def _warp_photo(pixels, size: tuple[int, int], affine, fill) -> np.ndarray:
+    """`Image.transform` of an 8-bit RGB image by kornia-rs, to three levels.
+
+    Args:
+      pixels: uint8 [H, W, 3].
+      size: (width, height) of the result.
+      affine: ((a, b, c), (d, e, f)), as in `_warp`.
+      fill: the colour of pixels whose centre is outside the image.
+    """
+    steps, corner = np.array(affine)[:, :2], np.array(affine)[:, 2]
+    # positions of the four corner pixels of the result, from the corner of the image
+    ends = np.array([[x, y] for x in (0.5, size[0] - 0.5) for y in (0.5, size[1] - 0.5)])
+    places = ends @ steps.T + corner
+    sides = np.array([pixels.shape[1], pixels.shape[0]])
+    first = np.clip(np.floor(places.min(0)).astype(int) - 1, 0, sides)
+    last = np.clip(np.ceil(places.max(0)).astype(int) + 1, 0, sides)
+    if (first >= last).any():
+        return np.full((size[1], size[0], 3), fill, np.uint8)
+    seen = pixels[first[1] : last[1], first[0] : last[0]]
+    # half a pixel along the edges repeats the colour of the edge
+    part = np.empty((seen.shape[0] + 2, seen.shape[1] + 2, 3), np.uint8)
+    part[1:-1, 1:-1] = seen
+    part[0, 1:-1], part[-1, 1:-1] = seen[0], seen[-1]
+    part[:, 0], part[:, -1] = part[:, 1], part[:, -2]
+    # kornia-rs counts from the centre of the first pixel, and takes the map from source to result
+    back = np.linalg.inv(steps)
+    shift = corner - first + 0.5 + steps.sum(1) / 2
+    forth = np.column_stack([back, -back @ shift]).ravel().tolist()
+    out = kornia().warp_affine(part, forth, size[::-1], "bilinear")
+    if (places < 0).any() or (places >= sides).any():
+        out[_outside(size, steps, corner, sides)] = fill
+    return out
+
+
+def _outside(size: tuple[int, int], steps, corner, sides) -> np.ndarray:
+    """Which pixels of the result, bool [height, width], have their centre outside the image."""
+    width, height = size
+    rows = np.arange(height) + 0.5
+    first, last = np.zeros(height), np.full(height, float(width))  # columns inside, by row
+    for (along, down), begin, side in zip(steps, corner, sides, strict=True):
+        at = begin + down * rows  # position of the start of each row; a column is `along` further
+        if along == 0:
+            last[(at < 0) | (at >= side)] = 0
+            continue
+        enters, leaves = -at / along, (side - at) / along
+        np.maximum(first, np.ceil(np.minimum(enters, leaves) - 0.5), out=first)
+        np.minimum(last, np.ceil(np.maximum(enters, leaves) - 0.5), out=last)
+    columns = np.arange(width, dtype=np.int32)
+    first, last = (np.clip(n, 0, width).astype(np.int32)[:, None] for n in (first, last))
+    return (columns < first) | (columns >= last)
 
 
 def on_image(pixels: np.ndarray, change: Callable, fill=None) -> np.ndarray:

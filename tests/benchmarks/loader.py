@@ -143,7 +143,7 @@ class TorchPairs:
         with Image.open(pair.mask) as file:
             mask = np.array(file)
         out = self.transform(image=image, mask=mask)
-        return out.image, out["mask"]
+        return out["image"], out["mask"]
 
 
 def theirs(source: VocFolder, workers: int):

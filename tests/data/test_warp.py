@@ -27,7 +27,7 @@ def sources(height, width, canvas, angle, start, size):
     )
 
 
-@pytest.fixture(params=["pillow", "opencv"])
+@pytest.fixture(params=["kornia", "pillow", "opencv"])
 def backend(request) -> str:
     if request.param == "opencv":
         pytest.importorskip("cv2", reason="needs pip install '.[opencv]'")
@@ -50,7 +50,7 @@ def test_rotation_turns_image_and_label_alike(angle, canvas, start, size, backen
         return (inside > distance) & seen
 
     how = dict(canvas=canvas, start=start, size=size, angle=angle, backend=backend)
-    grid = 0.02 if backend == "pillow" else 1 / 16  # precision of positions, in pixels
+    grid = 0.02 if backend != "opencv" else 1 / 16  # precision of positions, in pixels
     got = window(image, **how, fill=FILL)
     got_y, got_x = (window(label, **how, fill=255) for label in (label_y, label_x))
     assert margin(1).any()
@@ -61,7 +61,7 @@ def test_rotation_turns_image_and_label_alike(angle, canvas, start, size, backen
     inner = margin(0.5)  # nearer to the edge, the colour of the edge is repeated
     assert np.abs(got[..., 0] / 4 - (y - 0.5))[inner].max() < 0.24 + grid  # rounded to integers
     assert np.abs(got[..., 1] / 4 - (x - 0.5))[inner].max() < 0.24 + grid
-    if backend == "pillow":  # the fill never bleeds into the picture
+    if backend != "opencv":  # the fill never bleeds into the picture
         assert (got[~margin(-grid)] == FILL).all()
         assert set(np.unique(got[..., 2])) <= {255, FILL[2]}
     else:  # except for half a pixel along its edge
@@ -98,7 +98,7 @@ def test_backends_agree(canvas, angle):
     rng = np.random.default_rng(0)
     image = blur(blur(rng.integers(0, 256, (90, 120, 3), np.uint8)))
     how = dict(canvas=canvas, start=(3, -5), size=(50, 80), angle=angle, fill=FILL, blurred=True)
-    a, b = (window(image, **how, backend=name).astype(int) for name in ("pillow", "opencv"))
+    a, b = (window(image, **how, backend=name).astype(int) for name in ("kornia", "opencv"))
     inner = slice(12, 36), slice(24, 66)  # away from uncovered corners
     assert np.abs(a - b)[inner].max() <= (0 if canvas == (90, 120) and not angle else 3)
 
@@ -136,12 +136,23 @@ def test_a_blurred_window_is_a_window_of_the_blurred_canvas(canvas, angle, start
     np.testing.assert_allclose(got.astype(int), expected, atol=1 if canvas != (20, 31) else 0)
 
 
-def test_mirroring_is_the_last_step():
+@pytest.mark.parametrize("backend, levels", [("pillow", 0), ("kornia", 1)])
+def test_mirroring_is_the_last_step(backend, levels):
     pixels = np.random.default_rng(0).integers(0, 256, (20, 31, 3), np.uint8)
     how = dict(canvas=(27, 26), start=(-3, 4), size=(30, 11), fill=FILL, angle=5.0, blurred=True)
-    np.testing.assert_array_equal(
-        window(pixels, **how, mirrored=True), window(pixels, **how)[:, ::-1]
-    )
+    how["backend"] = backend
+    mirrored, plain = (window(pixels, **how, mirrored=m).astype(int) for m in (True, False))
+    assert np.abs(mirrored - plain[:, ::-1]).max() <= levels
+
+
+def test_kornia_agrees_with_pillow():
+    """Within three levels for white noise, and with the same edges."""
+    pixels = np.random.default_rng(0).integers(0, 256, (61, 47, 3), np.uint8)
+    for canvas, angle in [((90, 70), 9.0), ((31, 24), -170.0), ((122, 94), 0.0)]:
+        for start in [(-20, -30), (5, 9)]:
+            how = dict(canvas=canvas, start=start, size=(70, 50), angle=angle, fill=(0, 0, 0))
+            a, b = (window(pixels, **how, backend=b).astype(int) for b in ("kornia", "pillow"))
+            assert np.abs(a - b).max() <= 3 and ((a == 0).all(-1) == (b == 0).all(-1)).all()
 
 
 def test_the_input_is_not_modified():

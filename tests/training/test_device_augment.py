@@ -26,7 +26,7 @@ def example(seed):
 
 def both(recipe, form, count=6):
     """The host's crops and the device's, uint8 [count, h, w, 3] each."""
-    augment = Augment(**{"crop": CROP, "fill": FILL} | recipe)
+    augment = Augment(**{"crop": CROP, "fill": FILL, "backend": "pillow"} | recipe)
     images = np.zeros((count, 96, 96, 3), np.uint8)
     host, plans = [], []
     for seed in range(count):
