@@ -5,11 +5,13 @@ import pathlib
 import sys
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import ml_collections
 import numpy as np
+import tqdm
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import flatten
@@ -76,6 +78,40 @@ class TensorBoard:
         self._events.write_event(event)
 
 
+class Forgiven:
+    """A logger whose errors do not end the run: the first is printed, then no more data is sent.
+
+    Args:
+      name: name of the logger, for the message.
+      logger: a logger that may fail, because it depends on a server or another program.
+    """
+
+    def __init__(self, name: str, logger: Logger):
+        self._name, self._logger, self._lost = name, logger, False
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        self._give(self._logger.scalars, step, values)
+
+    def picture(self, step: int, image: np.ndarray) -> None:
+        self._give(self._logger.picture, step, image)
+
+    def flush(self) -> None:
+        self._give(self._logger.flush)
+
+    def close(self) -> None:
+        self._give(self._logger.close)
+
+    def _give(self, take: Callable[..., None], *values: Any) -> None:
+        if self._lost:
+            return
+        try:
+            take(*values)
+        except Exception as error:  # each package has its own kinds
+            self._lost = True
+            text = f"{self._name} gets nothing more of this run: {_reason(error)}"
+            tqdm.tqdm.write(text, file=sys.stderr)
+
+
 class _RunOfPackage:
     """A run of Weights & Biases, or of a package with the same functions.
 
@@ -120,9 +156,10 @@ class WeightsAndBiases(_RunOfPackage):
     def __init__(
         self, workdir: Workdir, step: int, project: str, config: ml_collections.ConfigDict
     ):
-        import wandb
+        remedy = "Log in with `wandb login`, set WANDB_MODE=offline, or"
+        with _starting("Weights & Biases", remedy, "wandb"):
+            import wandb
 
-        try:
             run = wandb.init(
                 project=project,
                 name=workdir.path.name,
@@ -131,13 +168,6 @@ class WeightsAndBiases(_RunOfPackage):
                 resume="allow",
                 config=flatten(config),
             )
-        except wandb.Error as error:
-            raise _no_start(
-                "Weights & Biases",
-                error,
-                "Log in with `wandb login`, set WANDB_MODE=offline, or",
-                "wandb",
-            ) from None
         super().__init__(wandb, run)
 
 
@@ -145,8 +175,7 @@ class MLflow:
     """A run in MLflow, by its own package (the extra `mlflow`).
 
     MLFLOW_TRACKING_URI names the server; without it, MLflow stores its database in the current
-    folder. A resumed run continues its run there, by the id in `mlflow_id.txt`. If the server fails
-    later, training continues: a line reports it, and no more data is sent.
+    folder. A resumed run continues its run there, by the id in `mlflow_id.txt`.
 
     Args:
       workdir: workdir of the run.
@@ -161,43 +190,29 @@ class MLflow:
     def __init__(
         self, workdir: Workdir, step: int, experiment: str, config: ml_collections.ConfigDict
     ):
-        import mlflow
-
-        self._mlflow, path = mlflow, workdir.path / "mlflow_id.txt"
+        path = workdir.path / "mlflow_id.txt"
         again = path.read_text().strip() if step and path.exists() else None
-        try:
+        with _starting("MLflow", "Set MLFLOW_TRACKING_URI to a running server, or", "mlflow"):
+            import mlflow
+
             mlflow.set_experiment(experiment)
             run = mlflow.start_run(run_id=again, run_name=workdir.path.name)
             if again is None:
                 mlflow.log_params(flatten(config))
-        except mlflow.MlflowException as error:
-            raise _no_start(
-                "MLflow", error, "Set MLFLOW_TRACKING_URI to a running server, or", "mlflow"
-            ) from None
+        self._mlflow = mlflow
         write_atomic(path, run.info.run_id + "\n")
-        self._lost = False
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        self._send(self._mlflow.log_metrics, values, step=step)
+        self._mlflow.log_metrics(values, step=step)
 
     def picture(self, step: int, image: np.ndarray) -> None:
-        self._send(self._mlflow.log_image, image, key="predictions", step=step)
+        self._mlflow.log_image(image, key="predictions", step=step)
 
     def flush(self) -> None:
         """Does nothing: MLflow writes immediately."""
 
     def close(self) -> None:
-        self._send(self._mlflow.end_run)
-
-    def _send(self, send: Callable[..., Any], *values: Any, **named: Any) -> None:
-        if self._lost:
-            return
-        try:
-            send(*values, **named)
-        except self._mlflow.MlflowException as error:
-            self._lost = True
-            reason = str(error).partition("\n")[0]
-            print(f"MLflow gets nothing more of this run: {reason}", file=sys.stderr, flush=True)
+        self._mlflow.end_run()
 
 
 class Trackio(_RunOfPackage):
@@ -219,30 +234,30 @@ class Trackio(_RunOfPackage):
     def __init__(
         self, workdir: Workdir, step: int, project: str, config: ml_collections.ConfigDict
     ):
-        import trackio
-
         name = f"{workdir.path.name}-{_id_of_run(workdir.path / 'trackio_id.txt', new=step == 0)}"
-        try:
+        with _starting(
+            "Trackio", "Set TRACKIO_DIR to a folder that you can write to, or", "trackio"
+        ):
+            import trackio
+
             run = trackio.init(
                 project=project, name=name, config=flatten(config), resume="allow", embed=False
             )
-        except (ValueError, OSError, RuntimeError) as error:
-            raise _no_start(
-                "Trackio", error, "Set TRACKIO_DIR to a folder that you can write to, or", "trackio"
-            ) from None
         super().__init__(trackio, run)
 
 
-_OTHERS: dict[str, Callable[..., Logger]] = {
-    "wandb": WeightsAndBiases,
-    "mlflow": MLflow,
-    "trackio": Trackio,
+_OTHERS: dict[str, tuple[str, Callable[..., Logger]]] = {
+    "wandb": ("Weights & Biases", WeightsAndBiases),
+    "mlflow": ("MLflow", MLflow),
+    "trackio": ("Trackio", Trackio),
 }
 """By field of `config.log`, which is also the name of the package and of the extra."""
 
 
 def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict) -> list[Logger]:
     """Opens the loggers of a run's `config.log`, and TensorBoard.
+
+    If one of the former fails later, training continues; see `Forgiven`.
 
     Args:
       workdir: workdir of the run.
@@ -253,10 +268,11 @@ def open_loggers(workdir: Workdir, step: int, config: ml_collections.ConfigDict)
       InputError: a logger cannot start.
     """
     loggers: list[Logger] = [
-        logger(workdir, step, config.log[name], config)
-        for name, logger in _OTHERS.items()
+        Forgiven(title, logger(workdir, step, config.log[name], config))
+        for name, (title, logger) in _OTHERS.items()
         if config.log[name] is not None
     ]
+    # TensorBoard's events are files of the run: if they cannot be written, no file can
     return [*loggers, TensorBoard(workdir, step)]
 
 
@@ -275,11 +291,20 @@ def check_loggers(log: ml_collections.ConfigDict) -> None:
             )
 
 
-def _no_start(what: str, error: Exception, remedy: str, field: str) -> InputError:
-    reason = str(error).partition("\n")[0].rstrip(".")
-    return InputError(
-        f"{what} could not start: {reason}.", f"{remedy} set config.log.{field} to None."
-    )
+@contextmanager
+def _starting(title: str, remedy: str, field: str) -> Iterator[None]:
+    """Turns any error of a logger's start into an InputError."""
+    try:
+        yield
+    except Exception as error:  # each package has its own kinds
+        raise InputError(
+            f"{title} could not start: {_reason(error)}.",
+            f"{remedy} set config.log.{field} to None.",
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    return (str(error).partition("\n")[0] or type(error).__name__).rstrip(".")
 
 
 def _id_of_run(path: pathlib.Path, new: bool) -> str:

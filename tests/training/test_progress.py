@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import sqlite3
 import struct
 import subprocess
 import sys
@@ -20,7 +21,14 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config
 from jaxseg.errors import InputError
 from jaxseg.report.measure import read_log
-from jaxseg.training.loggers import MLflow, TensorBoard, Trackio, WeightsAndBiases, check_loggers
+from jaxseg.training.loggers import (
+    MLflow,
+    TensorBoard,
+    Trackio,
+    WeightsAndBiases,
+    check_loggers,
+    open_loggers,
+)
 from jaxseg.training.progress import Progress
 
 SCORES = {"mean_iou": 0.5, "pixel_accuracy": 0.75, "iou": [0.5], "absent": "nan"}
@@ -242,11 +250,8 @@ class FakeMlflow:
     def end_run(self):
         self.said.append("end")
 
-    def fail(self, values, step):
-        raise self.MlflowException("no answer")
 
-
-def test_mlflow(workdir, monkeypatch, capsys):
+def test_mlflow(workdir, monkeypatch):
     mlflow = FakeMlflow()
     monkeypatch.setitem(sys.modules, "mlflow", mlflow)
     name = workdir.path.name
@@ -259,12 +264,7 @@ def test_mlflow(workdir, monkeypatch, capsys):
     first = [(1, {"train/loss": 0.5}), (1, "predictions", (4, 6, 3)), "end"]
     again = [("experiment", "streets"), ("run", "run1", name), (3, {"train/loss": 0.5})]
     assert mlflow.said[:9] == [*begin, *first, *again]
-    assert mlflow.said[11:13] == begin[:2]  # a run from the start gets a new id
-    capsys.readouterr()
-    for step in (4, 5):  # a failing server does not end training
-        monkeypatch.setattr(mlflow, "log_metrics", mlflow.fail)
-        logger.scalars(step, {})
-    assert capsys.readouterr().err == "MLflow gets nothing more of this run: no answer\n"
+    assert mlflow.said[11:13] == begin[:2]  # a run that begins anew is another
     with pytest.raises(InputError, match=r"MLflow could not start: API request failed\. Set MLF"):
         MLflow(Workdir(workdir.path / "refused"), 0, "streets", default_config())
 
@@ -298,6 +298,34 @@ def test_trackio(workdir, monkeypatch):
     trackio.refuses = True
     with pytest.raises(InputError, match=r"Trackio could not start: database is locked\. Set TR"):
         Trackio(workdir, 0, "streets", default_config())
+
+
+@pytest.mark.parametrize("name, package, send", [
+    ("wandb", FakeWandb, "log"), ("mlflow", FakeMlflow, "log_metrics"),
+    ("trackio", FakeTrackio, "log"),
+])  # fmt: skip
+def test_a_fault_of_a_logger_ends_no_run(name, package, send, workdir, monkeypatch, capsys):
+    """Whatever its package raises: one line, the other loggers go on, and the end is quiet."""
+    fake, config = package(), default_config()
+    monkeypatch.setitem(sys.modules, name, fake)
+    config.log[name] = "streets"
+    progress = Progress(workdir, 0, 10, batch_size=4, loggers=open_loggers(workdir, 0, config))
+    calls = []
+
+    def fail(*values, **named):
+        calls.append(values)
+        raise sqlite3.OperationalError("disk I/O error.\nmore")
+
+    monkeypatch.setattr(fake, send, fail)
+    for step in (1, 2):
+        progress.training(step, 0.25, 0.1, 2.0)
+        progress.flush()
+    progress.close()
+    assert len(calls) == 1
+    told = [line for line in capsys.readouterr().err.splitlines() if "nothing more" in line]
+    assert len(told) == 1 and told[0].endswith(" gets nothing more of this run: disk I/O error")
+    (events,) = (workdir.path / "tensorboard").iterdir()
+    assert events.read_bytes().count(b"train/loss") == 2
 
 
 def test_weights_and_biases_without_login_or_package(workdir, monkeypatch):
