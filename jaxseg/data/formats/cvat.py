@@ -1,4 +1,4 @@
-"""CVAT XML, "CVAT for images 1.1": one file for all images, with polygons, boxes and masks."""
+"""CVAT XML: one file for all images, or for a video, with polygons, boxes and masks."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -7,6 +7,7 @@ from xml.etree import ElementTree
 import ml_collections
 import numpy as np
 
+from jaxseg.data.formats.cvat_video import read_video
 from jaxseg.data.formats.files import find_file
 from jaxseg.data.formats.photos import Photos, split_folders
 from jaxseg.data.formats.polygons import Figure, Polygons, box, ellipse, turned_about
@@ -26,10 +27,14 @@ from jaxseg.data.image_file import read_regular
 from jaxseg.errors import InputError
 
 LAYOUT = (
-    "The folder must contain annotations.xml (CVAT for images 1.1) and the images, in images/ or "
-    "beside it. To use another file, set config.data.annotations."
+    "The folder must contain annotations.xml (CVAT for images 1.1, or for video 1.1) and the "
+    "images or frames, in images/ or beside it. To use another file, set config.data.annotations."
 )
-_EXPORT = "Export the task again, as 'CVAT for images 1.1'."
+_EXPORT = "Export the task again, as 'CVAT for images 1.1' or 'CVAT for video 1.1'."
+_ALIKE = (
+    "neighbouring frames of a video look alike, and may be in both splits; to avoid that, write "
+    "lists train.txt and val.txt"
+)
 _LINE_WIDTH = 1
 _KINDS = ("polygon", "box", "mask", "ellipse", "polyline")
 
@@ -48,17 +53,21 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
     images = tree.findall("image")
     if tree.tag != "annotations" or (not images and tree.find("track") is None):
         raise InputError(f"{file} is not a CVAT XML file.", _EXPORT)
-    if not images:
-        raise InputError(f"{file} is CVAT for video, which has no image files.", _EXPORT)
     subsets = {(image.get("subset") or "").lower() for image in images}
     if split.lower() in subsets:
         images = [i for i in images if (i.get("subset") or "").lower() == split.lower()]
         is_split = True
     labels = [label.findtext("name", "").strip() for label in tree.iterfind(".//label")]
     names = dict.fromkeys(filter(None, labels))
-    if not names:  # exports of single jobs by old versions have no list
-        names = dict.fromkeys(sorted({e.get("label", "") for i in tree.iter("image") for e in i}))
+    if not names:  # exports of single jobs of old versions have no list
+        labelled = [*tree.iter("track"), *(e for i in tree.iter("image") for e in i)]
+        names = dict.fromkeys(sorted({e.get("label", "").strip() for e in labelled}))
     found = Annotations(list(names), is_split=is_split)
+    if not images:
+        read_video(tree, file, [*split_folders(root, split), file.parent], _KINDS, _shape, found)
+        if not is_split and not (root / f"{split}.txt").is_file():
+            found.notes.append(_ALIKE)
+        return found
     photos, ids = Photos([*split_folders(root, split), file.parent]), set()
     for number, image in enumerate(images):
         try:
@@ -88,14 +97,17 @@ def _shapes(image: ElementTree.Element, size, file: Path, found: Annotations) ->
         where = f"Shape {number} ({entry.tag}) of '{image.get('name')}' in {file}"
         try:
             with reading(where, _EXPORT):
-                shape = Shape(entry.attrib["label"].strip(), _region(entry, size, where))
-                shapes.append((int(entry.get("z_order", 0)), shape))
+                shapes.append((int(entry.get("z_order", 0)), _shape(entry, size, where)))
         except InputError as error:
             found.problems.append(problem_of("annotation", file, error))
     return [shape for _, shape in sorted(shapes, key=lambda placed: placed[0])]
 
 
-def _region(entry: ElementTree.Element, size: tuple[int, int], where: str) -> Region:
+def _shape(entry: ElementTree.Element, size: tuple[int, int] | None, where: str) -> Shape:
+    return Shape(entry.attrib["label"].strip(), _region(entry, size, where))
+
+
+def _region(entry: ElementTree.Element, size: tuple[int, int] | None, where: str) -> Region:
     def numbers(*names: str) -> Iterable[float]:
         return (float(entry.attrib[name]) for name in names)
 

@@ -73,11 +73,47 @@ def test_bad_cvat_files(tmp_path):
     for text, message in (
         ("<annotations>", "cannot be read as XML"),
         ("<a/>", "is not a CVAT XML file"),
-        ("<annotations><track/></annotations>", "CVAT for video"),
+        ("<annotations><track/></annotations>", "CVAT for video, and its frames are missing"),
     ):
         file.write_text(text)
         with pytest.raises(InputError, match=message):
             only("cvat", tmp_path)
+
+
+FRAME = '<polygon frame="{}" outside="{}" z_order="{}" points="3,2;9,2;9,8;3,8"/>'
+
+
+def video(root, *tracks, frames=4):
+    for number in range(frames):
+        photo(root / f"images/frame_{number:06d}.PNG", seed=number)
+    labels = "".join(f"<label><name>{n}</name></label>" for n in ("dog", "cat"))
+    size = "<original_size><width>20</width><height>12</height></original_size>"
+    about = f"<task><stop_frame>3</stop_frame><labels>{labels}</labels>{size}</task>"
+    tracks = "".join(f'<track id="{i}" label="{n}">{t}</track>' for i, (n, t) in enumerate(tracks))
+    return put(root / "a.xml", f"<annotations><meta>{about}</meta>{tracks}</annotations>")
+
+
+def test_cvat_video(tmp_path):
+    """Shapes by frame, until a track leaves the image; frames beyond the task do not count."""
+    dog = "".join(FRAME.format(n, 0, 1) for n in (0, 1)) + FRAME.format(2, 1, 1)
+    video(tmp_path, ("dog", dog), ("cat", FRAME.format(1, 0, 0) + FRAME.format(3, 0, 0)), frames=6)
+    with pytest.raises(InputError, match="Track 1 of .*a.xml has no shape on .* between 1 and 3"):
+        open_data(data("cvat", tmp_path, split="1:0"), "train")
+    video(tmp_path, ("dog", dog), ("cat", FRAME.format(1, 0, 0)), frames=6)
+    source = open_data(data("cvat", tmp_path, split="1:0"), "train")
+    assert [source.name(i) for i in range(len(source))] == [f"frame_{i:06d}" for i in range(4)]
+    seen = [source[i].label[5, 5] for i in range(4)]
+    assert seen == [1, 1, 0, 0] and ((source[0].label == 1) == SQUARE).all()
+    assert any("look alike" in note for note in source.notes)
+
+
+def test_bad_cvat_videos(tmp_path):
+    video(tmp_path, ("cat", FRAME.format(9, 0, 0)))
+    with pytest.raises(InputError, match="a shape on frame 9, but no image name ends in"):
+        open_data(data("cvat", tmp_path, split="1:0"), "train")
+    photo(tmp_path / "images/other_2.png")
+    with pytest.raises(InputError, match="other_2.png and .*frame_000002.PNG are both frame 2"):
+        open_data(data("cvat", tmp_path, split="1:0"), "train")
 
 
 def label_studio(root, *results, number=1, **task):
