@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.image_file import check_regular, check_size
+from jaxseg.data.several_images import several_images, tiff_pages
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import DTYPES, ImageKind
 
@@ -194,7 +195,9 @@ def _tiff(path, data: bytes | None) -> Stored | None:
         if page.photometric.name not in _TWO_KINDS or page.bitspersample == 1:
             return None
         check_size(path, page.imagewidth, page.imagelength)
-        series = tiff.series[0]
+        series, pages = tiff.series[0], tiff_pages(tiff.filehandle)
+        if pages > 1 and (page.samplesperpixel > 1 or len(series.pages) != pages):
+            raise several_images(path, pages)  # not the bands of one image
         pixels, axes = series.asarray(), series.axes
         if pixels.shape[axes.index("Y")] != page.imagelength:
             raise ValueError("its pages differ in size")

@@ -10,6 +10,7 @@ from contextlib import ExitStack, contextmanager
 
 from PIL import Image, ImageFile
 
+from jaxseg.data.several_images import images_in, several_images
 from jaxseg.errors import InputError
 from jaxseg.utils.freed_memory import give_back_freed_memory
 
@@ -30,7 +31,7 @@ def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> Im
       checked: whether to verify the checksums of a PNG, which PIL does not do for its pixels.
 
     Raises:
-      InputError: it is not a regular file.
+      InputError: it is not a regular file, or contains several images.
       OSError, ValueError: as PIL; ValueError for a PNG with wrong checksums.
     """
     if data is None:
@@ -42,7 +43,14 @@ def open_image(path: str | os.PathLike, data: bytes | None, checked: bool) -> Im
                     data = start + file.read()
     if checked and data is not None:
         check_png(data)
-    return Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
+    image = Image.open(path if data is None else io.BytesIO(data), formats=FORMATS)
+    try:
+        if (count := images_in(image)) > 1:
+            raise several_images(path, count)
+    except BaseException:
+        image.close()
+        raise
+    return image
 
 
 def check_regular(path: str | os.PathLike) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxseg.data.bands import Stored, as_kind, is_array, of_image, read_deep
 from jaxseg.data.decode import decoded, upright
-from jaxseg.data.inside import BandFiles, EmbeddedPhoto
+from jaxseg.data.inside import BandFiles, EmbeddedPhoto, not_one_band
 from jaxseg.data.upright import Picture, turned
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind
@@ -103,11 +103,7 @@ def _decode_bands(image: BandFiles, kind: ImageKind) -> Picture:
         found = _stored(file, None)
         channels = found.pixels.shape[2] - found.alpha if found.pixels.ndim == 3 else 1
         if channels != 1:
-            raise InputError(
-                f"{file} has {channels} channels, where a file of config.data.band_suffixes holds "
-                "one band.",
-                "Save each band alone; files that hold all bands need no band_suffixes.",
-            )
+            raise not_one_band(file, channels)
         band = as_kind(found.pixels, found.alpha, ImageKind(1, kind.bits), file)
         if bands and band.shape != bands[0].shape:
             height, width, _ = band.shape

@@ -7,6 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxseg.errors import InputError
+
 
 class EmbeddedPhoto(os.PathLike):
     """A photo embedded in another file; its path is that of the file."""
@@ -41,6 +43,15 @@ class BandFiles(os.PathLike):
     def __str__(self) -> str:
         more = len(self.files) - 1
         return f"{self.files[0]} (and {more} more band{'s' * (more != 1)})"
+
+
+def not_one_band(file: Path, count: int) -> InputError:
+    """The error for a file with `count` bands that should have one band of an image."""
+    return InputError(
+        f"{file} has {count} bands, but a file of config.data.band_suffixes holds one.",
+        "Save each band alone, for example with gdal_translate -b N; files that hold all bands "
+        "need no band_suffixes.",
+    )
 
 
 class DrawnMask(os.PathLike):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxseg.data.inside import BandFiles
+from jaxseg.data.inside import BandFiles, not_one_band
 from jaxseg.errors import InputError
 
 _SAME = ("width", "height", "transform", "crs", "dtypes")
@@ -37,11 +37,7 @@ class BandScene:
         for file, scene in zip(files, scenes, strict=True):
             count = sum(what.name != "alpha" for what in scene.colorinterp)
             if count != 1:
-                raise InputError(
-                    f"{file} has {count} bands, where a file of config.data.band_suffixes holds "
-                    "one.",
-                    "Save each band alone, such as by gdal_translate -b N.",
-                )
+                raise not_one_band(file, count)
             for name in _SAME:
                 here, there = getattr(scene, name), getattr(first, name)
                 if here != there:

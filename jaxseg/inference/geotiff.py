@@ -14,6 +14,7 @@ import numpy as np
 
 from jaxseg.data.bands import as_kind
 from jaxseg.data.inside import BandFiles
+from jaxseg.data.several_images import several_images
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.errors import InputError
 from jaxseg.inference.band_scenes import opened_bands
@@ -250,7 +251,11 @@ def _opened(rasterio, path: pathlib.Path | BandFiles) -> Any:
     if not path.is_file():
         raise InputError(f"There is no file {path}.", "Correct the path.")
     try:
-        return rasterio.open(path, driver="GTiff")
+        scene = rasterio.open(path, driver="GTiff")
+        if len(scene.subdatasets) > 1:
+            scene.close()
+            raise several_images(path, len(scene.subdatasets))
+        return scene
     except rasterio.errors.RasterioIOError as error:
         raise InputError(
             f"{path} cannot be read as a GeoTIFF ({str(error).rstrip('.')}).",

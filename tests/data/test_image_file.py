@@ -18,7 +18,7 @@ from jaxseg.data.images import read_image
 from jaxseg.data.listing import read_lines
 from jaxseg.data.masks import read_mask
 from jaxseg.errors import InputError
-from jaxseg.utils.image_kind import ImageKind
+from jaxseg.utils.image_kind import RGB, ImageKind
 
 
 @pytest.fixture(scope="module")
@@ -154,3 +154,32 @@ def test_large_images_are_worked_on_one_at_a_time(monkeypatch, alone):
     assert not free
     with image_file.decoding(10, 10), image_file.decoding(10, 10):  # a pair's photo and mask
         pass
+
+
+@pytest.mark.parametrize("suffix", ["tif", "gif", "png", "webp"])
+def test_a_file_of_several_images_is_refused(tmp_path, suffix):
+    frames = [Image.fromarray(np.full((5, 7), value, np.uint8)) for value in (0, 90, 180)]
+    path = tmp_path / f"a.{suffix}"
+    frames[0].save(path, save_all=True, append_images=frames[1:])
+    for read in (read_image, lambda path: read_mask(path, 200)):
+        with pytest.raises(InputError, match=rf"a.{suffix} contains 3 images \(pages or frames\)"):
+            read(path)
+
+
+def test_what_belongs_to_one_image_is_no_further_one(tmp_path):
+    """Overviews and masks of a TIFF page, and pictures of a phone beside its photo."""
+    tifffile = pytest.importorskip("tifffile")
+    pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for step, kind in ((1, 0), (2, 1)):
+            file.write(pixels[::step, ::step], photometric="rgb", subfiletype=kind)
+        file.write(np.ones((16, 16), bool), photometric="minisblack", subfiletype=4)
+    np.testing.assert_array_equal(read_image(tmp_path / "a.tif"), pixels)
+    two = [Image.fromarray(pixels)] * 2
+    two[0].save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=two[1:])
+    assert read_image(tmp_path / "a.jpg").shape == (16, 16, 3)
+    for big in (False, True):
+        tifffile.imwrite(tmp_path / "b.tif", np.stack([pixels] * 2), photometric="rgb", bigtiff=big)
+        for kind in (RGB, ImageKind(6, 8)):  # pages of colours are not the bands of one image
+            with pytest.raises(InputError, match="b.tif contains 2 images"):
+                read_image(tmp_path / "b.tif", kind=kind)

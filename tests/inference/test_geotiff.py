@@ -121,7 +121,7 @@ def test_bands_of_a_scene_may_be_separate_files(tmp_path):
         assert (one.crs, one.transform) == (other.crs, other.transform)
     moved = {"transform": from_origin(0, 0, 10, 10)}
     for pixel, how, words in (
-        (pixels, {}, "s_1.tif has 2 bands, where a file of config.data.band_suffixes holds one"),
+        (pixels, {}, "s_1.tif has 2 bands, but a file of config.data.band_suffixes holds one"),
         (pixels[:1, :64], {}, r"s_1.tif and .*s_0.tif, bands of one scene, differ in height"),
         (pixels[:1], moved, "differ in transform"),
     ):
