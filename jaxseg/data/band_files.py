@@ -35,7 +35,7 @@ def paired_in(
     ending: str = "",
     bands: Sequence[str] = (),
 ) -> Listing:
-    """Pairs the images in one folder with the masks of the same names in another.
+    """Pairs the images below one folder with the masks of the same names below another.
 
     Args:
       info: the classes.
@@ -48,8 +48,8 @@ def paired_in(
     Raises:
       InputError: no file is a band.
     """
-    files = files_by_stem(photos, PHOTO_SUFFIXES)
-    labels = files_by_stem(masks, mask_suffixes, ending)
+    files = files_by_stem(photos, PHOTO_SUFFIXES, nested=True)
+    labels = files_by_stem(masks, mask_suffixes, ending, nested=True)
     if not bands:
         return paired(info, files, labels, values, masks, photos)
     images, problems, incomplete = _grouped(photos, files, bands)
@@ -66,7 +66,7 @@ def _grouped(
     for stem, paths in files.items():
         if (parts := parted(stem, bands)) is not None:
             found.setdefault(parts[0], {})[parts[1]] = paths
-    other = next((f for stem, f in stems_in(folder).items() if parted(stem, bands)), None)
+    other = next((f for stem, f in stems_in(folder, True).items() if parted(stem, bands)), None)
     if not found and other is not None:
         raise InputError(
             f"{folder / other} has a format that is not supported.",

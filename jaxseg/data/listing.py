@@ -19,7 +19,7 @@ from jaxseg.data.pairs import read_pair
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
 from jaxseg.errors import InputError
-from jaxseg.utils.files import is_hidden, text_of
+from jaxseg.utils.files import is_hidden, text_of, walk_files
 from jaxseg.utils.image_kind import RGB, ImageKind
 
 VOC_OBJECTS, SBD_OBJECTS = "SegmentationObject", "inst"  # folders of masks with object numbers
@@ -139,22 +139,37 @@ class Pairs:
         return mask.parent.parent / folder / mask.name
 
 
-def files_by_stem(folder: Path, suffixes: Sequence[str], ending: str = "") -> dict[str, list[Path]]:
+def files_by_stem(
+    folder: Path, suffixes: Sequence[str], ending: str = "", nested: bool = False
+) -> dict[str, list[Path]]:
     """The files in `folder` with one of `suffixes`, by name without `ending` and suffix.
 
     Args:
       folder: a folder; a missing one counts as empty. Hidden files and system files are left out.
       suffixes: such as (".png",), in lower case; the case of file names does not matter.
       ending: ending of every name, such as "_labelIds"; files without it are left out.
+      nested: whether to include subfolders; names then include them, as in "street/0001".
     """
     found: dict[str, list[Path]] = {}
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    for path in (folder / name for name in names if not is_hidden(name)):
+    for path in _files_in(folder, nested):
         if path.suffix.lower() in suffixes and path.stem.endswith(ending):
-            # NFC: é may be one character or two; macOS stores two, other systems one
-            name = unicodedata.normalize("NFC", path.stem.removesuffix(ending))
+            name = _bare_name(path, folder).removesuffix(ending)
             found.setdefault(name, []).append(path)
     return found
+
+
+def _files_in(folder: Path, nested: bool) -> Iterable[Path]:
+    if nested:
+        return walk_files(folder)
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    return (folder / name for name in names if not is_hidden(name))
+
+
+def _bare_name(path: Path, folder: Path) -> str:
+    """The path of a file relative to `folder`, without suffix."""
+    name = path.relative_to(folder).with_suffix("").as_posix()
+    # NFC: é may be one character or two; macOS stores two, other systems one
+    return unicodedata.normalize("NFC", name)
 
 
 def paired(
@@ -179,8 +194,8 @@ def paired(
         "photo": {name.lower(): name for name in photos},
         "mask": {name.lower(): name for name in masks},
     }
-    stems = {} if mask_folder is None else stems_in(mask_folder)
-    photo_stems = {} if photo_folder is None else stems_in(photo_folder)
+    stems = {} if mask_folder is None else stems_in(mask_folder, nested=True)
+    photo_stems = {} if photo_folder is None else stems_in(photo_folder, nested=True)
     for what, files, partner, others in (
         ("photo", photos, "mask", masks),
         ("mask", masks, "photo", photos),
@@ -230,10 +245,10 @@ def _common_ending(photos: Iterable[str], masks: Iterable[str]) -> str | None:
     return None
 
 
-def stems_in(folder: Path) -> dict[str, str]:
-    """All files in `folder`, by name without suffix."""
-    names = sorted(os.listdir(folder)) if folder.is_dir() else []
-    return {Path(n).stem: n for n in names if Path(n).suffix and not is_hidden(n)}
+def stems_in(folder: Path, nested: bool = False) -> dict[str, str]:
+    """All files in `folder`, by name without suffix; `nested` as in `files_by_stem`."""
+    files = (path for path in _files_in(folder, nested) if path.suffix)
+    return {_bare_name(f, folder): f.relative_to(folder).as_posix() for f in files}
 
 
 def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:

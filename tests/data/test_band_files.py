@@ -103,7 +103,7 @@ BAD = {
     "missing": rf"{NAMES[0]} lacks the band _B8A: there is no file {NAMES[0]}_B8A.tif beside",
     "listed": rf"{NAMES[0]} lacks the band _B8A: there is no file {NAMES[0]}_B8A.tif beside",
     "twice": rf"{NAMES[0]}_B8A.tif is a second file of the band, beside {NAMES[0]}_B8A.png",
-    "colours": rf"{NAMES[0]}_B8A.tif has 3 channels, where a file of config.data.band_suffixes",
+    "colours": rf"{NAMES[0]}_B8A.tif has 3 bands, but a file of config.data.band_suffixes",
     "size": rf"{NAMES[0]}_B8A.tif is 8 wide and 5 high, but .*{FIRST}, another band .*, 8 and 6",
     "depth": rf"{NAMES[0]}_B8A.tif has values of type int32, but 16 bits are expected",
     "channels": r"band_suffixes names 4 bands, and config.data.channels is 3.*channels=4",

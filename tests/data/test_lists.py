@@ -107,3 +107,24 @@ def test_one_letter_or_two_make_no_difference(folder):
         folder.root / f"masks/{unicodedata.normalize('NFC', 'café')}.png"
     )
     assert [label for _, *label in folder(parted)] == [[2, 0]]
+
+
+def test_images_in_subfolders_without_a_list(tmp_path):
+    """Names include the subfolder; the case of an extension does not matter."""
+    files = {"a/1": ".JPG", "b/1": ".png", "2": ".jpeg", "b/3": ".bmp"}
+    for name, suffix in files.items():
+        for part, ending, mode in (("images", suffix, "RGB"), ("masks", ".PNG", "L")):
+            path = tmp_path / part / "train" / f"{name}{ending}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new(mode, (5, 4)).save(path)
+    (tmp_path / "classes.txt").write_text("x\ny\n")
+    config = default_config().data
+    config.update({"name": "folder", "root": str(tmp_path)})
+    source = open_data(config, "train")
+    assert [source.name(i) for i in range(len(source))] == ["2", "a/1", "b/1", "b/3"]
+    config.split = "1:0"
+    source = open_data(config, "train")
+    assert [source.name(i) for i in range(len(source))][1:3] == ["train/a/1", "train/b/1"]
+    (tmp_path / "masks/train/b/3.PNG").rename(tmp_path / "masks/train/3.PNG")
+    with pytest.raises(InputError, match="b/3.bmp has no mask"):
+        open_data(config, "train")

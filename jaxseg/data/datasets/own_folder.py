@@ -5,18 +5,17 @@ from pathlib import Path
 
 from jaxseg.data.band_files import paired_in
 from jaxseg.data.colours import distinct_colours
-from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, files_by_stem
+from jaxseg.data.listing import PHOTO_SUFFIXES, Listing
 from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.voc_folder import folder_info, no_folder
 from jaxseg.errors import InputError, nearest
-from jaxseg.utils.files import walk_files
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")
 LAYOUT = (
     "The folder must contain images/SPLIT/NAME.jpg, masks/SPLIT/NAME.png (class indices) and "
     "classes.txt (one name per line, or `name r g b` for coloured masks); or images/NAME.jpg, "
     "masks/NAME.png and a list SPLIT.txt (one NAME per line) for each split, or "
-    "config.data.split='8:2' instead of lists."
+    "config.data.split='8:2' instead of lists. Folders inside images/ and masks/ must be alike."
 )
 
 
@@ -33,8 +32,8 @@ def own_folder(
     Args:
       root: the folder. `classes.txt` names the classes; the optional `palette.txt` sets their
         colours (lines `R G B name`; default: `distinct_colours`).
-      split: name of a list, or of a folder in `images` and in `masks`; None: the files directly in
-        these folders.
+      split: name of a list, or of a folder in `images` and in `masks`; None: all files
+        below these folders.
       values: as in `read_mask`.
       ending: ending of the masks' names, before the extension.
       bands: `config.data.band_suffixes`.
@@ -73,19 +72,4 @@ def own_folder(
             if known
             else LAYOUT,
         )
-    if not files_by_stem(images / split, PHOTO_SUFFIXES):
-        _refuse_subfolders(images / split, path)
     return paired_in(info, images / split, masks / split, suffixes, values, ending, bands)
-
-
-def _refuse_subfolders(folder: Path, list_file: Path) -> None:
-    """Raises InputError if the photos are in subfolders of `folder`."""
-    inside = (p for p in walk_files(folder) if p.suffix.lower() in PHOTO_SUFFIXES)
-    first = next(inside, None)
-    if first is not None:
-        name = first.relative_to(folder.parent).with_suffix("").as_posix()
-        raise InputError(
-            f"{folder} contains images only in subfolders, such as {first}.",
-            f"Move the images and their masks up, or write a list {list_file} with one name per "
-            f"line, such as {name}.",
-        )

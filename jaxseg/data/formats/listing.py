@@ -29,7 +29,10 @@ def annotated(read: Reader) -> Callable[[ml_collections.ConfigDict, Path, str], 
                 f"There is no folder {root}.", "Give the folder with the images and annotations."
             )
         found = read(config, root, split)
-        unlabelled = config.unlabelled or "background"
+        # unlabelled pixels of a panoptic PNG are void by definition: nothing would be background
+        is_panoptic = all(image.png is not None for image in found.images)
+        usual = "ignore" if found.images and is_panoptic else "background"
+        unlabelled = config.unlabelled or usual
         classes = number_classes(config, root, found, unlabelled)
         images, notes = _of_split(config, root, split, found)
         notes += found.notes
