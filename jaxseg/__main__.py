@@ -4,9 +4,12 @@ import sys
 from collections.abc import Sequence
 
 try:
+    from jaxseg.utils.stopping import end_at_once_when_asked
+
+    if __name__ == "__main__":
+        end_at_once_when_asked(sys.argv[1:])
     from jaxseg.cli import run
     from jaxseg.cli.huge_pages import restart_with_huge_pages
-    from jaxseg.cli.stopping import end_at_once_when_asked
 except KeyboardInterrupt:
     print("interrupted", file=sys.stderr)
     sys.exit(130)
@@ -16,8 +19,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns its exit code; `argv` defaults to this process's arguments."""
     if argv is None:
         argv = sys.argv[1:]
-        end_at_once_when_asked(argv)
         try:
+            end_at_once_when_asked(argv)
             restart_with_huge_pages(argv)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)

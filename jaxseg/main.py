@@ -3,17 +3,28 @@
 import sys
 from collections.abc import Sequence
 
-from jaxseg.cli import run
-from jaxseg.cli.huge_pages import restart_with_huge_pages
-from jaxseg.cli.stopping import end_at_once_when_asked
+try:
+    from jaxseg.utils.stopping import end_at_once_when_asked
+
+    if __name__ == "__main__":
+        end_at_once_when_asked(["train", *sys.argv[1:]])
+    from jaxseg.cli import run
+    from jaxseg.cli.huge_pages import restart_with_huge_pages
+except KeyboardInterrupt:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs the command `train` and returns its exit code."""
     if argv is None:
         argv = sys.argv[1:]
-        end_at_once_when_asked(["train", *argv])
-        restart_with_huge_pages(["train", *argv])
+        try:
+            end_at_once_when_asked(["train", *argv])
+            restart_with_huge_pages(["train", *argv])
+        except KeyboardInterrupt:
+            print("interrupted", file=sys.stderr)
+            return 130
     return run(["train", *argv])
 
 

@@ -87,7 +87,8 @@ def _is_removed(folder: pathlib.Path, step: int) -> bool:
     files = _number_of_files(place)
     end = time.monotonic() + _REMOVAL_SECONDS
     while place.exists():
-        if is_bucket(folder) or running(folder.parent) is None or time.monotonic() > end:
+        alone = is_bucket(folder) or running(pathlib.Path(folder).parent) is None
+        if alone or time.monotonic() > end:
             return _number_of_files(place) < files
         time.sleep(0.05)
     return True

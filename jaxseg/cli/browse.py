@@ -2,7 +2,7 @@
 
 import itertools
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from jaxseg.cli.options import add_data_options, parse_data_options
 from jaxseg.cli.parser import Parser
@@ -49,9 +49,11 @@ def main(argv: Sequence[str]) -> None:
     from jaxseg.report.document import write_page
 
     source = open_data(config.data, part, config.seed)
+    count = min(args.count, len(source)) if args.plain else args.count
+    batches = None
+    examples: Iterator[Example]  # made one by one, because images may be large
     if args.plain:
-        count = min(args.count, len(source))
-        examples = [source[i] for i in range(count)]
+        examples = (source[i] for i in range(count))
     else:
         model = model_from_config(config.model, source.info.num_classes, config.data)
         config.augment.on_device = False  # the page shows augmented images
@@ -61,14 +63,14 @@ def main(argv: Sequence[str]) -> None:
             batch_size=1,
             augment=augmentation(config.augment, source, model.preprocessing.fill),
             sampling=config.data.sampling,
+            prefetch=2,
         )
-        examples = [
-            Example(b.image[0], b.label[0], b.names[0])
-            for b in itertools.islice(batches, args.count)
-        ]
-        batches.close()
+        drawn = itertools.islice(batches, count)
+        examples = (Example(b.image[0], b.label[0], b.names[0]) for b in drawn)
     how = "as the files are" if args.plain else f"augmented, seed {config.seed}"
     split = args.split or config.data.train_split
-    title = f"{source.info.name}, {split}: {len(examples)} examples, {how}"
+    title = f"{source.info.name}, {split}: {count} examples, {how}"
     write_page(args.out, contact_sheet(examples, source.info, title))
+    if batches is not None:
+        batches.close()
     print(args.out)

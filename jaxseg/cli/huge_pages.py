@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Sequence
 
+from jaxseg.utils.stopping import signals_held
+
 _TUNABLE = "glibc.malloc.hugetlb"
 _COMMANDS = ("train", "benchmark")  # commands long enough to regain the second that it takes
 
@@ -26,6 +28,7 @@ def restart_with_huge_pages(argv: Sequence[str]) -> None:
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
     try:
-        os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+        with signals_held():  # the new program handles those that arrive meanwhile
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:  # it also runs without
         pass

@@ -162,12 +162,14 @@ def _train(
     """
     fields = [f"--config.{f}" + ("" if v is None else f"={v}") for f, v in [*overrides, *run]]
     command = [sys.executable, "-m", "jaxseg", "train", "--config", config, "--workdir"]
-    process = subprocess.Popen([*command, str(workdir), *fields])
-    handlers = {
-        signal.SIGINT: lambda *_: None,  # a terminal sends it to both processes
-        signal.SIGTERM: lambda *_: process.terminate(),
+    # in a process group of its own, so that a terminal sends its signals only to this process
+    process = subprocess.Popen([*command, str(workdir), *fields], process_group=0)
+    numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
+    before = {
+        number: signal.signal(number, lambda number, _: process.send_signal(number))
+        for number in numbers
+        if signal.getsignal(number) is not signal.SIG_IGN  # as nohup does with SIGHUP
     }
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         return process.wait()
     finally:

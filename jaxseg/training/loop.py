@@ -106,6 +106,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             with jax.transfer_guard("disallow"):  # only batches are transferred
                 state, metrics = program.take_step(state, images, labels)
             if step == start + 1:
+                request.compiled()
                 give_back_freed_memory()
             progress.advance()
             profile.after(step, metrics)
@@ -163,6 +164,11 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 with atomic_file(folder.picture) as file:
                     picture.save(file, "PNG")
                 progress.picture(steps, np.asarray(picture))
+        if request.received and jax.process_count() == 1:  # a stage after this one must not begin
+            raise Stopped(
+                f"stopped at step {scores['step']}: the run is complete; run the same command for "
+                "what follows"
+            )
         return scores
 
 

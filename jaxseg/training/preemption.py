@@ -7,6 +7,8 @@ import threading
 import jax
 from jax.experimental import multihost_utils
 
+from jaxseg.utils import stopping
+
 _SIGNALS = (signal.SIGTERM, signal.SIGINT, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -14,7 +16,8 @@ class StopRequest:
     """Whether SIGTERM, SIGHUP or SIGINT has asked this run to stop; use it as a context manager.
 
     Outside the context, and from the second signal on, the previous handlers apply: SIGINT raises
-    KeyboardInterrupt, SIGTERM ends the process. With several processes, a SIGTERM to one of them
+    KeyboardInterrupt, SIGTERM ends the process. A signal that the process ignores, such as SIGHUP
+    under nohup, stays ignored. With several processes, a SIGTERM to one of them
     stops all at the same step; JAX forwards it. An evaluation in progress is finished first.
     Signals reach only the main thread: `train` in another thread is not stopped by them.
 
@@ -33,11 +36,26 @@ class StopRequest:
         if threading.current_thread() is threading.main_thread():
             # with several processes, JAX handles SIGTERM
             for number in _SIGNALS if jax.process_count() == 1 else _SIGNALS[1:]:
-                self._before[number] = signal.signal(number, self._receive)
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._receive)
+            stopping.loop_begins()
         return self
 
     def __exit__(self, *_) -> None:
+        stopping.loop_ends()
         self._restore()
+
+    @property
+    def received(self) -> bool:
+        """Whether this process has received a signal."""
+        return self._received
+
+    def compiled(self) -> None:
+        """From here on there is something to save: in a command, the first signal stops the run.
+
+        Before, it ends the process, because a compilation may take longer than a grace period.
+        """
+        stopping.next_is_handled()
 
     def made(self, step: int) -> bool:
         """Whether to stop; all processes call it after every step."""

@@ -1,95 +1,351 @@
 """Damages a small run many times: `python tests/benchmarks/reliability.py --tries 20`.
 
-Trains a run of seconds, then repeats: flip a bit of its newest checkpoint, cut off or remove one
-of its files, or kill the run with SIGKILL; then start the run again. Each try must end as if
-nothing had happened, or with a two-line error.
+Trains a run of seconds, then repeats: damage its newest checkpoint, kill the run, or send it a
+signal in one of its phases; then start the run again. Each try must end with the same parameters,
+bit for bit, or with a two-line error. Damaged images and hostile archives must be refused by name.
 """
 
 import argparse
 import collections
+import contextlib
+import io
+import json
 import os
 import pathlib
 import random
+import resource
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
+import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TINY = (
-    f"--config={ROOT}/configs/quickstart.py --config.train.steps=8 --config.train.batch_size=2 "
-    "--config.data.scenes_train=8 --config.data.scenes_eval=4 --config.eval.every_steps=None "
-    "--config.optim.warmup_steps=0 --config.model.width=0.05 --config.model.fc_channels=32 "
-    "--config.checkpoint.every_steps=2 --config.log.pictures=0"
+STEPS = 8
+FIELDS = (
+    f"--config.train.steps={STEPS} --config.train.batch_size=2 --config.data.scenes_train=8 "
+    "--config.data.scenes_eval=4 --config.eval.every_steps=None --config.optim.warmup_steps=0 "
+    "--config.model.width=0.05 --config.model.fc_channels=32 --config.checkpoint.every_steps=2 "
+    "--config.log.every_steps=1 --config.log.pictures=1"
 ).split()
 
 
-def command(*words, **options):
-    return subprocess.run(
-        [sys.executable, "-m", "jaxseg", *map(str, words)],
-        capture_output=True,
-        text=True,
-        **options,
-    )
+class Run:
+    """The command that trains the small run, or two stages of it.
+
+    Args:
+      folder: a new folder.
+      staged: whether it is two stages.
+    """
+
+    def __init__(self, folder: pathlib.Path, staged: bool = False):
+        config = f"{ROOT}/configs/quickstart.py"
+        if staged:
+            path = folder.parent / "staged.py"
+            path.write_text(
+                "import importlib.util\n"
+                f"spec = importlib.util.spec_from_file_location('quickstart', {config!r})\n"
+                "quickstart = importlib.util.module_from_spec(spec)\n"
+                "spec.loader.exec_module(quickstart)\n"
+                "def get_config():\n"
+                "    return [(name, quickstart.get_config()) for name in ('first', 'second')]\n"
+            )
+            config = str(path)
+        self.folder, self.log = folder, folder.parent / "output.txt"
+        self._staged = staged
+        self._words = ["train", "--config", config, *FIELDS, "--workdir", str(folder)]
+
+    @property
+    def workdirs(self) -> list[pathlib.Path]:
+        """Of the run or of its stages."""
+        names = ("1_first", "2_second")
+        return [self.folder / name for name in names] if self._staged else [self.folder]
+
+    def clear(self) -> None:
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def start(self) -> subprocess.Popen:
+        """Starts a process, whose output goes to `log`."""
+        words = [sys.executable, "-m", "jaxseg", *self._words]
+        with self.log.open("w") as log:
+            return subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+
+    def here(self) -> tuple[int, str]:
+        """Runs in this process, where imports cost nothing; the exit code and all output."""
+        from jaxseg.cli import run
+
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            try:
+                code = run(self._words)
+            except Exception:  # what a process would end with
+                return 1, out.getvalue() + traceback.format_exc()
+        return code, out.getvalue()
+
+    def result(self) -> list:
+        """The metrics, and the checksum of each array of the last checkpoint."""
+        found = []
+        for workdir in self.workdirs:
+            about = workdir / f"checkpoints/{STEPS}/checksums/metadata"
+            found += [
+                (workdir / "scores.json").read_text(),
+                json.loads(about.read_text())["arrays"],
+            ]
+        return found
 
 
-def damage(folder, how, rng):
-    """Damages a file of the newest checkpoint; returns its name."""
+def resumed(run: Run, want: list) -> str:
+    """Starts a run again; in words, how it ended."""
+    code, text = run.here()
+    if "Traceback" in text:
+        print(text, file=sys.stderr)
+        return "TRACEBACK"
+    if code == 2:
+        lines = text[text.index("error: ") :].strip().splitlines()
+        return "two-line error" if len(lines) == 2 else f"ERROR OF {len(lines)} LINES"
+    if code or run.result() != want:
+        return "OTHER RESULT"
+    return "reported, resumed earlier" if "earlier" in text else "same result"
+
+
+# ---- damage
+
+
+def flip(data: bytearray, rng: random.Random) -> None:
+    data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+
+
+def cut(data: bytearray, rng: random.Random) -> None:
+    del data[rng.randrange(len(data)) :]
+
+
+def mutate(data: bytearray, rng: random.Random) -> None:
+    """Overwrites, removes, inserts or cuts bytes."""
+    at, how = rng.randrange(len(data)), rng.randrange(4)
+    some = rng.randbytes(rng.randrange(1, 9))
+    if how == 0:
+        data[at : at + len(some)] = some
+    elif how == 1:
+        del data[at : at + len(some)]
+    elif how == 2:
+        data[at:at] = some
+    else:
+        cut(data, rng)
+
+
+def damage(folder: pathlib.Path, kind: str, rng: random.Random) -> None:
+    """Damages a file of the newest checkpoint."""
     newest = max((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     files = sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size)
-    path = rng.choices(files, [p.stat().st_size for p in files])[0]
-    data = bytearray(path.read_bytes())
-    if how == "flip":
-        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-        path.write_bytes(data)
-    elif how == "cut":
-        path.write_bytes(data[: rng.randrange(len(data))])
-    else:
+    sizes = [p.stat().st_size for p in files]
+    if kind == "mutated metadata":  # all but the arrays' values
+        files = [p for p in files if p.parent.name != "d"]
+        sizes = [1] * len(files)
+    elif kind == "missing file":
+        sizes = [1] * len(files)
+    path = rng.choices(files, sizes)[0]
+    if kind == "missing file":
         path.unlink()
-    return path.name
+        return
+    data = bytearray(path.read_bytes())
+    {"flipped bit": flip, "truncated file": cut, "mutated metadata": mutate}[kind](data, rng)
+    path.write_bytes(data)
 
 
-def outcome(done, scores, want):
-    """Describes the outcome of a restarted training in one word."""
-    if "Traceback" in done.stdout + done.stderr:
+# ---- signals
+
+
+def _has(path: pathlib.Path, text: str) -> bool:
+    return path.is_file() and text in path.read_text(errors="replace")
+
+
+PHASES = {  # when a phase begins, and the seconds in which a signal is sent after that
+    "process start": (lambda run: True, 0.3),
+    "importing": (lambda run: True, 2.0),
+    "compilation": (lambda run: _has(run.log, "compiling ("), 1.0),
+    "loop": (lambda run: _has(run.workdirs[0] / "metrics.jsonl", '"step": 2,'), 0.05),
+    "save": (lambda run: any(run.folder.glob("checkpoints/*tmp*")), 0.05),
+    "evaluation": (lambda run: _has(run.workdirs[0] / "metrics.jsonl", f'"step": {STEPS},'), 0.2),
+    "final writing": (lambda run: (run.workdirs[0] / "scores.json").is_file(), 0.1),
+    "second stage": (lambda run: (run.workdirs[0] / "scores.json").is_file(), 3.0),
+}
+SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+
+
+def signalled(run: Run, phase: str, number: int, want: list, rng: random.Random) -> str:
+    """Sends a signal in a phase of a run, and starts the run again; in words, how that ended."""
+    run.clear()
+    begins, seconds = PHASES[phase]
+    process = run.start()
+    while not begins(run) and process.poll() is None:
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0.3 if phase == "importing" else 0, seconds))
+    if process.poll() is not None:
+        return "finished before the signal"
+    process.send_signal(number)
+    code = process.wait()
+    if _has(run.log, "Traceback"):
         return "TRACEBACK"
-    if done.returncode == 2:
-        return "told, stopped"
-    if done.returncode != 0 or scores.read_text() != want:
-        return "OTHER RESULT"
-    return "told, went back" if "going back" in done.stdout else "the same result"
+    again = resumed(run, want)
+    if again != "same result":
+        return again
+    if code == -number and phase == "process start":
+        return "ended before Python ran jaxseg, same result"
+    allowed = (75, 130) if number == signal.SIGINT else (75,)
+    return f"code {code}, same result" if code in allowed else f"CODE {code}"
 
 
-def main():
+# ---- images and archives
+
+
+def image(folder: pathlib.Path, rng: random.Random, bomb: bool) -> str:
+    """Reads a damaged image, or one of 90 to 400 million pixels."""
+    import numpy as np
+    from PIL import Image
+
+    from jaxseg.data import read_image, read_mask
+    from jaxseg.errors import InputError
+
+    kind = rng.choice(["png", "jpg", "tif", "gif", "bmp"] if not bomb else ["png", "tif", "gif"])
+    path = folder / f"image.{kind}"
+    if bomb:
+        size = rng.randrange(9500, 20_000)
+        Image.new("1" if kind == "tif" else "L", (size, size)).save(
+            path, compression="tiff_deflate" if kind == "tif" else None
+        )
+    else:
+        pixels = np.random.default_rng(rng.randrange(99)).integers(0, 9, (40, 40), np.uint8)
+        Image.fromarray(pixels).save(path)
+        data = bytearray(path.read_bytes())
+        for _ in range(rng.randrange(1, 4)):
+            mutate(data, rng) if data else None
+        path.write_bytes(data)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    outcome = "refused"
+    for read in (read_image, lambda p: read_mask(p, 256)):
+        try:
+            read(path)
+            outcome = "read"
+        except InputError as error:
+            if "\n" in str(error):
+                return "ERROR OF SEVERAL LINES"
+        except Exception as error:
+            return f"{type(error).__name__}".upper()
+    if resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before > 500_000:
+        return "MORE THAN 500 MB"
+    return outcome
+
+
+def archive(folder: pathlib.Path, rng: random.Random) -> str:
+    """Unpacks a zip or tar file that is damaged, or whose paths lead outside."""
+    import tarfile
+    import zipfile
+
+    from jaxseg.data.archives import unpack
+    from jaxseg.errors import InputError
+
+    names = ["a", "b/c", rng.choice(["d", "../out", "/out", "b/../../out", "C:\\out", "..\\out"])]
+    buffer = io.BytesIO()
+    if rng.random() < 0.5:
+        with zipfile.ZipFile(buffer, "w", rng.choice([0, 8, 12, 14])) as z:
+            for name in names:
+                z.writestr(name, rng.randbytes(3000))
+    else:
+        with tarfile.open(fileobj=buffer, mode=rng.choice(["w", "w:gz", "w:bz2", "w:xz"])) as t:
+            for name in names:
+                member = tarfile.TarInfo(name)
+                member.size = 3000
+                if rng.random() < 0.2:
+                    member.type, member.linkname, member.size = tarfile.SYMTYPE, "/etc/passwd", 0
+                t.addfile(member, io.BytesIO(rng.randbytes(member.size)))
+    data = bytearray(buffer.getvalue())
+    if rng.random() < 0.7:
+        mutate(data, rng)
+    place = pathlib.Path(tempfile.mkdtemp(dir=folder))
+    (place / "archive").write_bytes(data)
+    try:
+        unpack(place / "archive", place / "in")
+        outcome = "unpacked"
+    except InputError:
+        outcome = "refused"
+    except Exception as error:
+        return f"{type(error).__name__}".upper()
+    left = {p.name for p in place.iterdir()} - {"archive", "in"}
+    if left or (folder / "out").exists() or (outcome == "refused" and (place / "in").exists()):
+        return "SOMETHING IS LEFT OUTSIDE"
+    if any(p.is_symlink() for p in place.rglob("*")):
+        return "A LINK LEADS OUTSIDE"
+    return outcome
+
+
+# ---- all of them
+
+
+def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--tries", type=int, default=20, help="of each kind")
-    tries, rng = parser.parse_args().tries, random.Random(0)
+    parser.add_argument("--tries", type=int, default=20, help="of each kind of damage, and kills")
+    parser.add_argument("--signals", type=int, default=10, help="tries in each phase")
+    parser.add_argument("--files", type=int, default=600, help="damaged images and archives")
+    parser.add_argument("--only", default="", help="kinds whose names contain this")
+    args, rng = parser.parse_args(), random.Random(0)
     top = pathlib.Path(tempfile.mkdtemp())
-    whole, again = top / "whole", top / "again"
-    assert command("train", *TINY, "--workdir", whole).returncode == 0
-    want = (whole / "scores.json").read_text()
-    for how in ("flip", "cut", "remove"):
-        counts = collections.Counter()
-        for _ in range(tries):
-            shutil.rmtree(again, ignore_errors=True)
-            shutil.copytree(whole, again)
-            (again / "scores.json").unlink()
-            damage(again / "checkpoints", how, rng)
-            done = command("train", *TINY, "--workdir", again)
-            counts[outcome(done, again / "scores.json", want)] += 1
-        print(f"{how}: {dict(counts)}", flush=True)
-    counts = collections.Counter()
-    for _ in range(tries):
-        shutil.rmtree(again, ignore_errors=True)
-        words = [sys.executable, "-m", "jaxseg", "train", *TINY, "--workdir", str(again)]
-        run = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+
+    def count(kind: str, tries: int, one) -> None:
+        if args.only not in kind:
+            return
+        began, counts = time.monotonic(), collections.Counter()
+        for number in range(tries):
+            counts[one(number)] += 1
+        found = ", ".join(f"{n} {what}" for what, n in counts.most_common())
+        print(f"| {kind} | {tries} | {found} |  {time.monotonic() - began:.0f} s", flush=True)
+
+    count("mutated image", args.files, lambda n: image(top, rng, bomb=False))
+    count("image of too many pixels", 20, lambda n: image(top, rng, bomb=True))
+    count("damaged or hostile archive", args.files, lambda n: archive(top, rng))
+
+    whole, run = Run(top / "whole"), Run(top / "again")
+    code, text = whole.here()
+    assert code == 0, text
+    want = whole.result()
+
+    def damaged(kind: str) -> str:
+        run.clear()
+        shutil.copytree(whole.folder, run.folder)
+        (run.folder / "scores.json").unlink()
+        damage(run.folder / "checkpoints", kind, rng)
+        return resumed(run, want)
+
+    def killed(_: int) -> str:
+        run.clear()
+        process = run.start()
         time.sleep(rng.uniform(0, 12))
-        run.kill()
-        run.wait()
-        done = command("train", *TINY, "--workdir", again)
-        counts[outcome(done, again / "scores.json", want)] += 1
-    print(f"kill: {dict(counts)}")
+        process.kill()
+        process.wait()
+        return resumed(run, want)
+
+    for kind in ("flipped bit", "truncated file", "missing file", "mutated metadata"):
+        count(kind, args.tries, lambda _, kind=kind: damaged(kind))
+    count("SIGKILL", args.tries, killed)
+    stages = Run(top / "stages", staged=True)
+    if args.only in "signal: second stage":
+        code, text = stages.here()
+        assert code == 0, text
+        want_stages = stages.result()
+    for phase in PHASES:
+        which, wanted = (stages, "stages") if phase == "second stage" else (run, "run")
+        count(
+            f"signal: {phase}",
+            args.signals,
+            lambda n, phase=phase, which=which, wanted=wanted: signalled(
+                which,
+                phase,
+                SIGNALS[n % 3],
+                want_stages if wanted == "stages" else want,
+                rng,
+            ),
+        )
     shutil.rmtree(top)
 
 

@@ -13,25 +13,123 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows has other signa
 # Runs a process that is asked to stop while it is still importing.
 PROGRAM = """
 import sys, time
-from jaxseg.cli.stopping import end_at_once_when_asked
+from jaxseg.utils.stopping import end_at_once_when_asked
 end_at_once_when_asked(["train", "--config", "a.py"])
 print("ready", flush=True)
 time.sleep(60)
 """
 
 
+@pytest.fixture
+def started():
+    """Starts a program that prints "ready", and returns its process."""
+    runs = []
+
+    def start(program, **options):
+        run = subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            **options,
+        )
+        runs.append(run)
+        assert run.stdout.readline() == "ready\n"
+        return run
+
+    yield start
+    for run in runs:
+        run.kill()
+
+
+STOPPED = "stopped by {}: run again to resume from the last checkpoint\n"
+
+
+# A main thread in compiled code runs no handler of Python's: here it waits for a lock in C.
+BUSY = """
+import ctypes, sys
+from jaxseg.utils import stopping
+stopping.end_at_once_when_asked(["train", "--config", "a.py"])
+if len(sys.argv) > 1:
+    stopping.loop_begins()
+print("ready", flush=True)
+ctypes.CDLL(None).sleep(60)
+"""
+
+
+@pytest.mark.parametrize("program", [PROGRAM, BUSY])
 @pytest.mark.parametrize("number", ["SIGTERM", "SIGHUP"])
-def test_before_the_loop(number):
-    run = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert run.stdout.readline() == "ready\n"
+def test_before_the_loop(number, program, started):
+    run = started(program)
     run.send_signal(getattr(signal, number))
-    _, err = run.communicate(timeout=30)
-    assert (run.returncode, err) == (
-        75,
-        f"stopped by {number}: run again to resume from the last checkpoint\n",
-    )
+    _, err = run.communicate(timeout=20)
+    assert (run.returncode, err) == (75, STOPPED.format(number))
+
+
+LOOP = """
+import signal, sys, time
+from jaxseg.utils.stopping import end_at_once_when_asked
+end_at_once_when_asked(["train"])
+import types
+jax = types.SimpleNamespace(process_count=lambda: 1)  # JAX itself takes a second
+sys.modules |= {"jax": jax, "jax.experimental": types.SimpleNamespace(multihost_utils=None)}
+from jaxseg.training.preemption import StopRequest
+with StopRequest() as request:
+    if sys.argv[1:] != ["compiling"]:
+        request.compiled()
+    print("ready", flush=True)
+    while not request.received:
+        time.sleep(0.01)
+    print("saves", flush=True)
+    time.sleep(60)
+"""
+
+
+def in_loop(*words):
+    return f"import sys\nsys.argv[1:] = {list(words)}\n{LOOP}"
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGHUP", 75), ("SIGINT", 130)])
+def test_in_the_loop_the_second_one_ends_the_process(number, code, started):
+    run = started(in_loop())
+    run.send_signal(getattr(signal, number))
+    assert run.stdout.readline() == "saves\n"
+    run.send_signal(getattr(signal, number))
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == code and "Traceback" not in err
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGTERM", 75), ("SIGINT", 130)])
+def test_while_the_first_step_compiles_the_first_one_does(number, code, started):
+    run = started(in_loop("compiling"))
+    run.send_signal(getattr(signal, number))
+    _, err = run.communicate(timeout=20)
+    assert run.returncode == code and "Traceback" not in err
+
+
+def test_what_is_ignored_stays_ignored(started):
+    """As SIGHUP under nohup."""
+    run = started(in_loop(), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+    run.send_signal(signal.SIGHUP)
+    time.sleep(0.2)
+    run.send_signal(signal.SIGTERM)
+    assert run.stdout.readline() == "saves\n"
+
+
+def test_a_signal_while_the_program_is_replaced_waits(started):
+    """`train` starts itself again, and has no handlers for a moment."""
+    second = "from jaxseg.utils.stopping import end_at_once_when_asked as e; e(['train'])"
+    run = started(f"""
+import os, sys, time
+from jaxseg.utils.stopping import signals_held
+with signals_held():
+    print("ready", flush=True)
+    time.sleep(0.5)
+    os.execv(sys.executable, [sys.executable, "-c", {second!r} + "; import time; time.sleep(9)"])
+""")
+    run.send_signal(signal.SIGTERM)
+    _, err = run.communicate(timeout=20)
+    assert (run.returncode, err) == (75, STOPPED.format("SIGTERM"))
 
 
 def test_ctrl_c_while_importing():

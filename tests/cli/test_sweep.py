@@ -16,7 +16,7 @@ class Trainings:
         self.commands: list[list[str]] = []
         self._scores = list(scores)
 
-    def __call__(self, command):
+    def __call__(self, command, process_group):
         self.commands.append(command)
         self._score = self._scores.pop(0)
         return self
