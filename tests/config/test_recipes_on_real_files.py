@@ -11,7 +11,6 @@ import pytest
 from PIL import Image
 
 from jaxseg.checkpoint.workdir import Workdir, stage_folders
-from jaxseg.cli import run
 
 pytestmark = pytest.mark.nightly
 NARROW = ("train.steps=2", "train.batch_size=2", "train.accumulate=1", "model.width=0.03")
@@ -58,12 +57,16 @@ def cityscapes(data, folder):
         ("pspnet_cityscapes.py", cityscapes, CROPS, "sliding"),
     ],
 )
-def test_trains_and_evaluates(recipe, files, fields, protocol, shared_data, repository, tmp_path):
+def test_trains_and_evaluates(
+    recipe, files, fields, protocol, shared_data, repository, process, tmp_path
+):
     root, splits = files(shared_data, tmp_path)
     given = [f"data.root={root}", *splits, *fields, *NARROW]
     words = [f"--config.{field}".format(root=root) for field in given]
     config, work = f"{repository}/configs/{recipe}", tmp_path / "run"
-    assert run(["train", "--config", config, *words, "--workdir", str(work)]) == 0
+    training = process("train", "--config", config, *words, "--workdir", work, devices=1)
+    _, err = training.communicate(timeout=900)
+    assert (training.returncode, err) == (0, "")
     scores = json.loads(Workdir((stage_folders(work) or [work])[-1]).scores.read_text())
     assert scores["step"] == 2 and 0 <= scores["mean_iou"] <= 1
     assert protocol in scores["protocol"]
