@@ -28,7 +28,7 @@ def restart_with_huge_pages(argv: Sequence[str]) -> None:
         return
     os.environ["GLIBC_TUNABLES"] = ":".join(filter(None, [tunables, f"{_TUNABLE}=1"]))
     try:
-        with signals_held():  # the new program handles those that arrive meanwhile
+        with signals_held():  # the new program handles signals that arrive in between
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     except OSError:  # it also runs without
         pass

@@ -10,7 +10,7 @@ from PIL import ImageFile
 from jaxseg.errors import InputError
 
 _SUBFILE_TYPE = 254  # a TIFF tag
-_PART_OF_A_PAGE = 1 | 4  # its bits for a reduced copy, and for a mask
+_PART_OF_A_PAGE = 1 | 4  # its bits that mark a reduced copy and a mask
 
 
 def images_in(image: ImageFile.ImageFile) -> int:
@@ -45,7 +45,7 @@ def tiff_pages(file: IO[bytes]) -> int:
     file.seek(0)
     head = file.read(16)
     order = "<" if head.startswith(b"II") else ">"
-    is_big = b"+" in head[2:4]  # BigTIFF, of more than 4 GB
+    is_big = b"+" in head[2:4]  # BigTIFF, for files of more than 4 GB
     # formats of the number of entries and of an offset; size of an entry, offset of its value
     number, pointer, size, value = ("Q", "Q", 20, 12) if is_big else ("H", "I", 12, 8)
 
@@ -57,7 +57,7 @@ def tiff_pages(file: IO[bytes]) -> int:
     try:
         file.seek(8 if is_big else 4)
         at = take(pointer)
-        while at and at not in seen:  # a damaged chain may be a circle
+        while at and at not in seen:  # a damaged chain may be circular
             seen.add(at)
             file.seek(at)
             entries = file.read(take(number) * size)

@@ -106,7 +106,7 @@ class Forgiven:
             return
         try:
             take(*values)
-        except Exception as error:  # each package has its own kinds
+        except Exception as error:  # each package has its own exceptions
             self._lost = True
             text = f"{self._name} gets nothing more of this run: {_reason(error)}"
             tqdm.tqdm.write(text, file=sys.stderr)
@@ -296,7 +296,7 @@ def _starting(title: str, remedy: str, field: str) -> Iterator[None]:
     """Turns any error of a logger's start into an InputError."""
     try:
         yield
-    except Exception as error:  # each package has its own kinds
+    except Exception as error:  # each package has its own exceptions
         raise InputError(
             f"{title} could not start: {_reason(error)}.",
             f"{remedy} set config.log.{field} to None.",

@@ -164,7 +164,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 with atomic_file(folder.picture) as file:
                     picture.save(file, "PNG")
                 progress.picture(steps, np.asarray(picture))
-        if request.received and jax.process_count() == 1:  # a stage after this one must not begin
+        if request.received and jax.process_count() == 1:  # the next stage must not begin
             raise Stopped(
                 f"stopped at step {scores['step']}: the run is complete; run the same command for "
                 "what follows"

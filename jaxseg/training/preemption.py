@@ -17,9 +17,9 @@ class StopRequest:
 
     Outside the context, and from the second signal on, the previous handlers apply: SIGINT raises
     KeyboardInterrupt, SIGTERM ends the process. A signal that the process ignores, such as SIGHUP
-    under nohup, stays ignored. With several processes, a SIGTERM to one of them
-    stops all at the same step; JAX forwards it. An evaluation in progress is finished first.
-    Signals reach only the main thread: `train` in another thread is not stopped by them.
+    under nohup, stays ignored. With several processes, a SIGTERM to one of them stops all at the
+    same step; JAX forwards it. An evaluation in progress is finished first. Signals reach only the
+    main thread: `train` in another thread is not stopped by them.
 
     >>> with StopRequest() as request:
     ...     before = request.made(step=1)
@@ -51,9 +51,10 @@ class StopRequest:
         return self._received
 
     def compiled(self) -> None:
-        """From here on there is something to save: in a command, the first signal stops the run.
+        """Called after the first compilation: in a command, the first signal now stops the run.
 
-        Before, it ends the process, because a compilation may take longer than a grace period.
+        Before, a signal ends the process: there is nothing to save yet, and a compilation may take
+        longer than a grace period.
         """
         stopping.next_is_handled()
 

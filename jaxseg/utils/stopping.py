@@ -1,8 +1,8 @@
-"""Signals that end a process, from its start on; they act even while compiled code runs.
+"""Handles signals that end a process, from its start on, even while compiled code runs.
 
 Python runs a signal handler only between two instructions of the main thread, so a handler waits
-for a compilation. Here a thread is told of each signal at once. Only the standard library is
-imported, so that the handlers are installed first.
+for the end of a compilation. Here a thread receives each signal immediately. This module imports
+only the standard library, so that the handlers are installed before slow imports.
 """
 
 import os
@@ -17,10 +17,10 @@ _STOPS = tuple(getattr(signal, n) for n in ("SIGTERM", "SIGHUP") if hasattr(sign
 _ALL = (*_STOPS, signal.SIGINT)
 
 _watching = False
-_state = "outside"  # of a run's loop; or one of the following
-_COMPILING = "compiling"  # the first step: there is nothing to save
+_state = "outside"  # outside a run's loop; or one of the following
+_COMPILING = "compiling"  # before the first step, there is nothing to save
 _LISTENING = "listening"  # the loop handles the next signal itself
-_STOPPING = "stopping"  # it has received one, and saves
+_STOPPING = "stopping"  # the loop has received a signal, and saves
 
 
 def end_at_once_when_asked(argv: Sequence[str]) -> None:
@@ -62,17 +62,17 @@ def signals_held() -> Iterator[None]:
 
 
 def loop_begins() -> None:
-    """A signal ends the process at once, also during the first compilation."""
+    """Called when the loop begins: a signal then ends the process, also during compilation."""
     _change(_COMPILING)
 
 
 def next_is_handled() -> None:
-    """The loop handles the next signal; the one after it ends the process."""
+    """Called after the compilation: the loop then handles the next signal; the second ends it."""
     _change(_LISTENING)
 
 
 def loop_ends() -> None:
-    """Signals act as before the loop."""
+    """Called when the loop ends: signals then act as before the loop."""
     _change("outside")
 
 
@@ -92,7 +92,7 @@ def _watch() -> None:
 
 
 def _forget() -> None:
-    """In a child process: its signals are not those of the run."""
+    """Removes the handlers in a forked child process."""
     if threading.current_thread() is threading.main_thread():
         signal.set_wakeup_fd(-1)
         for number in _STOPS:
@@ -101,7 +101,7 @@ def _forget() -> None:
 
 
 def _act(reader: int) -> None:
-    """Handles each signal, in a thread of its own."""
+    """The body of the thread that handles signals."""
     while True:
         number = os.read(reader, 1)[0]
         if number not in _ALL:
@@ -116,7 +116,7 @@ def _act(reader: int) -> None:
 
 
 def _heard(number: int, frame: object) -> None:
-    """The thread handles it; without a handler the system would end the process."""
+    """Does nothing, because the thread acts; without a handler, a signal ends the process."""
 
 
 def _interrupted(number: int, frame) -> None:

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def workdirs(self) -> list[pathlib.Path]:
-        """Of the run or of its stages."""
+        """The workdir of the run, or those of its stages."""
         names = ("1_first", "2_second")
         return [self.folder / name for name in names] if self._staged else [self.folder]
 
@@ -67,20 +67,20 @@ class Run:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def start(self) -> subprocess.Popen:
-        """Starts a process, whose output goes to `log`."""
+        """Starts a process that writes its output to `log`."""
         words = [sys.executable, "-m", "jaxseg", *self._words]
         with self.log.open("w") as log:
             return subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
 
     def here(self) -> tuple[int, str]:
-        """Runs in this process, where imports cost nothing; the exit code and all output."""
+        """Runs in this process, without the cost of imports; returns exit code and output."""
         from jaxseg.cli import run
 
         out = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
             try:
                 code = run(self._words)
-            except Exception:  # what a process would end with
+            except Exception:  # the exit code of a process
                 return 1, out.getvalue() + traceback.format_exc()
         return code, out.getvalue()
 
@@ -97,7 +97,7 @@ class Run:
 
 
 def resumed(run: Run, want: list) -> str:
-    """Starts a run again; in words, how it ended."""
+    """Starts a run again; describes how it ended."""
     code, text = run.here()
     if "Traceback" in text:
         print(text, file=sys.stderr)
@@ -140,7 +140,7 @@ def damage(folder: pathlib.Path, kind: str, rng: random.Random) -> None:
     newest = max((p for p in folder.iterdir() if p.name.isdigit()), key=lambda p: int(p.name))
     files = sorted(p for p in newest.rglob("*") if p.is_file() and p.stat().st_size)
     sizes = [p.stat().st_size for p in files]
-    if kind == "mutated metadata":  # all but the arrays' values
+    if kind == "mutated metadata":  # all files except those of array values
         files = [p for p in files if p.parent.name != "d"]
         sizes = [1] * len(files)
     elif kind == "missing file":
@@ -161,7 +161,7 @@ def _has(path: pathlib.Path, text: str) -> bool:
     return path.is_file() and text in path.read_text(errors="replace")
 
 
-PHASES = {  # when a phase begins, and the seconds in which a signal is sent after that
+PHASES = {  # the start of a phase, and the seconds after it within which a signal is sent
     "process start": (lambda run: True, 0.3),
     "importing": (lambda run: True, 2.0),
     "compilation": (lambda run: _has(run.log, "compiling ("), 1.0),
@@ -175,7 +175,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
 
 
 def signalled(run: Run, phase: str, number: int, want: list, rng: random.Random) -> str:
-    """Sends a signal in a phase of a run, and starts the run again; in words, how that ended."""
+    """Sends a signal in a phase of a run, and starts it again; describes how that ended."""
     run.clear()
     begins, seconds = PHASES[phase]
     process = run.start()
@@ -280,7 +280,7 @@ def archive(folder: pathlib.Path, rng: random.Random) -> str:
     return outcome
 
 
-# ---- all of them
+# ---- all kinds
 
 
 def main() -> None:

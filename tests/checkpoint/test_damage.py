@@ -91,7 +91,7 @@ DAMAGE = {
 @pytest.mark.parametrize("how", DAMAGE)
 def test_a_run_uses_the_previous_intact_checkpoint(folder, how):
     DAMAGE[how](folder)
-    lock = {"host": socket.gethostname(), "process": os.getpid()}  # as a run has while it restores
+    lock = {"host": socket.gethostname(), "process": os.getpid()}  # held during a restore
     (folder.parent / LOCK_FILE).write_text(json.dumps(lock))
     checkpoints, said = Checkpoints(folder, clean=True), []
     step, restored, position = checkpoints.restore_newest(LIKE, 8, said.append)

@@ -45,7 +45,7 @@ def started():
 STOPPED = "stopped by {}: run again to resume from the last checkpoint\n"
 
 
-# A main thread in compiled code runs no handler of Python's: here it waits for a lock in C.
+# The main thread runs no Python handler while it is in compiled code; here it waits for a C lock.
 BUSY = """
 import ctypes, sys
 from jaxseg.utils import stopping
@@ -108,7 +108,7 @@ def test_while_the_first_step_compiles_the_first_one_does(number, code, started)
 
 
 def test_what_is_ignored_stays_ignored(started):
-    """As SIGHUP under nohup."""
+    """For example SIGHUP under nohup."""
     run = started(in_loop(), preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
     run.send_signal(signal.SIGHUP)
     time.sleep(0.2)
@@ -117,7 +117,7 @@ def test_what_is_ignored_stays_ignored(started):
 
 
 def test_a_signal_while_the_program_is_replaced_waits(started):
-    """`train` starts itself again, and has no handlers for a moment."""
+    """`train` restarts itself, and has no handlers for a moment."""
     second = "from jaxseg.utils.stopping import end_at_once_when_asked as e; e(['train'])"
     run = started(f"""
 import os, sys, time

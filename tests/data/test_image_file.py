@@ -166,8 +166,8 @@ def test_a_file_of_several_images_is_refused(tmp_path, suffix):
             read(path)
 
 
-def test_what_belongs_to_one_image_is_no_further_one(tmp_path):
-    """Overviews and masks of a TIFF page, and pictures of a phone beside its photo."""
+def test_parts_of_one_image_are_not_counted_as_images(tmp_path):
+    """They are overviews and masks of a TIFF page, and additional pictures in a phone's photo."""
     tifffile = pytest.importorskip("tifffile")
     pixels = np.random.default_rng(0).integers(0, 256, (16, 16, 3), np.uint8)
     with tifffile.TiffWriter(tmp_path / "a.tif") as file:

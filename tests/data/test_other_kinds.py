@@ -52,7 +52,7 @@ def data(root, **fields):
 def test_channels_are_warped_blurred_and_resized_as_those_of_photographs(backend):
     if backend == "opencv":
         pytest.importorskip("cv2")
-    levels = 3 if backend == "kornia" else 0  # it interpolates 8-bit RGB alone
+    levels = 3 if backend == "kornia" else 0  # it interpolates only 8-bit RGB
     fill = (9, 8, 7)
     how = {"crop": (30, 30), "scale": (0.5, 1.5), "rotation": 30.0, "rotation_probability": 1.0}
     how |= {"blur": 0.5, "flip": 0.5, "backend": backend}

@@ -264,7 +264,7 @@ def test_mlflow(workdir, monkeypatch):
     first = [(1, {"train/loss": 0.5}), (1, "predictions", (4, 6, 3)), "end"]
     again = [("experiment", "streets"), ("run", "run1", name), (3, {"train/loss": 0.5})]
     assert mlflow.said[:9] == [*begin, *first, *again]
-    assert mlflow.said[11:13] == begin[:2]  # a run that begins anew is another
+    assert mlflow.said[11:13] == begin[:2]  # a run from the start gets a new id
     with pytest.raises(InputError, match=r"MLflow could not start: API request failed\. Set MLF"):
         MLflow(Workdir(workdir.path / "refused"), 0, "streets", default_config())
 
@@ -305,7 +305,7 @@ def test_trackio(workdir, monkeypatch):
     ("trackio", FakeTrackio, "log"),
 ])  # fmt: skip
 def test_a_fault_of_a_logger_ends_no_run(name, package, send, workdir, monkeypatch, capsys):
-    """Whatever its package raises: one line, the other loggers go on, and the end is quiet."""
+    """Any exception gives one line; other loggers continue, and `close` prints nothing."""
     fake, config = package(), default_config()
     monkeypatch.setitem(sys.modules, name, fake)
     config.log[name] = "streets"

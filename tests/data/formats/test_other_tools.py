@@ -94,7 +94,7 @@ def video(root, *tracks, frames=4):
 
 
 def test_cvat_video(tmp_path):
-    """Shapes by frame, until a track leaves the image; frames beyond the task do not count."""
+    """Shapes exist until a track leaves the image; frames outside the task do not count."""
     dog = "".join(FRAME.format(n, 0, 1) for n in (0, 1)) + FRAME.format(2, 1, 1)
     video(tmp_path, ("dog", dog), ("cat", FRAME.format(1, 0, 0) + FRAME.format(3, 0, 0)), frames=6)
     with pytest.raises(InputError, match="Track 1 of .*a.xml has no shape on .* between 1 and 3"):
