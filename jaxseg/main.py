@@ -4,8 +4,10 @@ import sys
 from collections.abc import Sequence
 
 try:
+    from jaxseg.utils.standard_streams import open_closed_streams
     from jaxseg.utils.stopping import end_at_once_when_asked
 
+    open_closed_streams()
     if __name__ == "__main__":
         end_at_once_when_asked(["train", *sys.argv[1:]])
     from jaxseg.cli import run

@@ -229,12 +229,9 @@ class Checkpoints:
 
     def _check_same_arrays(self, step: int, like) -> None:
         """Raises InputError if the arrays of a checkpoint are not those of `like`."""
-        kept, wanted = _shapes(_metadata(self._folder, step)), _shapes(like)
-        entries = _about(self._folder, step).get("arrays")
-        if entries is not None and kept != {n: tuple(e["shape"]) for n, e in entries.items()}:
-            raise DamagedCheckpoint(
-                self._folder, step, "its arrays do not match those in the checkpoint"
-            )
+        tree = _metadata(self._folder, step)
+        _check_metadata(self._folder, step, tree, _about(self._folder, step))
+        kept, wanted = _shapes(tree), _shapes(like)
         for name in sorted(kept.keys() | wanted.keys()):
             if kept.get(name) != wanted.get(name):
                 here, there = (
@@ -280,6 +277,7 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
     with lease(folder, step), reading_step(folder, step):
         about = _about(folder, step)
         tree = _metadata(folder, step)
+        _check_metadata(folder, step, tree, about)
         averaged = bool(tree.get("average"))
         there = tree["average"] if averaged else tree
         names = [name for name in ("params", "batch_stats") if name in there]
@@ -309,6 +307,14 @@ def _train_steps(folder: pathlib.Path, step: int) -> int | None:
     with contextlib.suppress(OSError, ValueError):
         return _about(folder, step).get("train_steps")
     return None
+
+
+def _check_metadata(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:
+    """Raises DamagedCheckpoint if Orbax's list of arrays is not the saved one."""
+    saved = {name: (tuple(e["shape"]), e["dtype"]) for name, e in about.get("arrays", {}).items()}
+    found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in named(tree).items()}
+    if about and found != saved:
+        raise DamagedCheckpoint(folder, step, "its arrays do not match those in the checkpoint")
 
 
 def _check_values(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:

@@ -16,8 +16,14 @@ def log_lines(path: pathlib.Path) -> Iterator[tuple[bytes, dict[str, Any] | None
             entry = json.loads(line)
         except (ValueError, RecursionError):
             entry = None
-        is_ours = isinstance(entry, dict) and isinstance(entry.get("step"), int)
-        yield line, entry if is_ours else None
+        yield line, entry if _is_ours(entry) else None
+
+
+def _is_ours(entry: Any) -> bool:
+    if not isinstance(entry, dict) or type(entry.get("step")) is not int:
+        return False
+    needed = {"train": "loss", "eval": "mean_iou"}.get(str(entry.get("kind")))
+    return needed in entry and all(isinstance(v, int | float | str) for v in entry.values())
 
 
 def left_out(path: pathlib.Path, lines: int) -> str:

@@ -1,10 +1,14 @@
 """Standard output that survives a closed pipe, and characters missing in its encoding."""
 
 import contextlib
+import errno
 import os
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
+
+# The reader of a pipe, the terminal or the stream itself is gone.
+_GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO, errno.ESHUTDOWN)
 
 
 class Output:
@@ -24,19 +28,26 @@ class Output:
         """Like the stream's own method, but accepts any text."""
         try:
             return self._stream.write(text)
-        except BrokenPipeError:
-            self._silence()
         except UnicodeEncodeError:
             encoding = self._stream.encoding or "ascii"
             self._stream.write(text.encode(encoding, "backslashreplace").decode(encoding))
+        except OSError as error:
+            self._silence_or_raise(error)
         return len(text)
 
     def flush(self) -> None:
         """Like the stream's own method."""
         try:
             self._stream.flush()
-        except BrokenPipeError:
-            self._silence()
+        except OSError as error:
+            self._silence_or_raise(error)
+
+    def _silence_or_raise(self, error: OSError) -> None:
+        """Drops all further output if nobody can read it; a full disk is still an error."""
+        if error.errno not in _GONE:
+            self._silence()  # or Python would repeat the error when it exits
+            raise OSError(error.errno, error.strerror, "standard output") from None
+        self._silence()
 
     def _silence(self) -> None:
         """Drops all further output, also when Python exits."""

@@ -10,6 +10,7 @@ import collections
 import contextlib
 import io
 import json
+import multiprocessing
 import os
 import pathlib
 import random
@@ -21,6 +22,8 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable
+from typing import NamedTuple
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 STEPS = 8
@@ -30,6 +33,31 @@ FIELDS = (
     "--config.model.width=0.05 --config.model.fc_channels=32 --config.checkpoint.every_steps=2 "
     "--config.log.every_steps=1 --config.log.pictures=1"
 ).split()
+
+
+class Started(NamedTuple):
+    """A process: how to wait for it, and its exit code; None while it runs."""
+
+    pid: int
+    wait: Callable[[], object]
+    code: Callable[[], int | None]
+
+
+def _as_command(words: list[str], log: pathlib.Path) -> None:
+    """In a forked process: what `python -m jaxseg` does."""
+    number = os.open(log, os.O_WRONLY | os.O_CREAT)
+    os.dup2(number, 1)
+    os.dup2(number, 2)
+    sys.stdout, sys.stderr = open(1, "w", 1, closefd=False), open(2, "w", 1, closefd=False)
+    from jaxseg.cli import run
+    from jaxseg.utils.stopping import end_at_once_when_asked
+
+    end_at_once_when_asked(words)
+    sys.exit(run(words))
+
+
+_forks = multiprocessing.get_context("forkserver")
+_forks.set_forkserver_preload(["jaxseg.training.loop", "jaxseg.training.stages", "grain"])
 
 
 class Run:
@@ -66,11 +94,21 @@ class Run:
     def clear(self) -> None:
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def start(self) -> subprocess.Popen:
-        """Starts a process that writes its output to `log`."""
+    def start(self, imported: bool = False) -> "Started":
+        """Starts a process that writes its output to `log`.
+
+        Args:
+          imported: whether it has the libraries already, from a process that forks.
+        """
+        self.log.unlink(missing_ok=True)
+        if imported:
+            process = _forks.Process(target=_as_command, args=(self._words, self.log))
+            process.start()
+            return Started(process.pid, process.join, lambda: process.exitcode)
         words = [sys.executable, "-m", "jaxseg", *self._words]
         with self.log.open("w") as log:
-            return subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+            run = subprocess.Popen(words, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        return Started(run.pid, run.wait, run.poll)
 
     def here(self) -> tuple[int, str]:
         """Runs in this process, without the cost of imports; returns exit code and output."""
@@ -178,14 +216,15 @@ def signalled(run: Run, phase: str, number: int, want: list, rng: random.Random)
     """Sends a signal in a phase of a run, and starts it again; describes how that ended."""
     run.clear()
     begins, seconds = PHASES[phase]
-    process = run.start()
-    while not begins(run) and process.poll() is None:
+    process = run.start(imported=phase not in ("process start", "importing"))
+    while not begins(run) and process.code() is None:
         time.sleep(0.001)
     time.sleep(rng.uniform(0.3 if phase == "importing" else 0, seconds))
-    if process.poll() is not None:
+    if process.code() is not None:
         return "finished before the signal"
-    process.send_signal(number)
-    code = process.wait()
+    os.kill(process.pid, number)
+    process.wait()
+    code = process.code()
     if _has(run.log, "Traceback"):
         return "TRACEBACK"
     again = resumed(run, want)
@@ -288,6 +327,7 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=20, help="of each kind of damage, and kills")
     parser.add_argument("--signals", type=int, default=10, help="tries in each phase")
     parser.add_argument("--files", type=int, default=600, help="damaged images and archives")
+    parser.add_argument("--seconds", type=float, default=10.0, help="in which a run is killed")
     parser.add_argument("--only", default="", help="kinds whose names contain this")
     args, rng = parser.parse_args(), random.Random(0)
     top = pathlib.Path(tempfile.mkdtemp())
@@ -319,9 +359,10 @@ def main() -> None:
 
     def killed(_: int) -> str:
         run.clear()
-        process = run.start()
-        time.sleep(rng.uniform(0, 12))
-        process.kill()
+        process = run.start(imported=True)
+        time.sleep(rng.uniform(0, args.seconds))
+        if process.code() is None:
+            os.kill(process.pid, signal.SIGKILL)
         process.wait()
         return resumed(run, want)
 

@@ -73,6 +73,12 @@ def swap_values(folder):
     shutil.copytree(folder / "2/state", folder / "4/state")
 
 
+def replace(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
 DAMAGE = {
     "a bit": lambda f: flip(data(f), data(f).stat().st_size // 2),
     "cut": lambda f: cut(data(f)),
@@ -83,6 +89,9 @@ DAMAGE = {
     "position empty": lambda f: (f / "4/position/metadata").write_bytes(b""),
     "position changed": lambda f: (f / "4/position/metadata").write_text('{"step": 5}'),
     "checksums gone": lambda f: shutil.rmtree(f / "4/checksums"),
+    "a part without a checksum": lambda f: replace(f / "4/checksums/metadata", "0:64", "0:65"),
+    "an array not listed": lambda f: replace(f / "4/checksums/metadata", "params/b", "params/c"),
+    "another type": lambda f: replace(f / "4/checksums/metadata", '"bfloat16"', '"float16"'),
     "checksums cut": lambda f: cut(f / "4/checksums/metadata"),
     "index cut": lambda f: cut(f / "4/_CHECKPOINT_METADATA"),
 }

@@ -1,5 +1,6 @@
 """Broken output does not end a run; a missing platform is an input error."""
 
+import errno
 import io
 import os
 import subprocess
@@ -27,6 +28,29 @@ def test_a_closed_pipe_silences_and_raises_nothing():
     for _ in range(3):
         print("x" * 100_000, file=out, flush=True)
     out.close()
+
+
+def test_a_terminal_that_is_gone_silences_and_a_full_disk_is_told():
+    class Broken(io.StringIO):
+        def __init__(self, number):
+            super().__init__()
+            self._number = number
+
+        def write(self, text):
+            raise OSError(self._number, os.strerror(self._number))
+
+    for number in (errno.EIO, errno.EBADF):
+        print("x", file=Output(Broken(number)), flush=True)
+    with pytest.raises(OSError, match="standard output"):
+        print("x", file=Output(Broken(errno.ENOSPC)))
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a shell of POSIX")
+def test_closed_streams_are_no_error(tmp_path):
+    """Nor does a file take their numbers, in which libraries would print."""
+    program = "import jaxseg.__main__ as m; f = open('a', 'w'); assert f.fileno() > 2"
+    words = f"{sys.executable} -c \"{program}; m.run(['--version'])\" <&- >&- 2>&-"
+    assert subprocess.run(words, shell=True, cwd=tmp_path).returncode == 0
 
 
 @pytest.mark.slow

@@ -356,11 +356,14 @@ def test_events_are_on_disk_before_a_save(workdir):
     assert path.read_bytes() == written and written.count(b"train/loss") == 29
 
 
+FOREIGN = b'{"step": 1}\n{"kind": "eval", "step": 1}\n{"kind": [], "step": true, "loss": 1}\n'
+
+
 def test_invalid_log_lines_are_skipped_with_a_note(workdir, capsys):
     good = json.dumps({"kind": "train", "step": 1, "loss": 0.5}) + "\n"
-    workdir.log.write_bytes(good.encode() + b"\x00\xff\n[1]\n" + b'{"kind": "tr')
+    workdir.log.write_bytes(good.encode() + b"\x00\xff\n[1]\n" + FOREIGN + b'{"kind": "tr')
     assert read_log(workdir.log) == [json.loads(good)]
-    assert "ignored 3 truncated or foreign line(s)" in capsys.readouterr().err
+    assert "ignored 6 truncated or foreign line(s)" in capsys.readouterr().err
     Progress(workdir, 1, 10, batch_size=4).close()
-    assert "ignored 3 truncated or foreign line(s)" in capsys.readouterr().out
+    assert "ignored 6 truncated or foreign line(s)" in capsys.readouterr().out
     assert workdir.log.read_text() == good
