@@ -22,7 +22,8 @@ def voc(data, folder):
     root = shutil.copytree(data / "voc2012_sample", folder / "VOC2012")
     lines = []
     for path in sorted((root / "JPEGImages").glob("*.jpg")):
-        width, height = Image.open(path).size
+        with Image.open(path) as photo:
+            width, height = photo.size
         lines += [f"{path.stem} {5 * k} {4 * k} {width - 7 * k} {height - 5 * k}" for k in range(6)]
     (root / "boxes.txt").write_text("\n".join(lines))
     return root, ("data.train_split=train", "data.eval_split=val")
