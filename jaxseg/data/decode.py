@@ -16,6 +16,7 @@ from PIL import Image
 from jaxseg.data.bands import is_array, read_deep_frame
 from jaxseg.data.image_file import MOST_PIXELS, check_size, decoding, open_image
 from jaxseg.data.inside import BandFiles, EmbeddedPhoto
+from jaxseg.data.jpeg import decode_jpeg
 from jaxseg.data.not_images import what_it_is
 from jaxseg.data.tiff_checksums import check_tiff
 from jaxseg.data.upright import Frame, orientation_of, turned
@@ -30,6 +31,7 @@ class Loaded(NamedTuple):
     image: Image.Image
     orientation: int  # EXIF orientation
     packing: str  # storage format of its pixels, such as "RGB" or "L;4"
+    pixels: np.ndarray | None = None  # uint8 [H, W, 3] as stored; the image is then not loaded
 
     @property
     def is_deep(self) -> bool:
@@ -44,8 +46,13 @@ def decoded(
     *,
     checked: bool = False,
     header_only: bool = False,
+    as_pixels: bool = False,
 ) -> Iterator[Loaded]:
-    """Opens the image in `path`, loaded unless `header_only`; `checked` as in `open_image`."""
+    """Opens the image in `path`, loaded unless `header_only`; `checked` as in `open_image`.
+
+    With `as_pixels`, an RGB JPEG is decoded faster, to `Loaded.pixels`.
+    """
+    pixels = None
     if data is None and isinstance(path, EmbeddedPhoto):
         data = path.read_bytes()
     try:
@@ -62,7 +69,9 @@ def decoded(
                 if checked and image.format == "TIFF":
                     check_tiff(image)
                 with decoding(image.width, image.height):
-                    image.load()
+                    pixels = decode_jpeg(image) if as_pixels else None
+                    if pixels is None:
+                        image.load()
             if not early:
                 orientation = orientation_of(image)
         except BaseException:
@@ -79,7 +88,7 @@ def decoded(
         reason, remedy = what_it_is(path, data, error)
         raise InputError(f"{path} cannot be decoded ({reason}).", remedy) from error
     with image:
-        yield Loaded(image, orientation, packing)
+        yield Loaded(image, orientation, packing, pixels)
 
 
 def upright(pixels: np.ndarray, image: Image.Image, orientation: int) -> np.ndarray:
@@ -118,7 +127,7 @@ def read_frame(path: str | os.PathLike, data: bytes | None = None) -> Frame:
 
 
 def _pillow_frame(path: str | os.PathLike, data: bytes | None) -> Frame:
-    with decoded(path, data, header_only=True) as (image, orientation, _):
+    with decoded(path, data, header_only=True) as (image, orientation, *_):
         turns = orientation >= 5 and image.format != "TIFF"  # PIL rotates a TIFF itself
         size = (image.width, image.height) if turns else (image.height, image.width)
         return Frame(size, orientation)

@@ -9,6 +9,7 @@ import numpy as np
 from jaxseg.data.bands import Stored, as_kind, is_array, of_image, read_deep
 from jaxseg.data.decode import decoded, upright
 from jaxseg.data.inside import BandFiles, EmbeddedPhoto, not_one_band
+from jaxseg.data.jpeg import read_plain_jpeg
 from jaxseg.data.upright import Picture, turned
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import RGB, ImageKind
@@ -51,16 +52,19 @@ def decode_image(
         return _decode_bands(path, kind)
     if kind != RGB or is_array(path):
         return _decode_kind(path, data, kind)
-    with decoded(path, data, checked=checked) as loaded:
-        image, orientation, packing = loaded
+    if (plain := read_plain_jpeg(path, data)) is not None:
+        return Picture(plain, 1)
+    with decoded(path, data, checked=checked, as_pixels=True) as loaded:
+        image, orientation, packing, pixels = loaded
         if loaded.is_deep:
             raise InputError(
                 f"Image {path} has more than 8 bits per channel ({packing or image.mode}).",
                 "Convert it to 8 bits with the range of values that matters to you; or train on 16 "
                 "bits: config.data.bits=16, and config.data.channels=1 if it is grey.",
             )
-        shown = image.convert("RGBA") if "transparency" in image.info else image
-        pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))
+        if pixels is None:
+            shown = image.convert("RGBA") if "transparency" in image.info else image
+            pixels = np.asarray(shown if shown.mode == "RGB" else shown.convert("RGB"))
         return Picture(upright(pixels, image, orientation), orientation)
 
 
@@ -91,7 +95,7 @@ def _stored(path: str | os.PathLike, data: bytes | None) -> Stored:
     found = read_deep(path, data)
     if found is not None:
         return found._replace(pixels=turned(found.pixels, found.orientation))
-    with decoded(path, data) as (image, orientation, _):
+    with decoded(path, data) as (image, orientation, *_):
         pixels, alpha = of_image(image)
         return Stored(upright(pixels, image, orientation), orientation, alpha)
 

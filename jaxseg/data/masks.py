@@ -96,7 +96,7 @@ def decode_mask(
     if Path(path).suffix == ".mat":
         return Picture(read_mat_labels(Path(path)), 1)
     with decoded(path, data, checked=True) as loaded:
-        image, orientation, packing = loaded
+        image, orientation, packing, _ = loaded
         if loaded.is_deep:
             raise InputError(
                 f"Mask {path} has more than 8 bits per pixel ({packing or image.mode}).",
@@ -125,7 +125,7 @@ def palette_of(path: str | os.PathLike) -> np.ndarray | None:
     if isinstance(path, DrawnMask):
         return None
     try:
-        with decoded(path, header_only=True) as (image, _, _):
+        with decoded(path, header_only=True) as (image, *_):
             colours = image.getpalette() if image.mode == "P" else None
     except InputError:
         return None

@@ -41,18 +41,22 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=1000, help="images that each loader reads")
     parser.add_argument("--workers", type=int, default=2, help="threads or processes of each")
     parser.add_argument("--rounds", type=int, default=3, help="how often each is measured in turn")
+    parser.add_argument("--in-turns", action="store_true", help="only one thread, image by image")
     parser.add_argument("--json", type=pathlib.Path, help="file for the ratios to torch's")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = args.root or write_scenes(pathlib.Path(folder))
         source = VocFolder(root, "train")
         print(f"{len(source)} files, {args.workers} workers, batches of {BATCH}")
-        loaders = {}
+        loaders, one_thread = {}, {}
         for backend in BACKENDS:
             try:
                 recipe = dataclasses.replace(RECIPE, backend=backend)
             except InputError as error:
                 print(error.problem)
+                continue
+            one_thread[backend] = functools.partial(augmented, source, recipe)
+            if args.in_turns:
                 continue
             stages(source, recipe)
             for what, options in (
@@ -61,6 +65,9 @@ def main() -> None:
             ):
                 name = f"jaxseg, {backend}, {args.workers} {what}"
                 loaders[name] = functools.partial(ours, source, recipe, **options)
+        in_turns(one_thread | {THEIRS: TorchPairs(source).__getitem__}, source, args.images)
+        if args.in_turns:
+            return
         loaders[THEIRS] = functools.partial(theirs, source, args.workers)
         ratios = compare(loaders, -(-args.images // BATCH), args.rounds)
         if args.json:
@@ -106,6 +113,31 @@ def stages(source: VocFolder, recipe: Augment, rounds: int = 100) -> None:
         for i in range(rounds):
             work(i)
         print(f"  {name:<18}{(time.process_time() - begun) / rounds * 1000:7.2f} ms")
+
+
+def augmented(source: VocFolder, recipe: Augment, index: int) -> None:
+    recipe(source[index], np.random.default_rng(index))
+
+
+def in_turns(works: dict, source: VocFolder, images: int) -> None:
+    """Reads and augments each image with all libraries in turn, in one thread.
+
+    Whatever else the machine does then slows all of them alike.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in works}
+    for i in range(images + WARM_UP):
+        for name, work in works.items():
+            begun = time.process_time()
+            try:
+                work(i % len(source))
+            except ImportError as error:
+                print(f"{name} not measured: {error}")
+                seconds.pop(name)
+                return
+            seconds[name].append(time.process_time() - begun)
+    each = {name: float(np.mean(values[WARM_UP:])) for name, values in seconds.items()}
+    for name, value in each.items():
+        print(f"{name:<24}{value * 1e3:7.2f} ms{each[THEIRS] / value:7.2f} of theirs")
 
 
 def ours(source: VocFolder, recipe: Augment, **options):
