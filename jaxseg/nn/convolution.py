@@ -75,6 +75,8 @@ class ConvBlock(nn.Module):
         else:
             x = conv2d(x, kernel, self.padding, strides=self.strides, groups=self.groups)
         bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if self.norm == "batch" and train:  # batch norm subtracts it: its gradient is exactly 0
+            bias = jax.lax.stop_gradient(bias)
         x = add_bias(x, bias.astype(self.dtype))
         if self.norm == "batch":
             norm = BatchNorm(self.bn_momentum, self.bn_epsilon, self.bn_shift, name="bn")
