@@ -45,6 +45,7 @@ _HEADERS = {
     "Cache-Control": "no-store",
 }
 _CODERS = 4  # maximum number of concurrent decoders and encoders
+_QUERY = ("format", "include", "network")  # parameters of /predict
 _log = logging.getLogger(__name__)
 
 
@@ -150,6 +151,9 @@ class _Server:
         query, served = request.query_params, self._networks.served
         kind, name = query.get("format", "json"), query.get("network", next(iter(served)))
         include = [part for part in query.get("include", "").split(",") if part]
+        for given in query:
+            if given not in _QUERY:
+                raise refused(400, f"There is no parameter {given!r}.", nearest(given, _QUERY))
         if kind not in FORMATS:
             raise refused(400, f"There is no format {kind!r}.", nearest(kind, FORMATS))
         for part in include:

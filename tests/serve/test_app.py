@@ -165,6 +165,7 @@ def test_what_does_not_exist_is_named(refused, client):
     data = file_of(IMAGE)
     refused(404, "on'", "Did you mean", data=data, query="?network=on")
     refused(400, "jpeg", "png", data=data, query="?format=jpeg")
+    refused(400, "fromat", "format", data=data, query="?fromat=png")
     refused(400, "photo", data=data, query="?include=photo")
     for address in (
         "/nothing",
