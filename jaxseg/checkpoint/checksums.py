@@ -4,6 +4,7 @@ XXH3 detects damage, not manipulation: whoever can write a checkpoint can also w
 """
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import jax
@@ -12,6 +13,8 @@ import xxhash
 from jax.tree_util import keystr
 
 from jaxseg.distributed.multihost import gather_values
+
+_THREADS = 4
 
 Entry = Mapping[str, Any]
 """The entry of one array: its `dtype`, its `shape`, and `parts`, the checksum of each part that one
@@ -26,9 +29,12 @@ def checksums(tree: Any) -> dict[str, Entry]:
     Args:
       tree: a pytree of JAX or NumPy arrays.
     """
+    arrays = named(tree)
+    with ThreadPoolExecutor(_THREADS) as pool:  # hashing releases the GIL; memory is the limit
+        parts = list(pool.map(_parts, arrays.values()))
     entries: dict[str, Entry] = {
-        name: {"dtype": str(array.dtype), "shape": list(array.shape), "parts": _parts(array)}
-        for name, array in named(tree).items()
+        name: {"dtype": str(array.dtype), "shape": list(array.shape), "parts": found}
+        for (name, array), found in zip(arrays.items(), parts, strict=True)
     }
     if all(_is_whole(array) for array in jax.tree.leaves(tree)):
         return entries

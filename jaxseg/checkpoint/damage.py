@@ -62,7 +62,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
       RemovedCheckpoint: the checkpoint no longer exists.
       InputError: this user has no permission to read it.
     """
-    _silence_leftovers()
+    silence_leftovers()
     try:
         yield
     except (InputError, MemoryError):
@@ -130,7 +130,7 @@ def _in_few_words(error: Exception) -> str:
 
 
 @functools.cache
-def _silence_leftovers() -> None:
+def silence_leftovers() -> None:
     """Silences errors of unfinished reads. If one array cannot be read, Orbax abandons the reads of
     the others; Python prints a traceback for each, some before the first error is caught."""
     before = sys.unraisablehook

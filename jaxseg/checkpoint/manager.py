@@ -19,7 +19,12 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
 from jaxseg.checkpoint.checksums import checksums, differing, named
-from jaxseg.checkpoint.damage import DamagedCheckpoint, read_json, reading_step
+from jaxseg.checkpoint.damage import (
+    DamagedCheckpoint,
+    read_json,
+    reading_step,
+    silence_leftovers,
+)
 from jaxseg.checkpoint.lease import Leased, allow_leases, end_leases, lease
 from jaxseg.checkpoint.steps import find_step, whole_steps
 from jaxseg.distributed.multihost import gather_values, wait_for_others
@@ -63,6 +68,7 @@ class Checkpoints:
     def __init__(
         self, folder: pathlib.Path, keep_last: int = 2, keep_best: int = 1, clean: bool = False
     ):
+        silence_leftovers()  # also of a save that fails, such as on a full disk
         self._folder = absolute(folder)
         self.removed: list[str] = []
         if clean:

@@ -3,6 +3,8 @@
 import functools
 import re
 import shutil
+import sys
+import types
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +12,7 @@ import numpy as np
 import pytest
 
 from jaxseg.checkpoint import Checkpoints, whole_steps
+from jaxseg.checkpoint.damage import silence_leftovers
 from jaxseg.checkpoint.manager import abstract
 from jaxseg.checkpoint.steps import find_step, saved_mean_iou
 from jaxseg.distributed.mesh import make_mesh, replicated
@@ -200,3 +203,15 @@ def test_other_folders_are_no_checkpoints(tmp_path):
     (tmp_path / "c" / "notes").mkdir(parents=True)
     assert whole_steps(tmp_path / "c") == []
     assert whole_steps(tmp_path / "missing") == []
+
+
+def test_what_a_failed_save_leaves_behind_is_not_printed(tmp_path, monkeypatch):
+    """As coroutines of asyncio do on a full disk, after the two lines."""
+    told = []
+    monkeypatch.setattr(sys, "unraisablehook", told.append)
+    silence_leftovers.cache_clear()
+    Checkpoints(tmp_path).close()
+    for error in (RuntimeError("Event loop is closed"), RuntimeError("another")):
+        sys.unraisablehook(types.SimpleNamespace(object=None, exc_value=error))
+    assert [str(t.exc_value) for t in told] == ["another"]
+    silence_leftovers.cache_clear()

@@ -1,6 +1,8 @@
 """Signals before a run's loop handles them: an exit code, one line, no traceback."""
 
 import os
+import pathlib
+import re
 import signal
 import subprocess
 import sys
@@ -147,18 +149,26 @@ def test_ctrl_c_while_importing():
     assert (run.returncode, run.stderr) == (130, "interrupted\n")
 
 
-TRIES = {"SIGTERM": 75, "SIGHUP": 75, "SIGINT": 130}
+PHASES = ("process start", "importing", "compilation", "loop", "save", "evaluation",
+          "final writing", "second stage")  # fmt: skip
 
 
-@pytest.mark.nightly
-@pytest.mark.parametrize("number", TRIES)
-def test_at_ten_moments_of_the_start(number, words, process, tmp_path):
-    """Expects the exit code of a run that saved, that had not begun, or that was finished."""
-    for moment in range(10):
-        run = process(*words(tmp_path / f"run{moment}"))
-        time.sleep(0.2 + 1.5 * moment)
-        run.send_signal(getattr(signal, number))
-        _, err = run.communicate(timeout=300)
-        assert run.returncode in (TRIES[number], 75, 0) and "Traceback" not in err, (moment, err)
-        run = process(*words(tmp_path / f"run{moment}"))
-        assert run.wait(timeout=300) == 0
+@pytest.mark.parametrize(
+    ("phase", "tries"),
+    [pytest.param("save", 1, marks=pytest.mark.slow)]
+    + [pytest.param(phase, 10, marks=pytest.mark.nightly) for phase in PHASES],
+)
+def test_in_each_phase_of_a_run(phase, tries):
+    """SIGTERM, SIGHUP and SIGINT in turn; after each, the same command ends bit for bit the same.
+
+    Capital letters in the table stand for what must not happen.
+    """
+    script = pathlib.Path(__file__).parents[1] / "benchmarks/reliability.py"
+    words = [sys.executable, script, "--only", f"signal: {phase}", "--signals", str(tries)]
+    flags = re.sub(r"--xla_force_host_platform_device_count=\d+", "", os.environ["XLA_FLAGS"])
+    done = subprocess.run(
+        words, env=os.environ | {"XLA_FLAGS": flags}, capture_output=True, text=True, timeout=3600
+    )
+    assert done.returncode == 0, done.stderr
+    assert f"| signal: {phase} | {tries} |" in done.stdout
+    assert not re.search("TRACEBACK|CODE|ERROR|OTHER", done.stdout), done.stdout + done.stderr
