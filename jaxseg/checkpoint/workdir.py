@@ -3,6 +3,7 @@
 import os
 import pathlib
 import re
+import shlex
 
 import ml_collections
 
@@ -158,8 +159,9 @@ class Workdir:
             raise InputError(
                 f"The {'workdir' if path == self.config else 'folder'} {path.parent} contains a "
                 f"run with {field} = {saved[field]!r}, not {now[field]!r}.",
-                "Give another --workdir, or the config of that run. To start from its weights in "
-                f"another workdir, set --config.init.pretrained={self.path}.",
+                f"Resume it with {_option(field, saved[field])}, or give another --workdir. To "
+                "start from its weights in another workdir, set "
+                f"--config.init.pretrained={self.path}.",
             )
 
 
@@ -180,6 +182,12 @@ def _no_run(path: pathlib.Path) -> InputError:
         if runs:
             remedy = f"{beside} contains the runs {', '.join(runs[:6])}; give one of them."
     return InputError(f"{path} is not a run's workdir: {problem}.", remedy)
+
+
+def _option(field: str, value: object) -> str:
+    """The command-line option that sets a config field to `value`."""
+    option = f"--config.{field}={value}"
+    return option if re.fullmatch(r"[\w.,=/:+-]+", option) else shlex.quote(option)
 
 
 def _same(field: str, saved: object, now: object) -> bool:

@@ -147,8 +147,9 @@ def test_goes_on_from_a_folder_whose_workdir_is_lost(elsewhere, tmp_path, tiny):
     for path in (workdir.path, tmp_path / "another"):
         with pytest.raises(
             InputError, match=f"folder {folder} contains a run with seed = 0, not 1"
-        ):
+        ) as error:
             Workdir(path, str(folder)).open(other)
+        assert error.value.remedy.startswith("Resume it with --config.seed=0, or")
     assert not (tmp_path / "another").exists()
     assert load_config(folder / "config.json") == config
 
