@@ -98,18 +98,6 @@ def _number_of_files(place: pathlib.Path) -> int:
     return sum(len(files) for _, _, files in os.walk(place))
 
 
-def read_json(path: pathlib.Path) -> dict:
-    """Returns the JSON object in a file of a checkpoint.
-
-    Raises:
-      ValueError: the file holds none.
-    """
-    value = json.loads(path.read_text(encoding="utf-8"))
-    if not isinstance(value, dict):
-        raise ValueError(f"{path.name} contains no object")
-    return value
-
-
 def _in_few_words(error: Exception) -> str:
     """A short description of an error, by its type or by TensorStore's error code."""
     if isinstance(error, FileNotFoundError):

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxseg.errors import InputError
+from jaxseg.utils.json_files import read_object
 
 LOCK_FILE = "run.lock"
 HEARTBEAT = 30.0  # seconds between two touches of the file
@@ -157,7 +158,6 @@ def _placed(source: pathlib.Path, target: pathlib.Path) -> bool:
 
 def _read(path: pathlib.Path) -> dict[str, Any]:
     try:
-        about = json.loads(path.read_text(encoding="utf-8"))
+        return read_object(path)
     except (OSError, ValueError):
         return {}
-    return about if isinstance(about, dict) else {}

@@ -21,7 +21,6 @@ from orbax.checkpoint import checkpoint_managers as policies
 from jaxseg.checkpoint.checksums import checksums, differing, named
 from jaxseg.checkpoint.damage import (
     DamagedCheckpoint,
-    read_json,
     reading_step,
     silence_leftovers,
 )
@@ -30,6 +29,7 @@ from jaxseg.checkpoint.steps import find_step, whole_steps
 from jaxseg.distributed.multihost import gather_values, wait_for_others
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import absolute, is_bucket
+from jaxseg.utils.json_files import read_object
 
 State = TypeVar("State")
 _DAMAGED = ".damaged"  # suffix of the name of a damaged checkpoint after it is renamed
@@ -304,9 +304,9 @@ def restore_variables(folder: pathlib.Path, step: int) -> dict:
 def _about(folder: pathlib.Path, step: int) -> dict:
     """The saved checksums and data of a checkpoint; empty for one of an older jaxseg."""
     place = folder / str(step)
-    if "checksums" not in read_json(place / "_CHECKPOINT_METADATA").get("item_handlers", {}):
+    if "checksums" not in read_object(place / "_CHECKPOINT_METADATA").get("item_handlers", {}):
         return {}
-    return read_json(place / "checksums" / "metadata")
+    return read_object(place / "checksums" / "metadata")
 
 
 def _train_steps(folder: pathlib.Path, step: int) -> int | None:

@@ -1,12 +1,12 @@
 """Lists the checkpoints in a folder by file names, without importing Orbax."""
 
-import json
 import pathlib
 import re
 
 from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import is_bucket, reaching
+from jaxseg.utils.json_files import read_object
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
@@ -65,7 +65,7 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
 def saved_mean_iou(folder: pathlib.Path, step: int) -> float | None:
     """The mean IoU saved with a checkpoint; None if there is none."""
     try:
-        metrics = json.loads((folder / str(step) / "metrics/metrics").read_text(encoding="utf-8"))
+        metrics = read_object(folder / str(step) / "metrics/metrics")
         value = float(metrics["mean_iou"])
     except (OSError, ValueError, KeyError, TypeError):
         return None

@@ -16,6 +16,7 @@ from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.json_files import read_object
 from jaxseg.utils.text_table import aligned
 
 _EXAMPLES = (
@@ -96,7 +97,7 @@ def main(argv: Sequence[str]) -> int | None:
             if code not in (0, 2):  # stopped or killed: the sweep stops too
                 return code
             scores = workdir / "scores.json"
-            found = json.loads(scores.read_text()) if code == 0 and scores.is_file() else {}
+            found = read_object(scores) if code == 0 and scores.is_file() else {}
             results.append({"workdir": str(workdir), "fields": dict(run),
                             "mean_iou": found.get("mean_iou"),
                             "pixel_accuracy": found.get("pixel_accuracy")})  # fmt: skip
@@ -129,7 +130,11 @@ def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: An
     about = json.loads(json.dumps({"config": config, "config_fields": overrides, "set": fields}))
     path = out / "about.json"
     if path.is_file():
-        if json.loads(path.read_text()) != about:
+        try:
+            same = read_object(path) == about
+        except ValueError:
+            same = False
+        if not same:
             raise InputError(
                 f"{out} contains a sweep with other options.",
                 f"Give another --out, or the options in {path}.",

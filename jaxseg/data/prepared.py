@@ -8,6 +8,7 @@ from pathlib import Path
 import ml_collections
 
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.json_files import read_object
 
 
 def remember(name: str, folder: Path) -> None:
@@ -46,7 +47,7 @@ def _file() -> Path:
 
 def _places() -> dict[str, str]:
     try:
-        places = json.loads(_file().read_text(encoding="utf-8"))
+        places = read_object(_file())
     except (OSError, ValueError):  # the file is missing, or is not ours
         return {}
-    return places if isinstance(places, dict) else {}
+    return {name: place for name, place in places.items() if isinstance(place, str)}

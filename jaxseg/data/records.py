@@ -23,6 +23,7 @@ from jaxseg.data.upright import turned
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.image_kind import RGB, ImageKind
+from jaxseg.utils.json_files import read_object
 from jaxseg.utils.paths import given_path
 
 INDEX = "records.json"
@@ -178,7 +179,7 @@ def _file(folder: Path, split: str) -> Path:
 
 def _read_index(folder: Path) -> dict:
     try:
-        index = json.loads((folder / INDEX).read_text(encoding="utf-8"))
+        index = read_object(folder / INDEX)
         assert isinstance(index["splits"], dict)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(

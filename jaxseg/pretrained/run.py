@@ -1,6 +1,5 @@
 """Opens the network of a run, from one of its checkpoints."""
 
-import json
 import os
 import pathlib
 import re
@@ -22,6 +21,7 @@ from jaxseg.errors import InputError
 from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import JaxsegFile
 from jaxseg.utils.bucket import is_bucket
+from jaxseg.utils.json_files import read_object
 
 _TRIES = 20  # to find a checkpoint that is not removed while it is read
 
@@ -132,7 +132,7 @@ def saved_metrics(run: Workdir, step: int | None) -> dict[str, float] | None:
     For a checkpoint that was evaluated during training, only the mean IoU is known.
     """
     try:
-        scores = json.loads(run.scores.read_text(encoding="utf-8"))
+        scores = read_object(run.scores)
         if scores["step"] == step:
             return {name: value for name, value in scores.items() if isinstance(value, float)}
     except (OSError, ValueError, KeyError, TypeError):

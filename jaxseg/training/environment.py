@@ -65,7 +65,7 @@ def record(path: pathlib.Path, step: int) -> None:
     """
     try:
         entries = [entry for entry in json.loads(path.read_text("utf-8")) if entry["step"] < step]
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         entries = []
     text = json.dumps([*entries, {"step": step} | environment()], indent=1)
     write_atomic(path, text + "\n")

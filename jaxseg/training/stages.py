@@ -5,7 +5,6 @@ and so is DeconvNet (single objects, then whole boxes; Noh et al. 2015, section 
 ordinary run in its own folder inside the workdir: `1_fcn32s`, `2_fcn16s`, `3_fcn8s`.
 """
 
-import json
 import pathlib
 from collections.abc import Callable, Sequence
 
@@ -27,6 +26,7 @@ from jaxseg.training.automatic import resolved
 from jaxseg.training.loop import train
 from jaxseg.training.setup import Program
 from jaxseg.utils.bucket import is_bucket
+from jaxseg.utils.json_files import read_object
 
 Stage = tuple[str, ml_collections.ConfigDict]
 """A name, such as "fcn16s", and the config of a run."""
@@ -187,7 +187,7 @@ def _with_numbers(config: ml_collections.ConfigDict) -> ml_collections.ConfigDic
 def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None:
     """The metrics of a finished run; None for a run that is not finished."""
     try:
-        scores = json.loads(folder.scores.read_text(encoding="utf-8"))
+        scores = read_object(folder.scores)
     except (OSError, ValueError):
         return None
     steps = whole_steps(folder.checkpoints)
