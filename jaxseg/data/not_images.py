@@ -42,6 +42,12 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
     start = (data if data is not None else _start(path))[:512].lstrip()
     if suffix in VIDEOS or start[4:12] in (b"ftypisom", b"ftypmp42", b"ftypqt  "):
         return "it is a video", "Split it into images first: ffmpeg -i VIDEO frames/%05d.png"
+    if start.startswith((b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")):
+        return "it is a JPEG 2000 image", "Convert it: gdal_translate IN.jp2 OUT.tif"
+    if start[4:12] in (b"ftypavif", b"ftypavis"):
+        return "it is an AVIF image", "Save it as JPEG or PNG."
+    if start.startswith((b"\xff\x0a", b"\0\0\0\x0cJXL ")):
+        return "it is a JPEG XL image", "Save it as JPEG or PNG."
     if suffix in (".heic", ".heif") or start[4:12] in (b"ftypheic", b"ftypheix", b"ftypmif1"):
         return "it is an HEIC image", "Save it as JPEG or PNG."
     for first, what, remedy in _KINDS:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from jaxseg.data.images import decode_image
+from jaxseg.data.inside import DrawnMask
 from jaxseg.data.masks import Colours, decode_mask, to_classes
 from jaxseg.data.upright import Frame, Picture, aligned_mask
 from jaxseg.errors import InputError
@@ -67,5 +68,7 @@ def size_mismatch(
     return InputError(
         f"Image {image_path} is {image.shape[1]} wide and {image.shape[0]} high, but its mask "
         f"{mask_path} is {mask.shape[1]} wide and {mask.shape[0]} high.",
-        "Make both the same size, or remove the id from the list.",
+        "Resize the image to the size that was annotated, or export the annotations again."
+        if isinstance(mask_path, DrawnMask)
+        else "Make both the same size, or remove the id from the list.",
     )

@@ -183,3 +183,10 @@ def test_parts_of_one_image_are_not_counted_as_images(tmp_path):
         for kind in (RGB, ImageKind(6, 8)):  # pages of colours are not the bands of one image
             with pytest.raises(InputError, match="b.tif contains 2 images"):
                 read_image(tmp_path / "b.tif", kind=kind)
+
+
+def test_jpeg_2000_is_named_with_the_command_that_converts_it(tmp_path):
+    path = tmp_path / "a.tif"  # whatever its name
+    Image.new("RGB", (8, 8)).save(path, "JPEG2000")
+    with pytest.raises(InputError, match="it is a JPEG 2000 image.*gdal_translate IN.jp2 OUT.tif"):
+        read_image(path)

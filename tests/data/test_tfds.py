@@ -126,20 +126,28 @@ def test_what_is_wrong_is_named(prepared, tmp_path, fields, message):
         open_data(data(prepared, tmp_path, **fields), "train")
 
 
-def test_pets_need_no_classes(tmp_path, monkeypatch):
-    """The builder's keys are known; only the download fails, as without a network."""
+def test_pets_need_no_classes_and_say_at_once_that_there_is_no_network(tmp_path, monkeypatch):
+    """The builder's keys are known; only the download fails."""
 
-    def download_and_prepare(self, **_):
-        raise OSError("no network")
+    def fail(*_, **__):
+        raise OSError("not found")
 
-    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", download_and_prepare)
+    monkeypatch.setattr("socket.getaddrinfo", fail)
+    monkeypatch.setattr("urllib.request.getproxies", dict)
     c = data(tmp_path, tmp_path, tfds_name="oxford_iiit_pet", classes=None, mask_key=None)
     with pytest.raises(
         InputError, match=r"oxford_iiit_pet' is not in .*/oxford_iiit_pet/"
     ) as error:
         open_data(c, "train")
-    assert "cannot be downloaded: no network." in error.value.problem
+    assert "cannot be downloaded: no network: the address of thor.rob" in error.value.problem
     assert "copy that folder" in error.value.remedy
+    assert not list(tmp_path.glob("oxford*"))
+    # archives that are there already may be enough
+    (tmp_path / "downloads").mkdir()
+    (tmp_path / "downloads/a.tar.gz").write_bytes(b"")
+    monkeypatch.setattr(tfds.core.DatasetBuilder, "download_and_prepare", fail)
+    with pytest.raises(InputError, match=r"cannot be downloaded: not found\."):
+        open_data(c, "train")
 
 
 def voc_archives(devkit, folder, monkeypatch):

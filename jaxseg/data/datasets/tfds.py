@@ -5,7 +5,12 @@ needed. The stored bytes of photos and masks are decoded like files, because ten
 itself would convert the indices of a palette mask to colours.
 """
 
+import contextlib
+import socket
+import urllib.parse
+import urllib.request
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
@@ -15,6 +20,7 @@ from jaxseg.data.masks import identity
 from jaxseg.data.source import IGNORE, DataInfo
 from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
+from jaxseg.utils.files import walk_files
 from jaxseg.utils.image_kind import RGB, ImageKind
 
 
@@ -166,6 +172,7 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
 def _download(name: str, builder: Any) -> None:
     """Creates a missing data set: downloads, verifies and converts it."""
     try:
+        _check_network(builder)
         builder.download_and_prepare(file_format="array_record")
     except Exception as error:  # no network, no manual download, or a full disk
         raise InputError(
@@ -175,6 +182,20 @@ def _download(name: str, builder: Any) -> None:
             "machine. config.data.root is the folder that contains NAME/VERSION. Put files that "
             "you download by hand into its subfolder `downloads/manual`.",
         ) from error
+
+
+def _check_network(builder: Any) -> None:
+    """Raises OSError if no server of the data set can be found: its own tries take minutes."""
+    hosts = {urllib.parse.urlsplit(url).hostname for url in builder.url_infos or ()}
+    roots = Path(builder.data_dir).parents[1:3]  # above NAME/VERSION or NAME/CONFIG/VERSION
+    has_downloads = any(True for root in roots for _ in walk_files(root / "downloads"))
+    if not hosts or urllib.request.getproxies() or has_downloads:
+        return
+    for host in hosts:
+        with contextlib.suppress(OSError):
+            socket.getaddrinfo(host, None)
+            return
+    raise OSError(f"no network: the address of {sorted(map(str, hosts))[0]} is not known")
 
 
 def _first_line(error: Exception) -> str:

@@ -84,7 +84,7 @@ def _read_images(data: Mapping, file: Path, photos: Photos, found: Annotations) 
     for number, entry in enumerate(data["images"]):
         try:
             with reading(f"Image {number} of {file}", _EXPORT):
-                key, name = entry["id"], str(entry["file_name"])
+                key, name = _id(entry["id"]), str(entry["file_name"])
                 size = size_of(entry["width"], entry["height"])
                 if key in images:
                     raise InputError(
@@ -103,11 +103,11 @@ def _read_images(data: Mapping, file: Path, photos: Photos, found: Annotations) 
         except InputError as error:
             found.problems.append(problem_of("image", file, error))
     for number, entry in enumerate(data["annotations"]):
-        where = f"annotation {number} of {file}"
+        where = f"Annotation {number} of {file}"
         try:
-            with reading(where.capitalize(), _EXPORT):
-                where = f"annotation {entry.get('id', number)} of {file}"
-                if (image := images.get(entry["image_id"])) is None:
+            with reading(where, _EXPORT):
+                where = f"Annotation {entry.get('id', number)} of {file}"
+                if (image := images.get(_id(entry["image_id"]))) is None:
                     found.problems.append(_no_image(where, entry["image_id"], file))
                 elif "segments_info" in entry:
                     _add_segments(image, entry, file, categories)
@@ -117,11 +117,16 @@ def _read_images(data: Mapping, file: Path, photos: Photos, found: Annotations) 
             found.problems.append(problem_of("annotation", file, error))
 
 
+def _id(value: Any) -> Any:
+    """An id; some tools write the numbers as texts, even in one file."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 def _no_image(where: str, key: Any, file: Path) -> Problem:
     return Problem(
         "no image",
         str(file),
-        f"{where[0].upper()}{where[1:]} belongs to the image {key}, which the file does not list.",
+        f"{where} belongs to the image {key}, which the file does not list.",
         "Add the image to the list, or remove the annotation.",
     )
 
@@ -142,7 +147,7 @@ def _add_segments(image: Annotated, entry: Mapping, file: Path, categories: Mapp
 
 
 def _category(entry: Mapping, categories: Mapping[int, str], where: str) -> str:
-    if (name := categories.get(entry["category_id"])) is None:
+    if (name := categories.get(_id(entry["category_id"]))) is None:
         raise InputError(
             f"{where} has the category {entry['category_id']}, which the file does not define.",
             "Add it to the categories in the file.",

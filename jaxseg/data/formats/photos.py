@@ -1,5 +1,7 @@
 """Finds photos by the names in annotations."""
 
+import os
+from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path, PurePosixPath
 
@@ -14,6 +16,7 @@ class Photos:
     """
 
     def __init__(self, folders: Iterable[Path]):
+        self._names: dict[Path, tuple[Counter[str], list[str]]] = {}
         self._folders = [folder for folder in dict.fromkeys(folders) if folder.is_dir()]
 
     def find(self, name: str) -> Path | None:
@@ -26,7 +29,18 @@ class Photos:
                     self._folders.remove(folder)
                     self._folders.insert(0, folder)
                     return path
-        return None
+        return next(filter(None, (self._alike(f / name) for f in self._folders)), None)
+
+    def _alike(self, path: Path) -> Path | None:
+        """The only file whose name differs from that of `path` in capitals alone."""
+        if path.parent not in self._names:
+            files = os.listdir(path.parent) if path.parent.is_dir() else []
+            self._names[path.parent] = Counter(name.lower() for name in files), files
+        counts, files = self._names[path.parent]
+        if counts[path.name.lower()] != 1:
+            return None
+        found = next(path.parent / n for n in files if n.lower() == path.name.lower())
+        return found if found.is_file() else None
 
     def missing(self, name: str, file: Path) -> Problem:
         """The problem of annotations in `file` for a photo that does not exist."""

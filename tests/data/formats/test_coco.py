@@ -122,7 +122,7 @@ def test_panoptic(tmp_path):
 
 
 BAD = {
-    "two points": (annotation([[1, 1, 5, 5]]), "annotation 1 of .* has 2 point"),
+    "two points": (annotation([[1, 1, 5, 5]]), "Annotation 1 of .* has 2 point"),
     "odd": (annotation([[1, 1, 5, 5, 2]]), "odd number"),
     "far outside": (annotation([[30, 2, 40, 2, 40, 9]]), "is outside its image"),
     "nowhere": (annotation([[1, 2, float("nan"), 2, 4, 9]]), "an impossible coordinate"),
@@ -210,3 +210,16 @@ def test_objects_for_cut_outs(tmp_path):
     source = open_data(data("coco", tmp_path, split="1:0"), "train")
     numbers = source.objects(0)
     assert (numbers[3, 3], numbers[10, 12], numbers[0, 0]) == (1, 2, 0)
+
+
+def test_ids_as_texts_and_names_in_other_capitals(tmp_path):
+    coco(tmp_path, annotation([SQUARE], "3", "1"))
+    (tmp_path / "images/a.png").rename(tmp_path / "images/a.PNG")
+    assert only("coco", tmp_path)[4, 4] == 1
+
+
+def test_the_size_of_an_image_that_was_resized_after_labelling(tmp_path):
+    coco(tmp_path, annotation([SQUARE]))
+    photo(tmp_path / "images/a.png", width=40, height=24)
+    with pytest.raises(InputError, match="40 wide and 24 high, .* Resize the image to the size"):
+        only("coco", tmp_path)
