@@ -18,7 +18,7 @@ from jaxseg.data.masks import Colours, decode_mask
 from jaxseg.data.pairs import read_pair
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
-from jaxseg.errors import InputError
+from jaxseg.errors import InputError, plain
 from jaxseg.utils.files import is_hidden, text_of, walk_files
 from jaxseg.utils.image_kind import RGB, ImageKind
 
@@ -36,12 +36,16 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """A problem of a data set, which its owner can fix."""
+    """A problem of a data set, which its owner can fix; text and remedy are made `plain`."""
 
     kind: str  # a keyword that similar problems share
     file: str  # the file or folder
     text: str  # one sentence: the problem
     remedy: str  # one sentence: the fix
+
+    def __post_init__(self):
+        object.__setattr__(self, "text", plain(self.text))
+        object.__setattr__(self, "remedy", plain(self.remedy))
 
 
 @dataclass(frozen=True)

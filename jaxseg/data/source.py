@@ -8,7 +8,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from jaxseg.errors import InputError
+from jaxseg.errors import InputError, plain
 from jaxseg.utils.image_kind import RGB, ImageKind
 
 IGNORE = 255  # label of pixels that are ignored in training and metrics, as in PASCAL VOC
@@ -22,15 +22,20 @@ class Example(NamedTuple):
     name: str  # for messages and reports
 
 
+_MOST = 200  # characters of a name
+
+
 @dataclass(frozen=True)
 class DataInfo:
-    """The classes of a data set.
+    """The classes of a data set. Names are made `plain`: they come from files, and are printed.
 
     Raises:
       InputError: there are more classes than fit in a byte, or not one colour per class.
 
     >>> DataInfo("pets", ("background", "cat"), ((0, 0, 0), (255, 128, 0))).num_classes
     2
+    >>> DataInfo("pets", ("cat\\nfix: run this",), ((0, 0, 0),)).class_names
+    ('cat\\\\nfix: run this',)
     """
 
     name: str
@@ -41,6 +46,9 @@ class DataInfo:
     splits: Mapping[str, int] = field(default_factory=dict, hash=False)
 
     def __post_init__(self):
+        names = tuple(plain(name, _MOST) for name in self.class_names)
+        object.__setattr__(self, "name", plain(self.name, _MOST))
+        object.__setattr__(self, "class_names", names)
         if not 0 < len(self.class_names) <= IGNORE:
             raise InputError(
                 f"Data set '{self.name}' has {len(self.class_names)} classes.",

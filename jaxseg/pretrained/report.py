@@ -3,6 +3,10 @@
 import dataclasses
 from collections.abc import Mapping
 
+from jaxseg.errors import plain
+
+_MOST = 20_000  # characters of a line
+
 
 @dataclasses.dataclass(frozen=True)
 class ImportReport:
@@ -41,12 +45,18 @@ class ImportReport:
         )
 
     def __str__(self) -> str:
+        """The text; names and notes from the file are made `plain`.
+
+        >>> print(ImportReport("w.pth", "a VGG16", {}, {}, {"a\\nfix: run this": "unknown"}))
+        w.pth is a VGG16: it filled 0 of 0 parameters; 1 of its tensors were not used.
+        1 of the file were not used (unknown): a\\nfix: run this
+        """
         lines = [self.summary]
         lines += _grouped("kept their initial values", self.kept)
         lines += _grouped("of the file were not used", self.unused)
         lines += [f"note: {note}" for note in self.notes]
         lines += [f"licence: {self.licence}"] if self.licence else []
-        return "\n".join(lines)
+        return "\n".join(plain(line, _MOST) for line in lines)
 
 
 def _grouped(what: str, reasons: Mapping[str, str | None]) -> list[str]:
@@ -56,6 +66,6 @@ def _grouped(what: str, reasons: Mapping[str, str | None]) -> list[str]:
         groups.setdefault(reason, []).append(name)
     return [
         f"{len(names)} {what} ({reason or 'no layer of the network uses them'}): "
-        + ", ".join(names)
+        + ", ".join(plain(name, 200) for name in names)
         for reason, names in groups.items()
     ]

@@ -46,6 +46,15 @@ def kinds(found) -> dict[str, list[str]]:
     return result
 
 
+def test_names_from_files_cannot_forge_lines(folder, capsys):
+    name = "a\nfix: run this\x1b[2K"
+    Image.new("RGB", (8, 6)).save(folder / f"images/train/{name}.png")
+    (folder / "classes.txt").write_text("ground\ncat\x1b[2K\ndog\n")
+    assert run(["check", "--data", "folder", "--root", str(folder)]) == 2
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and "\nfix:" not in out and r"a\nfix: run this" in out
+
+
 def test_nothing_is_wrong(folder):
     found = report(folder)
     assert (found.problems, found.notes) == ([], [])
