@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxseg.data import labelmap
 from jaxseg.data.class_lines import Named, is_ignored, named_colours
 from jaxseg.data.listing import read_lines
 from jaxseg.data.source import IGNORE
+from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 
 _Colour = tuple[int, int, int]
@@ -133,13 +135,16 @@ def colour_table(
 
 
 def colours_in(root: Path) -> tuple[list[Named] | None, bool]:
-    """The lines of `root`/classes.txt if it has colours, else of palette.txt; and which it is."""
+    """The lines of `root`/classes.txt if it has colours, else of palette.txt or, without both, of
+    labelmap.txt; and whether their names are those of the classes."""
     path = root / "classes.txt"
     if path.is_file() and (lines := named_colours(read_lines(path))) is not None:
         return lines, True
     path = root / "palette.txt"
     if not path.is_file():
-        return None, False
+        path = root / labelmap.FILE
+        is_labelmap = path.is_file() and not (root / "classes.txt").is_file()
+        return (labelmap.read_labelmap(path, voc_palette), True) if is_labelmap else (None, False)
     rows = [line.split(maxsplit=3) for line in read_lines(path)]
     try:
         return [

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from jaxseg.data import labelmap
 from jaxseg.data.band_files import paired_in
 from jaxseg.data.class_lines import is_ignored, named_colours
 from jaxseg.data.listing import (
@@ -136,21 +137,26 @@ def folder_info(
 ) -> DataInfo:
     """The classes in `root`/classes.txt and palette.txt; by default `names` and `colours`.
 
+    Without these files, a `labelmap.txt` gives both.
+
     Raises:
       InputError: a file is malformed; the message names the file and the line.
     """
     classes_file, palette_file = root / "classes.txt", root / "palette.txt"
     palette: tuple[tuple[int, int, int], ...] | None = None
+    if not (classes_file.is_file() or palette_file.is_file()) and (root / labelmap.FILE).is_file():
+        found = labelmap.read_labelmap(root / labelmap.FILE, voc_palette)
+        return DataInfo(name, tuple(n for n, _ in found), tuple(colour for _, colour in found))
     if classes_file.is_file():
         names = read_class_names(classes_file)
         if (lines := named_colours(read_lines(classes_file))) is not None:
             palette = tuple(line.colour for line in lines if not is_ignored(line.name))
     if palette_file.is_file() and palette is None:
         rows = read_lines(palette_file)
-        found = [_colour(palette_file, row, line) for row, line in enumerate(rows)]
+        given = [_colour(palette_file, row, line) for row, line in enumerate(rows)]
         labels = [(line.split(maxsplit=3) + [""])[3] for line in rows]
         is_class = [n in names or not is_ignored(n) for n in labels]
-        palette = tuple(c for c, is_one in zip(found, is_class, strict=True) if is_one)
+        palette = tuple(c for c, is_one in zip(given, is_class, strict=True) if is_one)
         if not names:  # they follow the colours
             names = checked_names(
                 palette_file, [n for n, is_one in zip(labels, is_class, strict=True) if is_one]

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxseg.data import VocFolder
+from jaxseg.config import default_config
+from jaxseg.data import VocFolder, open_data
 from jaxseg.data.voc_folder import VOC_CLASSES, voc_palette
 from jaxseg.errors import InputError
 
@@ -172,3 +173,21 @@ def test_malformed_class_files(devkit, file, text, words):
     devkit.text(file, text)
     with refused(*words):
         devkit.open()
+
+
+def test_labelmap_of_cvat_names_classes_and_colours(tmp_path):
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / part).mkdir(parents=True)
+    Image.new("RGB", (2, 1)).save(tmp_path / "JPEGImages/a.jpg")
+    Image.fromarray(np.uint8([[[0, 0, 0], [9, 8, 7]]])).save(tmp_path / "SegmentationClass/a.png")
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    path = tmp_path / "labelmap.txt"
+    path.write_text("# label:color_rgb:parts:actions\nbackground:::\ncar:9,8,7:wheel:drives\n")
+    config = default_config().data
+    config.update({"name": "voc_folder", "root": str(tmp_path)})
+    source = open_data(config, "train")
+    assert source.info.class_names == ("background", "car")
+    assert source.info.palette == ((0, 0, 0), (9, 8, 7)) and source[0].label.tolist() == [[0, 1]]
+    path.write_text("background:::\ncar:9,8::\n")
+    with pytest.raises(InputError, match="Line 2 of .*labelmap.txt is 'car:9,8::'"):
+        open_data(config, "train")

@@ -25,7 +25,8 @@ def find_file(
         raise InputError(f"config.data.annotations is {path}, which does not exist.", layout)
     folders = [root / "annotations", root, root / split]
     for stem in (f"instances_{split}", f"instances_{split}2017", split, f"panoptic_{split}",
-                 f"panoptic_{split}2017", f"instances_{split.capitalize()}"):  # fmt: skip
+                 f"panoptic_{split}2017", f"instances_{split.capitalize()}", f"stuff_{split}",
+                 f"stuff_{split}2017"):  # fmt: skip
         for folder in folders[:2]:
             if (path := folder / f"{stem}{suffix}").is_file():
                 return path, True
