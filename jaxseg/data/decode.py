@@ -21,6 +21,7 @@ from jaxseg.data.not_images import what_it_is
 from jaxseg.data.tiff_checksums import check_tiff
 from jaxseg.data.upright import Frame, orientation_of, turned
 from jaxseg.errors import InputError
+from jaxseg.utils.lazy import lazy_names
 
 _DEEP = ("I", "F", "I;16", "I;16B", "I;16L", "I;16N")  # PIL modes with more than 8 bits
 
@@ -131,3 +132,6 @@ def _pillow_frame(path: str | os.PathLike, data: bytes | None) -> Frame:
         turns = orientation >= 5 and image.format != "TIFF"  # PIL rotates a TIFF itself
         size = (image.width, image.height) if turns else (image.height, image.width)
         return Frame(size, orientation)
+
+
+__getattr__ = lazy_names("jaxseg.data", {"read_image": "images"})  # where it used to be

@@ -190,3 +190,9 @@ def test_jpeg_2000_is_named_with_the_command_that_converts_it(tmp_path):
     Image.new("RGB", (8, 8)).save(path, "JPEG2000")
     with pytest.raises(InputError, match="it is a JPEG 2000 image.*gdal_translate IN.jp2 OUT.tif"):
         read_image(path)
+
+
+def test_the_reader_is_found_where_it_used_to_be():
+    from jaxseg.data.decode import read_image as before
+
+    assert before is read_image
