@@ -12,6 +12,8 @@ import time
 import traceback
 from collections.abc import Iterator
 
+import jax
+
 from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import is_bucket
@@ -61,6 +63,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
       DamagedCheckpoint: the files are missing, truncated or changed.
       RemovedCheckpoint: the checkpoint no longer exists.
       InputError: this user has no permission to read it.
+      Exception: JAX's own, if it has no device: nothing is known about the files then.
     """
     silence_leftovers()
     try:
@@ -71,6 +74,7 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
         text = str(error)
         if any(word in text for word in _FULL_MEMORY):
             raise
+        jax.devices()  # raises JAX's own error if JAX_PLATFORMS names a missing device
         if _is_removed(folder, step):
             raise RemovedCheckpoint(folder, step) from None
         if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):

@@ -73,36 +73,13 @@ def _run(argv: Sequence[str]) -> int:
         return 130
     except Exception as error:
         from jaxseg.cli.exhausted import in_two_lines
+        from jaxseg.cli.jax_settings import jax_setting_error
 
-        told = in_two_lines(error, argv[0])
-        if told is not None:
-            print(f"error: {told.problem}\nfix: {told.remedy}", file=sys.stderr)
-            return 2
-        platform = _missing_platform()
-        if platform is None:
+        told = in_two_lines(error, argv[0]) or jax_setting_error(error)
+        if told is None:
             raise
-        extra = "tpu" if platform == "tpu" else "cuda"
-        print(
-            f"error: JAX_PLATFORMS is {platform!r}, but JAX finds no such device.\n"
-            f"fix: Run pip install 'jaxseg[{extra}]' if this machine has one, or unset "
-            "JAX_PLATFORMS.",
-            file=sys.stderr,
-        )
+        print(f"error: {told.problem}\nfix: {told.remedy}", file=sys.stderr)
         return 2
-
-
-def _missing_platform() -> str | None:
-    """The value of JAX_PLATFORMS if JAX has no such device; otherwise None."""
-    platform = os.environ.get("JAX_PLATFORMS")
-    if not platform:
-        return None
-    import jax
-
-    try:
-        jax.devices()
-        return None
-    except Exception:  # an AssertionError or a RuntimeError, depending on the platform
-        return platform
 
 
 def settle_process() -> None:

@@ -29,9 +29,9 @@ def main(argv: Sequence[str]) -> None:
     add_network(parser)
     parser.add_argument(
         "--format",
-        default="stablehlo",
         metavar="stablehlo|onnx",
-        help="StableHLO, which JAX runs on any device (default), or ONNX, written by jax2onnx",
+        help="StableHLO, which JAX runs on any device, or ONNX, written by jax2onnx (default: onnx "
+        "for a FILE.onnx, otherwise stablehlo)",
     )
     parser.add_argument(
         "--output",
@@ -50,12 +50,14 @@ def main(argv: Sequence[str]) -> None:
     add_json(parser)
     args = parser.parse_args(argv)
     size = None if args.size is None else _size(args.size)
+    suffix = args.out.suffix.lower()
+    format = args.format or ("onnx" if suffix == ".onnx" else "stablehlo")
     network = open_network(args)
 
     from jaxseg.export.stablehlo import export_program
 
     with json_output(args.json) as put:
-        about = export_program(network, args.out, format=args.format, output=args.output, size=size)
+        about = export_program(network, args.out, format=format, output=args.output, size=size)
         put({"file": args.out} | about)
         ends = (f"{about[k]['dtype']} [{', '.join(map(str, about[k]['shape']))}]" for k in _ENDS)
         print(f"{args.out}: {' to '.join(ends)}")

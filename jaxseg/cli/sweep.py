@@ -114,7 +114,7 @@ def _values(text: str) -> tuple[str, list[str]]:
     """Parses a field and its values."""
     field, equals, values = text.partition("=")
     field = field.removeprefix("config.")
-    found = [v.strip() for v in values.split(";" if ";" in values else ",")]
+    found = [v.strip() for v in (values.split(";") if ";" in values else _parts(values))]
     if not equals or not all(found):
         raise InputError(
             f"--set {text!r} does not have the form FIELD=V1,V2,...",
@@ -123,6 +123,22 @@ def _values(text: str) -> tuple[str, list[str]]:
     if len(set(found)) < len(found):
         raise InputError(f"--set {text!r} has a value twice.", "Give each value once.")
     return field, found
+
+
+def _parts(values: str) -> list[str]:
+    """Splits at the commas outside brackets.
+
+    >>> _parts("(64, 64),(32, 32),None")
+    ['(64, 64)', '(32, 32)', 'None']
+    """
+    parts, depth = [""], 0
+    for letter in values:
+        depth += (letter in "([{") - (letter in ")]}")
+        if letter == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += letter
+    return parts
 
 
 def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: Any) -> None:

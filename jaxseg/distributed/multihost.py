@@ -128,9 +128,11 @@ def _meet() -> None:
         if not given:
             jax.distributed.initialize(initialization_timeout=2 * _MEETING_SECONDS)
             return
-        count, index = int(given[COUNT]), int(given[INDEX])
-        if not 0 <= index < count or ":" not in given[COORDINATOR]:
-            raise ValueError("out of range")
+        count, index = _whole(COUNT, given[COUNT]), _whole(INDEX, given[INDEX])
+        if not 0 <= index < count:
+            raise ValueError(f"{INDEX} must be from 0 to {count - 1}")
+        if ":" not in given[COORDINATOR]:
+            raise ValueError(f"{COORDINATOR} must be HOST:PORT")
         jax.distributed.initialize(
             given[COORDINATOR],
             count,
@@ -138,17 +140,26 @@ def _meet() -> None:
             cluster_detection_method="deactivate",
             initialization_timeout=2 * _MEETING_SECONDS,
         )
-    except (KeyError, ValueError):
-        problem = "--distributed: no coordinator is configured"
+    except (KeyError, ValueError) as error:
+        problem = "no coordinator is configured"
         if given:
-            problem = "--distributed: " + ", ".join(f"{k}={v}" for k, v in given.items())
+            problem = ", ".join(f"{k}={v}" for k, v in given.items())
+            reason = f"{error.args[0]} is not set" if isinstance(error, KeyError) else str(error)
+            problem = f"{problem} ({reason})"
         raise InputError(
-            f"{problem}.",
+            f"--distributed: {problem}.",
             "Start it on SLURM, on a TPU or with launch/local.py, or set "
             f"{COORDINATOR}=HOST:PORT, {COUNT} and {INDEX} (from 0).",
         ) from None
     finally:
         late.cancel()
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"{name} must be a whole number") from None
 
 
 def _not_met() -> InputError:

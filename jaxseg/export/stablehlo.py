@@ -20,6 +20,7 @@ from jaxseg.utils.paths import given_path
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("logits", "labels")
 PLATFORMS = ("cpu", "cuda", "tpu")
+_SUFFIXES = {".onnx": "onnx", ".stablehlo": "stablehlo"}  # other suffixes suit any format
 _MULTIPLE = 32  # symbolic sizes are multiples of it, so that no size of a map is rounded
 
 
@@ -50,13 +51,19 @@ def export_program(
       The contents of the description.
 
     Raises:
-      InputError: an unknown format or output, a size that the network does not support, a file that
-        already exists or cannot be written, or a converter that is missing or fails.
+      InputError: an unknown format or output, the suffix of the other format, a size that the
+        network does not support, a file that already exists or cannot be written, or a converter
+        that is missing or fails.
     """
     for value, known in ((format, FORMATS), (output, OUTPUTS)):
         if value not in known:
             raise InputError(f"export does not support {value!r}.", nearest(value, known))
     path = given_path(path)
+    if (path.suffix.lower() == ".onnx") != (format == "onnx") and path.suffix.lower() in _SUFFIXES:
+        raise InputError(
+            f"{path} would contain a program in the format {format}.",
+            f"Choose the format {_SUFFIXES[path.suffix.lower()]} (--format), or another name.",
+        )
     text = path.with_name(path.name + ".json")
     for file in (path, text):
         if os.path.lexists(file):

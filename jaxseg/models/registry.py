@@ -66,7 +66,8 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
         W, C] float32.
 
     Raises:
-      InputError: an unknown name or field, or fewer than two classes.
+      InputError: an unknown name or field, fewer than two classes, or a dtype that is not floating
+        point.
 
     >>> create_model("fcn8s_vgg16", num_classes=21, width=0.25).width
     0.25
@@ -87,8 +88,18 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
             "Give 1 or more channels with 8, 16 or 32 bits.",
         )
     if "dtype" in fields:
-        fields["dtype"] = jnp.dtype(fields["dtype"])
+        fields["dtype"] = _float_type(fields["dtype"])
     return _MODELS[name](num_classes=num_classes, **fields)
+
+
+def _float_type(dtype) -> np.dtype:
+    try:
+        found = jnp.dtype(dtype)
+    except TypeError:
+        found = None
+    if found is None or not jnp.issubdtype(found, jnp.floating):
+        raise InputError(f"dtype is {dtype!r}.", "Give float32, bfloat16 or float16.")
+    return found
 
 
 @functools.cache

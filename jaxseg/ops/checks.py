@@ -26,8 +26,14 @@ def as_pixels(values: ArrayLike) -> jax.Array:
     ('uint8', 'int32')
 
     Raises:
-      InputError: the values are not numbers: None, or a list of paths.
+      InputError: the values are not numbers: None, a list of paths, or an array of objects.
     """
+    dtype = getattr(values, "dtype", None)
+    if getattr(dtype, "kind", None) in ("O", "S", "U"):
+        raise InputError(
+            f"The array of pixels holds {dtype} values.",
+            "Give numbers: np.stack(images) for images of one size, or array.astype(np.uint8).",
+        )
     if hasattr(values, "ndim"):
         return values
     try:
@@ -36,8 +42,8 @@ def as_pixels(values: ArrayLike) -> jax.Array:
         array = np.asarray(None)
     if array.dtype.kind not in "biuf":
         raise InputError(
-            f"A {type(values).__name__} is no array of pixels.",
-            "Give one array of numbers, or where a file may stand the path of one.",
+            f"A {type(values).__name__} is not an array of pixels.",
+            "Give one array of numbers, or, where a file is accepted, its path.",
         )
     whole = array.size and np.issubdtype(array.dtype, np.integer)
     fits = whole and array.min() >= 0 and array.max() <= 255

@@ -11,6 +11,7 @@ import flax.linen as nn
 from jaxseg.config import load_config
 from jaxseg.errors import InputError
 from jaxseg.models import create_model
+from jaxseg.ops.checks import check_whole
 from jaxseg.pretrained.folder import JaxsegFile, check_free, save_exported
 from jaxseg.pretrained.load import load, suggest
 from jaxseg.pretrained.read import read_weights
@@ -48,11 +49,13 @@ def export(
     Raises:
       InputError: as `load_pretrained` and `save_exported`, or the number of classes is unknown.
     """
+    if num_classes is not None:
+        check_whole(num_classes, "num_classes", 2)
     check_free(folder)
     path = located(path)
     file = read_weights(path)
     fit = suggest(file, name, source)
-    classes = num_classes or fit.num_classes
+    classes = fit.num_classes if num_classes is None else num_classes
     if classes is None:
         raise InputError(
             f"{path} has no logits layer for {fit.model}, so the number of classes is unknown.",

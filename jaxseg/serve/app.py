@@ -4,18 +4,20 @@ import asyncio
 import contextlib
 import logging
 import pathlib
+import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import anyio.to_thread
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.middleware.trustedhost import TrustedHostMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from jaxseg import __version__
 from jaxseg.errors import InputError, nearest
@@ -44,6 +46,7 @@ _HEADERS = {
     "Referrer-Policy": "no-referrer",
     "Cache-Control": "no-store",
 }
+_PARAMETERS = ("network", "format", "include")  # of /predict
 _CODERS = 4  # maximum number of concurrent decoders and encoders
 _QUERY = ("format", "include", "network")  # parameters of /predict
 _log = logging.getLogger(__name__)
@@ -96,7 +99,7 @@ def make_app(
     app = Starlette(
         routes=routes,
         lifespan=lifespan,
-        middleware=[Middleware(TrustedHostMiddleware, allowed_hosts=hosts or ["*"])],
+        middleware=[] if hosts is None else [Middleware(_KnownHosts, hosts=hosts)],
         exception_handlers={
             Refused: _refusal,
             HTTPException: _http_error,
@@ -106,6 +109,26 @@ def make_app(
     )
     app.state.networks = networks
     return app
+
+
+class _KnownHosts:
+    """Refuses requests that use another host name."""
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str]):
+        self._app, self._hosts = app, hosts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        app = self._app
+        if scope["type"] in ("http", "websocket"):
+            host = Headers(scope=scope).get("host", "")
+            if re.sub(r":\d*$", "", host).lower() not in self._hosts:
+                app = _told(
+                    400,
+                    f"This server does not answer for the host {host!r}.",
+                    f"Use {self._hosts[0]}, also as the Host header that a proxy sends, or start "
+                    "the server with --host 0.0.0.0, which answers for any name.",
+                )
+        await app(scope, receive, send)
 
 
 class _Server:
@@ -149,6 +172,11 @@ class _Server:
     def _asked(self, request: Request) -> tuple[str, list[str], str]:
         """The format, included pictures, and network of a request."""
         query, served = request.query_params, self._networks.served
+        for key, value in query.multi_items():
+            if key not in _PARAMETERS:
+                raise refused(400, f"There is no parameter {key!r}.", nearest(key, _PARAMETERS))
+            if value != query[key]:
+                raise refused(400, f"The parameter {key!r} is given twice.", "Give it once.")
         kind, name = query.get("format", "json"), query.get("network", next(iter(served)))
         include = [part for part in query.get("include", "").split(",") if part]
         for given in query:

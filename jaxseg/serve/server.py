@@ -1,6 +1,7 @@
 """The server process: its socket, and its shutdown."""
 
 import contextlib
+import errno
 import logging
 import signal
 import socket
@@ -44,6 +45,11 @@ def bound_socket(host: str, port: int) -> socket.socket:
         listening.listen(128)
     except OSError as error:
         listening.close()
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise InputError(
+                f"--host is {host!r}, which is no address of this machine.",
+                "Give 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses.",
+            ) from None
         raise InputError(
             f"Port {port} of {host} is not available: {error.strerror or error}.",
             "Give another --port, or --port 0 for any free port.",

@@ -219,6 +219,16 @@ def test_a_checkpoint_removed_during_the_read_is_not_damaged(folder):
         restore_variables(folder, 4)
 
 
+def test_a_missing_device_is_no_damage(folder, monkeypatch):
+    def missing():
+        raise RuntimeError("Unknown backend: cuda")
+
+    monkeypatch.setattr(jax, "devices", missing)
+    (folder / "4/state/_METADATA").write_text("{")
+    with pytest.raises(RuntimeError, match="Unknown backend"):
+        restore_variables(folder, 4)
+
+
 @pytest.fixture
 def half_removed(folder):
     """A folder in which another process saves; step 4 has lost its arrays."""

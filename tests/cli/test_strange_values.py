@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 import jaxseg
@@ -39,16 +40,23 @@ def test_class_weights_are_finite(weight):
 
 
 @pytest.mark.parametrize(
-    "fields", [{"num_classes": "3"}, {"num_classes": 3.0}, {"width": math.nan}, {"width": 0}]
+    "fields",
+    [
+        *({"num_classes": "3"}, {"num_classes": 3.0}, {"width": math.nan}, {"width": 0}),
+        *({"dtype": "int32"}, {"dtype": "nonsense"}, {"dtype": np.complex64}),
+    ],
 )
 def test_a_network_of_no_size(fields):
     with pytest.raises(InputError, match=f"{next(iter(fields))} is"):
         jaxseg.create_model("fcn8s_vgg16", **{"num_classes": 3, **fields})
 
 
-@pytest.mark.parametrize("image", [None, ["a.png"], b"PNG", [[1, 2], [3]]])
+@pytest.mark.parametrize(
+    "image",
+    [None, ["a.png"], b"PNG", [[1, 2], [3]], np.zeros((2, 2), object), np.array(["a.png"])],
+)
 def test_invalid_arrays_of_pixels(image):
-    with pytest.raises(InputError, match="no array of pixels"):
+    with pytest.raises(InputError, match="array of pixels"):
         as_pixels(image)
 
 

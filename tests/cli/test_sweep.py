@@ -34,7 +34,7 @@ class Trainings:
 def test_every_combination_once_and_the_best_is_marked(tmp_path, monkeypatch, capsys):
     trained = Trainings([0.3, 0.6, 2, 0.4])
     monkeypatch.setattr(subprocess, "Popen", trained)
-    sets = ["--set", "optim.lr=0.1,0.2", "--set", "augment.scale=(0.5, 2.0);(1.0, 1.0)"]
+    sets = ["--set", "optim.lr=0.1,0.2", "--set", "augment.scale=(0.5, 2.0),(1.0, 1.0)"]
     out = tmp_path / "sweep"
     assert run([*WORDS, *sets, "--out", str(out)]) == 0
     given = [[w for w in c if w.startswith("--config.")] for c in trained.commands]

@@ -225,23 +225,25 @@ def test_nobody_is_named(words, process, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "given",
+    ("coordinator", "count", "index", "reason"),
     [
-        {"JAXSEG_COORDINATOR": "127.0.0.1:1", "JAXSEG_PROCESSES": "2"},
-        {"JAXSEG_COORDINATOR": "127.0.0.1:1", "JAXSEG_PROCESSES": "2", "JAXSEG_PROCESS": "2"},
-        {"JAXSEG_COORDINATOR": "host", "JAXSEG_PROCESSES": "2", "JAXSEG_PROCESS": "0"},
-        {"JAXSEG_COORDINATOR": "127.0.0.1:1", "JAXSEG_PROCESSES": "two", "JAXSEG_PROCESS": "0"},
+        ("127.0.0.1:1", "2", None, "JAXSEG_PROCESS is not set"),
+        ("127.0.0.1:1", "2", "2", "JAXSEG_PROCESS must be from 0 to 1"),
+        ("host", "2", "0", "JAXSEG_COORDINATOR must be HOST:PORT"),
+        ("127.0.0.1:1", "two", "0", "JAXSEG_PROCESSES must be a whole number"),
     ],
 )
-def test_nothing_says_who_belongs_together(given, monkeypatch):
+def test_nothing_says_who_belongs_together(coordinator, count, index, reason, monkeypatch):
     """An error at once, before any device is used, without waiting."""
     from jaxseg.distributed.multihost import joined
     from jaxseg.errors import InputError
 
     forget_the_others(monkeypatch)
-    for name, value in given.items():
-        monkeypatch.setenv(name, value)
-    with pytest.raises(InputError, match="--distributed: .*JAXSEG_COORDINATOR=HOST:PORT"):
+    names = ("JAXSEG_COORDINATOR", "JAXSEG_PROCESSES", "JAXSEG_PROCESS")
+    for name, value in zip(names, (coordinator, count, index), strict=True):
+        if value is not None:
+            monkeypatch.setenv(name, value)
+    with pytest.raises(InputError, match=rf"--distributed: .*\({reason}\)"):
         with joined():
             pytest.fail("joined")
 

@@ -160,6 +160,9 @@ def test_what_cannot_be_exported(tmp_path):
         export_program(net, tmp_path / "p", output="label")
     with pytest.raises(InputError, match="need a fixed image size.*--size"):
         export_program(net, tmp_path / "p", format="onnx")
+    for name, format in (("p.onnx", "stablehlo"), ("p.StableHLO", "onnx")):
+        with pytest.raises(InputError, match=f"{name} would contain a program in the format"):
+            export_program(net, tmp_path / name, format=format, size=(224, 224))
     (tmp_path / "p.json").touch()
     with pytest.raises(InputError, match=r".*p\.json already"):
         export_program(net, tmp_path / "p")

@@ -156,6 +156,7 @@ def test_what_is_wrong_is_said_before_anything_is_written(source, tmp_path, laye
         (["--source", "semseg"], "none of the files .* 'semseg'"),
         (["--head", "rest"], "head is 'rest'.*'reset'"),
         (["--classes", "1"], "num_classes is 1"),
+        (["--classes", "0"], "num_classes is 0"),
         (["--clases", "5"], "no option --clases.*'--classes'"),
         (["--config.model.padding=1"], "padding is 1.*, padding=100.;"),
         (["--config.model.normalization=imagenet"], "normalised with.*normalization='caffe_vgg'.;"),

@@ -182,7 +182,15 @@ def test_what_does_not_exist_is_named(refused, client):
 def test_another_name_of_this_machine_is_refused(client):
     """Another site may point its own name at this address (DNS rebinding)."""
     answer = client.get("/networks", headers={"host": "evil.example"})
-    assert answer.status_code == 400 and "one" not in answer.text
+    assert answer.status_code == 400 and set(answer.json()) == {"problem", "fix"}
+    assert "evil.example" in answer.text and '"one"' not in answer.text
+    assert client.get("/networks", headers={"host": "127.0.0.1:80"}).status_code == 200
+
+
+def test_a_parameter_is_never_ignored(refused):
+    data = file_of(IMAGE)
+    refused(400, "networks", "Did you mean 'network'", data=data, query="?networks=two")
+    refused(400, "'format' is given twice", data=data, query="?format=png&format=json")
 
 
 def test_a_full_server_says_when_to_come_back(client, networks, refused):

@@ -142,6 +142,7 @@ def test_a_signal_ends_it_after_the_waiting_requests(network, process):
     [
         (["--port", "{taken}"], "Port {taken} of 127.0.0.1 is not available"),
         (["--port", "70000"], "--port is 70000"),
+        (["--host", "192.0.2.1"], "--host is '192.0.2.1', which is no address of this machine"),
         (["--host", "no such host"], "--host is"),
         (["--batch", "0"], "--batch is 0"),
         (["no_such_network", "--port", "0"], "no_such_network"),
