@@ -14,6 +14,7 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.inference.network import Network
 from jaxseg.models import normalize
 from jaxseg.ops import implementation
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.paths import given_path
 
@@ -93,7 +94,7 @@ def program(network: Network, output: str) -> Callable[[jax.Array], jax.Array]:
     def run(photographs):
         images = normalize(photographs, network.model.preprocessing)
         logits = network.model.apply(network.variables, images)
-        return logits if output == "logits" else logits.argmax(axis=-1).astype(jnp.uint8)
+        return logits if output == "logits" else byte_labels(logits)
 
     return run
 

@@ -18,6 +18,7 @@ from jaxseg.inference import protocol
 from jaxseg.inference.image_files import ImageFile
 from jaxseg.inference.network import Network
 from jaxseg.inference.prediction_folder import PredictionFolder, photo_mark
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.utils.exhausted import full_memory, memory_is_full
 from jaxseg.utils.image_kind import ImageKind
 from jaxseg.utils.paths import given_path
@@ -87,11 +88,7 @@ def predict_images(
         try:
             image, ask = read(), inference.named(file.name)
             likely = ask.probabilities(network.variables, image) if probabilities else None
-            labels = (
-                ask.labels(network.variables, image)
-                if likely is None
-                else likely.argmax(axis=-1).astype(np.uint8)
-            )
+            labels = ask.labels(network.variables, image) if likely is None else byte_labels(likely)
         except (InputError, jax.errors.JaxRuntimeError, MemoryError) as error:
             bad.append(_named(error, file))
             say(bad[-1].problem)

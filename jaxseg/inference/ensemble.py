@@ -11,6 +11,7 @@ from jaxseg.errors import InputError, nearest
 from jaxseg.inference.crf.dense_crf import CRF, mean_field
 from jaxseg.inference.inference import Inference, InferenceWithLogits
 from jaxseg.inference.padding import Size
+from jaxseg.ops.byte_labels import byte_labels
 
 RULES = ("mean", "product")
 _MOST_VALUES = 2**26  # limit for pixels times (classes + 10) of the dense CRF, about 100 bytes each
@@ -52,7 +53,7 @@ class Ensemble:
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
-        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+        return byte_labels(self.probabilities(variables, image, size))
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None
@@ -88,7 +89,7 @@ class WithCRF:
 
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
-        return self.probabilities(variables, image, size).argmax(axis=-1).astype(np.uint8)
+        return byte_labels(self.probabilities(variables, image, size))
 
     def probabilities(
         self, variables: Any, image: np.ndarray, size: Size | None = None

@@ -19,6 +19,7 @@ from jaxseg.data.shown import shown
 from jaxseg.errors import InputError, nearest
 from jaxseg.inference.padding import Size
 from jaxseg.models import normalize
+from jaxseg.ops.byte_labels import byte_labels
 
 OVERLAPS = ("max", "mean")
 _BATCH = 10  # windows per batch
@@ -105,7 +106,7 @@ class InstanceWise:
     def labels(self, variables: Any, image: np.ndarray, size: Size | None = None) -> np.ndarray:
         """The class of each pixel: uint8 [height, width]; ties go to the lower class."""
         strips = self._strips(variables, image, size)
-        return np.concatenate([np.asarray(s.argmax(-1).astype(jnp.uint8)) for s in strips])
+        return np.concatenate([np.asarray(byte_labels(s)) for s in strips])
 
     def _strips(self, variables: Any, image: np.ndarray, size: Size | None) -> Iterator[jax.Array]:
         """The rows of `logits`, some at a time."""

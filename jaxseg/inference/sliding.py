@@ -16,6 +16,7 @@ from jaxseg.distributed.mesh import replicated, split_batch
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Size
 from jaxseg.inference.windows import Axis, cut_windows, make_axis, scaled_size
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.ops.dispatch import for_devices
 
 _STRIP_BYTES = 2**28  # limit on the size of a strip of probabilities
@@ -270,7 +271,7 @@ def _add_window(
 
 @jax.jit
 def _strip_labels(strip: jax.Array) -> jax.Array:
-    return strip.argmax(axis=-1).astype(jnp.uint8)
+    return byte_labels(strip)
 
 
 def _write(result: np.ndarray, first: int, last: int, strip: jax.Array) -> None:

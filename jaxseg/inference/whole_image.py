@@ -14,6 +14,7 @@ from jaxseg.data.images import read_image
 from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.ops.checks import as_pixels
 from jaxseg.utils.image_kind import RGB
 from jaxseg.utils.paths import given_path
@@ -88,7 +89,7 @@ def predict(
         likely = np.asarray(
             image_probabilities(model, variables, jnp.asarray(image)[None], image.shape[:2])
         )[0]
-        return likely.argmax(axis=-1).astype(np.uint8), likely
+        return byte_labels(likely), likely
     return np.asarray(image_labels(model, variables, jnp.asarray(image)[None], image.shape[:2]))[0]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError, nearest
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.ops.checks import as_array, check_labels
 from jaxseg.ops.confusion import pair_counts
 from jaxseg.ops.dispatch import on_any_mesh
@@ -76,6 +77,9 @@ def predict_labels(
 
     Returns:
       [N, H, W] uint8; ties go to the lower class.
+
+    Raises:
+      InputError: more than 256 classes.
     """
     coarse_logits = as_array(coarse_logits)
     return in_strips(_labels_in, upsampling, strip_rows, coarse_logits.astype(jnp.float32))
@@ -83,7 +87,7 @@ def predict_labels(
 
 def _labels_in(strips: Strips, coarse_logits: jax.Array) -> jax.Array:
     def body(carry, start, weights):
-        return carry, strips.read(coarse_logits, start, weights).argmax(axis=-1).astype(jnp.uint8)
+        return carry, byte_labels(strips.read(coarse_logits, start, weights))
 
     return strips.join(strips.scan(body, None)[1])
 

@@ -16,6 +16,7 @@ from jaxseg.inference.network import Network
 from jaxseg.inference.padding import Layout, Layouts, Size, padded_heads
 from jaxseg.inference.protocols import on_devices, seen_size
 from jaxseg.models import normalize
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.ops.strips import Strips, in_strips
 from jaxseg.utils.image_kind import RGB
 
@@ -172,7 +173,7 @@ class Labeller:
 
     def _alone(self, inference: Inference, image: np.ndarray) -> Labelled:
         likely = inference.probabilities(self._network.variables, image)
-        labels = likely.argmax(axis=-1).astype(np.uint8)
+        labels = byte_labels(likely)
         return Labelled(labels, np.take_along_axis(likely, labels[..., None], axis=-1)[..., 0])
 
 
@@ -209,7 +210,7 @@ def _labelled_in(strips: Strips, logits: jax.Array) -> tuple[jax.Array, jax.Arra
     def body(carry, start, weights):
         z = strips.read(logits, start, weights)
         return carry, (
-            z.argmax(axis=-1).astype(jnp.uint8),
+            byte_labels(z),
             1 / jnp.exp(z - z.max(axis=-1, keepdims=True)).sum(axis=-1),
         )
 

@@ -11,6 +11,7 @@ from jaxseg.config import default_config, validate
 from jaxseg.data.not_images import what_it_is
 from jaxseg.errors import InputError
 from jaxseg.losses.inputs import checked_weights
+from jaxseg.ops.byte_labels import byte_labels
 from jaxseg.ops.checks import as_pixels
 
 
@@ -64,3 +65,9 @@ def test_texts_and_empty_input_get_a_fix_of_their_own(tmp_path):
     (tmp_path / "list.txt").write_text("a.png\n")
     assert "--list" in what_it_is(tmp_path / "list.txt", None, ValueError())[1]
     assert "Send" in what_it_is("standard input", b"", ValueError())[1]
+
+
+def test_classes_that_a_byte_cannot_count():
+    with pytest.raises(InputError, match="257 classes"):
+        byte_labels(np.zeros((1, 257)))
+    assert byte_labels(np.eye(256)[255:]) == [255]
