@@ -120,6 +120,8 @@ def _heard(number: int, frame: object) -> None:
 
 
 def _interrupted(number: int, frame) -> None:
+    if _state != "outside":  # the second signal of a loop; the thread may be later than this
+        _end("interrupted", _INTERRUPTED)
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
             _end("interrupted", _INTERRUPTED)

@@ -210,7 +210,7 @@ def change(folder, **values):
         ({"model": "vgg"}, "model.json: There is no model 'vgg'"),
         ({"model": 3}, "model.json is damaged"),
         ({"fields": {"widht": 1.0}}, "model.json: .* no field 'widht'"),
-        ({"fields": {"dtype": "no such"}}, "model.json is damaged"),
+        ({"fields": {"dtype": "no such"}}, "model.json: dtype is 'no such'"),
         ({"fields": {}}, "normalisation .*123.675.*uses .*122.67"),
         ({"num_classes": 1, "class_names": None}, "model.json: num_classes is 1"),
         ({"class_names": [1, 2, 3]}, "model.json is damaged"),
