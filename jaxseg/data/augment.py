@@ -178,15 +178,7 @@ class Augment:
         """
         example, label, view, blurred = self._drawn(example, rng)
         seen = example.label.shape
-        where = sampling(
-            seen,
-            view.canvas,
-            view.start,
-            view.size,
-            angle=view.angle,
-            mirrored=view.mirrored,
-            margin=REACH if self.blur else 0,
-        )
+        where = sampling(seen, **view._asdict(), margin=REACH if self.blur else 0)
         colours = self._colours().matrix(rng) if self._colours() else None
         plan = Plan.of(seen, where, blurred, colours)
         return Planned(example.image, label, example.name, plan)
@@ -222,16 +214,7 @@ class Augment:
         return example, label, seen, blurred
 
     def _cut(self, pixels: np.ndarray, view: _View, **how) -> np.ndarray:
-        return window(
-            pixels,
-            view.canvas,
-            view.start,
-            view.size,
-            angle=view.angle,
-            mirrored=view.mirrored,
-            backend=self.backend,
-            **how,
-        )
+        return window(pixels, **view._asdict(), backend=self.backend, **how)
 
     def _turned(self, example: Example, rng: np.random.Generator) -> Example:
         """The example flipped vertically or turned by multiples of 90 degrees; copies pixels."""

@@ -8,17 +8,14 @@ such cores give. Without --root the files are 64 generated scenes of 375×500 pi
 """
 
 import argparse
-import dataclasses
 import pathlib
 import tempfile
 import time
 
 import numpy as np
-from loader import RECIPE, write_scenes
+from loader import recipes, write_scenes
 
 from jaxseg.data import VocFolder
-from jaxseg.data.warp import BACKENDS
-from jaxseg.errors import InputError
 
 
 def main() -> None:
@@ -32,12 +29,7 @@ def main() -> None:
         examples = [source[i] for i in range(count)]
         reading = lowest(lambda i: source[i], count)
         print(f"reading an image and its mask: {1e3 * reading:.2f} ms")
-        for backend in BACKENDS:
-            try:
-                recipe = dataclasses.replace(RECIPE, backend=backend)
-            except InputError as error:
-                print(error.problem)
-                continue
+        for backend, recipe in recipes():
             for what, augment in (("host", recipe), ("on_device", recipe.planned)):
                 each = lowest(lambda i, a=augment: a(examples[i], np.random.default_rng(i)), count)
                 rate = 16 / (reading + each)

@@ -19,6 +19,7 @@ import pathlib
 import resource
 import tempfile
 import time
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image
@@ -49,12 +50,7 @@ def main() -> None:
         source = VocFolder(root, "train")
         print(f"{len(source)} files, {args.workers} workers, batches of {BATCH}")
         loaders, one_thread = {}, {}
-        for backend in BACKENDS:
-            try:
-                recipe = dataclasses.replace(RECIPE, backend=backend)
-            except InputError as error:
-                print(error.problem)
-                continue
+        for backend, recipe in recipes():
             one_thread[backend] = functools.partial(augmented, source, recipe)
             if args.in_turns:
                 continue
@@ -78,6 +74,15 @@ def main() -> None:
             next(batches)
             batches.close()
             print(f"first batch at step {step:>9,}: {time.perf_counter() - begun:.3f} s")
+
+
+def recipes() -> Iterator[tuple[str, Augment]]:
+    """The recipe with each backend that is installed."""
+    for backend in BACKENDS:
+        try:
+            yield backend, dataclasses.replace(RECIPE, backend=backend)
+        except InputError as error:
+            print(error.problem)
 
 
 def write_scenes(root: pathlib.Path, count: int = 512) -> pathlib.Path:
