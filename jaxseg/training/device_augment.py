@@ -1,5 +1,6 @@
 """Augments images on the devices, by the plans of `jaxseg.data.Augment`."""
 
+import dataclasses
 import functools
 from collections.abc import Callable, Sequence
 
@@ -10,20 +11,19 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
+from jaxseg.data.colour import ColourJitter
 from jaxseg.data.plan import Plan
 from jaxseg.data.warp import REACH
 from jaxseg.distributed.mesh import split_batch
 from jaxseg.ops.dispatch import for_devices
 from jaxseg.ops.warp import Positions, warp
 
-_JITTER = ("brightness", "contrast", "saturation", "hue", "grayscale")
-
 
 def device_augment(
     config: ml_collections.ConfigDict, fill: Sequence[float], mesh: Mesh
 ) -> Callable[[jax.Array, Plan], jax.Array]:
     """Returns `augmented` for a run's `config.augment`, jitted for batches sharded over `mesh`."""
-    jitter = any(config[name] for name in _JITTER)
+    jitter = any(config[field.name] for field in dataclasses.fields(ColourJitter))
     step = functools.partial(
         augmented, fill=fill, blur=config.blur > 0, rotated=config.rotation > 0, jitter=jitter
     )
