@@ -48,6 +48,7 @@ SLOW = ("deconvnet_vgg16", "pspnet_resnet50")
 )
 def programs(request):
     """A network's name, and the texts of its step for each platform and in the reference form."""
+    jax.clear_caches()  # what another test traced names the files of that test's call
     step, arguments = train_step(request.param)
     traced = step.trace(*arguments)
     texts = {
