@@ -14,13 +14,13 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from jaxseg.errors import InputError
-from jaxseg.pretrained.formats.pickle import (
+from jaxseg.pretrained.formats.pickle import read_pickle
+from jaxseg.pretrained.formats.pickle_names import RefusedGlobal
+from jaxseg.pretrained.formats.pickle_values import (
     DamagedPickle,
-    RefusedGlobal,
     Storage,
     Tensor,
     Unread,
-    read_pickle,
     storage_key,
 )
 from jaxseg.pretrained.formats.stored import FileBytes, Stored, unfit
