@@ -326,6 +326,8 @@ def _parse(name: str, text: str | None) -> Any:
         return text
     if kind is bool and text.lower() in ("true", "false"):
         return text.lower() == "true"
+    if name == "train.steps" and "epoch" in text:
+        return text
     if config_lib.takes_words(name) and text[:1] not in "([":
         return text
     try:

@@ -3,6 +3,7 @@
 import difflib
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -62,7 +63,9 @@ def takes_words(name: str) -> bool:
 def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
     """Sets one field of `config` by its dotted name.
 
-    An int is converted to a float, and a list to a tuple; optional fields accept None.
+    An int is converted to a float, and a list to a tuple; optional fields accept None. The length
+    of a run is given once: "80 epochs" for train.steps sets train.epochs, and a number of steps
+    resets it.
 
     Raises:
       InputError: there is no such field, or the value has another type.
@@ -75,6 +78,12 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
     _check_known(name)
     section, _, field = name.rpartition(".")
     node = config[section] if section else config
+    if name == "train.steps":
+        match = re.fullmatch(r"(\d*\.?\d+) *epochs?", value.strip()) if type(value) is str else None
+        epochs = float(match[1]) if match else 0.0
+        config.train.epochs = epochs or None
+        if epochs:
+            return
     node[field] = _converted(name, value)
 
 

@@ -79,8 +79,8 @@ def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
         raise InputError(f"{path} contains no config fields.", "Restore the file.")
     config = default_config()
     try:
-        for name, value in fields.items():
-            set_field(config, name, value)
+        for name in sorted(fields, reverse=True):  # train.steps first: setting it resets the epochs
+            set_field(config, name, fields[name])
         validate(config)
     except InputError as e:
         raise InputError(f"{path}: {e.problem}", e.remedy) from None

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxseg.config import default_config, set_field, validate
+from jaxseg.config import default_config, load_config, save_config, set_field, validate
 from jaxseg.data import DataInfo, Example
 from jaxseg.errors import InputError
 from jaxseg.training.automatic import count_classes, resolved
@@ -66,6 +66,18 @@ def test_epochs_become_steps():
     config.optim.warmup_steps = 8
     with pytest.raises(InputError, match="8, but the whole run .* has 8 steps"):
         resolved(config, MASKS)
+
+
+def test_the_length_of_a_run_is_given_once(tmp_path):
+    config = default_config()
+    set_field(config, "train.steps", "2.5 epochs")
+    save_config(config, tmp_path / "config.json")
+    config = load_config(tmp_path / "config.json")
+    assert config.train.epochs == 2.5
+    set_field(config, "train.steps", 30)
+    assert (config.train.steps, config.train.epochs) == (30, None)
+    with pytest.raises(InputError, match="train.steps must be a whole number.*'many epochs'"):
+        set_field(config, "train.steps", "many epochs")
 
 
 @pytest.mark.parametrize("value", ["median", (1.0, -1.0), ()])
