@@ -87,7 +87,9 @@ def test_a_run_goes_on_in_a_workdir(workdir, expected, process, tmp_path):
     want = {k.removeprefix("step6/"): v for k, v in expected.items() if k.startswith("step6/")}
     assert got.keys() == want.keys()
     for name, value in want.items():
-        atol = 1e-4 * np.abs(value).max()  # another processor may round differently
+        # Another processor may round differently. A bias before batch norm has gradient 0, which
+        # 0.1.0 computed from sums that cancel, as about 1e-11.
+        atol = max(1e-4 * np.abs(value).max(), 1e-9)
         np.testing.assert_allclose(got[name], value, rtol=1e-3, atol=atol, err_msg=name)
 
 
