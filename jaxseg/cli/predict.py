@@ -1,5 +1,6 @@
 """`python -m jaxseg predict`: labels images."""
 
+import argparse
 import dataclasses
 import functools
 import pathlib
@@ -63,8 +64,9 @@ def main(argv: Sequence[str]) -> None:
     )
     parser.add_argument(
         "--overlay",
-        action="store_true",
-        help="also write NAME.overlay.jpg: the image with class colours",
+        action=argparse.BooleanOptionalAction,
+        help="also write NAME.overlay.jpg: the image with class colours (default: only with the "
+        "built-in network)",
     )
     parser.add_argument(
         "--probabilities",
@@ -98,6 +100,8 @@ def main(argv: Sequence[str]) -> None:
     args = parser.parse_args(options)
     if args.workdir is None and args.weights is None:
         args.weights = embedded_network()
+        if args.overlay is None:
+            args.overlay = not args.geotiff
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
@@ -159,7 +163,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         network,
         files,
         args.out,
-        overlay=args.overlay,
+        overlay=bool(args.overlay),
         probabilities=args.probabilities,
         overwrite=args.overwrite,
         max_pixels=args.max_pixels or MAX_PIXELS,

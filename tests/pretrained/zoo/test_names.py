@@ -145,6 +145,9 @@ def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys)
     assert f"network: tiny_fcn_scenes (built-in), 6 classes: {', '.join(row.classes)}" in out
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(tmp_path / "embedded").predict(IMAGE))
+    assert (tmp_path / "predictions" / "street.overlay.jpg").is_file()
+    assert run(["predict", "street.png", "--no-overlay", "--out", "labels"]) == 0
+    assert not (tmp_path / "labels" / "street.overlay.jpg").exists()
 
 
 def test_models(zoo, capsys):
