@@ -6,12 +6,15 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
+from jaxseg.data.blur import REACH
 from jaxseg.data.colour import ColourJitter
 from jaxseg.data.counts import value_counts
 from jaxseg.data.noise import erased, with_noise
 from jaxseg.data.plan import Plan, Planned
 from jaxseg.data.source import IGNORE, Example
-from jaxseg.data.warp import BACKENDS, REACH, kornia, on_image, opencv, sampling, window
+from jaxseg.data.warp import on_image, window
+from jaxseg.data.warp_backends import BACKENDS, kornia, opencv
+from jaxseg.data.warp_positions import sampling
 from jaxseg.errors import InputError, nearest
 
 _PADDINGS = ("random", "centre")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxseg.data.warp import Sampling
+from jaxseg.data.warp_positions import Sampling
 
 
 class Plan(NamedTuple):
@@ -15,7 +15,7 @@ class Plan(NamedTuple):
       size: int32 [2], height and width of the image.
       rows, row_fractions, columns, column_fractions: the positions of `jaxseg.ops.warp.Positions`,
         int32 and float32 [2, h] and [2, w]; with the margin of a blur if the recipe has one.
-      inside: int32 [4], as in `jaxseg.data.warp.Sampling`.
+      inside: int32 [4], as in `jaxseg.data.warp_positions.Sampling`.
       blurred: bool, whether to blur.
       colours: float32 [3, 6], as in `ColourJitter.matrix`; zeros if the colours do not change.
     """

@@ -17,7 +17,7 @@ from jaxseg.data.crops import Box
 from jaxseg.data.disk_cache import cached, digest
 from jaxseg.data.shown import shown
 from jaxseg.data.source import Source
-from jaxseg.data.warp import opencv
+from jaxseg.data.warp_backends import opencv
 from jaxseg.errors import InputError
 
 METHOD = "selective search, fast, 1"  # part of the cache key; change it if the boxes change

@@ -11,9 +11,9 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh
 
+from jaxseg.data.blur import REACH
 from jaxseg.data.colour import ColourJitter
 from jaxseg.data.plan import Plan
-from jaxseg.data.warp import REACH
 from jaxseg.distributed.mesh import split_batch
 from jaxseg.ops.dispatch import for_devices
 from jaxseg.ops.warp import Positions, warp

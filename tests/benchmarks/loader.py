@@ -28,7 +28,7 @@ from jaxseg.data import Augment, Scenes, VocFolder, train_batches
 from jaxseg.data.images import read_image
 from jaxseg.data.masks import read_mask
 from jaxseg.data.voc_folder import voc_palette
-from jaxseg.data.warp import BACKENDS
+from jaxseg.data.warp_backends import BACKENDS
 from jaxseg.errors import InputError
 
 CROP, BATCH, MEAN, WARM_UP = 473, 16, (124, 116, 104), 8

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from jaxseg.data import Augment, Example, resize_image
-from jaxseg.data.warp import blur, window
+from jaxseg.data.blur import blur
+from jaxseg.data.warp import window
 from jaxseg.errors import InputError
 
 FILL = (1, 2, 3)

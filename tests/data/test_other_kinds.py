@@ -17,7 +17,7 @@ from jaxseg.data import (
 )
 from jaxseg.data.shown import shown
 from jaxseg.data.source import kind_of
-from jaxseg.data.warp import BACKENDS
+from jaxseg.data.warp_backends import BACKENDS
 from jaxseg.errors import InputError
 from jaxseg.utils.image_kind import ImageKind
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import scipy.ndimage
 
-from jaxseg.data.warp import blur, window
+from jaxseg.data.blur import blur
+from jaxseg.data.warp import window
 
 FILL = (1, 2, 3)
 
