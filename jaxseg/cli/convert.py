@@ -74,10 +74,10 @@ def main(argv: Sequence[str]) -> None:
     fields = _model_fields(overrides)
 
     from jaxseg.pretrained.export import export
-    from jaxseg.pretrained.hub import parse, push
+    from jaxseg.pretrained.hub import check_push, push
 
     if args.push is not None:
-        parse(args.push)
+        check_push(args.push)
     with json_output(args.json) as put:
         name, model, report = export(
             args.path,

@@ -102,6 +102,14 @@ def embedded_network(by: str = "--weights with ") -> pathlib.Path:
     return EMBEDDED
 
 
+def embedded_name(name: str | os.PathLike) -> str:
+    """The text of a name; for the folder inside the package, the name of its network."""
+    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
+
+    row = embedded() if name == EMBEDDED else None
+    return str(name) if row is None else row.name
+
+
 def add_data(parser: Parser) -> None:
     """Adds --data (also --dataset) and --root."""
     parser.add_argument(

@@ -247,7 +247,9 @@ def _named(weights) -> str:
     from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
 
     row = embedded() if weights == EMBEDDED else None
-    return str(weights) if row is None else f"{row.name} (built-in)"
+    if row is None:
+        return str(weights)
+    return f"{row.name} (built-in)" if row.permissive else f"{row.name} (built-in, {row.licence})"
 
 
 def _classes(names: Sequence[str]) -> str:
@@ -270,8 +272,14 @@ def _fetched(address: str):
       InputError: it cannot be downloaded, or is larger than the limit.
     """
     from jaxseg.inference.image_files import ImageFile
+    from jaxseg.pretrained.zoo.cache import OFFLINE, is_offline
     from jaxseg.utils.download import read_url
 
+    if is_offline():
+        raise InputError(
+            f"{address} cannot be downloaded, because {OFFLINE} is set.",
+            "Give the file of the image instead.",
+        )
     name = pathlib.PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(address).path)).stem
     try:
         data = read_url(address, _MOST_BYTES)

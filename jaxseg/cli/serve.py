@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Sequence
 
-from jaxseg.cli.options import add_step, embedded_network, network_name, parse_step
+from jaxseg.cli.options import add_step, embedded_name, embedded_network, network_name, parse_step
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 
@@ -84,6 +84,7 @@ def _serve(args, step: str | int) -> None:
     from jaxseg.checkpoint.workdir import Workdir
     from jaxseg.inference.load import load
     from jaxseg.pretrained.zoo.names import is_name
+    from jaxseg.pretrained.zoo.rows import is_permissive
     from jaxseg.serve.networks import short_names
     from jaxseg.serve.upload import Limits
 
@@ -95,14 +96,17 @@ def _serve(args, step: str | int) -> None:
         for path in args.workdir:
             path = path if is_name(path) else Workdir.existing(path).path
             opened.append(load(path) if is_name(path) else load(path, step))
-        networks = dict(zip(short_names(list(map(str, paths))), opened, strict=True))
+        shown = [embedded_name(path) for path in paths]
+        networks = dict(zip(short_names(shown), opened, strict=True))
         limits = Limits(pixels=args.max_pixels, held=max(2**28, 4 * args.max_pixels))
         app = make_server_app(networks, args.host, limits=limits, most_batch=args.batch)
         address = address_of(listening, args.host)
 
         def ready() -> None:
             for name, network in networks.items():
-                print(f"network: {name}, {len(network.classes)} classes")
+                licence = network.card["licence"]
+                terms = "" if licence is None or is_permissive(licence) else f", {licence}"
+                print(f"network: {name}, {len(network.classes)} classes{terms}")
             print(f"{address} (Ctrl-C to stop)", flush=True)
 
         serve(app, listening, ready)

@@ -7,7 +7,7 @@ import re
 from jaxseg.errors import InputError
 from jaxseg.pretrained.card import model_card
 from jaxseg.pretrained.folder import MODEL_FILE, VARIABLES_FILE, check_exported, read_folder
-from jaxseg.pretrained.zoo.cache import is_offline
+from jaxseg.pretrained.zoo.cache import OFFLINE, is_offline
 from jaxseg.utils.paths import given_path
 
 SCHEME = "hf://"
@@ -40,16 +40,21 @@ def fetch_repository(address: str) -> pathlib.Path:
         or it cannot be reached.
     """
     repository, revision = parse(address)
-    hub = _client()
+    hub, offline = _client(), is_offline()
     try:
         folder = hub.snapshot_download(
             repository,
             revision=revision,
             allow_patterns=[MODEL_FILE, VARIABLES_FILE, _CARD],
-            local_files_only=is_offline(),
+            local_files_only=offline,
         )
     except Exception as error:  # the client raises many types
-        raise _failed(address, error) from None
+        if offline:
+            raise InputError(
+                f"{address} is not in the Hub's cache, but {OFFLINE} is set.",
+                f"Run `hf download {repository} --local-dir DIR` elsewhere, and give that folder.",
+            ) from None
+        raise _failed(f"{address} cannot be downloaded", error) from None
     try:
         check_exported(folder)
     except InputError:
@@ -71,8 +76,9 @@ def push(folder: str | os.PathLike, address: str) -> str:
       The URL of the commit.
 
     Raises:
-      InputError: the extra is not installed, or the Hub refuses the upload.
+      InputError: as `check_push`, or the Hub refuses the upload.
     """
+    check_push(address)
     repository, revision = parse(address)
     card = model_card(read_folder(folder), repository)
     hub = _client()
@@ -91,8 +97,22 @@ def push(folder: str | os.PathLike, address: str) -> str:
             revision=revision,
         )
     except Exception as error:  # the client raises many types
-        raise _failed(address, error) from None
+        raise _failed(f"{folder} cannot be uploaded to {address}", error) from None
     return str(commit.commit_url)
+
+
+def check_push(address: str) -> None:
+    """Checks all that `push` needs on this side, before a network is converted for it.
+
+    Raises:
+      InputError: not an address, the extra is not installed, or downloads are disabled.
+    """
+    parse(address)
+    _client()
+    if is_offline():
+        raise InputError(
+            f"Nothing can be uploaded to {address}, because {OFFLINE} is set.", f"Unset {OFFLINE}."
+        )
 
 
 def _client():
@@ -105,10 +125,10 @@ def _client():
     return huggingface_hub
 
 
-def _failed(address: str, error: Exception) -> InputError:
+def _failed(what: str, error: Exception) -> InputError:
     message = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
     return InputError(
-        f"{address} cannot be downloaded: {message}.",
+        f"{what}: {message}.",
         "Check the name and the network connection; a private repository needs `hf auth login` "
         "first.",
     )

@@ -6,7 +6,7 @@ from jaxseg.errors import InputError
 from jaxseg.pretrained.folder import MODEL_FILE, read_folder
 from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
-from jaxseg.pretrained.zoo.names import located
+from jaxseg.pretrained.zoo.names import located, renewal
 from jaxseg.pretrained.zoo.rows import unknown
 
 
@@ -38,7 +38,10 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
             f"{path} is not the workdir of a run, so it has no step {step}.", "Remove the step."
         )
     if own:
-        return read_folder(path)
+        try:
+            return read_folder(path)
+        except InputError as error:
+            raise InputError(error.problem, renewal(path) or error.remedy) from None
     if not folder:
         return read_tensors(path)
     raise InputError(

@@ -28,6 +28,7 @@ from jaxseg.serve.networks import Networks, Served
 from jaxseg.serve.openapi import description, description_page
 from jaxseg.serve.refusals import Refused, busy, refused
 from jaxseg.serve.samples import NAMES, SIZE, sample
+from jaxseg.serve.sending import Sending
 from jaxseg.serve.upload import Held, Limits, decoded, read_upload
 from jaxseg.utils.exhausted import memory_is_full
 
@@ -48,7 +49,6 @@ _HEADERS = {
 }
 _PARAMETERS = ("network", "format", "include")  # of /predict
 _CODERS = 4  # maximum number of concurrent decoders and encoders
-_QUERY = ("format", "include", "network")  # parameters of /predict
 _log = logging.getLogger(__name__)
 
 
@@ -157,17 +157,20 @@ class _Server:
 
     async def _predict(self, request: Request) -> Response:
         kind, include, name = self._asked(request)
-        with self._held.request() as share:
+        with contextlib.ExitStack() as held:
+            share = held.enter_context(self._held.request())
             data = await read_upload(request, self._limits, share)
             image = await self._in_thread(decoded, data, self._limits, share)
             del data
-            labelled = await self._labelled(name, image)
+            labelled = await self._labelled(request, name, image)
             result = Result(name, self._networks.served[name].info, image, labelled)
             if kind == "json":
                 body = await self._in_thread(as_json, result, include)
             else:
                 body = await self._in_thread(FORMATS[kind].write, result)
-        return _answer(body, FORMATS[kind].media_type)
+            return Sending(
+                _answer(body, FORMATS[kind].media_type), held.pop_all(), self._limits.seconds
+            )
 
     def _asked(self, request: Request) -> tuple[str, list[str], str]:
         """The format, included pictures, and network of a request."""
@@ -179,11 +182,10 @@ class _Server:
                 raise refused(400, f"The parameter {key!r} is given twice.", "Give it once.")
         kind, name = query.get("format", "json"), query.get("network", next(iter(served)))
         include = [part for part in query.get("include", "").split(",") if part]
-        for given in query:
-            if given not in _QUERY:
-                raise refused(400, f"There is no parameter {given!r}.", nearest(given, _QUERY))
         if kind not in FORMATS:
             raise refused(400, f"There is no format {kind!r}.", nearest(kind, FORMATS))
+        if include and kind != "json":
+            raise refused(400, "'include' works only with format=json.", "Remove it.")
         for part in include:
             if part not in INCLUDED:
                 raise refused(400, f"{part!r} cannot be included.", nearest(part, INCLUDED))
@@ -191,10 +193,10 @@ class _Server:
             raise refused(404, f"There is no network {name!r} here.", nearest(name, served))
         return kind, include, name
 
-    async def _labelled(self, name: str, image):
+    async def _labelled(self, request: Request, name: str, image):
         try:
             future = self._networks.submit(name, image)
-            return await asyncio.wrap_future(future)
+            return await _unless_gone(request, asyncio.wrap_future(future))
         except Full:
             raise busy() from None
         except InputError as error:
@@ -258,6 +260,29 @@ class _Server:
 
     def _description(self) -> dict[str, Any]:
         return description(list(self._networks.served), self._limits)
+
+
+async def _unless_gone(request: Request, future: asyncio.Future) -> Any:
+    """Waits for a result; if the client leaves first, cancels it, which makes room in the queue.
+
+    Raises:
+      ClientDisconnect: the client has left.
+    """
+    gone = asyncio.ensure_future(_left(request))
+    try:
+        await asyncio.wait({future, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not future.done():
+            raise ClientDisconnect
+        return future.result()
+    finally:
+        future.cancel()
+        gone.cancel()
+
+
+async def _left(request: Request) -> None:
+    """Returns when the client has left; the body was received before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 def warm_up(app: Starlette) -> None:

@@ -59,6 +59,10 @@ class Batcher:
           Full: too many images are waiting, or the batcher is closed.
         """
         with self._changed:
+            if len(self._waiting) >= self._most_waiting:
+                self._waiting = collections.deque(
+                    one for one in self._waiting if not one.result.cancelled()
+                )
             if self._closed or len(self._waiting) >= self._most_waiting:
                 raise Full
             one = _Waiting(key, image, concurrent.futures.Future(), time.monotonic())

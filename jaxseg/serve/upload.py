@@ -29,8 +29,8 @@ class Limits(NamedTuple):
     Attributes:
       bytes: size of a request's body.
       pixels: pixels of an image.
-      seconds: time to receive a body.
-      requests: number of concurrent requests with an image.
+      seconds: time to receive a body; also to send a response, and again for each further MiB.
+      requests: number of concurrent requests with an image, until their response is received.
       held: bytes of the bodies and pixels of all concurrent requests.
     """
 

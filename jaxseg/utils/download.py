@@ -7,6 +7,7 @@ import os
 import pathlib
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator
 
@@ -76,20 +77,33 @@ def _fetched(url: str, part: pathlib.Path, progress: Progress) -> bool:
         have = have if resumed else 0
         length = response.headers.get("Content-Length")
         total = int(length) + have if length else None
+        lost = False
         with part.open("ab" if resumed else "wb") as file:
-            with contextlib.suppress(http.client.IncompleteRead):
+            try:
                 while chunk := response.read(_CHUNK):
                     file.write(chunk)
                     have += len(chunk)
                     progress(have, total)
+            except http.client.IncompleteRead as error:  # of a response without a length
+                file.write(error.partial)
+                have, lost = have + len(error.partial), True
             file.flush()
             os.fsync(file.fileno())
-    return total is None or have >= total
+    return not lost and (total is None or have >= total)
 
 
 def _open(request: urllib.request.Request):
     """Like `urlopen`, but reads the proxy variables at every call, not only the first."""
     return urllib.request.build_opener().open(request, timeout=_TIMEOUT)
+
+
+def by_proxy(url: str) -> str:
+    """The proxy of a URL, for messages: " through the proxy HOST:PORT", or "" without one."""
+    there = urllib.parse.urlsplit(url)
+    proxy = urllib.request.getproxies().get(there.scheme)
+    if not proxy or urllib.request.proxy_bypass(there.netloc):
+        return ""
+    return f" through the proxy {proxy.rpartition('//')[2].rpartition('@')[2].rstrip('/')}"
 
 
 def _size(part: pathlib.Path) -> int:

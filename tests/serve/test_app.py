@@ -191,6 +191,7 @@ def test_a_parameter_is_never_ignored(refused):
     data = file_of(IMAGE)
     refused(400, "networks", "Did you mean 'network'", data=data, query="?networks=two")
     refused(400, "'format' is given twice", data=data, query="?format=png&format=json")
+    refused(400, "only with format=json", data=data, query="?format=png&include=layers")
 
 
 def test_a_full_server_says_when_to_come_back(client, networks, refused):

@@ -12,6 +12,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.paths import given_path
 
 OFFLINE, CACHE, MIRROR = "JAXSEG_OFFLINE", "JAXSEG_CACHE", "JAXSEG_ZOO_MIRROR"
+ANOTHER_CACHE = f"Set {CACHE} to a folder that you can write to, with enough free space."
 
 
 def cache_folder() -> pathlib.Path:
@@ -59,7 +60,4 @@ def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
 def not_writable(folder: pathlib.Path, error: BaseException) -> InputError:
     """The error for a cache that cannot be written: read-only, or on a full disk."""
     reason = getattr(error, "strerror", None) or str(error)
-    return InputError(
-        f"The cache folder {folder} cannot be written: {reason}.",
-        f"Set {CACHE} to a folder that you can write to, with enough free space.",
-    )
+    return InputError(f"The cache folder {folder} cannot be written: {reason}.", ANOTHER_CACHE)

@@ -15,7 +15,7 @@ from jaxseg.pretrained.zoo.cache import (
     not_writable,
 )
 from jaxseg.pretrained.zoo.rows import Row
-from jaxseg.utils.download import bar, digest, download
+from jaxseg.utils.download import bar, by_proxy, digest, download
 
 
 def cached_file(row: Row) -> pathlib.Path | None:
@@ -40,13 +40,12 @@ def fetch(row: Row) -> pathlib.Path:
     with locked(folder, row.file):
         if _verified(path, row):
             return path
-        if path.is_file():  # copied by hand, or changed
-            _check(path, path, row)
-        else:
-            _say_licence(row)
-            part = folder / f"{row.file}.part"
-            _download(row, part)
-            _check(part, path, row)
+        new = path  # copied by hand, or changed
+        if not path.is_file():
+            new = folder / f"{row.file}.part"
+            _download(row, new)
+        _check(new, path, row)
+        _say_licence(row)
     return path
 
 
@@ -59,6 +58,16 @@ def address(row: Row) -> str:
 def bring(row: Row) -> str:
     """A sentence on how to get the file without network access."""
     return f"Download {row.url} elsewhere, and copy it to {files_folder() / row.file}."
+
+
+def unreadable(row: Row, error: InputError) -> InputError:
+    """The error for a damaged file without a published checksum; renames the file.
+
+    Otherwise each further command would find the same file.
+    """
+    path = files_folder() / row.file
+    aside = _put_aside(path, path)
+    return InputError(f"{error.problem} It is kept as {aside}.", _again(row, path))
 
 
 def _download(row: Row, part: pathlib.Path) -> None:
@@ -81,7 +90,8 @@ def _download(row: Row, part: pathlib.Path) -> None:
     except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
         reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{row.name} needs the file {row.file}, but {url} cannot be reached: {reason}.",
+            f"{row.name} needs the file {row.file}, but {url} cannot be "
+            f"reached{by_proxy(url)}: {reason}.",
             bring(row),
         ) from None
     except OSError as error:
@@ -115,18 +125,28 @@ def _check(file: pathlib.Path, path: pathlib.Path, row: Row) -> None:
     found = digest(file, kind) if kind else ""
     try:
         if not found.startswith(start):
-            aside = path.with_name(f"{path.name}.wrong")
-            file.replace(aside)
+            aside = _put_aside(file, path)
             raise InputError(
                 f"The {kind.upper()} of {path.name} is {found[:16]}..., but the published one "
                 f"begins with {start}: the file is damaged or a different one. It is kept as "
                 f"{aside}.",
-                f"Run the command again, or download {row.url} elsewhere and copy it to {path}.",
+                _again(row, path),
             )
         file.replace(path)
         _mark(path).write_text(_stamp(path, row), encoding="utf-8")
     except OSError as error:
         raise not_writable(path.parent, error) from None
+
+
+def _put_aside(file: pathlib.Path, path: pathlib.Path) -> pathlib.Path:
+    aside = path.with_name(f"{path.name}.wrong")
+    file.replace(aside)
+    _mark(path).unlink(missing_ok=True)
+    return aside
+
+
+def _again(row: Row, path: pathlib.Path) -> str:
+    return f"Run the command again, or download {row.url} elsewhere and copy it to {path}."
 
 
 def _mark(path: pathlib.Path) -> pathlib.Path:
@@ -140,6 +160,6 @@ def _stamp(path: pathlib.Path, row: Row) -> str:
 
 
 def _say_licence(row: Row) -> None:
-    """Prints a restricted licence at the first use."""
+    """Prints a restricted licence, once the file is there."""
     if not row.permissive:
         print(f"licence of {row.name}: {row.licence or 'unknown'}", file=sys.stderr)

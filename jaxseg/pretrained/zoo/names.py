@@ -4,8 +4,9 @@ import os
 import pathlib
 
 from jaxseg.pretrained.hub import SCHEME, fetch_repository
+from jaxseg.pretrained.zoo.cache import converted_folder
 from jaxseg.pretrained.zoo.converted import weights_of
-from jaxseg.pretrained.zoo.rows import find
+from jaxseg.pretrained.zoo.rows import EMBEDDED, find
 from jaxseg.utils.paths import given_path
 
 
@@ -31,3 +32,14 @@ def located(name_or_path: str | os.PathLike) -> pathlib.Path:
     path = given_path(name_or_path)
     row = None if os.path.lexists(path) else find(text)
     return path if row is None else weights_of(row)
+
+
+def renewal(folder: pathlib.Path) -> str | None:
+    """A sentence on how to renew a damaged network's folder that the user did not write."""
+    if folder == EMBEDDED:
+        return "Install jaxseg again."
+    if folder.parent.name == "snapshots":  # of the Hub's cache, whose files are links
+        folder = folder.parents[1]
+    elif folder.parent != converted_folder():
+        return None
+    return f"Remove {folder}, and run the same command again to create it anew."

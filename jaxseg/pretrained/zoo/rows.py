@@ -90,7 +90,12 @@ class Row:
     @property
     def permissive(self) -> bool:
         """Whether the licence allows any use."""
-        return self.licence in _PERMISSIVE
+        return is_permissive(self.licence)
+
+
+def is_permissive(licence: str | None) -> bool:
+    """Whether a licence allows any use; False for an unknown one."""
+    return licence in _PERMISSIVE
 
 
 def list_pretrained(filter: str = "") -> list[Row]:

@@ -36,7 +36,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             if start >= len(data):
                 self.send_error(416)
                 return
+        if fault == "break without a length":
+            self.protocol_version = "HTTP/1.1"
         self.send_response(206 if start else 200)
+        if fault == "break without a length":
+            self.send_header("Transfer-Encoding", "chunked")
+            self.end_headers()
+            part = data[start : start + len(data) // 3]
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(part), part))
+            self.wfile.flush()
+            self.connection.close()
+            return
         self.send_header("Content-Length", str(len(data) - start))
         self.end_headers()
         if fault == "break":

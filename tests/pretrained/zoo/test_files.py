@@ -51,6 +51,7 @@ def served(tmp_path):
         (["redirect"], 2),
         (["slow"], 1),
         (["break", "break"], 3),
+        (["break without a length"], 2),
         (["break", "no ranges"], 2),
         ([503, "redirect", "break"], 4),
     ],
@@ -63,7 +64,8 @@ def test_a_file_comes_whole(served, todo, requests):
     faults += todo
     path = fetch(row)
     assert path == files_folder() / row.file and path.read_bytes() == DATA
-    assert len(seen) == requests and (seen[-1][1] is not None) == ("break" in todo)
+    broken = any(fault in todo for fault in ("break", "break without a length"))
+    assert len(seen) == requests and (seen[-1][1] is not None) == broken
     assert fetch(row) == path and len(seen) == requests
     assert not list(path.parent.glob("*.part"))
 
@@ -154,12 +156,31 @@ def test_a_proxy(served, monkeypatch):
     assert seen[0][0] == there
 
 
+def test_a_proxy_that_does_not_answer_is_named(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("https_proxy", f"http://me:secret@127.0.0.1:{port}/")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(InputError, match=rf"through the proxy 127\.0\.0\.1:{port}: ") as caught:
+        fetch(dataclasses.replace(ROW, url=f"https://far.invalid/{ROW.file}"))
+    assert "secret" not in str(caught.value)
+
+
 def test_a_licence_that_is_not_permissive_is_said_once(served, capfd):
-    row, _, _ = served
-    fetch(dataclasses.replace(row, licence="research only"))
+    row, faults, _ = served
+    row = dataclasses.replace(row, licence="research only")
+    faults.append(404)
+    with pytest.raises(InputError):
+        fetch(row)
+    assert not capfd.readouterr().err  # there is nothing to use yet
+    fetch(row)
     assert "licence of pspnet_r50_ade20k: research only" in capfd.readouterr().err
-    fetch(dataclasses.replace(row, licence="research only"))
-    assert not capfd.readouterr().err
+    assert fetch(row).is_file() and not capfd.readouterr().err
+    other = dataclasses.replace(row, file="by_hand.pth")
+    (files_folder() / other.file).write_bytes(DATA)
+    fetch(other)
+    assert "research only" in capfd.readouterr().err
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ import pytest
 import jaxseg
 from jaxseg.cli import run
 from jaxseg.errors import InputError
-from jaxseg.pretrained.hub import fetch_repository, push
+from jaxseg.pretrained.hub import check_push, fetch_repository, push
 
 
 class Hub(types.ModuleType):
@@ -76,6 +76,38 @@ def test_offline_asks_for_local_files(hub, monkeypatch):
     with pytest.raises(InputError, match="hf://me/empty contains no jaxseg network"):
         jaxseg.load("hf://me/empty")
     assert hub.calls == [("me/empty", None, True)]
+
+
+def test_offline_the_file_to_bring_is_named(hub, monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXSEG_OFFLINE", "1")
+    with pytest.raises(InputError, match="not in the Hub's cache, but JAXSEG_OFFLINE") as caught:
+        jaxseg.load("hf://me/none@v1")
+    assert "hf download me/none --local-dir" in caught.value.remedy
+    words = ["convert", "no_such_file.pth", "--out", str(tmp_path / "x"), "--push", "hf://me/x"]
+    assert run(words) == 2  # before anything is converted
+    with pytest.raises(InputError, match="Nothing can be uploaded to hf://me/x"):
+        check_push("hf://me/x")
+
+
+def test_a_refused_upload(hub, zoo, tmp_path, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise RuntimeError("401 Unauthorized")
+
+    monkeypatch.setattr(hub, "create_repo", refuse)
+    words = ["convert", zoo[0].name, "--out", str(tmp_path / "network"), "--push", "hf://me/x"]
+    assert run(words) == 2
+    error = capsys.readouterr().err
+    assert "network cannot be uploaded to hf://me/x: 401 Unauthorized." in error
+    assert (tmp_path / "network" / "model.json").is_file()
+
+
+def test_a_damaged_file_in_the_hub_s_cache_is_named_with_its_repository(hub, zoo, tmp_path):
+    folder = tmp_path / "models--me--streets" / "snapshots" / "0123"
+    jaxseg.load(zoo[0].name).save_pretrained(folder)
+    (folder / "model.json").write_text("{")
+    with pytest.raises(InputError, match="model.json is damaged") as caught:
+        jaxseg.load(folder)
+    assert f"Remove {folder.parents[1]}, and run" in caught.value.remedy
 
 
 def test_no_such_repository(hub):

@@ -1,7 +1,9 @@
 """A name of the zoo is accepted wherever a workdir or a file is."""
 
 import dataclasses
+import errno
 import json
+import os
 import shutil
 import threading
 
@@ -21,10 +23,12 @@ from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import evaluate_workdir
 from jaxseg.inference.network import Network
 from jaxseg.inference.protocols import protocol
+from jaxseg.pretrained import folder as folder_module
 from jaxseg.pretrained.folder import read_folder
 from jaxseg.pretrained.init import starting_variables
+from jaxseg.pretrained.read import read_weights
 from jaxseg.pretrained.zoo import rows
-from jaxseg.pretrained.zoo.cache import converted_folder
+from jaxseg.pretrained.zoo.cache import converted_folder, files_folder
 
 IMAGE = np.random.default_rng(0).integers(0, 256, (40, 56, 3), np.uint8)
 SMALL = {"data.scenes_eval": 2, "data.scenes_size": (32, 48)}
@@ -142,7 +146,10 @@ def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys)
     capsys.readouterr()
     assert run(["predict", "street.png"]) == 0
     out = capsys.readouterr().out
-    assert f"network: tiny_fcn_scenes (built-in), 6 classes: {', '.join(row.classes)}" in out
+    assert (
+        f"network: tiny_fcn_scenes (built-in, research only), 6 classes: {', '.join(row.classes)}"
+        in out
+    )
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(tmp_path / "embedded").predict(IMAGE))
     assert (tmp_path / "predictions" / "street.overlay.jpg").is_file()
@@ -172,6 +179,54 @@ def test_a_file_of_another_network(zoo, monkeypatch):
     rows._by_name.cache_clear()
     with pytest.raises(InputError, match="has 6 classes, but tiny_fcn_scenes has 5"):
         jaxseg.load(row.name)
+
+
+def test_a_damaged_file_without_a_checksum_does_not_stay(zoo, monkeypatch):
+    """A login page of a hotel's network, or half a file, must not be taken for the weights."""
+    row, seen = zoo
+    other = dataclasses.replace(row, checksum=None)
+    monkeypatch.setattr(rows, "rows", lambda: (other,))
+    rows._by_name.cache_clear()
+    files_folder().mkdir(parents=True)
+    (files_folder() / row.file).write_text("<html>Please log in</html>")
+    with pytest.raises(InputError, match=f"It is kept as .*{row.file}.wrong") as caught:
+        jaxseg.load(row.name)
+    assert "Run the command again" in caught.value.remedy and not seen
+    assert (files_folder() / f"{row.file}.wrong").read_text().startswith("<html>")
+    assert jaxseg.load(row.name).classes == row.classes and len(seen) == 1
+
+
+def test_a_full_disk_or_a_killed_process_in_the_conversion(zoo, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    row, seen = zoo
+    with monkeypatch.context() as patch:
+        patch.setattr(folder_module, "save_file", full)
+        with pytest.raises(InputError, match="No space left") as caught:
+            jaxseg.load(row.name)
+    assert "Set JAXSEG_CACHE" in caught.value.remedy
+    (lock,) = converted_folder().iterdir()  # nothing half-written
+    left = lock.with_name(lock.name.replace(".lock", ".99999999.unfinished"))
+    left.mkdir()
+    jaxseg.load(row.name)
+    assert len(seen) == 1 and not left.exists()
+
+
+def test_a_damaged_conversion_says_which_folder_to_remove(zoo):
+    row, seen = zoo
+    jaxseg.load(row.name)
+    (folder,) = [f for f in converted_folder().iterdir() if f.is_dir()]
+    file = folder / "variables.safetensors"
+    data = bytearray(file.read_bytes())
+    data[-7] ^= 1
+    file.write_bytes(data)
+    for use in (jaxseg.load, Network.from_pretrained, read_weights):
+        with pytest.raises(InputError, match="is damaged: the checksum of") as caught:
+            use(row.name)
+        assert f"Remove {folder}, and run the same command again" in caught.value.remedy
+    shutil.rmtree(folder)
+    assert jaxseg.load(row.name).classes == row.classes and len(seen) == 1
 
 
 @pytest.mark.default_cases(1)

@@ -1,0 +1,129 @@
+"""Clients that leave, or do not read their response, hold nothing for long."""
+
+import io
+
+import anyio
+import numpy as np
+import pytest
+from PIL import Image
+
+pytest.importorskip("starlette", reason="pip install '.[serve]'")
+pytest.importorskip("prometheus_client", reason="pip install '.[serve]'")
+
+from stub import served
+
+from jaxseg.serve.app import make_app
+from jaxseg.serve.upload import Limits
+
+
+def upload(height=9, width=9):
+    file = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+    Image.fromarray(noise).save(file, "PNG")
+    return file.getvalue()
+
+
+class Client:
+    """A connection to the application, without a network between them."""
+
+    def __init__(self, app, data, query=b"format=npz"):
+        self.app, self.sent, self.reads, self.left = app, [], anyio.Event(), anyio.Event()
+        self.scope = {
+            "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": "POST",
+            "path": "/predict", "raw_path": b"/predict", "query_string": query, "headers": [],
+        }  # fmt: skip
+        self._events = [{"type": "http.request", "body": data, "more_body": False}]
+
+    async def receive(self):
+        if self._events:
+            return self._events.pop()
+        await self.left.wait()
+        return {"type": "http.disconnect"}
+
+    async def send(self, message):
+        await self.reads.wait()
+        self.sent.append(message)
+
+    async def __call__(self):
+        await self.app(self.scope, self.receive, self.send)
+
+    @property
+    def status(self):
+        return self.sent[0]["status"]
+
+
+@pytest.fixture
+def app():
+    networks = served("one")
+    limits = Limits(requests=3, seconds=1.0)
+    made = make_app(networks, limits=limits, most_batch=1)
+    yield made, networks["one"].label
+    networks["one"].label.gate.set()
+    made.state.networks.batcher.close()
+
+
+async def until(condition):
+    with anyio.fail_after(20):
+        while not condition():
+            await anyio.sleep(0.005)
+
+
+def test_a_client_that_leaves_makes_room_in_the_queue(app):
+    app, stub = app
+    batcher = app.state.networks.batcher
+    stub.gate.clear()
+
+    async def story():
+        async with anyio.create_task_group() as group:
+            gone = [Client(app, upload()) for _ in range(3)]
+            for one in gone:
+                one.reads.set()
+                group.start_soon(one)
+            await until(lambda: len(batcher) == 2)  # one image is being labelled, two wait
+            refused = Client(app, upload())
+            refused.reads.set()
+            await refused()
+            assert refused.status == 503
+            for one in gone:
+                one.left.set()
+            await until(lambda: all(one.sent for one in gone))
+            stayed = [Client(app, upload(10, 10)) for _ in range(3)]
+            for one in stayed:
+                one.reads.set()
+                group.start_soon(one)
+            await until(lambda: len(batcher) >= 3)
+            stub.gate.set()
+        assert [one.status for one in gone] == [499] * 3
+        assert [one.status for one in stayed] == [200] * 3
+
+    anyio.run(story)
+    # the one image that was being labelled, and those of the clients that stayed
+    assert stub.seen == [[(9, 9)], [(10, 10)], [(10, 10)], [(10, 10)]]
+
+
+def test_a_response_counts_until_it_is_received(app):
+    app, stub = app
+    data = upload(200, 300)
+
+    async def story():
+        async with anyio.create_task_group() as group:
+            idle = [Client(app, data) for _ in range(3)]  # they never read
+            for one in idle:
+                group.start_soon(one)
+            await until(lambda: len(stub.seen) == 3)
+            late = Client(app, data)
+            late.reads.set()
+            await late()
+            assert late.status == 503
+        assert not any(one.sent for one in idle)  # their time has passed
+        late = Client(app, data)
+        late.reads.set()
+        await late()
+        body = b"".join(message.get("body", b"") for message in late.sent)
+        assert late.status == 200 and len(late.sent) > 2 and not late.sent[-1]["more_body"]
+        assert all(m["more_body"] for m in late.sent[1:-1])
+        assert all(len(m.get("body", b"")) <= 2**16 for m in late.sent)
+        with np.load(io.BytesIO(body)) as arrays:
+            assert arrays["labels"].shape == (200, 300)
+
+    anyio.run(story)
