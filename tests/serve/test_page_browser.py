@@ -1,10 +1,14 @@
 """The page in a browser: a file is dropped, the slider moves, classes are switched."""
 
+import base64
+import io
 import re
 import socket
 import threading
 
+import numpy as np
 import pytest
+from PIL import Image
 
 pytest.importorskip("uvicorn", reason="pip install '.[serve]'")
 
@@ -143,3 +147,20 @@ def test_a_file_that_is_not_a_photograph_gives_an_error(tab, address):
     )
     tab.wait("document.querySelector('#message.bad')")
     assert "notes.txt" in tab.run("return document.querySelector('#message').textContent")
+
+
+def test_an_image_that_only_the_browser_can_read(tab, address):
+    """The server refuses PNGs of 16 bits; the page then sends what it displays."""
+    deep = io.BytesIO()
+    Image.fromarray(np.full((20, 30), 128 * 256, np.uint16)).save(deep, "PNG")
+    tab.open(f"{address}/", 1280)
+    tab.wait("document.querySelectorAll('#samples button').length")
+    tab.run(
+        f"const bytes = Uint8Array.from(atob('{base64.b64encode(deep.getvalue()).decode()}'), "
+        "(letter) => letter.charCodeAt(0)); const data = new DataTransfer();"
+        "data.items.add(new File([bytes], 'deep.png', { type: 'image/png' }));"
+        "document.dispatchEvent(new DragEvent('drop', { dataTransfer: data, cancelable: true }));"
+    )
+    tab.wait(READY)
+    seen = tab.run(LOOK)
+    assert seen["message"].startswith("deep: 30×20 pixels") and len(seen["names"]) == 1

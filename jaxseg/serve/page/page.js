@@ -100,8 +100,11 @@ async function scaled(exact) {
   drawing.imageSmoothingQuality = "high";
   drawing.drawImage(bitmap, 0, 0, canvas.width, canvas.height);
   const same = canvas.width === bitmap.width && canvas.height === bitmap.height;
-  const sent = same ? blob : await new Promise((done) => canvas.toBlob(done, "image/png"));
-  return { canvas, sent };
+  return { canvas, sent: same ? blob : await asPng(canvas) };
+}
+
+function asPng(canvas) {
+  return new Promise((done) => canvas.toBlob(done, "image/png"));
 }
 
 async function label() {
@@ -113,7 +116,7 @@ async function label() {
   show(chosen, canvas);
   say(`labelling ${canvas.width}×${canvas.height} pixels …`, "busy");
   const began = performance.now();
-  const asked = views.map((view) => ask(view, sent, mine));
+  const asked = views.map((view) => ask(view, canvas, sent, mine));
   const problems = (await Promise.all(asked)).filter(Boolean);
   if (mine !== turn) return;
   const seconds = ((performance.now() - began) / 1000).toFixed(1);
@@ -122,12 +125,16 @@ async function label() {
 }
 
 // Fills a view; returns an error message, if any.
-async function ask(view, sent, mine) {
+async function ask(view, canvas, sent, mine) {
   const query = new URLSearchParams({
     network: view.network.name, format: "json", include: "png,layers",
   });
   try {
-    const response = await fetch(`/predict?${query}`, { method: "POST", body: sent });
+    const post = (body) => fetch(`/predict?${query}`, { method: "POST", body });
+    let response = await post(sent);
+    if (response.status === 415) {
+      response = await post(await asPng(canvas)); // an image that only the browser can read
+    }
     const answer = await response.json();
     if (mine !== turn) return "";
     if (!response.ok) return `${answer.problem} ${answer.fix}`;
