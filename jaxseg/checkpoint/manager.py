@@ -5,8 +5,6 @@ has no rename: the checkpoint is written to its final folder, and is complete on
 `commit_success.txt`, exists.
 """
 
-import contextlib
-import logging
 import pathlib
 import re
 import shutil
@@ -14,41 +12,31 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
-from jaxseg.checkpoint.checksums import checksums, differing, named
+import jaxseg.checkpoint.orbax_log  # noqa: F401
+from jaxseg.checkpoint.checksums import checksums, named
 from jaxseg.checkpoint.damage import (
     DamagedCheckpoint,
     reading_step,
     silence_leftovers,
 )
-from jaxseg.checkpoint.lease import Leased, allow_leases, end_leases, lease
+from jaxseg.checkpoint.lease import Leased, allow_leases, end_leases
+from jaxseg.checkpoint.reading import (
+    check_metadata,
+    check_values,
+    saved_about,
+    saved_train_steps,
+    saved_tree,
+)
 from jaxseg.checkpoint.steps import find_step, whole_steps
 from jaxseg.distributed.multihost import gather_values, wait_for_others
 from jaxseg.errors import InputError
 from jaxseg.utils.bucket import absolute, is_bucket
-from jaxseg.utils.json_files import read_object
 
 State = TypeVar("State")
 _DAMAGED = ".damaged"  # suffix of the name of a damaged checkpoint after it is renamed
-
-
-class _Quiet(logging.Filter):
-    """Drops some log records of Orbax: warnings about checkpoints without metrics (normal here),
-    warnings about saves in quick succession (any busy disk causes them), and tracebacks of its
-    threads for errors that are raised anyway."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage()
-        if record.exc_info and "orbax" in record.pathname:
-            return False
-        return "did not provide metrics" not in text and "Waiting for previous save" not in text
-
-
-logging.getLogger("absl").addFilter(_Quiet())
-logging.getLogger().addFilter(_Quiet())
 
 
 class Checkpoints:
@@ -149,7 +137,7 @@ class Checkpoints:
         """
         self.wait()
         with reading_step(self._folder, step):
-            about = _about(self._folder, step)
+            about = saved_about(self._folder, step)
             self._check_same_arrays(step, like)
             state = ocp.args.PyTreeRestore(
                 like,
@@ -161,7 +149,7 @@ class Checkpoints:
             )
             if about and restored["position"] != about["position"]:
                 raise DamagedCheckpoint(self._folder, step, "its data position differs")
-            _check_values(self._folder, step, restored["state"], about)
+            check_values(self._folder, step, restored["state"], about)
         return restored["state"], restored["position"]
 
     def restore_newest(
@@ -208,7 +196,7 @@ class Checkpoints:
     ) -> None:
         """Renames a damaged checkpoint, so that its step can be saved again."""
         step = damage.step
-        before, then = (_train_steps(self._folder, s) for s in (older, step))
+        before, then = (saved_train_steps(self._folder, s) for s in (older, step))
         if before not in (None, steps) and then != steps:
             raise InputError(
                 damage.problem,
@@ -235,8 +223,8 @@ class Checkpoints:
 
     def _check_same_arrays(self, step: int, like) -> None:
         """Raises InputError if the arrays of a checkpoint are not those of `like`."""
-        tree = _metadata(self._folder, step)
-        _check_metadata(self._folder, step, tree, _about(self._folder, step))
+        tree = saved_tree(self._folder, step)
+        check_metadata(self._folder, step, tree, saved_about(self._folder, step))
         kept, wanted = _shapes(tree), _shapes(like)
         for name in sorted(kept.keys() | wanted.keys()):
             if kept.get(name) != wanted.get(name):
@@ -265,71 +253,6 @@ class Checkpoints:
                 end_leases(pathlib.Path(self._folder))
 
 
-def restore_variables(folder: pathlib.Path, step: int) -> dict:
-    """Returns the parameters and statistics of a checkpoint of any network and optimizer; their
-    moving average if the run kept one.
-
-    Args:
-      folder: folder of the checkpoints.
-      step: step of a complete checkpoint.
-
-    Returns:
-      `{"params": ..., "batch_stats": ...}` of NumPy arrays, as saved.
-
-    Raises:
-      DamagedCheckpoint: the arrays differ from those saved.
-      RemovedCheckpoint: the writing run removed the checkpoint during the read.
-    """
-    with lease(folder, step), reading_step(folder, step):
-        about = _about(folder, step)
-        tree = _metadata(folder, step)
-        _check_metadata(folder, step, tree, about)
-        averaged = bool(tree.get("average"))
-        there = tree["average"] if averaged else tree
-        names = [name for name in ("params", "batch_stats") if name in there]
-        like = {
-            n: jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype), there[n])
-            for n in names
-        }
-        like = {"average": like} if averaged else like
-        as_numpy = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), like)
-        wanted = ocp.args.PyTreeRestore(item=like, restore_args=as_numpy, partial_restore=True)
-        with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
-            restored = handler.restore(absolute(folder) / str(step) / "state", args=wanted)
-        _check_values(folder, step, restored, about)
-        restored = restored["average"] if averaged else restored
-        return {"params": restored["params"], "batch_stats": restored.get("batch_stats", {})}
-
-
-def _about(folder: pathlib.Path, step: int) -> dict:
-    """The saved checksums and data of a checkpoint; empty for one of an older jaxseg."""
-    place = folder / str(step)
-    if "checksums" not in read_object(place / "_CHECKPOINT_METADATA").get("item_handlers", {}):
-        return {}
-    return read_object(place / "checksums" / "metadata")
-
-
-def _train_steps(folder: pathlib.Path, step: int) -> int | None:
-    with contextlib.suppress(OSError, ValueError):
-        return _about(folder, step).get("train_steps")
-    return None
-
-
-def _check_metadata(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:
-    """Raises DamagedCheckpoint if Orbax's list of arrays is not the saved one."""
-    saved = {name: (tuple(e["shape"]), e["dtype"]) for name, e in about.get("arrays", {}).items()}
-    found = {name: (tuple(a.shape), str(np.dtype(a.dtype))) for name, a in named(tree).items()}
-    if about and found != saved:
-        raise DamagedCheckpoint(folder, step, "its arrays do not match those in the checkpoint")
-
-
-def _check_values(folder: pathlib.Path, step: int, tree: Any, about: dict) -> None:
-    """Raises DamagedCheckpoint if an array of `tree` does not match its checksum."""
-    wrong = differing(tree, about["arrays"]) if about else None
-    if wrong is not None:
-        raise DamagedCheckpoint(folder, step, f"the checksum of {wrong} does not match")
-
-
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
     """Removes unfinished checkpoints; Orbax would count them among those to keep."""
     whole = set(map(str, whole_steps(folder)))
@@ -350,12 +273,6 @@ def abstract(state: State, shardings: Any) -> State:
         state,
         jax.tree.broadcast(shardings, state),
     )
-
-
-def _metadata(folder: pathlib.Path, step: int) -> dict:
-    """The pytree of a checkpoint's state, with shape and dtype of each array; reads no array."""
-    with contextlib.closing(ocp.PyTreeCheckpointHandler()) as handler:
-        return handler.metadata(absolute(folder) / str(step) / "state").tree
 
 
 def _shapes(tree) -> dict[str, tuple[int, ...]]:

@@ -73,7 +73,7 @@ def _restored(folder: pathlib.Path, which: str | int) -> tuple[int, dict]:
     Raises:
       InputError: there is none, or it is damaged; the message names an older one.
     """
-    from jaxseg.checkpoint.manager import restore_variables  # imports Orbax, which takes a second
+    from jaxseg.checkpoint.reading import restore_variables  # imports Orbax, which takes a second
 
     for _ in range(_TRIES):
         step = find_step(folder, which)

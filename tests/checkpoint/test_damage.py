@@ -209,7 +209,7 @@ def test_if_the_checkpoint_is_removed_a_newer_one_is_read(folder, monkeypatch):
             raise RemovedCheckpoint(folder, step)
         return restore_variables(folder, step)
 
-    monkeypatch.setattr("jaxseg.checkpoint.manager.restore_variables", removed_once)
+    monkeypatch.setattr("jaxseg.checkpoint.reading.restore_variables", removed_once)
     assert _restored(folder, "last")[0] == 6 and seen == [4, 6]
 
 
