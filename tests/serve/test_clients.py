@@ -55,7 +55,7 @@ class Client:
 @pytest.fixture
 def app():
     networks = served("one")
-    limits = Limits(requests=3, seconds=1.0)
+    limits = Limits(requests=3, seconds=2.5)
     made = make_app(networks, limits=limits, most_batch=1)
     yield made, networks["one"].label
     networks["one"].label.gate.set()
