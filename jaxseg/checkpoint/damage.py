@@ -1,7 +1,6 @@
 """Errors for checkpoints that cannot be read."""
 
 import contextlib
-import errno
 import functools
 import json
 import logging
@@ -16,6 +15,7 @@ import jax
 
 from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
+from jaxseg.utils.access import check_readable
 from jaxseg.utils.bucket import is_bucket
 
 _FULL_MEMORY = ("RESOURCE_EXHAUSTED", "out of memory", "Out of memory")
@@ -77,11 +77,8 @@ def reading_step(folder: pathlib.Path, step: int) -> Iterator[None]:
         jax.devices()  # raises JAX's own error if JAX_PLATFORMS names a missing device
         if _is_removed(folder, step):
             raise RemovedCheckpoint(folder, step) from None
-        if isinstance(error, OSError) and error.errno in (errno.EACCES, errno.EPERM):
-            raise InputError(
-                f"The checkpoint of step {step} in {folder} cannot be read: {error.strerror}.",
-                "Make its files readable for this user.",
-            ) from None
+        if not is_bucket(folder):
+            check_readable(folder / str(step))
         raise DamagedCheckpoint(folder, step, _in_few_words(error)) from error
 
 

@@ -17,6 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.json_files import read_object
 
 LOCK_FILE = "run.lock"
@@ -32,7 +33,7 @@ class WorkdirLock:
       say: receives a line if the lock of a dead run is taken over.
 
     Raises:
-      InputError: on entry, if another run holds the lock.
+      InputError: on entry, if another run holds the lock, or the workdir cannot be written.
     """
 
     def __init__(self, folder: pathlib.Path, say: Callable[[str], None] = print):
@@ -49,12 +50,18 @@ class WorkdirLock:
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
             "token": self._token,
         }
-        mine.write_text(json.dumps(about), encoding="utf-8")
         try:
+            mine.write_text(json.dumps(about), encoding="utf-8")
             while not _placed(mine, self._path):
                 self._remove_stale(mine)
+        except PermissionError as error:
+            raise InputError(
+                f"The workdir {self._path.parent} cannot be written: {reason(error)}.",
+                "Give a --workdir that you can write to.",
+            ) from None
         finally:
-            mine.unlink(missing_ok=True)
+            with contextlib.suppress(PermissionError):
+                mine.unlink(missing_ok=True)
         threading.Thread(target=self._touch, daemon=True).start()
         return self
 

@@ -5,6 +5,7 @@ import re
 
 from jaxseg.checkpoint.lock import running
 from jaxseg.errors import InputError
+from jaxseg.utils.access import check_readable
 from jaxseg.utils.bucket import is_bucket, reaching
 from jaxseg.utils.json_files import read_object
 
@@ -13,8 +14,10 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
     """The steps of complete checkpoints in `folder`, sorted; unfinished ones are left out.
 
     Raises:
-      InputError: the folder is in a bucket that cannot be reached.
+      InputError: the folder is in a bucket that cannot be reached, or is closed to this user.
     """
+    if not is_bucket(folder):
+        check_readable(folder, depth=2)
     with reaching(folder):
         found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
         return sorted(int(p.name) for p in found if not lacking_parts(p))

@@ -1,8 +1,9 @@
-"""Errors of a command for a full disk or memory, if no other code has handled them."""
+"""Errors of a command for a full disk or memory, or a refused path, that no code has handled."""
 
 import pathlib
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import access_error
 from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_is_full
 
 _SMALLER = {
@@ -16,7 +17,7 @@ _SMALLER = {
 
 
 def in_two_lines(error: Exception, command: str) -> InputError | None:
-    """The InputError for a full disk or memory; None for any other error."""
+    """The InputError for a full disk or memory, or a refused path; None for any other error."""
     if disk_is_full(error):
         name = getattr(error, "filename", None)
         place = pathlib.Path(name) if isinstance(name, str) else pathlib.Path.cwd()
@@ -24,4 +25,4 @@ def in_two_lines(error: Exception, command: str) -> InputError | None:
     if memory_is_full(error):
         remedy = _SMALLER.get(command, "Use smaller images, or close other programs.")
         return full_memory(error, f"`{command}`", remedy)
-    return None
+    return access_error(error)

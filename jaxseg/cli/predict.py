@@ -15,6 +15,7 @@ from jaxseg.cli.json_output import Put, add_json, json_output
 from jaxseg.cli.options import add_network, check_network, embedded_network, open_network
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import text_of
 from jaxseg.utils.paths import given_path
 
@@ -315,7 +316,8 @@ def _listed(path: str) -> list[str]:
         raise
     except (OSError, ValueError) as error:
         raise InputError(
-            f"The list {path} cannot be read: {error}.", "Give a text file with one path per line."
+            f"The list {path} cannot be read: {reason(error)}.",
+            remedy_for(error, "Give a text file with one path per line."),
         ) from None
     return [line.strip() for line in text.splitlines() if line.strip()]
 

@@ -8,6 +8,7 @@ import ml_collections
 from jaxseg.config.defaults import default_config
 from jaxseg.config.fields import flatten, set_field, validate
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.paths import given_path
 
@@ -71,7 +72,8 @@ def load_config(path: str | pathlib.Path) -> ml_collections.ConfigDict:
         fields = json.loads(path.read_text(encoding="utf-8"))
     except OSError as e:
         raise InputError(
-            f"Cannot read the config {path}: {e.strerror}.", "Give the workdir of a run."
+            f"Cannot read the config {path}: {reason(e)}.",
+            remedy_for(e, "Give the workdir of a run."),
         ) from None
     except ValueError as e:
         raise InputError(f"{path} is not valid JSON: {e}.", "Restore the file.") from None

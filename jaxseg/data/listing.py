@@ -19,6 +19,7 @@ from jaxseg.data.pairs import read_pair
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import Picture, aligned_mask
 from jaxseg.errors import InputError, plain
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import is_hidden, text_of, walk_files
 from jaxseg.utils.image_kind import RGB, ImageKind
 
@@ -274,7 +275,9 @@ def read_lines(path: Path) -> list[str]:
     try:
         text = text_of(read_regular(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path} cannot be read ({error}).", "Save it as UTF-8 text.") from error
+        raise InputError(
+            f"{path} cannot be read ({reason(error)}).", remedy_for(error, "Save it as UTF-8 text.")
+        ) from error
     return [line.strip() for line in text.strip().splitlines()]
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxseg.data.image_file import check_size, read_regular
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 
 _TYPES = {
     1: "i1",
@@ -44,8 +45,8 @@ def read_mat_labels(path: Path) -> np.ndarray:
         labels = _find(read_regular(path))
     except (OSError, ValueError, struct.error, zlib.error, UnicodeDecodeError) as error:
         raise InputError(
-            f"{path} cannot be read ({str(error).rstrip('.')}).",
-            "Replace the file with an undamaged one, or remove it.",
+            f"{path} cannot be read ({reason(error)}).",
+            remedy_for(error, "Replace the file with an undamaged one, or remove it."),
         ) from error
     if labels is None or labels.ndim != 2 or labels.size == 0 or labels.dtype.kind != "u":
         raise InputError(

@@ -16,6 +16,7 @@ from PIL import Image
 from jaxseg.data.decode import read_frame
 from jaxseg.data.source import DataInfo, Example, Source
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import write_atomic
 
 _SUFFIXES = (  # by first bytes
@@ -66,7 +67,7 @@ def write_folder(
             made.rename(part)
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written ({error}).",
+            f"{folder} cannot be written ({reason(error)}).",
             "Free some space there, or choose another --data-dir; finished files are kept.",
         ) from error
     finally:

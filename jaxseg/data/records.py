@@ -21,6 +21,7 @@ from jaxseg.data.masks import read_mask
 from jaxseg.data.source import DataInfo, Example
 from jaxseg.data.upright import turned
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.image_kind import RGB, ImageKind
 from jaxseg.utils.json_files import read_object
@@ -75,7 +76,7 @@ def write_records(
         write_atomic(folder / INDEX, json.dumps(index) + "\n")
     except (OSError, RuntimeError) as error:
         raise InputError(
-            f"{path} cannot be written ({error}).",
+            f"{path} cannot be written ({reason(error)}).",
             "Free some space there, or choose another --data-dir; finished files are kept.",
         ) from error
     finally:
@@ -183,6 +184,7 @@ def _read_index(folder: Path) -> dict:
         assert isinstance(index["splits"], dict)
     except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
         raise InputError(
-            f"{folder / INDEX} cannot be read ({error}).", "Prepare the data set again."
+            f"{folder / INDEX} cannot be read ({reason(error)}).",
+            remedy_for(error, "Prepare the data set again."),
         ) from error
     return index

@@ -33,6 +33,7 @@ from jaxseg.nn.fields import check_choice, field_names
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import StoredArrays
 from jaxseg.pretrained.tensor_file import TensorFile
+from jaxseg.utils.access import check_readable, reason
 from jaxseg.utils.paths import given_path
 
 _FORMATS = {"float32": 1, "float16": 2, "bfloat16": 2}  # by dtype of the variables
@@ -133,7 +134,8 @@ def save_exported(
         unfinished.rename(folder)
     except (OSError, ValueError, SafetensorError) as error:
         raise InputError(
-            f"{folder} cannot be written: {error}.", "Choose a folder that you can write to."
+            f"{folder} cannot be written: {reason(error)}.",
+            "Choose a folder that you can write to.",
         ) from None
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
@@ -146,7 +148,7 @@ def check_free(folder: str | os.PathLike) -> None:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be accessed: {error}.", "Choose another folder."
+            f"{folder} cannot be accessed: {reason(error)}.", "Choose another folder."
         ) from None
     if taken:
         raise InputError(f"{folder} already exists.", "Choose another folder, or remove it first.")
@@ -275,8 +277,9 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
     """Reads and checks `model.json`; "network" in the result is the network that it describes."""
     damaged = InputError(f"{path} is damaged.", "Export the network again.")
     try:
+        check_readable(path)
         about = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
+    except (OSError, UnicodeError, json.JSONDecodeError, RecursionError):
         raise damaged from None
     if not isinstance(about, dict) or type(about.get("format")) is not int:
         raise damaged

@@ -8,6 +8,7 @@ from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
 from jaxseg.pretrained.zoo.names import located, renewal
 from jaxseg.pretrained.zoo.rows import unknown
+from jaxseg.utils.access import check_readable
 
 
 def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last") -> TensorFile:
@@ -30,6 +31,7 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     name, path = path, located(path)
     if not os.path.lexists(path) and path.name == os.fspath(name) and not path.suffix:
         raise unknown(name)
+    check_readable(path, depth=0)
     folder, own = os.path.isdir(path), os.path.isfile(path / MODEL_FILE)
     if folder and not own and is_run(path):
         return read_run(path, step)

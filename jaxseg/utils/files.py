@@ -5,8 +5,18 @@ import os
 import pathlib
 from collections.abc import Callable, Iterator
 
+from jaxseg.utils.access import check_readable
+
 _SYSTEM = frozenset(
-    ("__macosx", "thumbs.db", "desktop.ini", "@eadir", "$recycle.bin", "system volume information")
+    (
+        "__macosx",
+        "thumbs.db",
+        "desktop.ini",
+        "@eadir",
+        "$recycle.bin",
+        "system volume information",
+        "lost+found",
+    )
 )
 
 
@@ -43,9 +53,12 @@ def walk_files(
     Args:
       folder: the root of the walk.
       skip: whether to leave out a folder below the root.
+
+    Raises:
+      InputError: a folder is closed to this user; its files would be missing without a word.
     """
     seen = set()
-    for at, folders, files in os.walk(folder, followlinks=True):
+    for at, folders, files in os.walk(folder, onerror=_closed, followlinks=True):
         here = pathlib.Path(at)
         place = os.path.realpath(at)
         if place in seen or (here != folder and skip(here)):
@@ -54,3 +67,9 @@ def walk_files(
         seen.add(place)
         folders[:] = sorted(name for name in folders if not is_hidden(name))
         yield from (here / name for name in sorted(files) if not is_hidden(name))
+
+
+def _closed(error: OSError) -> None:
+    """Raises InputError if permission is missing; other folders are gone, or are no folders."""
+    if isinstance(error, PermissionError):
+        check_readable(error.filename, depth=0)

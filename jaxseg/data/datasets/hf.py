@@ -10,6 +10,7 @@ from typing import Any
 from jaxseg.data.datasets.columns import Columns
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.image_kind import RGB, ImageKind
 
 
@@ -128,7 +129,8 @@ def _bytes(cell: Mapping[str, Any] | None, file: str) -> bytes:
             return Path(cell["path"]).read_bytes()
     except OSError as error:
         raise InputError(
-            f"{file} cannot be read ({error}).", "Download the data set again."
+            f"{file} cannot be read ({reason(error)}).",
+            remedy_for(error, "Download the data set again."),
         ) from error
     raise InputError(f"{file} is empty.", "Remove the example from the data set.")
 

@@ -25,6 +25,7 @@ from jaxseg.data.formats.shapes import (
 )
 from jaxseg.data.image_file import read_regular
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 
 LAYOUT = (
     "The folder must contain annotations.xml (CVAT for images 1.1, or for video 1.1) and the "
@@ -49,7 +50,9 @@ def read(config: ml_collections.ConfigDict, root: Path, split: str) -> Annotatio
     try:
         tree = ElementTree.fromstring(read_regular(file))
     except (OSError, ElementTree.ParseError, UnicodeError, ValueError) as error:
-        raise InputError(f"{file} cannot be read as XML ({error}).", _EXPORT) from error
+        raise InputError(
+            f"{file} cannot be read as XML ({reason(error)}).", remedy_for(error, _EXPORT)
+        ) from error
     images = tree.findall("image")
     if tree.tag != "annotations" or (not images and tree.find("track") is None):
         raise InputError(f"{file} is not a CVAT XML file.", _EXPORT)

@@ -13,6 +13,7 @@ from jaxseg.data.image_file import read_regular
 from jaxseg.data.inside import BandFiles, EmbeddedPhoto
 from jaxseg.data.listing import Problem
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import text_of
 
 FARTHEST = 100_000  # pixels from the image's corner; larger coordinates count as mistakes
@@ -81,7 +82,9 @@ def read_json(path: Path, remedy: str) -> Any:
     try:
         return json.loads(text_of(read_regular(path)))
     except (OSError, ValueError, RecursionError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}).", remedy) from error
+        raise InputError(
+            f"{path} cannot be read as JSON ({reason(error)}).", remedy_for(error, remedy)
+        ) from error
 
 
 @contextmanager

@@ -27,6 +27,7 @@ from jaxseg.data.formats.shapes import (
 from jaxseg.data.image_file import read_regular
 from jaxseg.data.listing import PHOTO_SUFFIXES, Problem, read_lines
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import text_of, walk_files
 from jaxseg.utils.paths import given_path
 
@@ -80,8 +81,9 @@ def _read_yaml(config, root: Path) -> tuple[dict[str, Any], dict[int, str]]:
     try:
         about = yaml.safe_load(text_of(read_regular(path)))
     except (OSError, UnicodeError, yaml.YAMLError, RecursionError, ValueError) as error:
-        reason = str(error).partition("\n")[0]
-        raise InputError(f"{path} cannot be read ({reason}).", LAYOUT) from error
+        raise InputError(
+            f"{path} cannot be read ({reason(error)}).", remedy_for(error, LAYOUT)
+        ) from error
     with reading(str(path), "Write the classes as names: [cat, dog] or names: {0: cat, 1: dog}."):
         names = about["names"]
         pairs = names.items() if isinstance(names, dict) else enumerate(names)

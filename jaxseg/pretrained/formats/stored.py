@@ -9,6 +9,7 @@ from typing import overload
 import numpy as np
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import check_readable, reason
 
 _MAX_AXES = 32  # supported by both NumPy and JAX
 _BLOCK = 2**13  # bytes read at a time if few are requested
@@ -85,7 +86,8 @@ class FileBytes:
         try:
             self._file = path.open("rb", buffering=0)
         except OSError as error:
-            raise self._changed(error.strerror or str(error)) from None
+            check_readable(path, depth=0)
+            raise self._changed(reason(error)) from None
         self._size = os.fstat(self._file.fileno()).st_size
         self._at = 0
         self._first, self._block = 0, b""
@@ -155,7 +157,8 @@ class FileBytes:
                     raise self._changed("it became shorter")
                 have += n
         except OSError as error:
-            raise self._changed(error.strerror or str(error)) from None
+            check_readable(self._path, depth=0)
+            raise self._changed(reason(error)) from None
         return view.toreadonly()
 
     def _changed(self, why: str) -> InputError:
