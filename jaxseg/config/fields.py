@@ -147,11 +147,13 @@ def validate(config: ml_collections.ConfigDict) -> None:
         value = flat[name]
         if value is not None and value not in choices:
             raise InputError(f"Config field {name} is {value!r}.", nearest(value, choices))
+    default = flatten(default_config())
     for name, value in flat.items():
         accepts, requirement = CHECKS.get(name, ANY)
         finite = not isinstance(value, float) or math.isfinite(value)
         if value is not None and not (finite and accepts(value)):
-            raise InputError(f"Config field {name} is {value!r}.", f"Give {requirement}.")
+            none = ", or None" if default[name] is None else ""
+            raise InputError(f"Config field {name} is {value!r}.", f"Give {requirement}{none}.")
         if isinstance(value, int) and name != "seed" and abs(value) > LARGEST:
             raise InputError(f"Config field {name} is {value!r}.", f"Give at most {LARGEST}.")
     if config.train.epochs is None and config.optim.warmup_steps >= config.train.steps:
@@ -182,6 +184,12 @@ def validate(config: ml_collections.ConfigDict) -> None:
             f"Config field train.patience is {config.train.patience}, but eval.every_steps is "
             "None, so nothing is evaluated before the end.",
             "Set eval.every_steps, or set train.patience to None.",
+        )
+    if config.data.split is not None and config.data.fold is not None:
+        raise InputError(
+            f"Config fields data.split ({config.data.split!r}) and data.fold "
+            f"({config.data.fold!r}) are both set.",
+            "Set one of them to None: each divides the images on its own.",
         )
     _check_needs(flat)
     _check_images(flat)

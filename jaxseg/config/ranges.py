@@ -133,6 +133,11 @@ _NOT_NEGATIVE: _Check = (lambda v: v >= 0, "0 or more")
 _PROBABILITY: _Check = (lambda v: 0 <= v <= 1, "a probability in 0..1")
 _SIZE: _Check = (_is_size, "a pair of positive whole numbers: (height, width)")
 
+_SPLIT: _Check = (
+    lambda v: all(part not in ("", ".", "..") for part in v.split("/")),
+    "the name of a list or folder in the data set, such as 'val'",
+)
+
 _POLICIES = ", ".join(POLICIES)
 
 CHECKS: dict[str, _Check] = {
@@ -168,6 +173,8 @@ CHECKS: dict[str, _Check] = {
         lambda v: _are_numbers(v) and min(v) > 0,
         "a number above 0 for each channel, as `python -m jaxseg check` prints",
     ),
+    "data.train_split": _SPLIT,
+    "data.eval_split": _SPLIT,
     "data.scenes_train": _POSITIVE,
     "data.scenes_eval": _POSITIVE,
     "data.scenes_size": _SIZE,

@@ -10,7 +10,7 @@ from jaxseg.data.counts import present_values
 from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.masks import palette_of, read_stored
 from jaxseg.data.palettes import Palettes
-from jaxseg.data.source import Source, mask_file
+from jaxseg.data.source import Source, mask_file, photo_file
 from jaxseg.data.upright import Disagreement
 from jaxseg.errors import InputError
 from jaxseg.utils.spread import evenly_spread
@@ -18,7 +18,9 @@ from jaxseg.utils.spread import evenly_spread
 SAMPLE = 64  # number of examples checked, evenly spread
 
 
-def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
+def first_look(
+    source: Source, eval_source: Source | None = None, sample: int = SAMPLE
+) -> list[str]:
     """Counts the classes in a sample of a training split.
 
     If the sample has fewer than two classes, further examples are read until a second class is
@@ -26,11 +28,12 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
 
     Args:
       source: the training split.
+      eval_source: the evaluation split.
       sample: maximum number of examples.
 
     Returns:
-      Hints: masks with different palettes; and, if all examples were read, classes that never
-      occur.
+      Hints: images of the evaluation that are also trained on; masks with different palettes;
+      and, if all examples were read, classes that never occur.
 
     Raises:
       InputError: no pixel is labelled, all labelled pixels have one class, an image and its mask
@@ -47,6 +50,7 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
         except InputError:
             continue
     hints = [f"hint: {note}" for note in getattr(source, "notes", ())]
+    hints += _look_at_splits(source, eval_source)
     hints += _look_at_palettes(source, sample)
     found = [name for name, n in zip(info.class_names, counts.pixels, strict=True) if n]
     if not counts.images or len(found) > 1:
@@ -71,6 +75,21 @@ def first_look(source: Source, sample: int = SAMPLE) -> list[str]:
         f"All labelled pixels of {names} have one class, {found[0]!r}.",
         "Give masks with two or more classes; `python -m jaxseg check` names each file.",
     )
+
+
+def _look_at_splits(source: Source, eval_source: Source | None) -> list[str]:
+    """A hint if files of the training split are also in the evaluation split."""
+    if eval_source is None or photo_file(source, 0) is None:
+        return []
+    trained = {photo_file(source, index) for index in range(len(source))}
+    files = [photo_file(eval_source, index) for index in range(len(eval_source))]
+    both = [file for file in files if file is not None and file in trained]
+    if not both:
+        return []
+    return [
+        f"hint: {len(both)} of {len(files)} evaluation images are also training images, such as "
+        f"{both[0]}: the metrics are too high"
+    ]
 
 
 def _look_at_palettes(source: Source, sample: int) -> list[str]:

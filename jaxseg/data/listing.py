@@ -2,7 +2,7 @@
 
 import os
 import unicodedata
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -78,7 +78,7 @@ class Pairs:
         if strict and listing.problems:
             first = listing.problems[0]
             others = sum(p.kind == first.kind for p in listing.problems) - 1
-            more = f" (and {others} similar problems)" if others else ""
+            more = f" (and {others} similar problem{'s' * (others > 1)})" if others else ""
             raise InputError(f"{first.text.removesuffix('.')}{more}.", first.remedy)
         if strict and not listing.pairs:
             raise InputError(
@@ -108,6 +108,10 @@ class Pairs:
     def photo_bytes(self, index: int) -> bytes:
         """The stored content of the photo's file; separate bands are combined in a `.npy` file."""
         return image_bytes(self.pairs[index].photo, self.kind)
+
+    def photo_file(self, index: int) -> Hashable:
+        """The file or files of an example's photo."""
+        return self.pairs[index].photo
 
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None for a drawn mask."""

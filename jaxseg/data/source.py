@@ -1,7 +1,7 @@
 """The interface of a data set: a sequence of examples, with its classes."""
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -147,6 +147,10 @@ class Cached:
         """Notes on automatic choices."""
         return getattr(self._source, "notes", ())
 
+    def photo_file(self, index: int) -> Hashable | None:
+        """The file or files of an example's photo; None if there is none."""
+        return photo_file(self._source, index)
+
     def mask_file(self, index: int) -> Path | None:
         """The file of an example's mask; None if there is none."""
         return mask_file(self._source, index)
@@ -155,6 +159,12 @@ class Cached:
 def kind_of(source: Source) -> ImageKind:
     """The kind of a source's images; 8-bit RGB if it has no attribute `kind`."""
     return getattr(source, "kind", RGB)
+
+
+def photo_file(source: Source, index: int) -> Hashable | None:
+    """The file or files of an example's photo; None for a source without such files."""
+    find = getattr(source, "photo_file", None)
+    return None if find is None else find(index)
 
 
 def mask_file(source: Source, index: int) -> Path | None:

@@ -88,7 +88,7 @@ def begin(
     config = with_revision_of(config, folder.config)
     source = open_data(config.data, "train", config.seed)
     eval_source = open_data(config.data, "eval", config.seed)
-    hints = first_look(source)
+    hints = first_look(source, eval_source)
     begun = bool(whole_steps(folder.checkpoints))
     if begun:
         check_same_classes(source.info, folder.classes)

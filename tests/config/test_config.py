@@ -142,6 +142,8 @@ def test_set_field_refuses(name, value, words):
         ("optim.ema", 1.0),
         ("train.accumulate", 0),
         ("eval.input_size", (480, 360, 3)),
+        ("data.eval_split", ""),
+        ("data.train_split", "../train"),
         ("checkpoint.keep_last", 0),
         ("checkpoint.folder", "relative/folder"),
         ("checkpoint.folder", "s3://bucket/run"),
@@ -181,6 +183,8 @@ def test_parts_of_a_batch_are_equal():
         ({"loss.name": "ohem+dice", "loss.reduction": "sum"}, "loss.reduction is 'sum', which"),
         ({"loss.name": "ohem+dices"}, "There is no loss 'dices'"),
         ({"optim.name": "adamw", "optim.momentum_form": "pytorch"}, "optim.name is 'adamw'"),
+        ({"data.split": "8:2", "data.fold": "0/5"}, "data.fold ('0/5') are both set"),
+        ({"eval.every_steps": 0}, "Give a value above 0, or None."),
     ],
 )
 def test_fields_that_change_nothing(fields, words):

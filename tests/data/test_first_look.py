@@ -116,3 +116,13 @@ def test_classes_are_those_of_the_run(tmp_path, names, problem):
     check_same_classes(DataInfo("yours", names, palette), tmp_path / "none.json")
     with pytest.raises(InputError, match=problem):
         check_same_classes(DataInfo("yours", names, palette), tmp_path / "classes.json")
+
+
+def test_images_of_both_splits_give_a_hint(folder):
+    """The metrics of a run would be too high, and nothing would say so."""
+    train = folder([BOTH] * 3)
+    assert first_look(train, train) == [
+        "hint: 3 of 3 evaluation images are also training images, such as "
+        f"{train.photo_file(0)}: the metrics are too high"
+    ]
+    assert first_look(train, Listed([BOTH])) == []

@@ -119,7 +119,7 @@ def test_empty_list(devkit):
 
 def test_ids_listed_twice(devkit):
     devkit.list("train", ["p0", "p1", "p2", "p1", "p2"])
-    with refused("train.txt contains 'p1' more than once (and 1 similar problems)"):
+    with refused("train.txt contains 'p1' more than once (and 1 similar problem)"):
         devkit.open()
 
 
