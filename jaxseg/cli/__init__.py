@@ -110,6 +110,13 @@ def _fast_cpu_convolutions() -> None:
     need this. XLA reads its flags when the first device is used, which is later.
     """
     flag, flags = "--xla_cpu_experimental_ynn_fusion_type", os.environ.get("XLA_FLAGS", "")
+    if flags.strip() and not flags.lstrip().startswith("--"):  # XLA reads it as the name of a file
+        if not os.path.isfile(flags):
+            raise InputError(
+                f"XLA_FLAGS is {flags!r}, which is neither a list of --flags nor a file of them.",
+                "Correct or unset XLA_FLAGS.",
+            )
+        return
     if importlib.metadata.version("jaxlib").startswith("0.10.") and flag not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {flag}=LIBRARY_FUSION_TYPE_DOT".strip()
 

@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
             config.data,
             args.split,
             config.seed,
-            max(args.threads, 1),
+            args.threads,
             lambda items, total: tqdm.tqdm(items, total=total, unit="image", disable=None),
         )
         put(report.as_dict())

@@ -61,7 +61,7 @@ def _checked(where: str) -> pathlib.Path:
     path = given_path(where)
     if path.suffix.lower() != ".json":
         raise InputError(
-            f"--json is {where}, which does not end in .json.",
+            f"--json is {str(where)!r}, which does not end in .json.",
             "Give --json FILE.json. For standard output put --json last, or write --json=-.",
         )
     if not path.absolute().parent.is_dir():

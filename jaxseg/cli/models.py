@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> None:
     rows = list_pretrained(args.filter)
     if args.data is not None:
         known = {row.data for row in list_pretrained()}
-        if not any(args.data.lower() in data for data in known):
+        if not args.data or not any(args.data.lower() in data for data in known):
             raise InputError(
                 f"No network is trained on a data set '{args.data}'.", nearest(args.data, known)
             )

@@ -85,6 +85,8 @@ def check_data(
     Raises:
       InputError: no split can be opened.
     """
+    if threads < 1:
+        raise InputError(f"The number of threads is {threads}.", "Give 1 or more.")
     report: Report | None = None
     first: InputError | None = None
     opened: list[_Opened] = []

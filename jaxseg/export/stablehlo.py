@@ -21,6 +21,7 @@ from jaxseg.utils.paths import given_path
 FORMATS = ("stablehlo", "onnx")
 OUTPUTS = ("logits", "labels")
 PLATFORMS = ("cpu", "cuda", "tpu")
+_OTHERS = (".pt", ".pth", ".safetensors", ".caffemodel", ".tflite", ".pb", ".h5", ".npz")
 _SUFFIXES = {".onnx": "onnx", ".stablehlo": "stablehlo"}  # other suffixes suit any format
 _MULTIPLE = 32  # symbolic sizes are multiples of it, so that no size of a map is rounded
 
@@ -64,6 +65,11 @@ def export_program(
         raise InputError(
             f"{path} would contain a program in the format {format}.",
             f"Choose the format {_SUFFIXES[path.suffix.lower()]} (--format), or another name.",
+        )
+    if path.suffix.lower() in _OTHERS:
+        raise InputError(
+            f"{path} would contain a program in the format {format}, not a {path.suffix} file.",
+            f"Give --out {path.stem}.stablehlo or {path.stem}.onnx.",
         )
     text = path.with_name(path.name + ".json")
     for file in (path, text):

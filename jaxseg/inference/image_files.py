@@ -9,7 +9,7 @@ from jaxseg.data.band_files import parted
 from jaxseg.data.inside import BandFiles
 from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
-from jaxseg.utils.files import is_hidden, walk_files
+from jaxseg.utils.files import is_hidden, is_workdir, walk_files
 from jaxseg.utils.paths import given_path
 
 STDIN = "stdin"  # the name of an image from standard input
@@ -201,5 +201,5 @@ def _files(word: str, out: pathlib.Path) -> list[tuple[pathlib.Path, pathlib.Pat
 
 def _is_result(folder: pathlib.Path) -> bool:
     """Whether jaxseg wrote the images in `folder`: predictions, or files of a run."""
-    kinds = (("classes.json", "classes.png"), ("config.json", "classes.json"))
-    return any(all((folder / name).is_file() for name in names) for names in kinds)
+    predictions = all((folder / name).is_file() for name in ("classes.json", "classes.png"))
+    return predictions or is_workdir(folder)

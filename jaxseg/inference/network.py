@@ -12,7 +12,7 @@ from jax.typing import ArrayLike
 from jaxseg.data import read_image
 from jaxseg.data.inside import BandFiles
 from jaxseg.inference.protocols import protocol
-from jaxseg.ops.checks import as_pixels
+from jaxseg.ops.checks import one_image
 from jaxseg.pretrained.folder import save_exported
 from jaxseg.pretrained.trained import Trained, open_trained
 from jaxseg.utils.paths import given_path
@@ -63,7 +63,7 @@ class Network(Trained):
         elif isinstance(image, Sequence) and image and isinstance(image[0], str | os.PathLike):
             files = tuple(given_path(file) for file in image)
             image = read_image(BandFiles(files[0], files), kind=self.model.kind)
-        return self._inference.labels(self.variables, np.asarray(as_pixels(image)))
+        return self._inference.labels(self.variables, np.asarray(one_image(image)))
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | os.PathLike) -> "Network":

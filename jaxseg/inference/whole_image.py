@@ -11,11 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.data.images import read_image
-from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
 from jaxseg.ops.byte_labels import byte_labels
-from jaxseg.ops.checks import as_pixels
+from jaxseg.ops.checks import one_image
 from jaxseg.utils.image_kind import RGB
 from jaxseg.utils.paths import given_path
 
@@ -82,9 +81,7 @@ def predict(
     """
     if isinstance(image, str | os.PathLike):
         image = read_image(given_path(image), kind=getattr(model, "kind", RGB))
-    image = as_pixels(image)
-    if image.ndim != 3:
-        raise InputError(f"predict got an array of shape {image.shape}.", "Give [H, W, channels].")
+    image = one_image(image)
     if probabilities:
         likely = np.asarray(
             image_probabilities(model, variables, jnp.asarray(image)[None], image.shape[:2])

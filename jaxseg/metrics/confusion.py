@@ -178,6 +178,11 @@ def scores(
             f"The confusion matrix has shape {n.shape} and dtype {n.dtype}.",
             "Give [C, C] integers.",
         )
+    if n.size and n.min() < 0:
+        raise InputError(
+            f"The confusion matrix contains {n.min()}.",
+            "Give counts of 0 or more; add the matrices of many images in int64.",
+        )
     n = n.astype(np.int64)
     hits, true, predicted = n.diagonal(), n.sum(axis=1), n.sum(axis=0)
     total = int(true.sum())

@@ -50,6 +50,21 @@ def as_pixels(values: ArrayLike) -> jax.Array:
     return jnp.asarray(array.astype(np.uint8) if fits else array)
 
 
+def one_image(values: ArrayLike) -> jax.Array:
+    """`as_pixels` for a single image.
+
+    Raises:
+      InputError: as `as_pixels`, or the array is not [H, W, channels].
+    """
+    image = as_pixels(values)
+    if image.ndim != 3:
+        raise InputError(
+            f"predict got an array of shape {image.shape}.",
+            "Give one image, [H, W, channels]; call predict for each image of a batch.",
+        )
+    return image
+
+
 def check_whole(value: int, name: str, smallest: int | None = None) -> None:
     """Raises InputError if `value` is not an integer, or below `smallest`.
 

@@ -144,6 +144,14 @@ def save_exported(
 def check_free(folder: str | os.PathLike) -> None:
     """Raises InputError unless a network's folder can be created at this path."""
     folder = given_path(folder)
+    if any(
+        parent.name == "checkpoints" and (parent.parent / "config.json").is_file()
+        for parent in folder.absolute().parents
+    ):
+        raise InputError(
+            f"{folder} is in the checkpoints of a run, where only the run may write.",
+            "Choose another folder.",
+        )
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
     except OSError as error:

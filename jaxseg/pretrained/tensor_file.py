@@ -82,6 +82,7 @@ def _start(path: pathlib.Path) -> bytes:
     return start
 
 
+_PROGRAMS = (".stablehlo", ".onnx", ".tflite", ".pb", ".engine", ".mlmodel")
 _TAKEN = "Give a .caffemodel, a PyTorch .pth or a .safetensors file."
 _OTHERS = (  # other files that are mistaken for weights: first bytes, kind, fix
     (b"<!doctype html", "a web page", "Open the link in a browser and download the file itself."),
@@ -103,6 +104,12 @@ def _refuse_others(path: pathlib.Path, start: bytes) -> None:
     for first, what, remedy in _OTHERS:
         if start.lstrip().lower().startswith(first):
             raise InputError(f"{path} is {what}, not a weight file.", remedy)
+    if path.suffix.lower() in _PROGRAMS:
+        raise InputError(
+            f"{path} is an exported program, not a weight file.",
+            "Give the run or the weights that it was exported from; docs/guides/export.md shows "
+            "how to run the program itself.",
+        )
     if start[257:262] == b"ustar":
         raise InputError(
             f"{path} is a tar archive, not a weight file.",

@@ -29,6 +29,11 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name.lower() in _SYSTEM
 
 
+def is_workdir(folder: pathlib.Path) -> bool:
+    """Whether `folder` is the workdir of a run, whose pictures are results and never data."""
+    return all((folder / name).is_file() for name in ("config.json", "classes.json"))
+
+
 def text_of(data: bytes) -> str:
     """Decodes UTF-8, or UTF-16 as written by Windows, without a byte order mark.
 
@@ -47,7 +52,8 @@ def walk_files(
 ) -> Iterator[pathlib.Path]:
     """All files below `folder` that are not hidden, sorted by folder and name.
 
-    Links to folders are followed. Each folder is entered once, even if several links lead to it, so
+    Workdirs of runs below `folder` are left out: their pictures are no data. Links to folders are
+    followed. Each folder is entered once, even if several links lead to it, so
     that a link to a parent folder causes no endless loop.
 
     Args:
@@ -61,7 +67,7 @@ def walk_files(
     for at, folders, files in os.walk(folder, onerror=_closed, followlinks=True):
         here = pathlib.Path(at)
         place = os.path.realpath(at)
-        if place in seen or (here != folder and skip(here)):
+        if place in seen or (here != folder and (is_workdir(here) or skip(here))):
             folders[:] = []
             continue
         seen.add(place)

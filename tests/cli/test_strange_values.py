@@ -1,11 +1,13 @@
 """Nonsensical values: each is refused by name, before anything is built."""
 
 import math
+import os
 
 import numpy as np
 import pytest
 
 import jaxseg
+from jaxseg.cli import settle_process
 from jaxseg.cli.parser import Parser
 from jaxseg.config import default_config, validate
 from jaxseg.data.not_images import what_it_is
@@ -59,6 +61,21 @@ def test_a_network_of_no_size(fields):
 def test_invalid_arrays_of_pixels(image):
     with pytest.raises(InputError, match="array of pixels"):
         as_pixels(image)
+
+
+def test_a_batch_is_not_one_image():
+    with pytest.raises(InputError, match=r"\(1, 9, 9, 3\). Give one image"):
+        jaxseg.predict(None, None, np.zeros((1, 9, 9, 3), np.uint8))
+
+
+def test_a_file_of_xla_flags_stays_one(tmp_path, monkeypatch):
+    """A flag behind the name of a file makes XLA end the process: it looks for one longer name."""
+    monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))
+    with pytest.raises(InputError, match="neither a list of --flags nor a file"):
+        settle_process()
+    (tmp_path / "flags").touch()
+    settle_process()
+    assert os.environ["XLA_FLAGS"] == str(tmp_path / "flags")
 
 
 def test_texts_and_empty_input_get_a_fix_of_their_own(tmp_path):

@@ -163,6 +163,8 @@ def test_what_cannot_be_exported(tmp_path):
     for name, format in (("p.onnx", "stablehlo"), ("p.StableHLO", "onnx")):
         with pytest.raises(InputError, match=f"{name} would contain a program in the format"):
             export_program(net, tmp_path / name, format=format, size=(224, 224))
+    with pytest.raises(InputError, match="not a .pt file. Give --out p.stablehlo or p.onnx"):
+        export_program(net, tmp_path / "p.pt")
     (tmp_path / "p.json").touch()
     with pytest.raises(InputError, match=r".*p\.json already"):
         export_program(net, tmp_path / "p")

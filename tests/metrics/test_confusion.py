@@ -198,7 +198,9 @@ def test_nothing_labelled(absent):
             assert np.isnan(value), key
 
 
-@pytest.mark.parametrize("confusion", [np.zeros((2, 3), int), np.zeros(4, int), np.zeros((2, 2))])
+@pytest.mark.parametrize(
+    "confusion", [np.zeros((2, 3), int), np.zeros(4, int), np.zeros((2, 2)), -np.eye(2, dtype=int)]
+)
 def test_invalid_confusion_matrices_are_refused(confusion):
     with pytest.raises(InputError, match="confusion matrix"):
         scores(confusion)

@@ -167,6 +167,14 @@ def test_nothing_is_overwritten(tmp_path, exported, variables, there):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_checkpoints_of_a_run_are_its_own(tmp_path, variables):
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "config.json").touch()
+    with pytest.raises(InputError, match="net is in the checkpoints of a run"):
+        save_exported(tmp_path / "checkpoints/net", NAME, make(), variables)
+    assert not list((tmp_path / "checkpoints").iterdir())
+
+
 def test_an_empty_folder_is_filled(tmp_path, variables, monkeypatch):
     (tmp_path / "new").mkdir()
     monkeypatch.chdir(tmp_path / "new")

@@ -121,6 +121,12 @@ def test_other_files_than_weights_are_named(tmp_path, case):
     assert str(path) in caught.value.problem
 
 
+def test_an_exported_program_is_no_weight_file(tmp_path):
+    (tmp_path / "net.stablehlo").write_bytes(b"<\0\0\0program")
+    with pytest.raises(InputError, match="is an exported program.*docs/guides/export.md"):
+        read_tensors(tmp_path / "net.stablehlo")
+
+
 def test_a_path_that_no_file_can_have():
     with pytest.raises(InputError, match="is not a valid path"):
         read_tensors("a\0b")

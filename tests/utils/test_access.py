@@ -84,6 +84,14 @@ def test_a_closed_folder_is_not_empty(folder):
             files_by_stem(folder, (".png",), nested=True)
 
 
+def test_a_workdir_among_the_data_is_no_data(folder):
+    files(folder, "images/a.png", "images/run/predictions.png", "images/b/config.json")
+    files(folder, "images/run/config.json", "images/run/classes.json")
+    found = [str(path.relative_to(folder)) for path in walk_files(folder)]
+    assert found == ["images/a.png", "images/b/config.json"]
+    assert len(list(walk_files(folder / "images/run"))) == 3  # asked for by name
+
+
 def test_a_closed_checkpoint_is_neither_missing_nor_damaged(folder):
     """Resuming would otherwise put it aside and train its steps again."""
     parts = ("_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata", "state/d/1")
