@@ -49,8 +49,9 @@ class Batcher:
         self._thread.start()
 
     def __len__(self) -> int:
-        """Number of waiting images."""
-        return len(self._waiting)
+        """Number of waiting images, without cancelled ones."""
+        with self._changed:
+            return sum(not one.result.cancelled() for one in self._waiting)
 
     def submit(self, key: Hashable, image: Any) -> concurrent.futures.Future:
         """Returns the future result of an image; cancelling it while it waits saves the work.

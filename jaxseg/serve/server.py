@@ -93,7 +93,9 @@ def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -
       listening: from `bound_socket`.
       ready: called when the server accepts requests.
     """
-    logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
+    log = logging.getLogger("uvicorn.error")
+    log.setLevel(logging.ERROR)
+    log.addFilter(_is_news)
     config = uvicorn.Config(
         app,
         log_config=None,
@@ -106,6 +108,12 @@ def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -
     server = _Server(config, ready)
     warm_up(app)
     server.run(sockets=[listening])
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    """False for tracebacks that the application logs itself, and of cancelled tasks."""
+    text = record.getMessage()
+    return not text.startswith("Exception in ASGI application") and "CancelledError" not in text
 
 
 class _Server(uvicorn.Server):

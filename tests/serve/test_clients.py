@@ -1,6 +1,11 @@
-"""Clients that leave, or do not read their response, hold nothing for long."""
+"""Clients that leave, or do not read their response, hold nothing for long; nor does a stop."""
 
 import io
+import os
+import signal
+import threading
+import time
+import urllib.request
 
 import anyio
 import numpy as np
@@ -9,10 +14,12 @@ from PIL import Image
 
 pytest.importorskip("starlette", reason="pip install '.[serve]'")
 pytest.importorskip("prometheus_client", reason="pip install '.[serve]'")
+pytest.importorskip("uvicorn", reason="pip install '.[serve]'")
 
 from stub import served
 
 from jaxseg.serve.app import make_app
+from jaxseg.serve.server import address_of, bound_socket, serve
 from jaxseg.serve.upload import Limits
 
 
@@ -91,7 +98,7 @@ def test_a_client_that_leaves_makes_room_in_the_queue(app):
             for one in stayed:
                 one.reads.set()
                 group.start_soon(one)
-            await until(lambda: len(batcher) >= 3)
+            await until(lambda: len(batcher) == 3)
             stub.gate.set()
         assert [one.status for one in gone] == [499] * 3
         assert [one.status for one in stayed] == [200] * 3
@@ -127,3 +134,35 @@ def test_a_response_counts_until_it_is_received(app):
             assert arrays["labels"].shape == (200, 300)
 
     anyio.run(story)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_a_second_signal_ends_the_waiting_requests_without_a_traceback(app, capfd, caplog):
+    app, stub = app
+    answers = []
+
+    def ask():
+        request = urllib.request.Request(f"{address}/predict", upload(), method="POST")
+        try:
+            answers.append(urllib.request.urlopen(request, timeout=20).status)
+        except OSError as error:
+            answers.append(error)
+
+    def interrupt():
+        deadline = time.monotonic() + 20
+        while b'"requests":1' not in urllib.request.urlopen(f"{address}/health").read():
+            assert time.monotonic() < deadline
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.1)
+        assert not answers and threads[0].is_alive()  # the first signal lets it wait
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stub.gate.clear()
+    threads = [threading.Thread(target=ask), threading.Thread(target=interrupt)]
+    with bound_socket("127.0.0.1", 0) as listening:
+        address = address_of(listening, "127.0.0.1")
+        serve(app, listening, lambda: [thread.start() for thread in threads])
+    for thread in threads:
+        thread.join()
+    assert len(answers) == 1 and isinstance(answers[0], OSError)
+    assert "Traceback" not in capfd.readouterr().err and not caplog.records
