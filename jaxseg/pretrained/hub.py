@@ -126,7 +126,8 @@ def _client():
 
 
 def _failed(what: str, error: Exception) -> InputError:
-    message = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
+    message = ". ".join(lines[:2]) or type(error).__name__  # the first may be a bare status
     return InputError(
         f"{what}: {message}.",
         "Check the name and the network connection; a private repository needs `hf auth login` "

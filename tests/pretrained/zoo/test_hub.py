@@ -24,7 +24,7 @@ class Hub(types.ModuleType):
         self.calls.append((repo_id, revision, local_files_only))
         folder = self.root / repo_id
         if not folder.is_dir():
-            raise RuntimeError(f"404: Repository {repo_id} not found.\nMore lines.")
+            raise RuntimeError(f"404 Client Error.\n\nRepository {repo_id} not found.\nMore lines.")
         return str(folder)
 
     def HfApi(self):
@@ -112,7 +112,7 @@ def test_a_damaged_file_in_the_hub_s_cache_is_named_with_its_repository(hub, zoo
 
 def test_no_such_repository(hub):
     with pytest.raises(
-        InputError, match="cannot be downloaded: 404: Repository me/none not found"
+        InputError, match=r"downloaded: 404 Client Error\. Repository me/none not found\."
     ) as caught:
         fetch_repository("hf://me/none")
     assert "\n" not in str(caught.value)
