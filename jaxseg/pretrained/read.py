@@ -7,7 +7,7 @@ from jaxseg.pretrained.folder import MODEL_FILE, read_folder
 from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
 from jaxseg.pretrained.zoo.names import located, renewal
-from jaxseg.pretrained.zoo.rows import unknown
+from jaxseg.pretrained.zoo.rows import find, unknown
 from jaxseg.utils.access import check_readable
 
 
@@ -46,8 +46,11 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
             raise InputError(error.problem, renewal(path) or error.remedy) from None
     if not folder:
         return read_tensors(path)
+    give = "Give"
+    if find(os.fspath(name)):
+        give = f"Rename the folder, which hides the network '{name}'. Otherwise give"
     raise InputError(
         f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).",
-        "Give a weight file, a folder written by `python -m jaxseg convert`, or the workdir of a "
+        f"{give} a weight file, a folder written by `python -m jaxseg convert`, or the workdir of a "
         "run.",
     )

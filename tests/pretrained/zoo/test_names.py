@@ -15,6 +15,7 @@ from PIL import Image
 
 import jaxseg
 from jaxseg.cli import run
+from jaxseg.cli.options import embedded_name
 from jaxseg.config import default_config
 from jaxseg.data import Scenes
 from jaxseg.data.relabeled import numbered_as
@@ -59,6 +60,12 @@ def test_a_path_wins_over_a_name(zoo, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert jaxseg.load(row.name).card["path"] == str(tmp_path / row.name)
     assert len(seen) == 1
+    shutil.rmtree(tmp_path / row.name)
+    (tmp_path / row.name).mkdir()
+    for use in (jaxseg.load, read_weights):
+        with pytest.raises(InputError, match="is a folder without model.json") as caught:
+            use(row.name)
+        assert f"Rename the folder, which hides the network '{row.name}'" in caught.value.remedy
 
 
 def test_unknown_names():
@@ -122,11 +129,15 @@ def test_predict_by_name_and_from_an_address(zoo, tmp_path, monkeypatch, capsys)
         assert run(["predict", "--weights", row.name, f"{url}/a/street.png?x=1"]) == 0
         out = capsys.readouterr().out
         assert run(["predict", "--weights", row.name, f"{url}/none.png"]) == 2
+        monkeypatch.setenv("JAXSEG_OFFLINE", "1")
+        assert run(["predict", "--weights", row.name, f"{url}/street.png"]) == 2
     assert "network: tiny_fcn_scenes, 6 classes: " in out
     assert "predictions: 1 image labelled" in out
     labels = np.asarray(Image.open(tmp_path / "predictions" / "street.png"))
     np.testing.assert_array_equal(labels, jaxseg.load(row.name).predict(IMAGE))
-    assert "/none.png cannot be downloaded" in capsys.readouterr().err
+    errors = capsys.readouterr().err
+    assert "/none.png cannot be downloaded" in errors
+    assert "/street.png cannot be downloaded, because JAXSEG_OFFLINE is set." in errors
 
 
 def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys):
@@ -146,6 +157,7 @@ def test_the_embedded_network_is_the_default(zoo, tmp_path, monkeypatch, capsys)
     capsys.readouterr()
     assert run(["predict", "street.png"]) == 0
     out = capsys.readouterr().out
+    assert embedded_name(tmp_path / "embedded") == "tiny_fcn_scenes"  # also on the page of serve
     assert (
         f"network: tiny_fcn_scenes (built-in, research only), 6 classes: {', '.join(row.classes)}"
         in out
