@@ -51,6 +51,6 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
         give = f"Rename the folder, which hides the network '{name}'. Otherwise give"
     raise InputError(
         f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).",
-        f"{give} a weight file, a folder written by `python -m jaxseg convert`, or the workdir of a "
-        "run.",
+        f"{give} a weight file, a folder written by `python -m jaxseg convert`, or the workdir of "
+        "a run.",
     )

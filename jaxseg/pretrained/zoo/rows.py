@@ -163,10 +163,18 @@ def find(name: str) -> Row | None:
 
 
 def unknown(name: object) -> InputError:
-    """The error for a text that is neither a path nor a known name."""
-    close = nearest(str(name), _by_name())
+    """The error for a text that is neither a path nor a known name.
+
+    >>> unknown("PSPNet_R50_Cityscape").remedy[:36]
+    "Did you mean 'pspnet_r50_cityscapes'"
+    >>> unknown("camvid").remedy[:55]
+    '`python -m jaxseg models --data camvid` lists the names'
+    """
+    wanted = str(name).lower()
+    close = nearest(wanted, _by_name())
     if close.startswith("Choose"):  # a list of all names would not help
-        close = "`python -m jaxseg models` lists the names"
+        data = f" --data {wanted}" if any(wanted == row.data for row in rows()) else ""
+        close = f"`python -m jaxseg models{data}` lists the names"
         close += (
             ". Otherwise give the workdir of a run, a folder written by `python -m jaxseg "
             "convert`, or a file."
