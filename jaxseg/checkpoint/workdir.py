@@ -173,15 +173,28 @@ def _no_run(path: pathlib.Path) -> InputError:
         beside = path.parent if path.parent.is_dir() else None
     else:
         problem, beside = "it has no config.json", path
-    above = next((p for p in path.parents[:2] if (p / "config.json").is_file()), None)
-    if above is not None and "checkpoints" in (path.name, path.parent.name):
+    above = run_above(path)
+    if above is not None:
         step = f" --step {path.name}" if path.name.isdecimal() else ""
         remedy = f"Give --workdir {above}{step}."
     elif beside is not None:
-        runs = sorted(p.parent.name for p in beside.glob("*/config.json"))
-        if runs:
-            remedy = f"{beside} contains the runs {', '.join(runs[:6])}; give one of them."
+        remedy = runs_in(beside) or remedy
     return InputError(f"{path} is not a run's workdir: {problem}.", remedy)
+
+
+def run_above(path: pathlib.Path) -> pathlib.Path | None:
+    """The workdir of a run, given its folder `checkpoints` or a folder inside; None for others."""
+    if "checkpoints" not in (path.name, path.parent.name):
+        return None
+    return next((p for p in path.parents[:2] if (p / "config.json").is_file()), None)
+
+
+def runs_in(folder: pathlib.Path) -> str | None:
+    """A sentence that names the runs in a folder; None without any."""
+    runs = sorted(p.parent.name for p in folder.glob("*/config.json"))
+    more = ", ..." if len(runs) > 6 else ""
+    names = ", ".join(runs[:6]) + more
+    return f"{folder} contains the runs {names}; give one of them." if runs else None
 
 
 def _option(field: str, value: object) -> str:

@@ -15,7 +15,7 @@ def features(
     model: nn.Module,
     variables: Mapping[str, Any],
     images: ArrayLike,
-    names: Sequence[str] | None = None,
+    names: Sequence[str] | str | None = None,
 ) -> dict[str, jax.Array]:
     """The outputs of a network's layers for a batch of images, in evaluation mode.
 
@@ -28,7 +28,7 @@ def features(
       model: the network.
       variables: its parameters and statistics.
       images: [N, H, W, 3] floating point, normalised.
-      names: the arrays to return; None: all.
+      names: the arrays to return, or one of them; None: all.
 
     Returns:
       The arrays by name: [N, h, w, channels] in the network's `dtype`.
@@ -51,6 +51,7 @@ def features(
     }
     if names is None:
         return found
+    names = [names] if isinstance(names, str) else names
     for name in names:
         if name not in found:
             raise InputError(

@@ -15,6 +15,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
+from jaxseg.ops.pooling import Pair, pair
 
 
 @dataclasses.dataclass(frozen=True)
@@ -228,7 +229,7 @@ def bilinear_deconv(
 
 def resize_bilinear(
     x: ArrayLike,
-    size: tuple[int, int],
+    size: Pair,
     *,
     align_corners: bool,
     extent: ArrayLike | None = None,
@@ -237,7 +238,7 @@ def resize_bilinear(
 
     Args:
       x: [N, h, w, C], floating point.
-      size: (H, W).
+      size: (H, W), or one integer for both.
       align_corners: True: maps corner pixels to corner pixels (PSPNet); False: half-pixel centres
         (the default of image libraries). `jax.image.resize` offers only the second.
       extent: [N, 2] integers, the (rows, columns) to which each map is resized; each map fills the
@@ -248,7 +249,10 @@ def resize_bilinear(
     [0.0, 0.5, 1.0]
     """
     x = as_array(x)
-    sizes = (x.shape[1], x.shape[2]), (size[0], size[1])
+    height, width = pair(size)
+    if any(isinstance(n, int) and n < 1 for n in (height, width)):
+        raise InputError(f"The size is {(height, width)}.", "Give 1 or more rows and columns.")
+    sizes = (x.shape[1], x.shape[2]), (height, width)
     return resizing(*sizes, align_corners=align_corners, extent=extent)(x)
 
 

@@ -2,11 +2,12 @@
 
 import os
 
+from jaxseg.checkpoint.workdir import run_above, runs_in
 from jaxseg.errors import InputError
 from jaxseg.pretrained.folder import MODEL_FILE, read_folder
 from jaxseg.pretrained.run import is_run, read_run
 from jaxseg.pretrained.tensor_file import TensorFile, read_tensors
-from jaxseg.pretrained.zoo.names import located, renewal
+from jaxseg.pretrained.zoo.names import GIVE, located, renewal
 from jaxseg.pretrained.zoo.rows import find, unknown
 from jaxseg.utils.access import check_readable
 
@@ -46,11 +47,10 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
             raise InputError(error.problem, renewal(path) or error.remedy) from None
     if not folder:
         return read_tensors(path)
-    give = "Give"
+    above = run_above(path)
+    give = f"Give its run, {above}." if above is not None else runs_in(path) or GIVE
     if find(os.fspath(name)):
-        give = f"Rename the folder, which hides the network '{name}'. Otherwise give"
+        give = f"Rename the folder, which hides the network '{name}'. {GIVE.replace('Give', 'Otherwise give', 1)}"
     raise InputError(
-        f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).",
-        f"{give} a weight file, a folder written by `python -m jaxseg convert`, or the workdir of "
-        "a run.",
+        f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).", give
     )

@@ -68,6 +68,32 @@ def test_a_batch_is_not_one_image():
         jaxseg.predict(None, None, np.zeros((1, 9, 9, 3), np.uint8))
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("", "not an empty name"),
+        (None, "not a NoneType"),
+        ({"params": {}}, "not a dict"),
+        ("fcn8s_vgg16", "without trained parameters.*create_model"),
+        ("WORK/runs", "contains the runs a, b; give one"),
+        ("WORK/runs/a/checkpoints", "Give its run, .*runs/a"),
+    ],
+)
+def test_names_that_are_no_network(tmp_path, name, words):
+    for run in "ab":
+        (tmp_path / "runs" / run / "checkpoints").mkdir(parents=True)
+        (tmp_path / "runs" / run / "config.json").touch()
+    name = name.replace("WORK", str(tmp_path)) if isinstance(name, str) else name
+    with pytest.raises(InputError, match=words):
+        jaxseg.load(name)
+
+
+@pytest.mark.parametrize("size", [(0, 5), (3.0, 5), "5"])
+def test_a_resize_to_no_size(size):
+    with pytest.raises(InputError, match="rows and columns"):
+        jaxseg.ops.resize_bilinear(np.zeros((1, 4, 4, 2), np.float32), size, align_corners=True)
+
+
 def test_a_file_of_xla_flags_stays_one(tmp_path, monkeypatch):
     """A flag behind the name of a file makes XLA end the process: it looks for one longer name."""
     monkeypatch.setenv("XLA_FLAGS", str(tmp_path / "flags"))

@@ -3,11 +3,16 @@
 import os
 import pathlib
 
+from jaxseg.errors import InputError
 from jaxseg.pretrained.hub import SCHEME, fetch_repository
 from jaxseg.pretrained.zoo.cache import converted_folder
 from jaxseg.pretrained.zoo.converted import weights_of
 from jaxseg.pretrained.zoo.rows import EMBEDDED, find
 from jaxseg.utils.paths import given_path
+
+GIVE = (
+    "Give a weight file, a folder written by `python -m jaxseg convert`, or the workdir of a run."
+)
 
 
 def is_name(name_or_path: str | os.PathLike) -> bool:
@@ -24,8 +29,11 @@ def located(name_or_path: str | os.PathLike) -> pathlib.Path:
     An existing path takes precedence over a name. A path that does not exist is returned unchanged.
 
     Raises:
-      InputError: the files of a name cannot be downloaded.
+      InputError: it is empty or no text, or the files of a name cannot be downloaded.
     """
+    if not isinstance(name_or_path, str | os.PathLike) or not os.fspath(name_or_path):
+        what = "an empty name" if name_or_path == "" else f"a {type(name_or_path).__name__}"
+        raise InputError(f"The name or path of a network was expected, not {what}.", GIVE)
     text = os.fspath(name_or_path)
     if text.startswith(SCHEME):
         return fetch_repository(text)

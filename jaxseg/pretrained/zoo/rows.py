@@ -179,6 +179,14 @@ def unknown(name: object) -> InputError:
             ". Otherwise give the workdir of a run, a folder written by `python -m jaxseg "
             "convert`, or a file."
         )
+    from jaxseg.models import list_models  # imports jax, which takes a second
+
+    if name in list_models():
+        return InputError(
+            f"{name} is a network without trained parameters.",
+            "Give one listed by `python -m jaxseg models`, or create an untrained network: "
+            f"jaxseg.create_model({name!r}, num_classes=21).",
+        )
     return InputError(
         f"There is no network '{name}': it is neither a path nor a known name.", close
     )
