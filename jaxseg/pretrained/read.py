@@ -50,7 +50,7 @@ def read_weights(path: str | os.PathLike | TensorFile, step: str | int = "last")
     above = run_above(path)
     give = f"Give its run, {above}." if above is not None else runs_in(path) or GIVE
     if find(os.fspath(name)):
-        give = f"Rename the folder, which hides the network '{name}'. {GIVE.replace('Give', 'Otherwise give', 1)}"
+        give = f"Rename the folder, which hides the network '{name}'. Otherwise g{GIVE[1:]}"
     raise InputError(
         f"{path} is a folder without {MODEL_FILE} (of a network) or config.json (of a run).", give
     )
