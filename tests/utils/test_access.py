@@ -18,6 +18,7 @@ from jaxseg.data.listing import files_by_stem, read_lines
 from jaxseg.errors import InputError
 from jaxseg.pretrained.folder import _read_about
 from jaxseg.pretrained.formats.stored import FileBytes
+from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.files import walk_files
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="needs POSIX permissions")
@@ -90,6 +91,16 @@ def test_a_workdir_among_the_data_is_no_data(folder):
     found = [str(path.relative_to(folder)) for path in walk_files(folder)]
     assert found == ["images/a.png", "images/b/config.json"]
     assert len(list(walk_files(folder / "images/run"))) == 3  # asked for by name
+
+
+def test_a_pipe_is_not_replaced(folder):
+    """Root would replace /dev/stdout or /dev/null, for every program."""
+    os.mkfifo(folder / "pipe")
+    (folder / "stdout").symlink_to(folder / "pipe")
+    for name in ("pipe", "stdout"):
+        with pytest.raises(InputError, match=f"{name} is a device or a pipe"):
+            write_atomic(folder / name, "page")
+    assert sorted(p.name for p in folder.iterdir() if p.is_fifo()) == ["pipe", "stdout"]
 
 
 def test_a_closed_checkpoint_is_neither_missing_nor_damaged(folder):
