@@ -11,6 +11,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from jaxseg.checkpoint.lock import running
 from jaxseg.cli.config_options import read_stages, split_overrides
 from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
@@ -92,6 +93,12 @@ def main(argv: Sequence[str]) -> int | None:
         results: list[dict[str, Any]] = []
         for number, run in enumerate(runs, 1):
             workdir = args.out / _folder(number, run)
+            holder = running(workdir)
+            if holder is not None:  # of a killed sweep: its training goes on, and has not failed
+                raise InputError(
+                    f"{workdir} is still being trained by {holder}.",
+                    "Wait until it ends, or stop it; then run the same command again.",
+                )
             print(f"\nrun {number} of {len(runs)}: {_in_words(run)}", flush=True)
             code = _train(args.config, overrides, run, workdir)
             if code not in (0, 2):  # stopped or killed: the sweep stops too

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from jaxseg.cli import run
+from jaxseg.cli import run, sweep
 
 WORDS = ["sweep", "--config", "quickstart", "--config.train.steps=60"]
 
@@ -82,6 +82,15 @@ def test_refusals(tmp_path, monkeypatch, capsys, more, part):
     assert run([*WORDS, *more, "--out", str(out)]) == 2
     problem, remedy = capsys.readouterr().err.splitlines()
     assert part in problem and remedy.startswith("fix: ") and not out.exists()
+
+
+def test_a_training_that_outlived_its_sweep_has_not_failed(tmp_path, monkeypatch, capsys):
+    trainings = Trainings([0.3])
+    monkeypatch.setattr(subprocess, "Popen", trainings)
+    monkeypatch.setattr(sweep, "running", lambda w: "process 7 on here" if "02" in w.name else None)
+    assert run([*WORDS, "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path / "s")]) == 2
+    assert "0.2 is still being trained by process 7 on here" in capsys.readouterr().err
+    assert len(trainings.commands) == 1 and not (tmp_path / "s/sweep.json").exists()
 
 
 def test_another_sweep_in_the_folder(tmp_path, monkeypatch, capsys):
