@@ -183,6 +183,7 @@ def test_recomputing_is_no_operation_of_the_network(measured, tiny):
     assert again["flops_per_image"] == measured["flops_per_image"]
 
 
+@pytest.mark.slow
 def test_the_command(words, tmp_path, capsys):
     _, *args = words(tmp_path / "none")
     at = args.index("--workdir")

@@ -219,6 +219,7 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.mark.slow
 def test_without_the_package_for_buckets(words, tmp_path):
     words = words(tmp_path / "run", {"checkpoint.folder": "gs://bucket/run"})
     run = subprocess.run([sys.executable, "-c", HIDDEN, *words], capture_output=True, text=True)

@@ -222,7 +222,7 @@ def truncated(folder):
     return "train3.jpg", "cannot be decoded", "fix: Replace the file"
 
 
-@pytest.mark.default_cases(1)
+@pytest.mark.slow
 @pytest.mark.parametrize("spoil", [other_size, colours, out_of_range, truncated])
 def test_file_that_is_broken(folder, fields, words, refused, tmp_path, spoil):
     parts = spoil(folder)

@@ -33,7 +33,7 @@ def test_every_recipe_is_tested(repository):
     assert {spec.split(":")[0] for spec in SPECS} == {p.name for p in repository.glob("configs/*")}
 
 
-@pytest.mark.default_cases(4)
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize(
     "spec",
     [pytest.param(s, marks=pytest.mark.slow if ":" in s or s in SLOW else ()) for s in SPECS],

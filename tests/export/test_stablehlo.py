@@ -150,6 +150,7 @@ def test_a_run_becomes_a_program_that_needs_no_jaxseg(finished, tmp_path, capsys
         assert (jaxseg.predict(model, variables, photo) == labels).mean() > 0.999
 
 
+@pytest.mark.slow
 def test_what_cannot_be_exported(tmp_path):
     net = network("deconvnet")
     with pytest.raises(InputError, match="does not support images of 64×80"):

@@ -98,7 +98,7 @@ def softmax(logits):
     return e / e.sum(-1, keepdims=True)
 
 
-@pytest.mark.default_cases(3)
+@pytest.mark.slow
 @pytest.mark.parametrize("overlap", ["max", "mean"])
 @pytest.mark.parametrize("count, min_side", [(50, 20), (50, 0), (2, 55), (3, 0)])
 def test_against_windows_one_by_one(network, image, one_by_one, overlap, count, min_side):

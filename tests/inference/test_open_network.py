@@ -62,6 +62,7 @@ def test_a_converted_folder(finished, tmp_path):
         jaxseg.load(out, 40)
 
 
+@pytest.mark.slow
 def test_a_published_file(tmp_path, monkeypatch):
     create = Fit.create
     monkeypatch.setattr(Fit, "create", lambda fit: create(fit, **NARROW))  # as narrow as the file

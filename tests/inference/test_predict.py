@@ -182,6 +182,7 @@ def test_many_sizes_are_few_programs(finished, predict, tmp_path, input_size, ca
 # ---- bad files
 
 
+@pytest.mark.slow
 def test_bad_files_do_not_stop_the_rest(predict, tmp_path):
     photos, out = tmp_path / "photos", tmp_path / "out"
     for name in ("a", "e"):
@@ -422,6 +423,7 @@ def test_the_folder_of_a_network(copied, predict, refused, tmp_path, capsys):
     assert predict(tmp_path / "x.png", network=network)[1].endswith("1 already done\n")
 
 
+@pytest.mark.slow
 def test_no_network(copied, refused, tmp_path):
     photograph(tmp_path / "x.png")
     words = [tmp_path / "x.png"]

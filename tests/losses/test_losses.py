@@ -80,6 +80,7 @@ def test_an_ignore_label_that_is_no_whole_number():
         cross_entropy(np.zeros((1, 2, 2, 3), np.float32), labels, ignore_label=1.5)
 
 
+@pytest.mark.slow
 def test_upsample_may_be_a_size_or_none():
     up = MAPS["align_corners"]
     logits, labels = example(up)
@@ -234,6 +235,7 @@ def test_is_compiled_once():
     assert len(traces) == 1
 
 
+@pytest.mark.slow
 def test_cotangent_scales_the_gradient():
     up = MAPS["fcn8s"]
     logits, labels = example(up)

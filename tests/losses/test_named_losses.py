@@ -117,6 +117,7 @@ def agree(got, want, atol=1e-5):
     np.testing.assert_allclose(got[1] / scale, want[1] / scale, rtol=0, atol=atol)
 
 
+@pytest.mark.default_cases(2)
 @cases
 @pytest.mark.parametrize(
     ("up", "weights", "without"),

@@ -145,12 +145,14 @@ class ModelTests:
         assert logits.shape == (4, *self.size, 5) and logits.dtype == jnp.float32
         assert jnp.isfinite(logits).all() and logits.std() > 0
 
+    @pytest.mark.slow
     def test_any_size(self, model, variables):
         x = images(1, self.other_size)
         assert jax.eval_shape(model.apply, variables, x).shape == (1, *self.other_size, 5)
         shapes = jax.eval_shape(model.init, jax.random.key(0), x)
         assert jax.tree.map(jnp.shape, shapes) == jax.tree.map(jnp.shape, variables)
 
+    @pytest.mark.slow
     def test_init_depends_on_the_key_alone(self, init):
         one, same, other = (init(init_key(k), images(1, self.size, seed=k)) for k in (0, 0, 1))
         jax.tree.map(np.testing.assert_array_equal, one, same)
@@ -168,6 +170,7 @@ class ModelTests:
     def test_without_jit(self, model, variables, logits):
         close(model.apply(variables, images(4, self.size)[:1]), logits[:1], 1e-5)
 
+    @pytest.mark.slow
     def test_vmap_and_images_do_not_see_each_other(self, model, variables, logits):
         x = images(4, self.size)[:, None]
         got = jax.jit(jax.vmap(model.apply, in_axes=(None, 0)))(variables, x)
@@ -184,6 +187,7 @@ class ModelTests:
             assert head.upsampling.out_size == self.size
         close(heads[0].upsampled(), logits, 1e-5)
 
+    @pytest.mark.slow
     def test_bfloat16(self, variables, logits):
         model = type(self).make(dtype="bfloat16")
         got = jax.jit(model.apply)(variables, images(4, self.size))

@@ -99,6 +99,7 @@ def test_number_of_parameters(stride, scores):
     assert (total == 134_362_751) == (stride == 8)
 
 
+@pytest.mark.slow
 def test_kernels_start_as_he_has_it():
     """He's variance of 2 over a convolution's number of inputs: activations keep their size."""
     for kernel, channels in ((3, 64), (1, 500)):

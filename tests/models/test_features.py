@@ -78,6 +78,7 @@ def test_values_are_those_of_the_network():
     np.testing.assert_array_equal(got["pool1"], pooled)
 
 
+@pytest.mark.default_cases(1)
 @pytest.mark.parametrize("remat", [False, True])
 def test_only_what_is_asked_for_is_computed(remat):
     model, x = FCN(remat=remat), images(1, (32, 32))

@@ -10,6 +10,7 @@ from jaxseg.nn.convolution import ConvBlock
 X = np.random.default_rng(0).standard_normal((2, 5, 4, 3)).astype(np.float32)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("deconv", [False, True])
 def test_a_bias_before_batch_norm_has_no_gradient_in_training(deconv):
     """The loss does not depend on it; the running mean does."""

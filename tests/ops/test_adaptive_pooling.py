@@ -91,6 +91,7 @@ def test_several_levels_are_those_of_each_by_itself(extent):
     assert adaptive_avg_pools(x, [], extent) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("pool", "reduce"), POOLS)
 def test_bfloat16_is_rounded_once(pool, reduce):
     x = jnp.asarray(random(2, 7, 9, 3) + 3, jnp.bfloat16)

@@ -78,6 +78,7 @@ def test_bfloat16(k):
         close(a, b, 0.005)  # a single rounding to bfloat16, none inside the sums
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("k", [1, 3, pytest.param(7, marks=pytest.mark.slow)])
 def test_checkpoint_and_vmap(k):
     x, kernel, dy = arrays(k, k // 2, (6, 5))

@@ -70,6 +70,7 @@ def test_a_deconvolution_of_one_cell(form):
     equal(deconv2d, random(3, 1, 1, 5), random(4, 4, 5, 2, seed=1), form=form)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [

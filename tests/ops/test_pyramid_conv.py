@@ -68,6 +68,7 @@ def test_values_and_gradients_equal_those_of_concatenated_maps(size, bins, k, al
         close(a, b, 1e-5)
 
 
+@pytest.mark.slow
 def test_images_of_several_sizes_see_zeros_beyond_their_own():
     """In one batch, each in the upper left corner, with the results that it gets alone."""
     x, cells, kernel = arrays((7, 10), [(1, 1), (2, 3)], 3)

@@ -68,6 +68,7 @@ def test_after_2x2_pooling_every_form_is_the_loop(size, ceil_mode, how, dtype):
     assert bits(pull_back(values, indices, size, dy, **how)) == bits(want)
 
 
+@pytest.mark.default_cases(1)
 @pooled_sizes
 @pytest.mark.parametrize(
     "how",
@@ -197,6 +198,7 @@ def test_known_windows_need_no_look_at_the_indices(reference_form):
     assert "cond[" not in far
 
 
+@pytest.mark.slow
 def test_under_jit_indices_outside_of_the_plane_are_dropped():
     values = jnp.arange(1.0, 5).reshape(1, 2, 2, 1)
     indices = jnp.array([0, -1, 16, 15]).reshape(1, 2, 2, 1)
@@ -211,6 +213,7 @@ def test_under_jit_indices_outside_of_the_plane_are_dropped():
             np.testing.assert_array_equal(pull(dy)[0].ravel(), [1, 0, 0, 16])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "how",
     [

@@ -243,6 +243,7 @@ def test_alexnet_as_released(optims):
     assert len(found[1, 1]) == 15
 
 
+@pytest.mark.slow
 def test_deconvnet_decays_its_norms(optims):
     model = create_model("deconvnet_vgg16", 6, width=0.05, fc_kernel=1)
     for optim in optims("deconvnet"):

@@ -99,6 +99,7 @@ def test_a_finished_stage_is_not_run_again(pair, tmp_path, calls, capsys):
     assert Workdir.existing(moved).path == moved / "2_fine"
 
 
+@pytest.mark.slow
 def test_stopped_in_the_second_stage(pair, tmp_path, calls):
     stages = pair({"optim.momentum": 0.123})
     with pytest.raises(KeyboardInterrupt):

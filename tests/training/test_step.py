@@ -141,6 +141,7 @@ def test_batch_norm_sees_a_part_at_a_time():
     np.testing.assert_allclose(after.batch_stats["norm"]["mean"], mean, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_part_drops_out_other_units():
     """Two equal parts, only one of them labelled, have losses that depend on which one."""
     run = Run(model=Toy(dropout=0.5), accumulate=2)

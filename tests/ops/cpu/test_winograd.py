@@ -137,6 +137,7 @@ def test_other_layers_do_not_use_it(monkeypatch, inputs, dtype):
     assert not called
 
 
+@pytest.mark.slow
 def test_a_symbolic_size_takes_xlas_form():
     x, kernel, _ = arrays(1, (6, 5), 1, 128, 128)
     shape = jax.ShapeDtypeStruct(jax.export.symbolic_shape("n, h, w, 128"), jnp.float32)

@@ -77,6 +77,7 @@ def test_unknown_names():
     assert "resnet50_imagenet" in caught.value.remedy
 
 
+@pytest.mark.slow
 def test_a_start_by_name(zoo):
     row, _ = zoo
     model = jaxseg.create_model("fcn_resnet18", 3, width=1 / 16)
@@ -260,6 +261,7 @@ def test_saved_and_loaded_again(zoo, tmp_path, dtype):
     assert size < values * (4 if dtype == "float32" else 2) + 20_000
 
 
+@pytest.mark.slow
 def test_values_that_float16_cannot_hold(zoo, tmp_path):
     network = jaxseg.load(zoo[0].name)
     large = jax.tree.map(lambda a: a + 1e6, network.variables)
