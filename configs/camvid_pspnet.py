@@ -34,22 +34,8 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
-    elif variant == "package":  # trains the built-in network, pspnet_camvid_small
-        c.model.name = "pspnet_resnet18"
-        c.model.width = 0.5
-        c.augment.crop = (241, 321)
-        c.augment.scale = (0.5, 1.5)
-        c.augment.rotation = 5.0
-        c.augment.max_class_share = 0.75
-        c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
-        c.augment.hue = c.augment.grayscale = 0.05
-        c.optim.lr = 3e-3
-        c.optim.warmup_steps = 100
-        c.optim.ema = 0.995
-        c.train.steps = 1400
-        c.train.batch_size = 8
-        c.eval.input_size = (361, 481)
-        c.eval.batch_size = 1
+    elif variant == "package":  # trains the built-in network, pspnet_camvid_small, in two stages
+        return [("first", _first(c)), ("longer", _longer(c))]
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (361, 481)
@@ -63,4 +49,37 @@ def get_config(variant: str = "small"):
         raise InputError(
             f"There is no variant '{variant}'.", nearest(variant, ("small", "package", "full"))
         )
+    return c
+
+
+def _first(c):
+    c = c.copy_and_resolve_references()
+    c.model.name = "pspnet_resnet18"
+    c.model.width = 0.5
+    c.augment.crop = (241, 321)
+    c.augment.scale = (0.5, 1.5)
+    c.augment.rotation = 5.0
+    c.augment.max_class_share = 0.75
+    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
+    c.augment.hue = c.augment.grayscale = 0.05
+    c.optim.lr = 3e-3
+    c.optim.warmup_steps = 100
+    c.optim.ema = 0.995
+    c.train.steps = 1400
+    c.train.batch_size = 8
+    c.eval.input_size = (361, 481)
+    c.eval.batch_size = 1
+    return c
+
+
+def _longer(c):
+    """From the weights of the first stage; half of the crops receive objects of rare classes."""
+    c = _first(c)
+    c.augment.scale = (0.5, 2.0)
+    c.augment.mix = 0.5
+    c.augment.mix_classes = ("pole", "sign_symbol", "fence", "pedestrian", "bicyclist")
+    c.optim.lr = 2e-3
+    c.optim.weight_decay = 2e-2
+    c.optim.ema = 0.998
+    c.train.steps = 3000
     return c
