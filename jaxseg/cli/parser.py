@@ -40,6 +40,14 @@ class Parser(argparse.ArgumentParser):
                 "--config is given more than once.",
                 "Give one config file; --config.FIELD=VALUE sets a field besides.",
             )
+        words = list(args or ())
+        for word, value in zip(words, [*words, None][1:], strict=True):
+            option, equals, after = word.partition("=")
+            action = self._option_string_actions.get(option)
+            if action and action.type is pathlib.Path and "" == (after if equals else value):
+                raise InputError(  # pathlib would take the current folder
+                    f"The path after {option} is empty.", "Give a path; . is the current folder."
+                )
         parsed = super().parse_args(args, namespace)
         for name, value in vars(parsed).items():
             if isinstance(value, list):

@@ -2,6 +2,7 @@
 
 import math
 import os
+import pathlib
 
 import numpy as np
 import pytest
@@ -34,6 +35,16 @@ def test_a_second_config_file_is_not_left_out_in_silence():
     assert parser.parse_args(["--config", "a.py"]).config == "a.py"
     with pytest.raises(InputError, match="--config is given more than once"):
         parser.parse_args(["--config", "a.py", "--config=b.py"])
+
+
+@pytest.mark.parametrize("words", [["--out", ""], ["--out="]])
+def test_an_empty_path_is_not_the_current_folder(words):
+    parser = Parser("predict", "", [])
+    parser.add_argument("--out", type=pathlib.Path)
+    parser.add_argument("--list")
+    assert parser.parse_args(["--out", ".", "--list", ""]).out == pathlib.Path()
+    with pytest.raises(InputError, match="after --out is empty"):
+        parser.parse_args(words)
 
 
 @pytest.mark.parametrize("weight", [math.nan, math.inf, -1.0])
