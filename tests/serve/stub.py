@@ -22,10 +22,11 @@ def truth(image):
 
 
 class Stub:
-    """`Labeller` for tests: `seen` has the sizes of each batch; it waits while `gate` is closed."""
+    """`Labeller` for tests: `seen` has the sizes of each batch; it waits while `gate` is closed;
+    `begun` is set once it has a batch."""
 
     def __init__(self):
-        self.seen, self.gate = [], threading.Event()
+        self.seen, self.gate, self.begun = [], threading.Event(), threading.Event()
         self.gate.set()
         self.error = None
 
@@ -38,6 +39,7 @@ class Stub:
         return True
 
     def __call__(self, images):
+        self.begun.set()
         assert self.gate.wait(20)
         if self.error is not None:
             raise self.error

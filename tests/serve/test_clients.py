@@ -86,7 +86,8 @@ def test_a_client_that_leaves_makes_room_in_the_queue(app):
             for one in gone:
                 one.reads.set()
                 group.start_soon(one)
-            await until(lambda: len(batcher) == 2)  # one image is being labelled, two wait
+            # one image is being labelled, two wait
+            await until(lambda: stub.begun.is_set() and len(batcher) == 2)
             refused = Client(app, upload())
             refused.reads.set()
             await refused()
