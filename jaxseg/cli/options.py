@@ -102,11 +102,16 @@ def embedded_network(by: str = "--weights with ") -> pathlib.Path:
     return EMBEDDED
 
 
-def embedded_name(name: str | os.PathLike) -> str:
-    """The text of a name; for the folder inside the package, the name of its network."""
+def embedded_row(name: str | os.PathLike):
+    """The registry row of the network inside the package if `name` is its folder, else None."""
     from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
 
-    row = embedded() if name == EMBEDDED else None
+    return embedded() if name == EMBEDDED else None
+
+
+def embedded_name(name: str | os.PathLike) -> str:
+    """The text of a name; for the folder inside the package, the name of its network."""
+    row = embedded_row(name)
     return str(name) if row is None else row.name
 
 

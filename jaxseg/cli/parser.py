@@ -31,20 +31,20 @@ class Parser(argparse.ArgumentParser):
         """Like argparse, but reports a misspelt option first, with the nearest valid one. Expands
         ~ in paths, also after =, where the shell does not, and rejects invalid paths."""
         known = [option for option in self._option_string_actions if option.startswith("--")]
-        for word in args or ():
+        words = list(args or ())
+        for word in words:
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
                 raise InputError(f"There is no option {option}.", nearest(option, known))
-        if sum(word.partition("=")[0] == "--config" for word in args or ()) > 1:
+        if sum(word.partition("=")[0] == "--config" for word in words) > 1:
             raise InputError(  # argparse would use only the last
                 "--config is given more than once.",
                 "Give one config file; --config.FIELD=VALUE sets a field besides.",
             )
-        words = list(args or ())
-        for word, value in zip(words, [*words, None][1:], strict=True):
-            option, equals, after = word.partition("=")
+        for word, following in zip(words, [*words, None][1:], strict=True):
+            option, equals, value = word.partition("=")
             action = self._option_string_actions.get(option)
-            if action and action.type is pathlib.Path and "" == (after if equals else value):
+            if action and action.type is pathlib.Path and "" == (value if equals else following):
                 raise InputError(  # pathlib would take the current folder
                     f"The path after {option} is empty.", "Give a path; . is the current folder."
                 )

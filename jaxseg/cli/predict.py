@@ -12,7 +12,13 @@ from typing import Any
 
 from jaxseg.cli.config_options import scoring_values, split_overrides
 from jaxseg.cli.json_output import Put, add_json, json_output
-from jaxseg.cli.options import add_network, check_network, embedded_network, open_network
+from jaxseg.cli.options import (
+    add_network,
+    check_network,
+    embedded_network,
+    embedded_row,
+    open_network,
+)
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 from jaxseg.utils.access import reason, remedy_for
@@ -103,6 +109,7 @@ def main(argv: Sequence[str]) -> None:
         args.weights = embedded_network()
         if args.overlay is None:
             args.overlay = not args.geotiff
+    args.overlay = bool(args.overlay)
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
@@ -164,7 +171,7 @@ def _predict(args, wanted: Sequence[str], fields: Mapping[str, Any], put: Put) -
         network,
         files,
         args.out,
-        overlay=bool(args.overlay),
+        overlay=args.overlay,
         probabilities=args.probabilities,
         overwrite=args.overwrite,
         max_pixels=args.max_pixels or MAX_PIXELS,
@@ -245,9 +252,7 @@ def _label_scenes(args, network, files, put: Put) -> None:
 
 def _named(weights) -> str:
     """The name of a network in messages."""
-    from jaxseg.pretrained.zoo.rows import EMBEDDED, embedded
-
-    row = embedded() if weights == EMBEDDED else None
+    row = embedded_row(weights)
     if row is None:
         return str(weights)
     return f"{row.name} (built-in)" if row.permissive else f"{row.name} (built-in, {row.licence})"

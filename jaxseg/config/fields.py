@@ -147,12 +147,11 @@ def validate(config: ml_collections.ConfigDict) -> None:
         value = flat[name]
         if value is not None and value not in choices:
             raise InputError(f"Config field {name} is {value!r}.", nearest(value, choices))
-    default = flatten(default_config())
     for name, value in flat.items():
         accepts, requirement = CHECKS.get(name, ANY)
         finite = not isinstance(value, float) or math.isfinite(value)
         if value is not None and not (finite and accepts(value)):
-            none = ", or None" if default[name] is None else ""
+            none = ", or None" if flatten(default_config())[name] is None else ""
             raise InputError(f"Config field {name} is {value!r}.", f"Give {requirement}{none}.")
         if isinstance(value, int) and name != "seed" and abs(value) > LARGEST:
             raise InputError(f"Config field {name} is {value!r}.", f"Give at most {LARGEST}.")

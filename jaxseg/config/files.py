@@ -57,7 +57,7 @@ def save_config(config: ml_collections.ConfigDict, path: str | pathlib.Path) -> 
         write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
     except OSError as e:
         raise InputError(
-            f"Cannot write {path}: {e.strerror or e}.", "Choose a folder that you can write to."
+            f"Cannot write {path}: {reason(e)}.", "Choose a folder that you can write to."
         ) from None
 
 

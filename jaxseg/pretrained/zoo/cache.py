@@ -9,6 +9,7 @@ import filelock
 import platformdirs
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.paths import given_path
 
 OFFLINE, CACHE, MIRROR = "JAXSEG_OFFLINE", "JAXSEG_CACHE", "JAXSEG_ZOO_MIRROR"
@@ -57,7 +58,8 @@ def locked(folder: pathlib.Path, name: str) -> Iterator[None]:
         lock.release()
 
 
-def not_writable(folder: pathlib.Path, error: BaseException) -> InputError:
+def not_writable(folder: pathlib.Path, error: Exception) -> InputError:
     """The error for a cache that cannot be written: read-only, or on a full disk."""
-    reason = getattr(error, "strerror", None) or str(error)
-    return InputError(f"The cache folder {folder} cannot be written: {reason}.", ANOTHER_CACHE)
+    return InputError(
+        f"The cache folder {folder} cannot be written: {reason(error)}.", ANOTHER_CACHE
+    )
