@@ -184,9 +184,8 @@ def _no_run(path: pathlib.Path) -> InputError:
 
 def run_above(path: pathlib.Path) -> pathlib.Path | None:
     """The workdir of a run, given its folder `checkpoints` or a folder inside; None for others."""
-    if "checkpoints" not in (path.name, path.parent.name):
-        return None
-    return next((p for p in path.parents[:2] if (p / "config.json").is_file()), None)
+    inside = (p.parent for p in (path, *path.parents) if p.name == "checkpoints")
+    return next((p for p in inside if (p / "config.json").is_file()), None)
 
 
 def runs_in(folder: pathlib.Path) -> str | None:

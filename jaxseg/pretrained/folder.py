@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import save_file
 
 from jaxseg.checkpoint.checksums import checksum
-from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.checkpoint.workdir import Workdir, run_above
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.data import DataInfo
 from jaxseg.data.voc_folder import voc_palette
@@ -144,10 +144,7 @@ def save_exported(
 def check_free(folder: str | os.PathLike) -> None:
     """Raises InputError unless a network's folder can be created at this path."""
     folder = given_path(folder)
-    if any(
-        parent.name == "checkpoints" and (parent.parent / "config.json").is_file()
-        for parent in folder.absolute().parents
-    ):
+    if run_above(folder.absolute().parent) is not None:
         raise InputError(
             f"{folder} is in the checkpoints of a run, where only the run may write.",
             "Choose another folder.",
