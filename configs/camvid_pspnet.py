@@ -5,12 +5,17 @@ python -m jaxseg.main --config configs/camvid_pspnet.py:package --config.data.ro
 python -m jaxseg.main --config configs/camvid_pspnet.py:full --config.data.root=DIR
 """
 
+import copy
+
 from jaxseg.config import default_config
 from jaxseg.errors import InputError, nearest
 
 
 def get_config(variant: str = "small"):
-    """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU."""
+    """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU.
+
+    `package` trains the built-in network, pspnet_camvid_small, in the stages `first` and `longer`.
+    """
     c = default_config()
     c.data.name = "camvid"  # in its published layout, or in VOC layout
     c.data.cache = True
@@ -34,8 +39,10 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
-    elif variant == "package":  # trains the built-in network, pspnet_camvid_small, in two stages
+    elif variant == "package":
         return [("first", _first(c)), ("longer", _longer(c))]
+    elif variant in ("first", "longer"):
+        return _first(c) if variant == "first" else _longer(c)
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (361, 481)
@@ -46,14 +53,13 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (361, 481)
         c.eval.every_steps = 1000
     else:
-        raise InputError(
-            f"There is no variant '{variant}'.", nearest(variant, ("small", "package", "full"))
-        )
+        variants = ("small", "package", "first", "longer", "full")
+        raise InputError(f"There is no variant '{variant}'.", nearest(variant, variants))
     return c
 
 
 def _first(c):
-    c = c.copy_and_resolve_references()
+    c = copy.deepcopy(c)
     c.model.name = "pspnet_resnet18"
     c.model.width = 0.5
     c.augment.crop = (241, 321)

@@ -84,7 +84,9 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
         config.train.epochs = epochs or None
         if epochs:
             return
-    node[field] = _converted(name, value)
+    value = _converted(name, value)
+    with node.ignore_type():  # a copied config may have narrowed the type to that of its value
+        node[field] = value
 
 
 def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:

@@ -65,6 +65,15 @@ def test_set_field_converts(name, value, kept):
     assert result == kept and type(result) is type(kept)
 
 
+def test_set_field_gives_a_copied_config_a_value_of_another_type():
+    config = default_config()
+    config.loss.class_weights = (1.0, 2.0)
+    config = config.copy_and_resolve_references()
+    set_field(config, "loss.class_weights", "enet")
+    set_field(config, "model.norm", "batch")
+    assert (config.loss.class_weights, config.model.norm) == ("enet", "batch")
+
+
 @pytest.mark.parametrize(
     "name, value, words",
     [
