@@ -21,6 +21,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 from jaxseg.data import open_data
 from jaxseg.distributed.devices import device_memory, devices_in_words
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.usage import available_memory, usable_processors
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -213,7 +214,7 @@ def _writable(workdir: pathlib.Path) -> Finding:
         return Finding(
             "workdir",
             "wrong",
-            f"{above} cannot be written: {error.strerror}",
+            f"{above} cannot be written: {reason(error)}",
             "Give a --workdir that you can write to.",
         )
     free = shutil.disk_usage(above).free

@@ -8,7 +8,7 @@ has no rename: the checkpoint is written to its final folder, and is complete on
 import pathlib
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -65,12 +65,8 @@ class Checkpoints:
                 if not is_bucket(folder):
                     end_leases(folder)
             wait_for_others("unfinished checkpoints are removed")
-        kept: list[policies.PreservationPolicy] = [
-            policies.LatestN(keep_last),
-            policies.BestN(
-                get_metric_fn=_mean_iou, n=keep_best, keep_checkpoints_without_metrics=False
-            ),
-        ]
+        self._best = _Best(keep_best)
+        kept: list[policies.PreservationPolicy] = [policies.LatestN(keep_last), self._best]
         self._leases = clean and not is_bucket(folder) and jax.process_count() == 1
         if self._leases:  # only for one process: several would have to agree
             allow_leases(folder)
@@ -88,6 +84,10 @@ class Checkpoints:
     def latest(self) -> int | None:
         """The newest step, or None."""
         return max(whole_steps(self._folder), default=None)
+
+    def compare_from(self, step: int) -> None:
+        """From now on, the best checkpoints are among those after `step`, if any has metrics."""
+        self._best.since = step
 
     def find(self, which: str | int) -> int:
         """Like `find_step`."""
@@ -253,6 +253,24 @@ class Checkpoints:
                 end_leases(pathlib.Path(self._folder))
 
 
+class _Best(policies.PreservationPolicy):
+    """Preserves the `count` best of the checkpoints after the step `since`; those of earlier steps
+    until a later one has metrics.
+    """
+
+    def __init__(self, count: int):
+        self.since = 0
+        self._count = count
+
+    def should_preserve(self, checkpoints: Sequence, *, context) -> list[bool]:
+        """Whether each of Orbax's checkpoints is among the best."""
+        scored = [c for c in checkpoints if c.metrics is not None]
+        later = [c for c in scored if c.step > self.since]
+        scored = sorted(later or scored, key=lambda c: (_mean_iou(c.metrics), c.step))
+        best = {c.step for c in scored[len(scored) - min(self._count, len(scored)) :]}
+        return [c.step in best for c in checkpoints]
+
+
 def _remove_unfinished(folder: pathlib.Path) -> list[str]:
     """Removes unfinished checkpoints; Orbax would count them among those to keep."""
     whole = set(map(str, whole_steps(folder)))
@@ -281,4 +299,5 @@ def _shapes(tree) -> dict[str, tuple[int, ...]]:
 
 
 def _mean_iou(metrics: dict) -> float:
-    return metrics["mean_iou"]
+    value = metrics["mean_iou"]
+    return value if value == value else -1.0  # NaN is never the best

@@ -9,6 +9,8 @@ from jaxseg.utils.access import check_readable
 from jaxseg.utils.bucket import is_bucket, reaching
 from jaxseg.utils.json_files import read_object
 
+COMPARED_FROM = "compared_from"  # of a saved position: mean IoUs up to this step do not compare
+
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
     """The steps of complete checkpoints in `folder`, sorted; unfinished ones are left out.
@@ -35,7 +37,7 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
     """Returns the step for "last", "best" or a number.
 
     "best" is the newest checkpoint with the highest mean IoU, or the last one if none has a mean
-    IoU.
+    IoU. Checkpoints before a change of the evaluation set do not count.
 
     Raises:
       InputError: there is no such checkpoint; the message lists the existing ones.
@@ -55,14 +57,24 @@ def find_step(folder: pathlib.Path, which: str | int) -> int:
         return steps[-1]
     if which == "best":
         with reaching(folder):
-            scored = {step: saved_mean_iou(folder, step) for step in steps}
-        return max(steps, key=lambda s: (-1 if scored[s] is None else scored[s], s))
+            since = saved_position(folder, steps[-1]).get(COMPARED_FROM, 0)
+            scored = {step: saved_mean_iou(folder, step) for step in steps if step > since}
+        return max(steps, key=lambda s: (-1 if scored.get(s) is None else scored[s], s))
     if re.fullmatch(r"\d+", str(which)) and int(which) in steps:
         return int(which)
     raise InputError(
         f"There is no checkpoint '{which}'.",
         f"Choose last, best, or one of {', '.join(map(str, steps))}.",
     )
+
+
+def saved_position(folder: pathlib.Path, step: int) -> dict[str, int]:
+    """The integers of the data position saved with a checkpoint; empty if it is damaged."""
+    try:
+        saved = read_object(folder / str(step) / "position/metadata")
+    except (OSError, ValueError):
+        return {}
+    return {name: value for name, value in saved.items() if isinstance(value, int)}
 
 
 def saved_mean_iou(folder: pathlib.Path, step: int) -> float | None:

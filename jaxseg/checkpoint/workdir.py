@@ -11,6 +11,7 @@ from jaxseg.checkpoint.steps import whole_steps
 from jaxseg.config import flatten, load_config, save_config
 from jaxseg.config.files import PATHS, absolute_path
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
 from jaxseg.utils.paths import given_path
 
@@ -101,7 +102,7 @@ class Workdir:
             steps = whole_steps(self.checkpoints)
             self._check_not_elsewhere(steps)
             if steps:
-                self._check_same(config)
+                self.check_same(config)
             if not is_bucket(self.checkpoints):
                 self.checkpoints.mkdir(parents=True, exist_ok=True)
             if self._copy is not None:
@@ -110,7 +111,7 @@ class Workdir:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise InputError(
-                f"The workdir {self.path} cannot be written: {error.strerror}.",
+                f"The workdir {self.path} cannot be written: {reason(error)}.",
                 "Give a --workdir that you can write to.",
             ) from None
 
@@ -149,7 +150,8 @@ class Workdir:
                 "--workdir.",
             )
 
-    def _check_same(self, config: ml_collections.ConfigDict) -> None:
+    def check_same(self, config: ml_collections.ConfigDict) -> None:
+        """Raises InputError if `config` cannot resume the run in the workdir."""
         copy = self._copy
         path = copy if copy is not None and copy.is_file() else self.config
         saved, now = flatten(load_config(path)), flatten(config)

@@ -1,10 +1,10 @@
 """`python -m jaxseg sweep`: trains a config with several values of some fields."""
 
+import contextlib
 import itertools
 import json
 import pathlib
 import random
-import re
 import signal
 import subprocess
 import sys
@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from jaxseg.checkpoint.lock import running
-from jaxseg.cli.config_options import read_stages, split_overrides
+from jaxseg.cli.config_options import read_config, split_overrides
 from jaxseg.cli.json_output import add_json, json_output
 from jaxseg.cli.parser import Parser
-from jaxseg.errors import InputError
+from jaxseg.cli.sweep_folder import Overrides, SweepFolder, SweepRun, in_words
+from jaxseg.errors import InputError, Stopped
 from jaxseg.utils.atomic import write_atomic
 from jaxseg.utils.json_files import read_object
 from jaxseg.utils.text_table import aligned
@@ -25,15 +26,17 @@ _EXAMPLES = (
     "python -m jaxseg sweep --config configs/camvid_pspnet.py --set optim.lr=1e-3,3e-3 "
     "--set 'augment.scale=(0.5, 2.0);(0.75, 1.5)' --random 3 --out runs/sweep",
 )
+_STOPPED = (75, 130)  # exit codes of a training that a signal stopped
 _REPORTED = 12  # maximum number of runs on a report page
 
 
-def main(argv: Sequence[str]) -> int | None:
+def main(argv: Sequence[str]) -> None:
     """Parses the options, trains, prints the table of results."""
     parser = Parser(
         "sweep",
         "Trains a config with every combination of the given field values, one run after another,\n"
-        "and compares the runs. If interrupted, run the same command to resume.",
+        "and compares the runs. If interrupted, run the same command to resume; with more values,\n"
+        "it trains the new runs. A failed run does not stop the others.",
         _EXAMPLES,
     )
     parser.add_argument(
@@ -81,40 +84,86 @@ def main(argv: Sequence[str]) -> int | None:
             )
         combinations = random.Random(0).sample(combinations, args.random)
     runs = [list(zip(names, values, strict=True)) for values in combinations]
-    for run in runs:  # checks all before the first one begins
-        if len(read_stages(args.config, [*overrides, *run])) > 1:
-            raise InputError(
-                f"{args.config} trains in stages, which sweep does not support.",
-                "Give the config of a single stage.",
-            )
-    _check_same_sweep(args.out, args.config, overrides, fields)
+    folder = SweepFolder(args.out, args.config, overrides, runs)  # checks every run
 
+    failed: list[pathlib.Path] = []
     with json_output(args.json) as put:
-        results: list[dict[str, Any]] = []
-        for number, run in enumerate(runs, 1):
-            workdir = args.out / _folder(number, run)
-            holder = running(workdir)
-            if holder is not None:  # of a killed sweep: its training goes on, and has not failed
-                raise InputError(
-                    f"{workdir} is still being trained by {holder}.",
-                    "Wait until it ends, or stop it; then run the same command again.",
-                )
-            print(f"\nrun {number} of {len(runs)}: {_in_words(run)}", flush=True)
-            code = _train(args.config, overrides, run, workdir)
-            if code not in (0, 2):  # stopped or killed: the sweep stops too
-                return code
-            scores = workdir / "scores.json"
-            found = read_object(scores) if code == 0 and scores.is_file() else {}
-            results.append({"workdir": str(workdir), "fields": dict(run),
-                            "mean_iou": found.get("mean_iou"),
-                            "pixel_accuracy": found.get("pixel_accuracy")})  # fmt: skip
+        results = _train_all(folder, args.config, overrides, failed, args.json == "-")
+        for run in folder.others:
+            done = _result(folder, run)
+            results += [done] if done["mean_iou"] is not None else []
         results.sort(key=lambda r: -1.0 if r["mean_iou"] is None else r["mean_iou"], reverse=True)
         write_atomic(args.out / "sweep.json", json.dumps(results, indent=1) + "\n")
         put(results)
         print(f"\n{_table(results)}")
         page = _report([r["workdir"] for r in results if r["mean_iou"] is not None], args.out)
         print(f"results: {args.out / 'sweep.json'}" + (f"\npage: {page}" if page else ""))
-    return None if any(r["mean_iou"] is not None for r in results) else 2
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(runs)} runs failed: {', '.join(path.name for path in failed)}.",
+            "The output of each, above, has its error. Then run the same command again: finished "
+            "runs are kept.",
+        )
+
+
+def _train_all(
+    folder: SweepFolder,
+    config: str,
+    overrides: Overrides,
+    failed: list[pathlib.Path],
+    quiet: bool,
+) -> list[dict[str, Any]]:
+    """Trains the runs that are not finished; `failed` receives the workdirs of those that fail.
+
+    Raises:
+      Stopped: a signal stopped a run, and with it the sweep.
+      InputError: a run is still being trained by another process.
+    """
+    results = []
+    for number, run in enumerate(folder.wanted, 1):
+        workdir = folder.path / run.folder
+        holder = running(workdir)
+        if holder is not None:  # of a killed sweep: its training goes on, and has not failed
+            raise InputError(
+                f"{workdir} is still being trained by {holder}.",
+                "Wait until it ends, or stop it; then run the same command again.",
+            )
+        heading = f"run {number} of {len(folder.wanted)}: {in_words(run.fields)}"
+        fields = [*overrides, *run.fields.items()]
+        if _is_finished(config, fields, workdir):
+            print(f"\n{heading}: is finished", flush=True)
+            results.append(_result(folder, run))
+            continue
+        print(f"\n{heading}", flush=True)
+        code = _train(config, fields, workdir, quiet)
+        result = _result(folder, run)
+        if code or result["mean_iou"] is None:
+            failed.append(workdir)
+            print(f"run {number} failed with exit code {code}", flush=True)
+            result |= {"mean_iou": None, "pixel_accuracy": None}
+        results.append(result)
+    return results
+
+
+def _is_finished(config: str, fields: Overrides, workdir: pathlib.Path) -> bool:
+    """Whether a workdir contains this very run, and all of it."""
+    if not (workdir / "scores.json").is_file():
+        return False
+    from jaxseg.training.stages import finished_scores
+
+    try:
+        return finished_scores(workdir, read_config(config, fields)) is not None
+    except InputError:  # another run: `train` refuses it in its own words
+        return False
+
+
+def _result(folder: SweepFolder, run: SweepRun) -> dict[str, Any]:
+    """The entry of a run in sweep.json; its scores are None if there are none."""
+    workdir, scores = folder.path / run.folder, {}
+    with contextlib.suppress(OSError, ValueError):
+        scores = read_object(workdir / "scores.json")
+    numbers = {key: scores.get(key) for key in ("mean_iou", "pixel_accuracy")}
+    return {"workdir": str(workdir), "fields": run.fields, **numbers}
 
 
 def _values(text: str) -> tuple[str, list[str]]:
@@ -148,61 +197,50 @@ def _parts(values: str) -> list[str]:
     return parts
 
 
-def _check_same_sweep(out: pathlib.Path, config: str, overrides: Any, fields: Any) -> None:
-    """Raises InputError if `out` contains another sweep; writes the options into a new one."""
-    about = json.loads(json.dumps({"config": config, "config_fields": overrides, "set": fields}))
-    path = out / "about.json"
-    if path.is_file():
-        try:
-            same = read_object(path) == about
-        except ValueError:
-            same = False
-        if not same:
-            raise InputError(
-                f"{out} contains a sweep with other options.",
-                f"Give another --out, or the options in {path}.",
-            )
-        return
-    if out.is_dir() and any(out.iterdir()):
-        raise InputError(f"{out} is not empty and contains no sweep.", "Give another --out.")
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomic(path, json.dumps(about, indent=1) + "\n")
-
-
-def _folder(number: int, run: Sequence[tuple[str, str]]) -> str:
-    fields = ",".join(f"{field}={value}" for field, value in run)
-    return f"{number:02}_" + re.sub(r"[^\w.=,+-]+", "_", fields)[:100]
-
-
-def _in_words(run: Sequence[tuple[str, str]]) -> str:
-    return ", ".join(f"{field} = {value}" for field, value in run)
-
-
-def _train(
-    config: str,
-    overrides: Sequence[tuple[str, str | None]],
-    run: Sequence[tuple[str, str]],
-    workdir: pathlib.Path,
-) -> int:
+def _train(config: str, fields: Overrides, workdir: pathlib.Path, quiet: bool) -> int:
     """Trains in a separate process, which frees its memory at the end; returns the exit code.
 
     Signals to the sweep are passed to the training, which saves first.
+
+    Args:
+      config, fields: the config file and the fields to set.
+      workdir: the workdir.
+      quiet: whether standard output is not for the lines of the training.
+
+    Raises:
+      Stopped: the training was stopped by a signal.
     """
-    fields = [f"--config.{f}" + ("" if v is None else f"={v}") for f, v in [*overrides, *run]]
+    words = [f"--config.{f}" + ("" if v is None else f"={v}") for f, v in fields]
     command = [sys.executable, "-m", "jaxseg", "train", "--config", config, "--workdir"]
-    # in a process group of its own, so that a terminal sends its signals only to this process
-    process = subprocess.Popen([*command, str(workdir), *fields], process_group=0)
+    started: list[subprocess.Popen] = []
+    received: list[int] = []
+
+    def pass_on(number: int, _) -> None:
+        received.append(number)
+        for process in started:
+            process.send_signal(number)
+
     numbers = [getattr(signal, n) for n in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, n)]
     before = {
-        number: signal.signal(number, lambda number, _: process.send_signal(number))
+        number: signal.signal(number, pass_on)
         for number in numbers
         if signal.getsignal(number) is not signal.SIG_IGN  # as nohup does with SIGHUP
     }
     try:
-        return process.wait()
+        # in a process group of its own, so that a terminal sends its signals only to this process
+        process = subprocess.Popen(
+            [*command, str(workdir), *words], process_group=0, stdout=2 if quiet else None
+        )
+        for number in received:  # before there was a process
+            process.send_signal(number)
+        started.append(process)
+        code = process.wait()
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+    if received or code in _STOPPED or -code in numbers:
+        raise Stopped(f"the sweep stopped in {workdir}: run the same command to resume")
+    return code
 
 
 def _table(results: Sequence[dict[str, Any]]) -> str:

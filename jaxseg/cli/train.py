@@ -13,6 +13,7 @@ from jaxseg.cli.options import add_data, add_distributed, data_overrides
 from jaxseg.cli.parser import Parser
 from jaxseg.cli.score_table import score_table
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 
 _EXAMPLES = (
     "python -m jaxseg train --config configs/quickstart.py",
@@ -128,6 +129,6 @@ def new_workdir(spec: str, root: pathlib.Path = pathlib.Path("runs")) -> pathlib
             workdir = root / f"{base}-{count}"
         except OSError as error:
             raise InputError(
-                f"No workdir can be created in {root.absolute()}: {error.strerror}.",
+                f"No workdir can be created in {root.absolute()}: {reason(error)}.",
                 "Give a --workdir that you can write to.",
             ) from None

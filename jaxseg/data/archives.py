@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from jaxseg.data.archive_contents import DAMAGES, unpack_tar, unpack_zip
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.download import digest, download
 
 # System errors caused by names in an archive; None: errors without a number, from decoders.
@@ -82,7 +83,7 @@ def unpack(path: Path, folder: Path) -> None:
     except (*DAMAGES, OSError) as error:
         if isinstance(error, OSError) and error.errno not in _OF_THE_ARCHIVE:
             raise InputError(
-                f"{path} cannot be unpacked into {folder} ({error.strerror or error}).",
+                f"{path} cannot be unpacked into {folder} ({reason(error)}).",
                 "Free some space there, or choose another --data-dir.",
             ) from error
         raise InputError(

@@ -22,16 +22,22 @@ def position(source: Source, *, step: int, seed: int, batch_size: int) -> dict[s
       A dict of integers: step, seed, batch_size, `examples` (number of examples of the source) and
       `names` (a CRC-32 of their names in order, which detects other files or another order).
     """
-    names = 0
-    for index in range(len(source)):
-        names = zlib.crc32(source.name(index).encode("utf-8", "surrogateescape") + b"\n", names)
     return {
         "step": step,
         "seed": seed,
         "batch_size": batch_size,
         "examples": len(source),
-        "names": names,
+        "names": checksum_of_names(source),
     }
+
+
+def checksum_of_names(source: Source) -> int:
+    """A CRC-32 of the names of all examples in order."""
+    checksum = 0
+    for index in range(len(source)):
+        name = source.name(index).encode("utf-8", "surrogateescape")
+        checksum = zlib.crc32(name + b"\n", checksum)
+    return checksum
 
 
 def check_position(saved: dict[str, int], current: dict[str, int]):

@@ -15,6 +15,7 @@ from jaxseg.inference.network import Network
 from jaxseg.models import normalize
 from jaxseg.ops import implementation
 from jaxseg.ops.byte_labels import byte_labels
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.paths import given_path
 
@@ -88,7 +89,7 @@ def export_program(
                 stream.write(content)
     except OSError as error:
         raise InputError(
-            f"{path} cannot be written: {error.strerror or error}.",
+            f"{path} cannot be written: {reason(error)}.",
             "Give an --out that you can write to, on a disk with free space.",
         ) from None
     return about

@@ -16,6 +16,7 @@ from PIL.PngImagePlugin import PngInfo
 from jaxseg.config import flatten
 from jaxseg.errors import InputError
 from jaxseg.inference.network import Network
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.visualization.palette import overlay, palette_image
 from jaxseg.visualization.panel import legend
@@ -122,7 +123,7 @@ class PredictionFolder:
                 write(file)
         except OSError as error:
             raise InputError(
-                f"{path} cannot be written: {error.strerror or error}.",
+                f"{path} cannot be written: {reason(error)}.",
                 "Give an --out that you can write to, on a disk with free space.",
             ) from None
 

@@ -11,6 +11,7 @@ import numpy as np
 from jaxseg.data.not_images import VIDEOS
 from jaxseg.errors import InputError
 from jaxseg.inference.network import Network
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.visualization.palette import overlay
 
@@ -80,7 +81,7 @@ def label_video(
                     written.mux(packet)
     except av.FFmpegError as error:
         after = f" after frame {count}" if count else ""
-        raise _no_video(path, f"{error.strerror or error}{after}") from None
+        raise _no_video(path, f"{reason(error)}{after}") from None
     return count
 
 

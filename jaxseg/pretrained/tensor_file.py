@@ -13,6 +13,7 @@ from jaxseg.pretrained.formats.caffe import read_caffe
 from jaxseg.pretrained.formats.pytorch import read_torch
 from jaxseg.pretrained.formats.safetensors import read_safetensors
 from jaxseg.pretrained.formats.stored import Stored, StoredArrays
+from jaxseg.utils.access import reason
 from jaxseg.utils.paths import given_path
 
 
@@ -75,7 +76,7 @@ def _start(path: pathlib.Path) -> bytes:
             start = file.read(512)
     except OSError as error:
         raise InputError(
-            f"Cannot read {path}: {error.strerror}.", "Make it readable, or give another file."
+            f"Cannot read {path}: {reason(error)}.", "Make it readable, or give another file."
         ) from None
     if not start:
         raise InputError(f"{path} is empty.", "Download it again.")

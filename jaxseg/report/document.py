@@ -9,6 +9,7 @@ import pathlib
 from PIL import Image
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import write_atomic
 
 
@@ -65,5 +66,5 @@ def write_page(path: pathlib.Path, page: str) -> None:
         write_atomic(path, page)
     except OSError as e:
         raise InputError(
-            f"Cannot write {path}: {e.strerror}.", "Choose a place that you can write to."
+            f"Cannot write {path}: {reason(e)}.", "Choose a place that you can write to."
         ) from None

@@ -20,6 +20,7 @@ from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.pspnet import PSPNet
 from jaxseg.report.runs import open_runs
+from jaxseg.utils.access import reason
 from jaxseg.utils.atomic import atomic_file
 from jaxseg.utils.paths import given_path
 from jaxseg.visualization.heatmap import choose_channel, heat
@@ -78,7 +79,7 @@ def explain(
                 page.save(file, "PNG")
     except OSError as error:
         raise InputError(
-            f"{folder} cannot be written: {error.strerror}.", "Give an --out that you can write to."
+            f"{folder} cannot be written: {reason(error)}.", "Give an --out that you can write to."
         ) from None
     return [folder / name for name in pages]
 

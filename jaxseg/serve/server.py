@@ -18,6 +18,7 @@ from jaxseg.serve.labeller import Labeller
 from jaxseg.serve.metrics import Metrics
 from jaxseg.serve.networks import Served
 from jaxseg.serve.upload import Limits
+from jaxseg.utils.access import reason
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _LAST_SECONDS = 60  # time for open requests when the server is stopped
@@ -51,7 +52,7 @@ def bound_socket(host: str, port: int) -> socket.socket:
                 "Give 127.0.0.1 for this machine alone, or 0.0.0.0 for all its addresses.",
             ) from None
         raise InputError(
-            f"Port {port} of {host} is not available: {error.strerror or error}.",
+            f"Port {port} of {host} is not available: {reason(error)}.",
             "Give another --port, or --port 0 for any free port.",
         ) from None
     return listening

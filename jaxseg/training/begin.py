@@ -10,7 +10,7 @@ import ml_collections
 
 from jaxseg.checkpoint.lock import WorkdirLock
 from jaxseg.checkpoint.manager import Checkpoints, abstract
-from jaxseg.checkpoint.steps import whole_steps
+from jaxseg.checkpoint.steps import COMPARED_FROM, whole_steps
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, save_config, validate
 from jaxseg.config.files import absolute_paths
@@ -30,6 +30,7 @@ from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.pretrained.init import starting_variables
 from jaxseg.training.automatic import resolved, with_revision_of
 from jaxseg.training.batch_size import largest_batch
+from jaxseg.training.comparable import compared_from, evaluated
 from jaxseg.training.environment import record
 from jaxseg.training.loggers import check_loggers
 from jaxseg.training.setup import Program
@@ -49,7 +50,7 @@ class Run(NamedTuple):
       checkpoints: the checkpoints.
       state: the state after `start` steps.
       start: number of steps taken so far.
-      position: data position at `start`, saved with each checkpoint.
+      position: data position at `start`, and what metrics depend on; saved with each checkpoint.
       notes: lines for the user about the start.
       time_begun: start time, by `time.monotonic()`.
     """
@@ -119,9 +120,12 @@ def begin(
     data_position = position(
         source, step=start, seed=config.seed, batch_size=config.train.batch_size
     )
+    marks, since, other_scores = evaluated(eval_source, config.eval), 0, None
     if state is not None:
         restored, saved = state
         check_position(saved, data_position)
+        since, other_scores = compared_from(saved, marks, start)
+        checkpoints.compare_from(since)
     elif pretrained is not None:
         restored = program.state_from(pretrained)
     else:
@@ -144,6 +148,7 @@ def begin(
     notes += back
     if start:
         notes.append(f"resuming from step {start} of {config.train.steps}")
+        notes += [other_scores] if other_scores else []
     elif pretrained is not None:
         notes.append(report)
     notes += program.notes + hints
@@ -158,7 +163,7 @@ def begin(
         checkpoints,
         restored,
         start,
-        data_position,
+        data_position | marks | {COMPARED_FROM: since},
         notes,
         time_begun,
     )

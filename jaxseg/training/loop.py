@@ -9,6 +9,7 @@ import jax
 import ml_collections
 import numpy as np
 
+from jaxseg.checkpoint.steps import COMPARED_FROM
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.data import Skipped
 from jaxseg.distributed.mesh import gather
@@ -83,7 +84,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
     profile = Profile(config.log.profile if is_main else None, folder.path / "profile", tell)
     stack.callback(profile.close)
     limit = TimeLimit(config.train.max_minutes, run.time_begun, config.log.every_steps)
-    patience = Patience(config.train.patience, folder.log, start)
+    patience = Patience(config.train.patience, folder.log, start, run.position[COMPARED_FROM])
 
     def save(step: int, state, scores: dict | None = None) -> None:
         progress.flush()  # otherwise a kill would lose curves of steps that are not repeated

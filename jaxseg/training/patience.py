@@ -14,6 +14,7 @@ class Patience:
       limit: number of evaluations without a better mean IoU that ends the run; None: no limit.
       log: the run's metrics.jsonl, whose evaluations so far count; it may not exist.
       start: the step at which the run resumes; later evaluations in the log do not count.
+      since: evaluations up to this step do not count: they were of other images.
 
     >>> patience = Patience(2, pathlib.Path("none.jsonl"), 0)
     >>> [patience.add(step, iou) for step, iou in ((10, 0.3), (20, 0.5), (30, 0.5), (40, 0.4))]
@@ -22,12 +23,14 @@ class Patience:
     (20, 0.5)
     """
 
-    def __init__(self, limit: int | None, log: pathlib.Path, start: int):
+    def __init__(self, limit: int | None, log: pathlib.Path, start: int, since: int = 0):
         self._limit = limit
         self._without = 0
         self.best: tuple[int, float] | None = None
         for _, entry in log_lines(log) if limit is not None else ():
-            if entry is not None and entry.get("kind") == "eval" and entry["step"] <= start:
+            if entry is None or entry.get("kind") != "eval":
+                continue
+            if since < entry["step"] <= start:
                 self.add(entry["step"], float(entry["mean_iou"]))
 
     @property

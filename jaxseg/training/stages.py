@@ -12,10 +12,10 @@ import flax.linen as nn
 import jax
 import ml_collections
 
-from jaxseg.checkpoint.steps import whole_steps
+from jaxseg.checkpoint.steps import saved_position, whole_steps
 from jaxseg.checkpoint.workdir import Workdir, stage_folders
 from jaxseg.config import load_config, validate
-from jaxseg.data import open_data
+from jaxseg.data import check_position, open_data, position
 from jaxseg.distributed.devices import device_count
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
@@ -23,6 +23,7 @@ from jaxseg.models import model_from_config
 from jaxseg.pretrained.folder import JaxsegFile
 from jaxseg.pretrained.load import suggest
 from jaxseg.training.automatic import resolved
+from jaxseg.training.comparable import evaluated
 from jaxseg.training.loop import train
 from jaxseg.training.setup import Program
 from jaxseg.utils.bucket import is_bucket
@@ -182,6 +183,32 @@ def _check_start(
 def _with_numbers(config: ml_collections.ConfigDict) -> ml_collections.ConfigDict:
     """The config as written by a started run, except fields that depend on the machine."""
     return resolved(config, open_data(config.data, "train", config.seed), lambda line: None)
+
+
+def finished_scores(workdir: str | pathlib.Path, config: ml_collections.ConfigDict) -> dict | None:
+    """The metrics of the run of `config` in a workdir.
+
+    Returns:
+      The content of its `scores.json`; None if the run is not finished, or is now evaluated on
+      other images or in another way.
+
+    Raises:
+      InputError: the workdir contains another run, or one of other training examples.
+    """
+    folder = Workdir(workdir, config.checkpoint.folder)
+    found = _finished(folder, config)
+    if found is None:
+        return None
+    folder.check_same(_with_numbers(config))
+    saved = saved_position(folder.checkpoints, found["step"])
+    ran = load_config(folder.config)
+    source = open_data(config.data, "train", config.seed)
+    check_position(
+        saved,
+        position(source, step=0, seed=config.seed, batch_size=ran.train.batch_size),
+    )
+    marks = evaluated(open_data(config.data, "eval", config.seed), config.eval)
+    return found if saved == saved | marks else None
 
 
 def _finished(folder: Workdir, config: ml_collections.ConfigDict) -> dict | None:

@@ -6,6 +6,7 @@ import pathlib
 import re
 
 from jaxseg.errors import InputError
+from jaxseg.utils.access import reason
 
 _SHOWN = 60  # maximum number of characters of a path in a message
 
@@ -40,7 +41,7 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
         raise _no_path(path, str(error)) from None
     except OSError as error:
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
-            raise _no_path(path, error.strerror or "it is not valid") from None
+            raise _no_path(path, reason(error)) from None
     return found
 
 

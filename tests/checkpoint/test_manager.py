@@ -14,7 +14,7 @@ import pytest
 from jaxseg.checkpoint import Checkpoints, whole_steps
 from jaxseg.checkpoint.damage import silence_leftovers
 from jaxseg.checkpoint.manager import abstract
-from jaxseg.checkpoint.steps import find_step, saved_mean_iou
+from jaxseg.checkpoint.steps import COMPARED_FROM, find_step, saved_mean_iou
 from jaxseg.distributed.mesh import make_mesh, replicated
 from jaxseg.errors import InputError
 
@@ -95,6 +95,17 @@ def test_the_newest_of_equally_good_ones_is_the_best(tmp_path):
     checkpoints.close()
     assert find_step(tmp_path / "c", "best") == 3
     assert [saved_mean_iou(tmp_path / "c", step) for step in (1, 4, 5)] == [0.5, 0.1, None]
+
+
+def test_the_best_of_another_evaluation_is_kept_until_there_is_a_new_one(checkpoints, tmp_path):
+    save(checkpoints, 1, 2, scores={"mean_iou": 0.9})
+    checkpoints.compare_from(2)
+    for step, score, kept in [(3, None, {"2", "3"}), (4, 0.3, {"4"}), (5, 0.2, {"4", "5"})]:
+        about = POSITION | {"step": step, COMPARED_FROM: 2}
+        checkpoints.save(step, make_state(step), about, score and {"mean_iou": score})
+        checkpoints.wait()
+        assert folders(tmp_path) == kept
+        assert find_step(tmp_path / "c", "best") == (3 if score is None else 4)
 
 
 def test_keeps_as_many_as_asked_for(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from jaxseg.checkpoint.lock import LOCK_FILE, running
 from jaxseg.checkpoint.steps import saved_mean_iou
 from jaxseg.checkpoint.workdir import Workdir
-from jaxseg.cli.sweep import _check_same_sweep
+from jaxseg.cli.sweep_folder import SweepFolder
 from jaxseg.data.records import INDEX, Records
 from jaxseg.errors import InputError
 from jaxseg.training.environment import record
@@ -28,7 +28,7 @@ def test_any_contents(tmp_path, text, monkeypatch):
     assert "process ?" in running(tmp_path)  # as another host's, until it is old
     with pytest.raises(InputError, match="cannot be read"):
         Records(tmp_path, "train")
-    with pytest.raises(InputError, match="another|other options"):
-        _check_same_sweep(tmp_path, "a.py", [], [])
+    with pytest.raises(InputError, match="another --|cannot be read"):
+        SweepFolder(tmp_path, "quickstart", [], [[("seed", "1")]])
     record(work.environment, 0)
     assert work.environment.read_text().startswith("[")

@@ -1,5 +1,6 @@
 import json
 import pathlib
+import signal
 import subprocess
 
 import pytest
@@ -16,7 +17,8 @@ class Trainings:
         self.commands: list[list[str]] = []
         self._scores = list(scores)
 
-    def __call__(self, command, process_group):
+    def __call__(self, command, process_group, stdout):
+        self.stdout = stdout
         self.commands.append(command)
         self._score = self._scores.pop(0)
         return self
@@ -36,7 +38,7 @@ def test_every_combination_once_and_the_best_is_marked(tmp_path, monkeypatch, ca
     monkeypatch.setattr(subprocess, "Popen", trained)
     sets = ["--set", "optim.lr=0.1,0.2", "--set", "augment.scale=(0.5, 2.0),(1.0, 1.0)"]
     out = tmp_path / "sweep"
-    assert run([*WORDS, *sets, "--out", str(out)]) == 0
+    assert run([*WORDS, *sets, "--out", str(out)]) == 2  # as one failed
     given = [[w for w in c if w.startswith("--config.")] for c in trained.commands]
     assert given == [
         ["--config.train.steps=60", f"--config.optim.lr={lr}", f"--config.augment.scale={scale}"]
@@ -47,22 +49,70 @@ def test_every_combination_once_and_the_best_is_marked(tmp_path, monkeypatch, ca
     results = json.loads((out / "sweep.json").read_text())
     assert [r["mean_iou"] for r in results] == [0.6, 0.4, 0.3, None]
     assert results[0]["fields"] == {"optim.lr": "0.1", "augment.scale": "(1.0, 1.0)"}
-    said = capsys.readouterr().out
+    said, problem = capsys.readouterr()
+    assert "1 of 4 runs failed: 03_optim.lr=0.2," in problem
     assert "run 4 of 4: optim.lr = 0.2, augment.scale = (1.0, 1.0)" in said
     (best,) = [line for line in said.splitlines() if line.startswith("best")]
     assert best.split()[1] == "0.6000" and "failed" in said
 
 
-def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("code", [75, 130, -signal.SIGTERM])
+def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch, capsys, code):
     out = tmp_path / "sweep"
     words = [*WORDS, "--set", "optim.lr=0.1,0.2,0.3", "--out", str(out)]
-    first = Trainings([0.3, 75])
+    first = Trainings([0.3, code])
     monkeypatch.setattr(subprocess, "Popen", first)
     assert run(words) == 75 and len(first.commands) == 2
+    assert "run the same command to resume" in capsys.readouterr().err
     again = Trainings([0.3, 0.4, 0.5])
     monkeypatch.setattr(subprocess, "Popen", again)
     assert run(words) == 0
     assert again.commands[:2] == first.commands  # in the same workdirs, where `train` resumes
+
+
+@pytest.mark.parametrize("code", [1, 2, -signal.SIGKILL, -signal.SIGSEGV])
+def test_a_failed_run_stops_no_other(tmp_path, monkeypatch, code):
+    trained = Trainings([code, 0.4])
+    monkeypatch.setattr(subprocess, "Popen", trained)
+    assert run([*WORDS, "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path / "s")]) == 2
+    results = json.loads((tmp_path / "s/sweep.json").read_text())
+    assert [r["mean_iou"] for r in results] == [0.4, None]
+
+
+def test_more_values_are_more_runs_and_the_others_are_kept(tmp_path, monkeypatch, capsys):
+    words = [*WORDS, "--out", str(tmp_path / "s"), "--set"]
+    monkeypatch.setattr(subprocess, "Popen", Trainings([0.3, 0.4]))
+    assert run([*words, "optim.lr=1e-3,3e-3"]) == 0
+    monkeypatch.setattr(sweep, "_is_finished", lambda *a: (a[-1] / "scores.json").is_file())
+    again = Trainings([0.2])
+    monkeypatch.setattr(subprocess, "Popen", again)
+    capsys.readouterr()
+    assert run([*words, "optim.lr=1e-2,0.001"]) == 0  # another order, spelling and fewer values
+    assert [w for w in again.commands[0] if "lr" in w][1:] == ["--config.optim.lr=1e-2"]
+    assert "run 2 of 2: optim.lr = 1e-3: is finished" in capsys.readouterr().out
+    results = json.loads((tmp_path / "s/sweep.json").read_text())
+    assert [r["fields"]["optim.lr"] for r in results] == ["3e-3", "1e-3", "1e-2"]
+    assert len({r["workdir"] for r in results}) == 3
+
+
+def test_a_folder_of_an_older_version_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "02_optim.lr=3e-3").mkdir()
+    about = {"config": "quickstart", "config_fields": [["train.steps", "60"]]}
+    about["set"] = [["optim.lr", ["1e-3", "3e-3"]]]
+    (tmp_path / "about.json").write_text(json.dumps(about))
+    trained = Trainings([0.3, 0.4])
+    monkeypatch.setattr(subprocess, "Popen", trained)
+    assert run([*WORDS, "--set", "optim.lr=1e-2,3e-3", "--out", str(tmp_path)]) == 0
+    folders = [c[c.index("--workdir") + 1] for c in trained.commands]
+    assert folders[1] == str(tmp_path / "02_optim.lr=3e-3") and folders[0] != folders[1]
+
+
+def test_json_alone_on_standard_output(tmp_path, monkeypatch, capsys):
+    trained = Trainings([0.3])
+    monkeypatch.setattr(subprocess, "Popen", trained)
+    assert run([*WORDS, "--set", "seed=1", "--out", str(tmp_path / "s"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["mean_iou"] == 0.3
+    assert trained.stdout == 2  # the lines of the training go to standard error
 
 
 @pytest.mark.parametrize(
@@ -70,6 +120,7 @@ def test_a_sweep_stops_with_its_run_and_goes_on(tmp_path, monkeypatch):
     [
         (["--set", "optim.lr"], "does not have the form FIELD=V1,V2"),
         (["--set", "optim.lr=0.1,0.1"], "a value twice"),
+        (["--set", "optim.lr=0.1,1e-1"], "optim.lr = 0.1 and optim.lr = 1e-1 are the same run"),
         (["--set", "optim.lr=1,2", "--set", "optim.lr=3"], "optim.lr is given twice"),
         (["--set", "optim.speed=1,2"], "speed"),
         (["--set", "optim.lr=0.1,-1"], "optim.lr"),
@@ -93,8 +144,24 @@ def test_a_training_that_outlived_its_sweep_has_not_failed(tmp_path, monkeypatch
     assert len(trainings.commands) == 1 and not (tmp_path / "s/sweep.json").exists()
 
 
-def test_another_sweep_in_the_folder(tmp_path, monkeypatch, capsys):
+def test_a_file_as_the_folder(tmp_path, capsys):
+    (tmp_path / "s").write_text("")
+    assert run([*WORDS, "--set", "seed=1", "--out", str(tmp_path / "s")]) == 2
+    assert "s cannot be written: File exists.\nfix: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("config", "more", "part"),
+    [
+        ("quickstart", ["--set", "seed=1"], "other fields in --set: optim.lr instead of seed"),
+        ("quickstart", ["--set", "optim.lr=1", "--config.seed=2"], "other --config fields"),
+        ("camvid_fcn8s", ["--set", "optim.lr=1"], "another --config: quickstart instead of"),
+    ],
+)
+def test_another_sweep_in_the_folder(tmp_path, monkeypatch, capsys, config, more, part):
     monkeypatch.setattr(subprocess, "Popen", Trainings([0.3, 0.4]))
-    assert run([*WORDS, "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path)]) == 0
-    assert run([*WORDS, "--set", "optim.lr=0.1,0.3", "--out", str(tmp_path)]) == 2
-    assert "contains a sweep with other options" in capsys.readouterr().err
+    assert run([*WORDS[:3], "--set", "optim.lr=0.1,0.2", "--out", str(tmp_path)]) == 0
+    before = (tmp_path / "about.json").read_bytes()
+    assert run(["sweep", "--config", config, *more, "--out", str(tmp_path)]) == 2
+    assert part in capsys.readouterr().err
+    assert (tmp_path / "about.json").read_bytes() == before

@@ -13,8 +13,11 @@ import numpy as np
 import pytest
 
 from jaxseg.checkpoint import whole_steps
+from jaxseg.checkpoint.steps import find_step
 from jaxseg.checkpoint.workdir import Workdir
+from jaxseg.errors import InputError
 from jaxseg.training.loop import train
+from jaxseg.training.stages import finished_scores
 
 
 def entries(workdir):
@@ -112,6 +115,27 @@ def test_goes_on_from_a_checkpoint(network, tiny, restored, tmp_path):
     assert entries(killed) == entries(whole)
     assert killed.scores.read_text() == whole.scores.read_text()
     assert (killed.checkpoints / "4.damaged").is_dir() == (network == "fcn8s")
+
+
+@pytest.mark.slow
+def test_another_evaluation_on_resume(tiny, tmp_path, capsys):
+    """The best checkpoint is that of the new evaluation, though the old score was higher."""
+    fields = {"data.scenes_eval": 2, "log.pictures": 0, "eval.every_steps": 2, "train.steps": 4}
+    fields |= NARROW["fcn8s"] | {"checkpoint.keep_last": 1}
+    work = Workdir(tmp_path / "run")
+    train(tiny(fields | {"eval.absent": "one"}), work.path)  # counts absent classes as found
+    high = find_step(work.checkpoints, "best")
+    fields |= {"eval.absent": "zero", "train.steps": 8}
+    capsys.readouterr()
+    train(tiny(fields), work.path)
+    said = capsys.readouterr().out
+    assert "the fields of config.eval are not those of the first 4 steps" in said
+    assert high <= 4 < find_step(work.checkpoints, "best")
+    assert finished_scores(work.path, tiny(fields))["step"] == 8
+    for other in ({"eval.absent": "one"}, {"train.steps": 9}):
+        assert finished_scores(work.path, tiny(fields | other)) is None
+    with pytest.raises(InputError, match="optim.lr"):
+        finished_scores(work.path, tiny(fields | {"optim.lr": 0.5}))
 
 
 @pytest.mark.optimized
