@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import functools
 import logging
 import signal
 import socket
@@ -14,6 +15,7 @@ from starlette.applications import Starlette
 from jaxseg.errors import InputError
 from jaxseg.inference.network import Network
 from jaxseg.serve.app import make_app, warm_up
+from jaxseg.serve.idle import MOST, SECONDS, PatientProtocol
 from jaxseg.serve.labeller import Labeller
 from jaxseg.serve.metrics import Metrics
 from jaxseg.serve.networks import Served
@@ -86,19 +88,30 @@ def make_server_app(
     return make_app(served, limits=limits, most_batch=most_batch, hosts=hosts, metrics=metrics)
 
 
-def serve(app: Starlette, listening: socket.socket, ready: Callable[[], None]) -> None:
+def serve(
+    app: Starlette,
+    listening: socket.socket,
+    ready: Callable[[], None],
+    *,
+    seconds: float = SECONDS,
+    most_idle: int = MOST,
+) -> None:
     """Answers requests until SIGINT or SIGTERM, and then those still open.
 
     Args:
       app: the application.
       listening: from `bound_socket`.
       ready: called when the server accepts requests.
+      seconds: time for the head of a request to arrive; then its connection is closed.
+      most_idle: maximum number of connections without a request; beyond it, the oldest is closed.
     """
+    http = functools.partial(PatientProtocol, waiting={}, seconds=seconds, most=most_idle)
     log = logging.getLogger("uvicorn.error")
     log.setLevel(logging.ERROR)
     log.addFilter(_is_news)
     config = uvicorn.Config(
         app,
+        http=http,  # type: ignore[arg-type]  # a class is expected, and only called
         log_config=None,
         access_log=False,
         server_header=False,

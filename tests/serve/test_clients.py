@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import socket
 import threading
 import time
 import urllib.request
@@ -135,6 +136,100 @@ def test_a_response_counts_until_it_is_received(app):
             assert arrays["labels"].shape == (200, 300)
 
     anyio.run(story)
+
+
+def closed(connection, within=5):
+    """Whether the server closes a connection, whatever it sends before."""
+    connection.settimeout(within)
+    try:
+        while connection.recv(2**16):
+            pass
+        return True
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_clients_that_send_no_request_are_closed_and_delay_nobody(app):
+    app, _ = app
+    seconds, answers, left_open = 0.4, [], []
+    begun = b"GET /health HTTP/1.1\r\nHost: localhost\r\n"
+
+    def connected(first=b""):
+        connection = socket.create_connection(place)
+        connection.sendall(first)
+        return connection
+
+    def drip(connection):
+        """Sends one byte of an endless head, or body, at a time."""
+        try:
+            for _ in range(200):
+                connection.sendall(b"x")
+                time.sleep(0.02)
+        except OSError:
+            pass
+
+    def story():
+        try:
+            # after a whole request: the start of another, and a body that nobody reads
+            kept = connected(begun + b"\r\n")
+            unread = connected(begun.replace(b"GET", b"HEAD") + b"Content-Length: 99\r\n\r\n")
+            slow = [connected(begun), kept, unread]
+            idle = [connected() for _ in range(100)]
+            threads = [threading.Thread(target=drip, args=[one]) for one in slow]
+            for thread in threads:
+                thread.start()
+            for _ in range(5):
+                request = urllib.request.Request(f"{address}/predict", upload(), method="POST")
+                answers.append(urllib.request.urlopen(request, timeout=20).status)
+            left_open.extend(one for one in (*slow, *idle) if not closed(one))
+            for thread in threads:
+                thread.join()
+            for one in (*slow, *idle):
+                one.close()
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with bound_socket("127.0.0.1", 0) as listening:
+        place, address = listening.getsockname(), address_of(listening, "127.0.0.1")
+        teller = threading.Thread(target=story)
+        serve(app, listening, teller.start, seconds=seconds)
+    teller.join()
+    assert answers == [200] * 5 and not left_open
+
+
+@pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
+def test_of_too_many_idle_connections_the_oldest_is_closed_and_a_request_is_none(app):
+    app, stub = app
+    stub.gate.clear()
+    data, seen = upload(), {}
+
+    def story():
+        try:
+            asks = socket.create_connection(place)
+            head = f"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(data)}"
+            asks.sendall(head.encode() + b"\r\n\r\n" + data)
+            assert stub.begun.wait(20)
+            idle = [socket.create_connection(place) for _ in range(4)]
+            seen["oldest"] = closed(idle[0])
+            seen["others"] = [closed(one, 0.02) for one in idle[1:]]
+            stub.gate.set()
+            asks.settimeout(20)
+            seen["answer"] = asks.recv(12)
+            for one in (asks, *idle):
+                one.close()
+        finally:
+            stub.gate.set()
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with bound_socket("127.0.0.1", 0) as listening:
+        place = listening.getsockname()
+        teller = threading.Thread(target=story)
+        serve(app, listening, teller.start, most_idle=3)
+    teller.join()
+    assert seen == {"oldest": True, "others": [False] * 3, "answer": b"HTTP/1.1 200"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals of Unix")
