@@ -8,6 +8,7 @@ from jaxseg.errors import InputError
 from jaxseg.pretrained.card import model_card
 from jaxseg.pretrained.folder import MODEL_FILE, VARIABLES_FILE, check_exported, read_folder
 from jaxseg.pretrained.zoo.cache import OFFLINE, is_offline
+from jaxseg.utils.exhausted import disk_is_full
 from jaxseg.utils.paths import given_path
 
 SCHEME = "hf://"
@@ -54,7 +55,9 @@ def fetch_repository(address: str) -> pathlib.Path:
                 f"{address} is not in the Hub's cache, but {OFFLINE} is set.",
                 f"Run `hf download {repository} --local-dir DIR` elsewhere, and give that folder.",
             ) from None
-        raise _failed(f"{address} cannot be downloaded", error) from None
+        raise _failed(
+            f"{address} cannot be downloaded", error, address, "the same command again"
+        ) from None
     try:
         check_exported(folder)
     except InputError:
@@ -97,7 +100,12 @@ def push(folder: str | os.PathLike, address: str) -> str:
             revision=revision,
         )
     except Exception as error:  # the client raises many types
-        raise _failed(f"{folder} cannot be uploaded to {address}", error) from None
+        raise _failed(
+            f"{folder} cannot be uploaded to {address}",
+            error,
+            address,
+            f"`python -m jaxseg convert {folder} --out OTHER --push {address}`",
+        ) from None
     return str(commit.commit_url)
 
 
@@ -125,11 +133,34 @@ def _client():
     return huggingface_hub
 
 
-def _failed(what: str, error: Exception) -> InputError:
-    lines = [line.strip().rstrip(".") for line in str(error).splitlines() if line.strip()]
-    message = ". ".join(lines[:2]) or type(error).__name__  # the first may be a bare status
-    return InputError(
-        f"{what}: {message}.",
-        "Check the name and the network connection; a private repository needs `hf auth login` "
-        "first.",
-    )
+def _failed(what: str, error: Exception, address: str, command: str) -> InputError:
+    """The error for a request that failed, by what the Hub answered, if it did."""
+    causes = [error]
+    while (cause := causes[-1].__cause__) is not None and isinstance(cause, Exception):
+        causes.append(cause)
+    response = next((r for e in causes if (r := getattr(e, "response", None)) is not None), None)
+    if response is None:
+        reason = str(causes[-1]).strip().partition("\n")[0] or type(causes[-1]).__name__
+        fix = "Check the network connection and the proxy (HTTPS_PROXY)"
+        if disk_is_full(error):
+            fix = "Free space in the Hub's cache (HF_HOME selects its folder)"
+        elif isinstance(causes[-1], ValueError):
+            fix = "Correct the address"
+    elif response.headers.get("X-Error-Code") == "RevisionNotFound":
+        reason = "the repository has no such revision"
+        fix = f"Give a branch, tag or commit of {SCHEME}{parse(address)[0]}"
+    elif response.status_code in (401, 403, 404):
+        reason = f"there is no such repository for this user ({_status(response)})"
+        fix = "Check the name, and run `hf auth login` or set HF_TOKEN, with the rights needed"
+    elif response.status_code == 429 or response.status_code >= 500:
+        reason = f"the Hub answers {_status(response)}"
+        fix = "Wait until it works again"
+    else:
+        said = next((m for e in causes if (m := getattr(e, "server_message", None))), None)
+        reason = f"the Hub answers {_status(response)}" + (f", {said}" if said else "")
+        fix = "Correct what the Hub refuses"
+    return InputError(f"{what}: {reason.rstrip('.')}.", f"{fix}; then run {command}.")
+
+
+def _status(response) -> str:
+    return f"{response.status_code} {response.reason_phrase}".rstrip()

@@ -1,68 +1,86 @@
-"""The Hugging Face Hub, with a fake client that keeps repositories in folders."""
+"""The Hugging Face Hub: its client, and a local server in its place."""
 
-import pathlib
+import os
 import shutil
 import sys
 import types
 
+import jax
+import numpy as np
 import pytest
+from hub_server import hub_server
 
 import jaxseg
 from jaxseg.cli import run
 from jaxseg.errors import InputError
-from jaxseg.pretrained.hub import check_push, fetch_repository, push
+from jaxseg.pretrained.hub import check_push, push
 
 
-class Hub(types.ModuleType):
-    """The functions of huggingface_hub that jaxseg calls."""
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """The server, with the client set to it by its variables, which are read at import."""
+    pytest.importorskip("huggingface_hub", reason="pip install '.[hub]'")
+    names = [name for name in sys.modules if name.partition(".")[0] == "huggingface_hub"]
+    with pytest.MonkeyPatch.context() as patch, hub_server() as (hub, endpoint):
+        for name in names:
+            patch.delitem(sys.modules, name)
+        patch.setenv("HF_ENDPOINT", endpoint)
+        patch.setenv("HF_HOME", str(tmp_path_factory.mktemp("huggingface")))
+        patch.setenv("HF_HUB_DISABLE_XET", "1")  # its protocol is not in the server
+        patch.setenv("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+        patch.delenv("HF_TOKEN", raising=False)
+        import huggingface_hub.utils._http as client
 
-    def __init__(self, root):
-        super().__init__("huggingface_hub")
-        self.root, self.calls = pathlib.Path(root), []
-
-    def snapshot_download(self, repo_id, *, revision, allow_patterns, local_files_only):
-        self.calls.append((repo_id, revision, local_files_only))
-        folder = self.root / repo_id
-        if not folder.is_dir():
-            raise RuntimeError(f"404 Client Error.\n\nRepository {repo_id} not found.\nMore lines.")
-        return str(folder)
-
-    def HfApi(self):
-        return self
-
-    def create_repo(self, repo_id, *, exist_ok):
-        assert exist_ok
-        (self.root / repo_id).mkdir(parents=True, exist_ok=True)
-
-    def CommitOperationAdd(self, path_in_repo, path_or_fileobj):
-        return path_in_repo, path_or_fileobj
-
-    def create_commit(self, repo_id, *, operations, commit_message, revision):
-        for name, content in operations:
-            there = self.root / repo_id / name
-            if isinstance(content, bytes):
-                there.write_bytes(content)
-            else:
-                shutil.copyfile(content, there)
-        return types.SimpleNamespace(commit_url=f"https://hub.invalid/{repo_id}/commit/1")
+        # repeats a failed request without a pause
+        patch.setattr(client, "time", types.SimpleNamespace(sleep=lambda _: None, time=lambda: 0.0))
+        yield hub
+        for name in [n for n in sys.modules if n.partition(".")[0] == "huggingface_hub"]:
+            del sys.modules[name]
 
 
 @pytest.fixture
-def hub(tmp_path, monkeypatch):
-    stand_in = Hub(tmp_path / "hub")
-    monkeypatch.setitem(sys.modules, "huggingface_hub", stand_in)
-    return stand_in
+def hub(server, monkeypatch):
+    """The server without repositories, and an empty cache."""
+    server.__init__()
+    monkeypatch.setenv("HF_TOKEN", server.token)
+    yield server
+    shutil.rmtree(os.path.join(os.environ["HF_HOME"], "hub"), ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def folder(random_network, tmp_path_factory):
+    """The folder of a narrow network."""
+    from jaxseg.pretrained.folder import save_exported
+
+    folder = tmp_path_factory.mktemp("narrow") / "network"
+    model, variables = random_network("pspnet_resnet18", 4, width=0.03)
+    save_exported(folder, "pspnet_resnet18", model, variables)
+    return folder
+
+
+def published(hub, folder, repository="me/streets"):
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    hub.publish(repository, files)
+
+
+def refused(call):
+    """The problem and the fix of an error."""
+    with pytest.raises(InputError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return caught.value.problem, caught.value.remedy
 
 
 def test_pushed_and_loaded(hub, zoo, tmp_path, capsys):
     row, _ = zoo
     words = ["convert", row.name, "--out", str(tmp_path / "network"), "--push", "hf://me/streets"]
     assert run(words) == 0
-    assert "https://hub.invalid/me/streets/commit/1" in capsys.readouterr().out
-    network = jaxseg.load("hf://me/streets@v1")
-    assert hub.calls == [("me/streets", "v1", False)]
-    assert network.classes == row.classes and network.model == jaxseg.load(row.name).model
-    card = (hub.root / "me/streets/README.md").read_text()
+    assert f"/me/streets/commit/{hub.sha('me/streets')}" in capsys.readouterr().out
+    assert set(hub.files("me/streets")) == {"model.json", "variables.safetensors", "README.md"}
+    network, same = jaxseg.load("hf://me/streets@v1"), jaxseg.load(row.name)
+    assert network.classes == row.classes and network.model == same.model
+    jax.tree.map(np.testing.assert_array_equal, network.variables, same.variables)
+    card = hub.files("me/streets")["README.md"].decode()
     head, body = card.removeprefix("---\n").split("---\n", 1)
     assert 'library_name: "jaxseg"' in head and 'license_name: "research only"' in head
     for part in ("| data | scenes |", "| mean iou | 0.2500 |", 'jaxseg.load("hf://me/streets")'):
@@ -70,52 +88,76 @@ def test_pushed_and_loaded(hub, zoo, tmp_path, capsys):
     assert all(f". {name}\n" in body for name in row.classes)
 
 
-def test_offline_asks_for_local_files(hub, monkeypatch):
-    (hub.root / "me/empty").mkdir(parents=True)
+def test_the_cache_is_used_without_a_network(hub, folder, monkeypatch):
+    published(hub, folder)
+    network = jaxseg.load("hf://me/streets")
+    hub.broken = ("/",)
+    assert jaxseg.load("hf://me/streets").card["path"] == network.card["path"]
+    hub.seen.clear()
     monkeypatch.setenv("JAXSEG_OFFLINE", "1")
-    with pytest.raises(InputError, match="hf://me/empty contains no jaxseg network"):
-        jaxseg.load("hf://me/empty")
-    assert hub.calls == [("me/empty", None, True)]
+    assert jaxseg.load("hf://me/streets").card["path"] == network.card["path"] and not hub.seen
+    problem, fix = refused(lambda: jaxseg.load("hf://me/none@v1"))
+    assert "not in the Hub's cache, but JAXSEG_OFFLINE is set" in problem
+    assert "hf download me/none --local-dir" in fix
 
 
-def test_offline_the_file_to_bring_is_named(hub, monkeypatch, tmp_path):
+def test_offline_nothing_is_converted_for_an_upload(monkeypatch, tmp_path):
     monkeypatch.setenv("JAXSEG_OFFLINE", "1")
-    with pytest.raises(InputError, match="not in the Hub's cache, but JAXSEG_OFFLINE") as caught:
-        jaxseg.load("hf://me/none@v1")
-    assert "hf download me/none --local-dir" in caught.value.remedy
     words = ["convert", "no_such_file.pth", "--out", str(tmp_path / "x"), "--push", "hf://me/x"]
-    assert run(words) == 2  # before anything is converted
+    assert run(words) == 2
     with pytest.raises(InputError, match="Nothing can be uploaded to hf://me/x"):
         check_push("hf://me/x")
 
 
-def test_a_refused_upload(hub, zoo, tmp_path, monkeypatch, capsys):
-    def refuse(*_, **__):
-        raise RuntimeError("401 Unauthorized")
+def test_what_the_hub_refuses(hub, folder, monkeypatch, capsys, tmp_path):
+    published(hub, folder)
+    hub.publish("me/other", {"config.json": b"{}", "model.safetensors": b"1234"})
+    problem, fix = refused(lambda: jaxseg.load("hf://me/other"))
+    assert problem.startswith("hf://me/other contains no jaxseg network")
+    problem, fix = refused(lambda: jaxseg.load("hf://me/streets@v9"))
+    assert (
+        problem == "hf://me/streets@v9 cannot be downloaded: the repository has no such revision."
+    )
+    assert (
+        fix == "Give a branch, tag or commit of hf://me/streets; then run the same command again."
+    )
+    none = r"there is no such repository for this user \({}\)\."
+    with pytest.raises(InputError, match=none.format("404 Not Found")):
+        jaxseg.load("hf://me/none")
+    hub.broken = ("/api/models/me/streets",)
+    problem, fix = refused(lambda: jaxseg.load("hf://me/streets"))
+    assert problem.endswith("cannot be downloaded: the Hub answers 500 Internal Server Error.")
+    hub.broken = ("/me/streets/resolve",)
+    problem, fix = refused(lambda: jaxseg.load("hf://me/streets"))
+    assert problem.endswith("the Hub answers 500 Internal Server Error.") and "Wait" in fix
+    hub.broken, hub.private = (), {"me/streets"}
+    monkeypatch.delenv("HF_TOKEN")
+    with pytest.raises(InputError, match=none.format("401 Unauthorized")) as caught:
+        jaxseg.load("hf://me/streets")
+    assert "run `hf auth login` or set HF_TOKEN" in caught.value.remedy
+    problem, fix = refused(lambda: push(folder, "hf://me/new"))
+    assert f"{folder} cannot be uploaded to hf://me/new: there is no such repository" in problem
+    assert fix.endswith(f"run `python -m jaxseg convert {folder} --out OTHER --push hf://me/new`.")
+    assert "me/new" not in hub.commits
 
-    monkeypatch.setattr(hub, "create_repo", refuse)
-    words = ["convert", zoo[0].name, "--out", str(tmp_path / "network"), "--push", "hf://me/x"]
-    assert run(words) == 2
-    error = capsys.readouterr().err
-    assert "network cannot be uploaded to hf://me/x: 401 Unauthorized." in error
-    assert (tmp_path / "network" / "model.json").is_file()
+
+def test_an_upload_that_breaks_off_leaves_no_commit_and_is_repeated(hub, folder):
+    hub.cut = 99
+    problem, fix = refused(lambda: push(folder, "hf://me/streets"))
+    assert "cannot be uploaded to hf://me/streets: Server disconnected" in problem
+    assert hub.commits == {"me/streets": [{}]} and "Check the network" in fix
+    hub.cut = 2  # the client tries again by itself
+    assert push(folder, "hf://me/streets").endswith(f"/commit/{hub.sha('me/streets')}")
+    assert len(hub.files("me/streets")) == 3
 
 
-def test_a_damaged_file_in_the_hub_s_cache_is_named_with_its_repository(hub, zoo, tmp_path):
+def test_a_damaged_file_in_the_hub_s_cache_is_named_with_its_repository(zoo, tmp_path):
     folder = tmp_path / "models--me--streets" / "snapshots" / "0123"
     jaxseg.load(zoo[0].name).save_pretrained(folder)
     (folder / "model.json").write_text("{")
     with pytest.raises(InputError, match="model.json is damaged") as caught:
         jaxseg.load(folder)
     assert f"Remove {folder.parents[1]}, and run" in caught.value.remedy
-
-
-def test_no_such_repository(hub):
-    with pytest.raises(
-        InputError, match=r"downloaded: 404 Client Error\. Repository me/none not found\."
-    ) as caught:
-        fetch_repository("hf://me/none")
-    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize("address", ["hf://streets", "hf://a/b/c", "hf://../x y"])
@@ -129,19 +171,3 @@ def test_the_extra_is_missing(monkeypatch):
     with pytest.raises(InputError, match="hf:// needs huggingface_hub") as caught:
         jaxseg.load("hf://me/streets")
     assert caught.value.remedy == "pip install 'jaxseg[hub]'"
-
-
-def test_the_calls_are_those_of_the_client():
-    """The fake accepts the package's arguments, checked where the package is installed."""
-    import inspect
-
-    client = pytest.importorskip("huggingface_hub")
-    for function, names in (
-        (client.snapshot_download, Hub.snapshot_download),
-        (client.HfApi.create_repo, Hub.create_repo),
-        (client.HfApi.create_commit, Hub.create_commit),
-        (client.CommitOperationAdd, Hub.CommitOperationAdd),
-    ):
-        wanted = set(inspect.signature(names).parameters) - {"self"}
-        assert wanted <= set(inspect.signature(function).parameters)
-    assert push
