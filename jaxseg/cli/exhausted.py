@@ -1,6 +1,8 @@
 """Errors of a command for a full disk or memory, or a refused path, that no code has handled."""
 
+import atexit
 import pathlib
+import sys
 
 from jaxseg.errors import InputError
 from jaxseg.utils.access import access_error
@@ -23,6 +25,8 @@ def in_two_lines(error: Exception, command: str) -> InputError | None:
         place = pathlib.Path(name) if isinstance(name, str) else pathlib.Path.cwd()
         return full_disk(place, "all finished files are complete")
     if memory_is_full(error):
+        # JAX's own clean-up, which comes later, may lack memory too
+        atexit.register(setattr, sys, "unraisablehook", lambda unraisable: None)
         remedy = _SMALLER.get(command, "Use smaller images, or close other programs.")
         return full_memory(error, f"`{command}`", remedy)
     return access_error(error)

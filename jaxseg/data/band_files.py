@@ -51,11 +51,19 @@ def paired_in(
     files = files_by_stem(photos, PHOTO_SUFFIXES, nested=True)
     labels = files_by_stem(masks, mask_suffixes, ending, nested=True)
     if not bands:
-        return paired(info, files, labels, values, masks, photos)
+        listing = paired(info, files, labels, values, masks, photos)
+        return replace(listing, notes=_on_subfolders(photos, [p.name for p in listing.pairs]))
     images, problems, incomplete = _grouped(photos, files, bands)
     whole = {name: paths for name, paths in labels.items() if name not in incomplete}
     listing = paired(info, images, whole, values, masks)
     return replace(listing, problems=[*problems, *listing.problems])
+
+
+def _on_subfolders(folder: Path, names: Sequence[str]) -> list[str]:
+    below = [name for name in names if "/" in name]
+    if not below:
+        return []
+    return [f"{len(below):,} image(s) are in subfolders of {folder}, such as '{below[0]}'"]
 
 
 def _grouped(

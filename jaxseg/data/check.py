@@ -30,7 +30,7 @@ from jaxseg.data.registry import (
 from jaxseg.data.source import DataInfo, Source
 from jaxseg.errors import InputError
 
-_SAY = "Set the field if this is not what you want."
+_SAY = "Change the field or the files if this is not what you want."
 
 
 @dataclass

@@ -103,7 +103,7 @@ class DeconvNet(SegmentationModel):
             x = run(layers, x)
 
         init = _DECODER_INITS[self.decoder_init]
-        score = Score(self.num_classes, (1, 1), kernel_init=init, dtype=self.dtype, name="score")
+        score = Score(self.num_classes, kernel_init=init, dtype=self.dtype, name="score")
         return [Head(score(x).astype(jnp.float32), identity(images.shape[1:3]))]
 
     def _conv(self, name: str, channels: int, kernel: int, padding: int, **how: Any) -> Callable:

@@ -108,7 +108,7 @@ class FCNVGG16(SegmentationModel):
     def _score(self, name: str) -> Score:
         """A 1×1 convolution to logits, initialised to zero (section 4.3)."""
         zeros = nn.initializers.zeros
-        return Score(self.num_classes, (1, 1), kernel_init=zeros, dtype=self.dtype, name=name)
+        return Score(self.num_classes, kernel_init=zeros, dtype=self.dtype, name=name)
 
     def _fuse(
         self, name: str, logits: jax.Array, grid: Grid, skip: jax.Array, skip_grid: Grid

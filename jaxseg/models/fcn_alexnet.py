@@ -90,7 +90,6 @@ class FCNAlexNet(SegmentationModel):
             grid = grid.window(kernel, padding=padding)
         score = Score(
             self.num_classes,
-            (1, 1),
             kernel_init=nn.initializers.zeros,  # section 4.3
             dtype=self.dtype,
             name="score_fr",

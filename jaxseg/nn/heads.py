@@ -1,5 +1,6 @@
 """Heads: layers from features to coarse logits, and the upsampling to image resolution."""
 
+from collections.abc import Callable
 from typing import Any
 
 import flax.linen as nn
@@ -13,6 +14,7 @@ from jaxseg.nn.convolution import ConvNorm
 from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import check_choice
 from jaxseg.nn.pyramid_pooling import Pyramid, PyramidConv
+from jaxseg.ops.convolution import conv1x1
 from jaxseg.ops.upsampling import Upsampling
 
 
@@ -35,12 +37,26 @@ class Head:
         return self.upsampling(self.logits)
 
 
-class Score(nn.Conv):
-    """A 1×1 convolution from features to logits. Captures `out` in `features`."""
+class Score(nn.Module):
+    """A 1×1 convolution from features to logits. Captures `out` in `features`.
 
-    def __call__(self, inputs: jax.Array) -> jax.Array:
-        """[N, h, w, C] to [N, h, w, features]."""
-        return capture(self, "out", super().__call__(inputs))
+    Attributes:
+      num_classes: C.
+      kernel_init: initializer of the kernel.
+      dtype: compute dtype.
+    """
+
+    num_classes: int
+    kernel_init: Callable = nn.initializers.lecun_normal()
+    dtype: Any = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """[N, h, w, features] to [N, h, w, num_classes] in `dtype`."""
+        shape = (1, 1, x.shape[-1], self.num_classes)
+        kernel = self.param("kernel", self.kernel_init, shape).astype(self.dtype)
+        bias = self.param("bias", nn.initializers.zeros, (self.num_classes,)).astype(self.dtype)
+        return capture(self, "out", conv1x1(x.astype(self.dtype), kernel) + bias)
 
 
 class ScoreHead(nn.Module):
@@ -90,7 +106,6 @@ class ScoreHead(nn.Module):
         x = Dropout(self.dropout, broadcast_dims=together, deterministic=not train)(x)
         x = Score(
             self.num_classes,
-            (1, 1),
             kernel_init=nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform"),
             dtype=self.dtype,
             name="score",

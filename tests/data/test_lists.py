@@ -122,6 +122,8 @@ def test_images_in_subfolders_without_a_list(tmp_path):
     config.update({"name": "folder", "root": str(tmp_path)})
     source = open_data(config, "train")
     assert [source.name(i) for i in range(len(source))] == ["2", "a/1", "b/1", "b/3"]
+    where = tmp_path / "images" / "train"
+    assert source.notes == (f"3 image(s) are in subfolders of {where}, such as 'a/1'",)
     config.split = "1:0"
     source = open_data(config, "train")
     assert [source.name(i) for i in range(len(source))][1:3] == ["train/a/1", "train/b/1"]
