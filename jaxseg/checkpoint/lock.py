@@ -22,6 +22,7 @@ from jaxseg.utils.json_files import read_object
 
 LOCK_FILE = "run.lock"
 HEARTBEAT = 30.0  # seconds between two touches of the file
+_HELD: set[str] = set()  # tokens of the locks of this process
 STALE = 600.0  # seconds without a touch after which the lock of another host is stale
 
 
@@ -62,11 +63,13 @@ class WorkdirLock:
         finally:
             with contextlib.suppress(PermissionError):
                 mine.unlink(missing_ok=True)
+        _HELD.add(self._token)
         threading.Thread(target=self._touch, daemon=True).start()
         return self
 
     def __exit__(self, *_) -> None:
         self._ended.set()
+        _HELD.discard(self._token)
         if _read(self._path).get("token") == self._token:
             self._path.unlink(missing_ok=True)
 
@@ -136,8 +139,10 @@ def is_alive(holder: dict[str, Any], age: float) -> bool:
     if holder.get("host") != socket.gethostname() or os.name == "nt":
         return age < STALE  # on Windows, os.kill would terminate the process
     pid = holder.get("process")
-    if not isinstance(pid, int) or pid == os.getpid():  # this process holds no second lock there
+    if not isinstance(pid, int):
         return False
+    if pid == os.getpid():  # of another thread, or of an earlier process with the same number
+        return holder.get("token") in _HELD
     try:
         os.kill(pid, 0)
     except ProcessLookupError:

@@ -74,6 +74,7 @@ def _text(report) -> str:
                 ("median frequency", counts.median_frequency()),
                 ("ENet", counts.enet()),
             )
+            if total
         ] + [""]
     if report.channels is not None:
         numbers = report.as_dict()["channels"]

@@ -1,12 +1,15 @@
 """An argparse parser whose errors are `InputError`s."""
 
 import argparse
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
+
+_OTHER_NAMES = {"learning_rate": "lr", "batchsize": "batch_size", "bs": "batch_size"}
 
 
 class Parser(argparse.ArgumentParser):
@@ -35,7 +38,10 @@ class Parser(argparse.ArgumentParser):
         for word in words:
             option = word.partition("=")[0]
             if option.startswith("--") and option != "--" and option not in known:
-                raise InputError(f"There is no option {option}.", nearest(option, known))
+                raise InputError(
+                    f"There is no option {option}.",
+                    _field_option(option, known) or nearest(option, known),
+                )
         if sum(word.partition("=")[0] == "--config" for word in words) > 1:
             raise InputError(  # argparse would use only the last
                 "--config is given more than once.",
@@ -57,9 +63,30 @@ class Parser(argparse.ArgumentParser):
         return parsed
 
     def error(self, message: str) -> NoReturn:
-        raise InputError(
-            f"{message[:1].upper()}{message[1:]}.", f"See `{self.prog} --help` for the usage."
-        )
+        remedy = f"See `{self.prog} --help` for the usage."
+        words = message.removeprefix("unrecognized arguments: ")
+        if words != message and os.path.exists(words):
+            takes = [o for o in ("--workdir", "--root") if o in self._option_string_actions]
+            if words.startswith("-"):
+                remedy = f"Write ./{words} for the file of that name."
+            elif takes:
+                remedy = f"Write {' or '.join(f'{option} {words}' for option in takes)}."
+        raise InputError(f"{message[:1].upper()}{message[1:]}.", remedy)
+
+
+def _field_option(option: str, known: Sequence[str]) -> str | None:
+    """The fix for a field of the config that was written like an option: `--lr 0.1`."""
+    groups = {"--config.FIELD": ("",), "--config.eval.FIELD": ("eval.",)}
+    starts = next((groups[o] for o in known if o in groups), ())
+    name = option.removeprefix("--").replace("-", "_").lower()
+    name = _OTHER_NAMES.get(name, name)
+    from jaxseg.config import field_types
+
+    fields = [f for f in field_types() if f.startswith(tuple(starts))] if starts else []
+    same = [f for f in fields if name in (f, f.rpartition(".")[2])]
+    if not same:
+        return None
+    return f"It is a field of the config: {' or '.join(f'--config.{f}=VALUE' for f in same)}."
 
 
 def _home(value: Any) -> Any:

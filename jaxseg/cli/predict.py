@@ -20,6 +20,7 @@ from jaxseg.cli.options import (
     open_network,
 )
 from jaxseg.cli.parser import Parser
+from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
 from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import text_of
@@ -113,6 +114,11 @@ def main(argv: Sequence[str]) -> None:
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
+    if args.out.suffix.lower() in PHOTO_SUFFIXES and not args.out.is_dir():
+        raise InputError(
+            f"--out is {args.out}, which is the name of an image.",
+            "Give a folder; it receives the labels of NAME.jpg as NAME.png.",
+        )
     if args.geotiff and (args.overlay or args.probabilities or args.max_pixels):
         raise InputError(
             "--geotiff cannot be combined with --overlay, --probabilities or --max-pixels.",

@@ -74,7 +74,7 @@ class ColourTable:
         wrong = wrong[np.argsort(-counts[wrong], kind="stable")]
         shown = "; ".join(
             f"{tuple(_channels(codes[i : i + 1])[0].tolist())} in {counts[i]:,} pixels, nearest "
-            f"'{self.lines[nearest[i]].name}' {self.lines[nearest[i]].colour}"
+            f"{_line_in_words(self.lines[nearest[i]])}"
             for i in wrong[:_SHOWN]
         )
         more = f"; and {len(wrong) - _SHOWN} more colours" if len(wrong) > _SHOWN else ""
@@ -85,6 +85,10 @@ class ColourTable:
             "compression or smoothing changed them, set config.data.colour_tolerance to the "
             "largest difference in a channel.",
         )
+
+
+def _line_in_words(line: Named) -> str:
+    return f"'{line.name}' {line.colour}" if line.name else str(line.colour)
 
 
 def colour_table(

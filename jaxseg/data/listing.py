@@ -198,7 +198,7 @@ def paired(
       mask_folder, photo_folder: their folders, to report files in unsupported formats.
     """
     problems = []
-    suffix = _common_ending(photos, masks) if mask_folder is not None else None
+    endings = _common_endings(photos, masks) if mask_folder is not None else []
     capitals = {
         "photo": {name.lower(): name for name in photos},
         "mask": {name.lower(): name for name in masks},
@@ -223,16 +223,24 @@ def paired(
             if name not in others:
                 text = f"{paths[0]} has no {partner}"
                 remedy = f"Add a {partner} with the same name, or remove the {what}."
-                if suffix is not None:
+                if len(endings) == 1:
                     remedy = (
-                        f"The names of the masks seem to end in '{suffix}'; set "
-                        f"config.data.mask_suffix='{suffix}'."
+                        f"The names of the masks seem to end in '{endings[0]}'; set "
+                        f"config.data.mask_suffix='{endings[0]}'."
+                    )
+                elif endings:
+                    shown = ", ".join(f"'{ending}'" for ending in endings[:4])
+                    remedy = (
+                        f"Every photo has {len(endings)} masks, whose names end in {shown}"
+                        f"{', ...' * (len(endings) > 4)}. Write one mask of class indices for each "
+                        "photo; if only one of them is meant, set config.data.mask_suffix to its "
+                        "ending."
                     )
                 elif name.lower() in (alike := capitals[partner]):
                     text += f", but {others[alike[name.lower()]][0]} differs only in capitals"
                     remedy = "Give both the same name."
                 elif what == "photo" and mask_folder is not None:
-                    other = no_such_mask(mask_folder, stems.get(name))
+                    other = no_such_mask(mask_folder, stems.get(name), Path(paths[0]).name)
                     text, remedy = (f"{text}: {other[0]}", other[1]) if other else (text, remedy)
                 elif what == "mask" and photo_folder is not None and name in photo_stems:
                     text += f": {photo_folder / photo_stems[name]} has a format that is not read"
@@ -242,16 +250,18 @@ def paired(
     return Listing(info, both, problems, values)
 
 
-def _common_ending(photos: Iterable[str], masks: Iterable[str]) -> str | None:
-    """The ending of the masks' names after the photos' names, if no names are equal."""
+def _common_endings(photos: Iterable[str], masks: Iterable[str]) -> list[str]:
+    """The endings of the masks' names after the photos' names that every photo has, if no names
+    are equal.
+
+    >>> _common_endings(["a", "b"], ["a_car", "a_sky", "b_car", "b_sky", "b_road"])
+    ['_car', '_sky']
+    """
     photos, masks = sorted(photos), sorted(masks)
     if set(photos) & set(masks) or not photos:
-        return None
+        return []
     endings = {m.removeprefix(photos[0]) for m in masks if m.startswith(photos[0])}
-    for ending in sorted(endings, key=len):
-        if set(masks) >= {photo + ending for photo in photos}:
-            return ending
-    return None
+    return sorted(e for e in endings if set(masks) >= {photo + e for photo in photos})
 
 
 def stems_in(folder: Path, nested: bool = False) -> dict[str, str]:
@@ -260,10 +270,21 @@ def stems_in(folder: Path, nested: bool = False) -> dict[str, str]:
     return {_bare_name(f, folder): f.relative_to(folder).as_posix() for f in files}
 
 
-def no_such_mask(folder: Path, name: str | None) -> tuple[str, str] | None:
-    """Problem and fix for the file `name` in `folder` instead of a mask; None if it is None."""
+def no_such_mask(folder: Path, name: str | None, photo: str = "") -> tuple[str, str] | None:
+    """Problem and fix for the file `name` in `folder` instead of a mask; None if it is None.
+
+    Args:
+      folder, name: the file.
+      photo: the file of the photo.
+    """
     if name is None:
         return None
+    if name.lower().endswith((".jpg", ".jpeg")) and photo.lower().endswith(".png"):
+        return (
+            f"{folder / name} is a JPEG, which changes class indices, and {photo} is a PNG",
+            "If the folders of images and masks are exchanged, rename them. Otherwise save the "
+            "masks as 8-bit PNG from their source.",
+        )
     return (
         f"{folder / name} has a format that is not suitable for class indices",
         "Save the masks as 8-bit PNG from their source; formats such as JPEG change the values.",

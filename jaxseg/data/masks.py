@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
+from PIL import Image
 
 from jaxseg.data.counts import present_values
 from jaxseg.data.decode import decoded, upright
@@ -103,8 +104,17 @@ def decode_mask(
                 f"Save it as an 8-bit PNG of class indices 0, 1, ... and {IGNORE}.",
             )
         if colours is not None and image.mode in ("RGB", "RGBA"):
+            _check_visible(image, path)
             pixels = upright(np.asarray(image.convert("RGB")), image, orientation)
             return Picture(colours.stored(pixels, path), orientation)
+        if image.mode == "LA" and image.getchannel("A").getextrema() == (255, 255):
+            image = image.getchannel("L")  # grey whose alpha channel says nothing
+        if image.mode == "LA":
+            raise InputError(
+                f"Mask {path} has transparent pixels.",
+                "Save it without transparency (an alpha channel), with a class index, or "
+                f"{IGNORE} (ignore), for every pixel.",
+            )
         if image.mode not in ("P", "L", "1"):
             raise InputError(
                 f"Mask {path} contains colours (mode {image.mode}), not class indices.",
@@ -115,6 +125,25 @@ def decode_mask(
         step = _GREY_STEP.get(packing)
         stored = stored // step if step else stored
         return Picture(upright(stored, image, orientation), orientation)
+
+
+def _check_visible(image: Image.Image, path: str | os.PathLike) -> None:
+    """Raises InputError if several colours are hidden below fully transparent pixels.
+
+    Drawing programs keep the colours of what was erased. A single colour is the background.
+    """
+    if image.mode != "RGBA":
+        return
+    pixels = np.asarray(image)
+    hidden = np.unique(pixels[pixels[..., 3] == 0][:, :3], axis=0)
+    if len(hidden) > 1:
+        shown = ", ".join(str(tuple(colour.tolist())) for colour in hidden[:3])
+        raise InputError(
+            f"Mask {path} has transparent pixels with {len(hidden)} different colours below: "
+            f"{shown}{', ...' * (len(hidden) > 3)}.",
+            "Flatten it onto the colour of the background, so that it has no alpha channel: "
+            "magick MASK.png -background black -alpha remove OUT.png",
+        )
 
 
 def palette_of(path: str | os.PathLike) -> np.ndarray | None:
@@ -152,7 +181,10 @@ def _out_of_range(path, present, wrong, legal, num_classes: int) -> tuple[str, s
             "255 set config.data.mask_values='binary'."
         )
     elif usual and 0 not in present and wrong[0] == num_classes and len(wrong) == 1:
-        remedy = "The classes seem to be numbered from 1; subtract 1 from every class."
+        remedy = (
+            "The classes seem to be numbered from 1; set config.data.mask_values='zero_is_void', "
+            "or subtract 1 from every class."
+        )
     elif usual and list(wrong) == [num_classes]:
         remedy = (
             "If 0 means void and the classes are numbered from 1, set "

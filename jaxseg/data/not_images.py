@@ -5,6 +5,8 @@ from pathlib import Path
 
 from PIL import UnidentifiedImageError
 
+from jaxseg.utils.paths import meant_path
+
 VIDEOS = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv")
 _WHOLE = "Replace the file with an undamaged one, or remove it."
 _DOWNLOAD = "Open the link in a browser and download the image itself."
@@ -30,9 +32,9 @@ def what_it_is(path: str | os.PathLike, data: bytes | None, error: Exception) ->
       error: error of the decoder or of the system.
     """
     if data is None and isinstance(error, FileNotFoundError):
-        return (
-            "No such file",
-            "Correct the path; a path without a leading / is relative to the current folder.",
+        meant = meant_path(Path(path))
+        return "No such file", f"Did you mean {meant}?" if meant else (
+            "Correct the path; a path without a leading / is relative to the current folder."
         )
     if data is None and isinstance(error, PermissionError):
         return "No permission to read it", "Make the file readable for this user."

@@ -20,6 +20,7 @@ from jaxseg.data.formats.listing import annotated
 from jaxseg.data.listing import Listing, Pairs, read_class_names
 from jaxseg.data.masks import identity
 from jaxseg.data.records import INDEX, Records
+from jaxseg.data.root import check_root
 from jaxseg.data.scenes import Scenes
 from jaxseg.data.source import IGNORE, Cached, DataInfo, Source
 from jaxseg.data.voc_folder import LAYOUT, voc_listing, voc_palette
@@ -125,7 +126,9 @@ def list_data(config: ml_collections.ConfigDict, split: str) -> Listing:
             f"{folder.title} cannot be found, because config.data.root is not set.",
             folder.layout,
         )
-    found = folder.files(config, given_path(config.root), split)
+    root = given_path(config.root)
+    check_root(root)
+    found = folder.files(config, root, split)
     return dataclasses.replace(found, exif=config.exif, kind=image_kind(config))
 
 

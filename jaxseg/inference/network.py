@@ -11,6 +11,7 @@ from jax.typing import ArrayLike
 
 from jaxseg.data import read_image
 from jaxseg.data.inside import BandFiles
+from jaxseg.errors import InputError
 from jaxseg.inference.protocols import protocol
 from jaxseg.ops.checks import one_image
 from jaxseg.pretrained.folder import save_exported
@@ -62,7 +63,16 @@ class Network(Trained):
             image = read_image(given_path(image), kind=self.model.kind)
         elif isinstance(image, Sequence) and image and isinstance(image[0], str | os.PathLike):
             files = tuple(given_path(file) for file in image)
-            image = read_image(BandFiles(files[0], files), kind=self.model.kind)
+            try:
+                image = read_image(BandFiles(files[0], files), kind=self.model.kind)
+            except InputError as error:
+                if self.bands:
+                    raise
+                raise InputError(
+                    error.problem,
+                    "A list of paths is one image with one band per file. For several images, "
+                    "call predict for each.",
+                ) from None
         return self._inference.labels(self.variables, np.asarray(one_image(image)))
 
     @classmethod

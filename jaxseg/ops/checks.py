@@ -1,6 +1,7 @@
 """Checks of arrays; traced arrays, whose values are unknown, pass the checks of values."""
 
 import operator
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,6 +9,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxseg.errors import InputError
+
+_ORIENTATION = 0x0112  # tag of EXIF
 
 
 def as_array(values: ArrayLike) -> jax.Array:
@@ -36,6 +39,13 @@ def as_pixels(values: ArrayLike) -> jax.Array:
         )
     if hasattr(values, "ndim"):
         return values
+    if isinstance(values, bytes | bytearray) or hasattr(values, "read"):
+        raise InputError(
+            f"A {type(values).__name__} is not an array of pixels.",
+            "Decode the file first: ImageOps.exif_transpose(Image.open(io.BytesIO(data)))"
+            ".convert('RGB') with PIL.",
+        )
+    _check_upright(values)
     try:
         array = np.asarray(values)
     except ValueError:  # rows of different lengths
@@ -48,6 +58,17 @@ def as_pixels(values: ArrayLike) -> jax.Array:
     whole = array.size and np.issubdtype(array.dtype, np.integer)
     fits = whole and array.min() >= 0 and array.max() <= 255
     return jnp.asarray(array.astype(np.uint8) if fits else array)
+
+
+def _check_upright(image: Any) -> None:
+    """Raises InputError for an image of PIL that viewers show rotated: its array is not."""
+    tags = getattr(image, "getexif", dict)()
+    if tags.get(_ORIENTATION, 1) not in (0, 1):
+        raise InputError(
+            f"The image has the EXIF orientation {tags[_ORIENTATION]}, which its array would not "
+            "show.",
+            "Turn it upright with PIL.ImageOps.exif_transpose(image), or give its path.",
+        )
 
 
 def one_image(values: ArrayLike) -> jax.Array:

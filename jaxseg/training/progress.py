@@ -61,7 +61,7 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Prints a line, above the bar if there is one."""
-        if self._enabled:
+        if self._enabled and sys.stdout is not None:  # None: a process without a console
             tqdm.tqdm.write(text, file=sys.stdout)
             sys.stdout.flush()
 

@@ -1,5 +1,6 @@
 """Validation of paths from users."""
 
+import contextlib
 import errno
 import os
 import pathlib
@@ -43,6 +44,23 @@ def given_path(path: str | os.PathLike) -> pathlib.Path:
         if error.errno in (errno.ENAMETOOLONG, errno.EINVAL):
             raise _no_path(path, reason(error)) from None
     return found
+
+
+def meant_path(path: pathlib.Path) -> pathlib.Path | None:
+    """The existing path that a missing one may mean; None if there is none.
+
+    It may have been copied with quotes or spaces around it, or from Windows, with backslashes.
+
+    >>> print(meant_path(pathlib.Path("'/' ")))
+    /
+    """
+    text = str(path).strip("'\" \u201c\u201d")
+    for spelling in (text, text.replace("\\", "/")):
+        with contextlib.suppress(OSError, ValueError, RuntimeError):
+            found = pathlib.Path(spelling).expanduser()
+            if spelling and found != path and found.exists():
+                return found
+    return None
 
 
 def _no_path(path: str | os.PathLike, reason: str) -> InputError:

@@ -11,7 +11,7 @@ import time
 import pytest
 
 from jaxseg.checkpoint import lock
-from jaxseg.checkpoint.lock import LOCK_FILE, STALE, WorkdirLock, process_start
+from jaxseg.checkpoint.lock import LOCK_FILE, STALE, WorkdirLock, process_start, running
 from jaxseg.checkpoint.steps import find_step
 from jaxseg.errors import InputError
 
@@ -32,6 +32,19 @@ def sleeper():
     yield process
     process.kill()
     process.communicate()
+
+
+def test_a_second_run_of_the_same_process(tmp_path):
+    """Two threads of a service, or of a notebook."""
+    with WorkdirLock(tmp_path):
+        with pytest.raises(InputError, match=f"in use by process {os.getpid()} on"):
+            WorkdirLock(tmp_path).__enter__()
+        assert running(tmp_path)
+    with WorkdirLock(tmp_path):
+        pass
+    holder(tmp_path, process=os.getpid())  # a dead process that had this number
+    with WorkdirLock(tmp_path, say=lambda line: None):
+        pass
 
 
 def test_the_lock_exists_only_inside_the_context(tmp_path):

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxseg.data.class_lines import Named
+from jaxseg.data.colour_masks import ColourTable
 from jaxseg.data.decode import read_size
 from jaxseg.data.images import read_image
-from jaxseg.data.masks import read_mask
+from jaxseg.data.masks import decode_mask, read_mask
 from jaxseg.errors import InputError
 
 RGB = np.random.default_rng(0).integers(0, 256, (7, 11, 3), np.uint8)
@@ -122,11 +124,33 @@ def test_palette_mask_of_few_bits(tmp_path, bits):
     np.testing.assert_array_equal(read_mask(tmp_path / "a.png", 2**bits), values)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "RGBA", "LA"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
 def test_colour_mask_is_refused(tmp_path, mode):
     Image.fromarray(RGB).convert(mode).save(tmp_path / "a.png")
     with pytest.raises(InputError, match=f"a.png contains colours .mode {mode}.*its class index"):
         read_mask(tmp_path / "a.png", 21)
+
+
+def test_an_alpha_channel_of_a_mask(tmp_path):
+    """It may be opaque, or hide one colour, the background; erased labels are not visible."""
+    path, values = tmp_path / "a.png", np.array([[0, 1], [2, 2]], np.uint8)
+    alpha = np.full_like(values, 255)
+    Image.fromarray(np.dstack([values, alpha]), "LA").save(path)
+    np.testing.assert_array_equal(read_mask(path, 3), values)
+    alpha[0] = 0
+    Image.fromarray(np.dstack([values, alpha]), "LA").save(path)
+    with pytest.raises(InputError, match="a.png has transparent pixels"):
+        read_mask(path, 3)
+    colours = np.array([(0, 0, 0), (255, 0, 0), (0, 255, 0)], np.uint8)
+    table = ColourTable([Named("", tuple(c)) for c in colours.tolist()], [0, 1, 2])
+    Image.fromarray(np.dstack([colours[values], alpha])).save(path)
+    with pytest.raises(
+        InputError, match=r"2 different colours below: \(0, 0, 0\), \(255, 0, 0\)\."
+    ):
+        decode_mask(path, colours=table)
+    alpha[0] = 0, 9
+    Image.fromarray(np.dstack([colours[values], alpha])).save(path)
+    np.testing.assert_array_equal(decode_mask(path, colours=table).pixels, values)
 
 
 def test_16_bits_are_refused(tmp_path):
@@ -157,7 +181,7 @@ def test_colours_of_16_bits_are_not_cut_to_8(tmp_path):
         ([0, 22, 21, 3], 21, "contains the values 21, 22; allowed"),
         (list(range(40)), 21, "contains the values 21, 22, 23, 24, 25, 26, 27, 28, ...; allowed"),
         ([0, 254], 2, "looks like a binary mask. Save the foreground as 1, not 254"),
-        ([1, 2, 255], 2, "numbered from 1; subtract 1"),
+        ([1, 2, 255], 2, "numbered from 1; set config.data.mask_values='zero_is_void'"),
     ],
 )
 def test_values_out_of_range_are_named(tmp_path, values, classes, message):

@@ -2,11 +2,12 @@
 
 import json
 import shutil
+import types
 
 import jax
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 import jaxseg
 from jaxseg.checkpoint.workdir import Workdir
@@ -14,6 +15,8 @@ from jaxseg.cli import run
 from jaxseg.data import DataInfo, load_classes, save_classes
 from jaxseg.errors import InputError
 from jaxseg.evaluation.trained_run import open_run
+from jaxseg.inference.network import Network
+from jaxseg.utils.image_kind import RGB
 
 
 @pytest.fixture
@@ -104,3 +107,29 @@ def test_other_classes_than_the_scores_are_of(copied, tmp_path, capsys):
     capsys.readouterr()
     assert run(["evaluate", "--workdir", str(copied.path)]) == 2
     assert "has 6 classes, but the data set has 3.\nfix: " in capsys.readouterr().err
+
+
+def test_images_that_are_not_one_array(tmp_path):
+    """Two paths are no two images, bytes are no pixels, and PIL shows no EXIF rotation."""
+    path = tmp_path / "a.jpg"
+    image = Image.new("RGB", (4, 3))
+    exif = image.getexif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+    network = types.SimpleNamespace(
+        model=types.SimpleNamespace(kind=RGB),
+        bands=(),
+        variables={},
+        _inference=types.SimpleNamespace(labels=lambda variables, image: image),
+    )
+    with Image.open(path) as rotated, path.open("rb") as file:
+        for given, part in (
+            ([path, path], "For several images, call predict for each"),
+            (path.read_bytes(), "Decode the file first"),
+            (file, "Decode the file first"),
+            (rotated, "exif_transpose"),
+        ):
+            with pytest.raises(InputError, match=part):
+                Network.predict(network, given)
+        upright = ImageOps.exif_transpose(rotated)
+    assert Network.predict(network, upright).shape == (4, 3, 3)

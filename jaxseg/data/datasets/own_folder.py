@@ -68,7 +68,8 @@ def own_folder(
         known = lists | {p.name for p in images.iterdir() if p.is_dir()}
         raise InputError(
             f"There is no list {path} and no folder {images / split}.",
-            f"{nearest(split, known)} Set it in config.data.train_split or eval_split."
+            f"{nearest(split, known)} Set it in config.data.train_split or eval_split. Or set "
+            "config.data.split='8:2', which divides all images by their names."
             if known
             else LAYOUT,
         )
