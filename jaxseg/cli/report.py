@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> None:
         nargs="+",
         required=True,
         metavar="DIR",
-        help="workdirs of runs with the same evaluation images, or names of networks",
+        help="workdirs of runs with the same evaluation images, or of all folds of a data set; or "
+        "names of networks",
     )
     parser.add_argument(
         "--out", type=pathlib.Path, required=True, metavar="FILE", help="page to write"

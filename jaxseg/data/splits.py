@@ -71,8 +71,8 @@ def share_of(
         raise InputError(
             f"{setting} leaves no images for the split '{split}': there are {len(items)} images"
             + (f" in {groups} groups." if config.group else "."),
-            f"Give the split a larger share, or write lists of names: {config.train_split}.txt "
-            f"and {config.eval_split}.txt.",
+            ("Leave this fold out, use fewer" if config.fold else "Give the split a larger share")
+            + f", or write lists of names: {config.train_split}.txt and {config.eval_split}.txt.",
         )
     return chosen
 

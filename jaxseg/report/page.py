@@ -16,6 +16,7 @@ from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.report.charts import Series, line_chart
 from jaxseg.report.document import check_place, data_url, document, write_page
 from jaxseg.report.explain import activations, find_class
+from jaxseg.report.folds import are_folds, fold_table, joined
 from jaxseg.report.gallery import gallery
 from jaxseg.report.matrix import confusion_chart, worst_confusions
 from jaxseg.report.measure import Measured, measure
@@ -39,8 +40,8 @@ def write_report(
     """Evaluates runs and writes a self-contained page of metrics, charts, pictures and configs.
 
     Args:
-      workdirs: runs evaluated on the same images. An unfinished run is shown up to its checkpoint,
-        with a note.
+      workdirs: runs evaluated on the same images, or on the folds of one data set. An unfinished
+        run is shown up to its checkpoint, with a note.
       out: output file.
       step: checkpoint of each run: "last", "best" or the number of a step.
       fields: config fields of `eval` or `data` to change, by dotted name.
@@ -77,12 +78,13 @@ def page_text(runs: Sequence[Measured], images: int, layers: str = "") -> str:
 
 def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:
     """The sections of the page by title."""
+    folds = are_folds([run.config for run in runs])
     sections = {
-        "Scores": score_table(runs),
+        "Scores": (fold_table(runs) if folds else "") + score_table(runs, best=not folds),
         "Classes": _classes(runs),
         "Confusion": _confusion(runs),
         "Learning": _learning(runs),
-        "Images": _images(runs, images),
+        "Images": _images([joined(runs)] if folds else runs, images),
         "Layers": layers,
         "Config": config_tables(runs),
     }
@@ -94,7 +96,11 @@ def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
     info, config = first.source.info, first.config
     names = [run.name for run in runs]
     title = f"{_listed(names)} on {info.name}"
-    split = f"the split {config.data.eval_split}: {len(first.source)} images, "
+    if are_folds([run.config for run in runs]):
+        of = config.data.fold.partition("/")[2]
+        split = f"{len(runs)} of {of} folds: {sum(len(run.source) for run in runs)} images, "
+    else:
+        split = f"the split {config.data.eval_split}: {len(first.source)} images, "
     split += f"{info.num_classes} classes"
     links = "".join(f'<a href="#{title.lower()}">{title}</a>' for title in sections)
     parts = "".join(

@@ -6,6 +6,7 @@ from typing import Any
 
 from jaxseg.errors import InputError
 from jaxseg.evaluation.trained_run import TrainedRun, open_run
+from jaxseg.report.folds import are_folds
 from jaxseg.utils.paths import given_path
 
 
@@ -43,10 +44,14 @@ def _name(workdir: str | os.PathLike) -> str:
 
 
 def check_same_images(runs: dict[str, TrainedRun]) -> None:
-    """Raises InputError unless all runs are evaluated on the same classes and images."""
+    """Raises InputError unless all runs are evaluated on the same classes and images.
+
+    The folds of a cross-validation may differ in their images.
+    """
     (first, one), *others = runs.items()
+    folds = are_folds([run.config for run in runs.values()])
     for name, other in others:
-        for what in (_classes, _images):
+        for what in (_classes,) if folds else (_classes, _images):
             if what(one) != what(other):
                 raise InputError(
                     f"{first} is evaluated on {what(one)[0]}, but {name} on {what(other)[0]}, so "

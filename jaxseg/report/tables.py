@@ -10,7 +10,7 @@ import numpy as np
 from jaxseg.config import default_config, flatten
 from jaxseg.report.measure import Measured
 
-_TITLES = {
+TITLES = {
     "mean_iou": "mean IoU",
     "pixel_accuracy": "pixel accuracy",
     "mean_accuracy": "mean accuracy",
@@ -25,17 +25,16 @@ _ABSENT = {
 }
 
 
-def score_table(runs: Sequence[Measured]) -> str:
-    """A row per run: its metrics, with the best of each in bold, its size and its speed."""
-    scores = [key for key in _TITLES if any(key in run.scores for run in runs)]
-    heads = ["run", *map(_TITLES.get, scores), "parameters", "GFLOPs", "images/s", "input", "step"]
-    best = {key: max(run.scores.get(key, 0) for run in runs) for key in scores}
+def score_table(runs: Sequence[Measured], *, best: bool = True) -> str:
+    """A row per run: its metrics, with the best of each in bold if `best`, its size and speed."""
+    scores = [key for key in TITLES if any(key in run.scores for run in runs)]
+    heads = ["run", *map(TITLES.get, scores), "parameters", "GFLOPs", "images/s", "input", "step"]
+    highest = {key: max(run.scores.get(key, 0) for run in runs) for key in scores}
+    bold = best and len(runs) > 1
     rows = []
     for k, run in enumerate(runs):
         last = run.config.train.steps
-        cells = [
-            (_TITLES[key], *_score(run.scores.get(key), best[key], len(runs) > 1)) for key in scores
-        ]
+        cells = [(TITLES[key], *_score(run.scores.get(key), highest[key], bold)) for key in scores]
         cells += [
             ("parameters", _millions(run.parameters), False),
             ("GFLOPs", _three_digits(run.flops / 1e9), False),
@@ -47,8 +46,8 @@ def score_table(runs: Sequence[Measured]) -> str:
             f'<tr class="run{k % 8}"><th scope="row"><i class="key"></i>{html.escape(run.name)}'
             f"<small>{html.escape(_network(run))}</small></th>"
             + "".join(
-                f'<td data-label="{label}">{f"<b>{value}</b>" if bold else value}</td>'
-                for label, value, bold in cells
+                f'<td data-label="{label}">{f"<b>{value}</b>" if strong else value}</td>'
+                for label, value, strong in cells
             )
             + "</tr>"
         )

@@ -1,11 +1,16 @@
 import json
 import pathlib
+import re
+import shlex
 import signal
 import subprocess
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from jaxseg.cli import run, sweep
+from jaxseg.report.runs import open_runs
 
 WORDS = ["sweep", "--config", "quickstart", "--config.train.steps=60"]
 
@@ -54,6 +59,48 @@ def test_every_combination_once_and_the_best_is_marked(tmp_path, monkeypatch, ca
     assert "run 4 of 4: optim.lr = 0.2, augment.scale = (1.0, 1.0)" in said
     (best,) = [line for line in said.splitlines() if line.startswith("best")]
     assert best.split()[1] == "0.6000" and "failed" in said
+
+
+def in_this_process(config, fields, workdir, quiet):
+    """Replaces a training process."""
+    given = [f"--config.{name}={value}" for name, value in fields]
+    return run(["train", "--config", config, "--workdir", str(workdir), *given])
+
+
+@pytest.mark.slow
+def test_the_cross_validation_of_the_guide(repository, tmp_path, monkeypatch):
+    """The command of docs/guides/training.md, with two folds, a small network and few steps."""
+    guide = (repository / "docs/guides/training.md").read_text()
+    text = guide.partition("## Cross-validation")[2]
+    command = shlex.split(re.search(r"python -m jaxseg (sweep .*?)```", text, re.S)[1])
+    command = [word for word in command if word.strip()]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sweep, "_train", in_this_process)
+    for part in ("images", "masks"):
+        (tmp_path / "photos" / part).mkdir(parents=True)
+    (tmp_path / "photos/classes.txt").write_text("ground\nbox\n")
+    names = [f"video{v}_{frame}" for v in range(6) for frame in range(4)]
+    mask = np.zeros((40, 56), np.uint8)
+    mask[9:20, 9:30] = 1
+    for k, name in enumerate(names):
+        image = np.stack([mask * 90 + k, mask * 50, mask], 2)
+        Image.fromarray(image).save(tmp_path / f"photos/images/{name}.png")
+        Image.fromarray(mask).save(tmp_path / f"photos/masks/{name}.png")
+    command[command.index("--config") + 1] = str(repository / "configs/camvid_fcn8s.py")
+    command[command.index("--set") + 1] = "data.fold=0/2,1/2"
+    small = {
+        **{"model.width": 0.03, "model.fc_channels": 16, "augment.crop": "(32, 32)"},
+        **{"train.steps": 3, "train.batch_size": 8, "optim.warmup_steps": 1},
+        **{"eval.every_steps": None, "eval.input_size": None},
+    }
+    assert run([*command, *(f"--config.{name}={value}" for name, value in small.items())]) == 0
+    workdirs = sorted(pathlib.Path("runs/folds").glob("*_data.fold=*"))
+    opened = open_runs(workdirs)
+    scored = [[r.source.name(i) for i in range(len(r.source))] for r in opened.values()]
+    assert len(scored) == 2 and sorted(scored[0] + scored[1]) == names
+    videos = [{name.partition("_")[0] for name in fold} for fold in scored]
+    assert not videos[0] & videos[1]
+    assert "2 of 2 folds: 24 images" in pathlib.Path("runs/folds/report.html").read_text()
 
 
 @pytest.mark.parametrize("code", [75, 130, -signal.SIGTERM])

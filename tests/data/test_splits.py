@@ -47,6 +47,18 @@ def test_folds_score_each_name_once():
     assert sorted(scored[2] + share("train", fold="2/5")) == sorted(NAMES)
 
 
+def test_a_fold_without_images_may_be_left_out():
+    names = [f"video{v}_{f}" for v in range(4) for f in range(9)]
+    scored = []
+    for k in range(5):
+        try:
+            scored += share("val", names, fold=f"{k}/5", group="video[0-9]+")
+        except InputError as error:
+            assert "leaves no images for the split 'val': there are 36 images in 4" in str(error)
+            assert error.remedy.startswith("Leave this fold out, use fewer, or write lists")
+    assert sorted(scored) == names
+
+
 @pytest.mark.parametrize(
     ("fields", "text"),
     [

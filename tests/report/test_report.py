@@ -19,6 +19,7 @@ from jaxseg.cli import run
 from jaxseg.errors import InputError
 from jaxseg.report import page
 from jaxseg.report.charts import Series, line_chart
+from jaxseg.report.folds import are_folds, joined
 from jaxseg.report.gallery import choose_images, gallery
 from jaxseg.report.matrix import confusion_chart
 from jaxseg.report.measure import measure, read_log
@@ -243,6 +244,35 @@ def test_tables_tell_what_is_there():
     first = fields[: fields.index("<details>")]
     assert '<tr class="differ"><th scope="row">optim.lr</th><td>0.01</td><td>0.5</td>' in first
     assert "optim.momentum" not in first and "optim.momentum" in fields
+
+
+def test_folds_are_shown_together():
+    runs = made_up_runs(["one", "two", "three"])
+    for k, run_ in enumerate(runs):
+        run_.config.data.fold = f"{k}/5"
+    together = joined(runs)
+    assert len(together.source) == 21 and together.confusion.sum() == 3 * runs[0].confusion.sum()
+    assert together.source.name(8) == runs[1].source.name(1)
+    np.testing.assert_array_equal(together.prediction(8), runs[1].prediction(1))
+    assert together.image_iou[20] == runs[2].image_iou[6]
+    text = page.page_text(runs, 2)
+    checker = Checker()
+    checker.feed(text)
+    assert checker.open == [] and "3 of 5 folds: 21 images" in text
+    iou = [run_.scores["mean_iou"] for run_ in runs]
+    rows = [
+        np.mean(iou),
+        np.std(iou, ddof=1),
+        jaxseg.metrics.scores(together.confusion)["mean_iou"],
+    ]
+    for row in rows:
+        assert f'<td data-label="mean IoU">{row:.3f}</td>' in text
+    assert "<b>" not in text[: text.index('id="classes"')]
+    assert {i["alt"] for i in checker.images if i["alt"].startswith("Prediction")} and all(
+        "of all folds" in i["alt"] for i in checker.images if i["alt"].startswith("Prediction")
+    )
+    runs[2].config.data.group = "^[a-z]+"
+    assert not are_folds([run_.config for run_ in runs])
 
 
 def words(out, *workdirs):
