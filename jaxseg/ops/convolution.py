@@ -83,6 +83,13 @@ def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
         padding=((0, 0), (0, 0)),
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
     )
-    product = functools.partial(tpu.product, precision=jax.config.jax_default_matmul_precision)
-    both = {"gpu": product, "tpu": product}
-    return dispatch("conv2d", x, kernel, reference=reference, across_devices=tuple(both), **both)
+    precision = jax.config.jax_default_matmul_precision  # as in `conv2d`
+    return dispatch(
+        "conv2d",
+        x,
+        kernel,
+        reference=reference,
+        gpu=functools.partial(gpu.product, precision=precision),
+        tpu=functools.partial(tpu.product, precision=precision),
+        across_devices=("gpu", "tpu"),
+    )
