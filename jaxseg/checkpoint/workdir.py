@@ -13,7 +13,7 @@ from jaxseg.config.files import PATHS, absolute_path
 from jaxseg.errors import InputError
 from jaxseg.utils.access import reason
 from jaxseg.utils.bucket import folder_at, is_bucket, reaching
-from jaxseg.utils.paths import given_path
+from jaxseg.utils.paths import given_path, meant_path
 
 # Fields that may change when a run is resumed.
 _FREE = (
@@ -115,6 +115,14 @@ class Workdir:
                 "Give a --workdir that you can write to.",
             ) from None
 
+    def check_present(self) -> None:
+        """Raises InputError if the workdir was removed while its run was going on."""
+        if not self.config.is_file():
+            raise InputError(
+                f"The workdir {self.path} was removed or emptied during the run.",
+                "Run the same command to start again, and leave the workdir in place.",
+            )
+
     def check_shared(self) -> None:
         """Called by the other processes after the first one has opened the folder.
 
@@ -171,7 +179,11 @@ def _no_run(path: pathlib.Path) -> InputError:
     """The error for a folder that is not a workdir; it suggests the workdir that may be meant."""
     remedy = "Give a folder written by `python -m jaxseg train --workdir`."
     if not path.is_dir():
-        problem = "there is no such folder"
+        problem, meant = "there is no such folder", meant_path(path)
+        if meant is not None:
+            return InputError(
+                f"{path} is not a run's workdir: {problem}.", f"Did you mean {meant}?"
+            )
         beside = path.parent if path.parent.is_dir() else None
     else:
         problem, beside = "it has no config.json", path

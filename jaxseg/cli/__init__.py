@@ -60,6 +60,7 @@ def _run(argv: Sequence[str]) -> int:
         if command not in COMMANDS:
             raise InputError(f"There is no command {command!r}.", nearest(command, COMMANDS))
         if not {"-h", "--help"} & set(options):
+            _check_current_folder()
             settle_process()
         return importlib.import_module(COMMANDS[command][0]).main(options) or 0
     except InputError as e:
@@ -80,6 +81,16 @@ def _run(argv: Sequence[str]) -> int:
             raise
         print(f"error: {told.problem}\nfix: {told.remedy}", file=sys.stderr)
         return 2
+
+
+def _check_current_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError:
+        raise InputError(
+            "The current folder no longer exists, or is closed to this user.",
+            "Change to another folder, and run the command again.",
+        ) from None
 
 
 def settle_process() -> None:

@@ -4,14 +4,16 @@ Every user error here is an `InputError` that names the file, line or field.
 """
 
 import ast
+import contextlib
 import inspect
 import linecache
 import os
 import pathlib
 import re
 import shlex
+import sys
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -181,7 +183,8 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
         return [("", config_lib.load_config(path))]
     try:
         names: dict[str, Any] = {"__name__": "jaxseg_config_file", "__file__": str(path)}
-        exec(compile(path.read_bytes(), str(path), "exec"), names)
+        with _modules_beside(path):
+            exec(compile(path.read_bytes(), str(path), "exec"), names)
         get_config = names.get("get_config")
         if not callable(get_config):
             raise InputError(
@@ -190,7 +193,8 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
             )
         arguments = [] if argument is None else [argument]
         _check_argument(path, get_config, arguments)
-        config = get_config(*arguments)
+        with _modules_beside(path):
+            config = get_config(*arguments)
     except InputError:
         raise
     except Exception as e:
@@ -210,6 +214,18 @@ def load_config_file(spec: str) -> list[tuple[str, ml_collections.ConfigDict]]:
     if stages is config:
         _check_names(path, [stage[0] for stage in stages])
     return stages
+
+
+@contextlib.contextmanager
+def _modules_beside(path: pathlib.Path) -> Iterator[None]:
+    """Lets the config file import the modules beside it, as a script may; others come first."""
+    folder = str(path.absolute().parent)
+    sys.path.append(folder)
+    try:
+        yield
+    finally:
+        with contextlib.suppress(ValueError):  # the file removed it itself
+            sys.path.remove(folder)
 
 
 def _check_names(path: pathlib.Path, names: list) -> None:
@@ -294,7 +310,10 @@ def _field_error(error: Exception, source: str) -> InputError | None:
         cause = cause.args[0]  # ConfigDict wraps a KeyError in an AttributeError
     message = str(cause).partition("\n")[0]
     unknown = re.match(r"Key \"(\w+)\" does not exist|'(\w+)'$", message)
-    mistyped = re.match(r"Could not override field '(\w+)'.*?\. (.*) is of original type", message)
+    mistyped = re.match(
+        r"Could not override field '(\w+)'.*?\. (.*) is of original type(?: <class '(.*?)'>)?",
+        message,
+    )
     match = mistyped or unknown
     if not match:
         return None
@@ -302,8 +321,16 @@ def _field_error(error: Exception, source: str) -> InputError | None:
     dotted = re.search(rf"\w\.((?:\w+\.)*{key})\b", source)
     name = dotted[1] if dotted else key
     if mistyped:
-        known = name in config_lib.field_types()
-        return config_lib.wrong_type(name, mistyped[2]) if known else None
+        if name not in config_lib.field_types():
+            return None
+        error, given = config_lib.wrong_type(name, mistyped[2]), mistyped[3] or ""
+        if "." not in given:
+            return error
+        kind = config_lib.field_types()[name][0].__name__  # of NumPy or pathlib: as it looks
+        return InputError(
+            f"{error.problem.removesuffix('.')} of the type {given}.",
+            f"Write {kind}(...) around it.",
+        )
     try:
         config_lib.set_field(config_lib.default_config(), name, None)
     except InputError as e:

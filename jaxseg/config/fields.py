@@ -3,11 +3,13 @@
 import difflib
 import functools
 import math
+import os
 import re
 from collections.abc import Mapping
 from typing import Any
 
 import ml_collections
+import numpy as np
 
 from jaxseg.config.defaults import default_config
 from jaxseg.config.ranges import ANY, CHECKS, CHOICES, LARGEST, NEEDS, PROTOCOLS
@@ -348,6 +350,10 @@ def _converted(name: str, value: Any) -> Any:
     kind, optional = field_types()[name]
     if value is None and optional:
         return None
+    if kind is str and isinstance(value, os.PathLike):
+        value = os.fspath(value)
+    if isinstance(value, np.generic):
+        value = value.item()
     if kind is float and type(value) is int:
         return float(value)
     if kind is tuple and isinstance(value, list | tuple):

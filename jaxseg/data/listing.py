@@ -154,17 +154,23 @@ def files_by_stem(
     """The files in `folder` with one of `suffixes`, by name without `ending` and suffix.
 
     Args:
-      folder: a folder; a missing one counts as empty. Hidden files and system files are left out.
+      folder: a folder; a missing one counts as empty. Hidden files, system files and the legend of
+        predictions are left out.
       suffixes: such as (".png",), in lower case; the case of file names does not matter.
       ending: ending of every name, such as "_labelIds"; files without it are left out.
       nested: whether to include subfolders; names then include them, as in "street/0001".
     """
     found: dict[str, list[Path]] = {}
     for path in _files_in(folder, nested):
-        if path.suffix.lower() in suffixes and path.stem.endswith(ending):
+        if path.suffix.lower() in suffixes and path.stem.endswith(ending) and not _is_legend(path):
             name = _bare_name(path, folder).removesuffix(ending)
             found.setdefault(name, []).append(path)
     return found
+
+
+def _is_legend(path: Path) -> bool:
+    """Whether a file is the legend of predictions, which may serve as masks."""
+    return path.name == "classes.png" and path.with_suffix(".json").is_file()
 
 
 def _files_in(folder: Path, nested: bool) -> Iterable[Path]:

@@ -1,4 +1,4 @@
-"""Errors for a full disk or memory during training: what is saved, and what would fit."""
+"""Errors for a full disk or memory, or a removed workdir: what is saved, and what would fit."""
 
 import ml_collections
 
@@ -10,11 +10,17 @@ from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_
 
 
 def in_two_lines(
-    error: Exception, config: ml_collections.ConfigDict, folder: Workdir
+    error: Exception, config: ml_collections.ConfigDict, folder: Workdir, began: bool = False
 ) -> InputError | None:
-    """The InputError for an error caused by a full disk or memory; None for any other error."""
+    """The InputError for an error caused by a full disk or memory, or by a workdir that was removed
+    during the run; None for any other error."""
     if isinstance(error, InputError):
         return None
+    if began:
+        try:
+            folder.check_present()
+        except InputError as removed:
+            return removed
     if disk_is_full(error):
         saved = whole_steps(folder.checkpoints)
         kept = (

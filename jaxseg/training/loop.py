@@ -51,11 +51,14 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
       Stopped: SIGTERM, SIGHUP or SIGINT (Ctrl-C) was received once; the step was finished and
         saved.
     """
+    run = None
     try:
         with contextlib.ExitStack() as stack:
-            return _train(begin(config, workdir, stack), stack)
+            run = begin(config, workdir, stack)
+            return _train(run, stack)
     except Exception as error:
-        told = in_two_lines(error, config, Workdir(workdir, config.checkpoint.folder))
+        folder = Workdir(workdir, config.checkpoint.folder)
+        told = in_two_lines(error, config, folder, began=run is not None)
         if told is None:
             raise
         raise told from error
@@ -87,6 +90,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
     patience = Patience(config.train.patience, folder.log, start, run.position[COMPARED_FROM])
 
     def save(step: int, state, scores: dict | None = None) -> None:
+        folder.check_present()  # nobody could open a run without its config
         progress.flush()  # otherwise a kill would lose curves of steps that are not repeated
         run.checkpoints.save(step, state, run.position | {"step": step}, scores, steps)
 
@@ -159,6 +163,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
         scores = (scores or evaluator.scores(variables)) | {"step": int(state.step)}
         run.checkpoints.wait()
         if is_main:
+            folder.check_present()
             write_scores(folder.scores, scores)
             picture = _picture(variables, evaluator, config.log.pictures)
             if picture is not None:

@@ -1,12 +1,14 @@
 """Conditions under which a run may resume in a folder."""
 
 import pathlib
+import shutil
 
 import pytest
 
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, save_config
 from jaxseg.errors import InputError
+from jaxseg.training.exhausted import in_two_lines
 
 
 def add_checkpoint(workdir, step=5):
@@ -183,3 +185,14 @@ def test_existing_wants_a_run(tmp_path, where):
 
 def test_existing(started, tiny):
     assert load_config(Workdir.existing(started.path).config) == tiny()
+
+
+def test_removed_during_the_run(started, tiny):
+    """Whatever error follows, such as Orbax's own, the cause is told; not before the run began."""
+    started.check_present()
+    shutil.rmtree(started.path)
+    with pytest.raises(InputError, match="was removed or emptied during the run"):
+        started.check_present()
+    told = in_two_lines(ValueError("No ArrayMetadata found"), tiny(), started, began=True)
+    assert told is not None and str(started.path) in told.problem
+    assert in_two_lines(ValueError("no such file"), tiny(), started) is None

@@ -1,7 +1,11 @@
 """The config's fields, checks and file; config files and overrides from the command line."""
 
 import json
+import pathlib
+import re
+import sys
 
+import numpy as np
 import pytest
 
 from jaxseg.cli.config_options import load_config_file, read_config, split_overrides
@@ -345,3 +349,30 @@ def test_missing_config_file_names_the_nearest(config_file, tmp_path):
 def test_config_file_without_get_config(tmp_path):
     (tmp_path / "empty.py").write_text("")
     assert "get_config" in refusal(load_config_file, str(tmp_path / "empty.py"))
+
+
+def test_values_of_numpy_and_pathlib(config_file):
+    config = default_config()
+    for name, value in (("data.root", pathlib.Path("a")), ("train.steps", np.int64(3))):
+        set_field(config, name, value)
+    set_field(config, "optim.lr", np.float64(0.5))
+    assert (config.data.root, config.train.steps, config.optim.lr) == ("a", 3, 0.5)
+    for line, part in (
+        ("c.data.root = __import__('pathlib').Path('a')", r"PosixPath. Write str\(...\)"),
+        ("c.train.steps = __import__('numpy').int64(3)", r"'3' of the type numpy.int64. Write int"),
+    ):
+        path = config_file(line)
+        assert re.search(part, refusal(load_config_file, path))
+
+
+def test_a_config_file_imports_its_neighbour(tmp_path):
+    (tmp_path / "base_of_a_test.py").write_text(
+        "from jaxseg.config import default_config\n"
+        "def config():\n    import second_of_a_test\n    return default_config()\n"
+    )
+    (tmp_path / "second_of_a_test.py").touch()
+    path = tmp_path / "mine.py"
+    path.write_text("from base_of_a_test import config as get_config\n")
+    before = list(sys.path)
+    assert load_config_file(str(path))[0][1] == default_config()
+    assert sys.path == before

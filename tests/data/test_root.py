@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from jaxseg.data.listing import paired
+from jaxseg.data.listing import files_by_stem, paired
 from jaxseg.data.root import check_root
 from jaxseg.data.source import DataInfo
 from jaxseg.errors import InputError
@@ -48,3 +48,12 @@ def test_masks_with_endings(masks, part):
     here = pathlib.Path("none")
     problems = paired(INFO, photos, masks, None, mask_folder=here, photo_folder=here).problems
     assert all(re.search(part, problem.remedy) for problem in problems) and problems
+
+
+def test_predictions_as_masks(tmp_path):
+    """Their legend is no mask; a file of that name without classes.json is one."""
+    for name in ("a.png", "classes.png", "classes.json"):
+        (tmp_path / name).touch()
+    assert list(files_by_stem(tmp_path, (".png",))) == ["a"]
+    (tmp_path / "classes.json").unlink()
+    assert list(files_by_stem(tmp_path, (".png",))) == ["a", "classes"]

@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from jaxseg.errors import InputError, nearest
+from jaxseg.utils.paths import meant_path
 
 HERE = pathlib.Path(__file__).parent
 EMBEDDED = HERE / "embedded"  # a folder of `convert`; if it exists, the default of `predict`
@@ -171,6 +172,9 @@ def unknown(name: object) -> InputError:
     '`python -m jaxseg models --data camvid` lists the names'
     """
     wanted = str(name).lower()
+    meant = meant_path(pathlib.Path(name)) if isinstance(name, str) else None
+    if meant is not None:
+        return InputError(f"There is no network {name}.", f"Did you mean {meant}?")
     close = nearest(wanted, _by_name())
     if close.startswith("Choose"):  # a list of all names would not help
         data = f" --data {wanted}" if any(wanted == row.data for row in rows()) else ""
