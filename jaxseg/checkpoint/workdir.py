@@ -120,7 +120,7 @@ class Workdir:
         if not self.config.is_file():
             raise InputError(
                 f"The workdir {self.path} was removed or emptied during the run.",
-                "Run the same command to start again, and leave the workdir in place.",
+                "Remove what is left of it, and run the same command to start again.",
             )
 
     def check_shared(self) -> None:
@@ -162,6 +162,11 @@ class Workdir:
         """Raises InputError if `config` cannot resume the run in the workdir."""
         copy = self._copy
         path = copy if copy is not None and copy.is_file() else self.config
+        if not path.is_file():  # the rest of a workdir that was removed
+            raise InputError(
+                f"{self.checkpoints} contains checkpoints of a run whose config.json is missing.",
+                f"Remove {self.checkpoints}, restore {self.config}, or give another --workdir.",
+            )
         saved, now = flatten(load_config(path)), flatten(config)
         for field in sorted(now):
             if field.startswith(_FREE) or _same(field, saved[field], now[field]):

@@ -196,3 +196,6 @@ def test_removed_during_the_run(started, tiny):
     told = in_two_lines(ValueError("No ArrayMetadata found"), tiny(), started, began=True)
     assert told is not None and str(started.path) in told.problem
     assert in_two_lines(ValueError("no such file"), tiny(), started) is None
+    add_checkpoint(started)
+    with pytest.raises(InputError, match="config.json is missing. Remove .*checkpoints"):
+        started.open(tiny())
