@@ -117,7 +117,8 @@ def test_trains_from_worker_processes(prepared, tmp_path):
         ({"tfds_name": "no_such_data_set"}, "tensorflow-datasets has no 'no_such_data_set'"),
         ({"classes": None}, "The classes of 'tiny_segmentation' are unknown"),
         ({"mask_key": "segmentation_mask"}, "no image feature 'segmentation_mask'.*image, mask"),
-        ({"train_split": "training"}, "'tiny_segmentation' cannot be read: .*training"),
+        ({"train_split": "training"}, "no split 'training'.*there are 'train' .4 examples"),
+        ({"train_split": "train[:9]"}, r"no split 'train\[:9\]': .*4 examples. Set config.data.tr"),
         ({"mask_values": "binary"}, "'binary', but"),
     ],
 )

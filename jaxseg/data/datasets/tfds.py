@@ -158,15 +158,31 @@ def _open(name: str, split: str, data_dir: str | None, keys: tuple[str, str]) ->
         _download(name, builder)
     try:
         builder.download_and_prepare(file_format="array_record")
+        _check_split(name, split, builder)
         return builder.as_data_source(
             split=split, decoders={key: tfds.decode.SkipDecoding() for key in keys}
         )
-    except Exception as error:  # no network, no manual download, other file format, or no split
+    except InputError:
+        raise
+    except Exception as error:  # no network, no manual download, or other file format
         raise InputError(
             f"'{name}' cannot be read: {_first_line(error)}.",
             "Fix that cause. Data in a format other than array_record must be prepared again. "
             "Put files that you download by hand into the folder `downloads/manual`.",
         ) from error
+
+
+def _check_split(name: str, split: str, builder: Any) -> None:
+    """Raises InputError if the data set lacks a split, or examples of a part such as test[:500]."""
+    splits = builder.info.splits
+    try:
+        splits[split]
+    except (KeyError, ValueError) as error:
+        there = " and ".join(f"'{s}' ({splits[s].num_examples} examples)" for s in splits)
+        raise InputError(
+            f"'{name}' has no split '{split}': {_first_line(error)}.",
+            f"Set config.data.train_split or config.data.eval_split; there are {there}.",
+        ) from None
 
 
 def _download(name: str, builder: Any) -> None:
