@@ -70,11 +70,7 @@ def scoring_values(overrides: Sequence[tuple[str, str | None]]) -> dict[str, Any
     config = config_lib.default_config()
     for name, text in overrides:
         config_lib.set_field(config, name, _parse(name, text))
-        if name.partition(".")[0] not in ("eval", "data"):
-            raise InputError(
-                f"--config.{name} cannot be set for a trained network.",
-                "Give fields of config.eval or config.data.",
-            )
+        config_lib.check_scores(name)
     flat = config_lib.flatten(config)
     return {name: flat[name] for name, _ in overrides}
 

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from jaxseg.config.defaults import default_config
     from jaxseg.config.fields import (
         check_fields,
+        check_scores,
         field_types,
         flatten,
         score_otherwise,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "check_fields",
+    "check_scores",
     "default_config",
     "field_types",
     "flatten",
@@ -37,6 +39,7 @@ __getattr__ = lazy_names(
     __name__,
     {
         "check_fields": "fields",
+        "check_scores": "fields",
         "default_config": "defaults",
         "field_types": "fields",
         "flatten": "fields",

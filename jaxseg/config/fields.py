@@ -91,6 +91,15 @@ def set_field(config: ml_collections.ConfigDict, name: str, value: Any) -> None:
         node[field] = value
 
 
+def check_scores(name: str) -> None:
+    """Raises InputError for a field that has no effect on a trained network."""
+    if name.partition(".")[0] not in ("eval", "data"):
+        raise InputError(
+            f"--config.{name} cannot be set for a trained network.",
+            "Give fields of config.eval or config.data.",
+        )
+
+
 def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]) -> None:
     """Changes fields of a run's config for another evaluation, and validates the result.
 
@@ -102,10 +111,11 @@ def score_otherwise(config: ml_collections.ConfigDict, values: Mapping[str, Any]
       values: the new values, by dotted name.
 
     Raises:
-      InputError: there is no such field, or a value is invalid.
+      InputError: there is no such field, it is none of `eval` or `data`, or a value is invalid.
     """
     for name, value in values.items():
         set_field(config, name, value)
+        check_scores(name)
     protocol = config.eval.protocol
     if "eval.protocol" in values and protocol in PROTOCOLS:
         defaults = flatten(default_config())

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxseg.data.images import read_image
+from jaxseg.errors import InputError
 from jaxseg.inference.padding import Layout, Size, padded_logits
 from jaxseg.metrics import predict_labels
 from jaxseg.ops.byte_labels import byte_labels
@@ -82,6 +83,11 @@ def predict(
     if isinstance(image, str | os.PathLike):
         image = read_image(given_path(image), kind=getattr(model, "kind", RGB))
     image = one_image(image)
+    if variables and "params" not in variables:  # Flax would name a layer
+        raise InputError(
+            f"The variables have no 'params': their keys are {sorted(variables)[:4]}.",
+            "Give the dict that model.init returns, not the parameters alone.",
+        )
     if probabilities:
         likely = np.asarray(
             image_probabilities(model, variables, jnp.asarray(image)[None], image.shape[:2])

@@ -134,6 +134,12 @@ def fields_of(name: str) -> list[str]:
     return field_names(_MODELS[name].func)
 
 
+_TRAINED = (
+    "create_model makes an untrained network; jaxseg.load(NAME) opens a trained one, and "
+    "jaxseg.load_pretrained(model, FILE) reads weights for it."
+)
+
+
 def check_fields(name: str, fields: Iterable[str]) -> None:
     """Raises InputError if the network `name` does not exist, or lacks one of `fields`."""
     if name not in _MODELS:
@@ -141,7 +147,8 @@ def check_fields(name: str, fields: Iterable[str]) -> None:
     known = fields_of(name)
     for field in fields:
         if field not in known:
-            raise InputError(f"'{name}' has no field '{field}'.", nearest(field, known))
+            remedy = _TRAINED if field in ("pretrained", "weights") else nearest(field, known)
+            raise InputError(f"'{name}' has no field '{field}'.", remedy)
 
 
 def model_from_config(

@@ -15,10 +15,12 @@ from jaxseg.config import (
     flatten,
     load_config,
     save_config,
+    score_otherwise,
     set_field,
     validate,
 )
 from jaxseg.errors import InputError
+from jaxseg.models import create_model
 
 HEAD = "from jaxseg.config import default_config\nfrom jaxseg.errors import InputError\n"
 
@@ -376,3 +378,12 @@ def test_a_config_file_imports_its_neighbour(tmp_path):
     before = list(sys.path)
     assert load_config_file(str(path))[0][1] == default_config()
     assert sys.path == before
+
+
+def test_fields_that_a_trained_network_has_no_more():
+    config = default_config()
+    score_otherwise(config, {"eval.absent": "zero"})
+    with pytest.raises(InputError, match="optim.lr cannot be set for a trained network"):
+        score_otherwise(config, {"optim.lr": 0.1})
+    with pytest.raises(InputError, match="jaxseg.load.NAME. opens a trained one"):
+        create_model("fcn8s_vgg16", num_classes=3, pretrained=True)

@@ -116,6 +116,8 @@ def test_images_that_are_not_one_array(tmp_path):
     exif = image.getexif()
     exif[0x0112] = 6
     image.save(path, exif=exif)
+    with pytest.raises(InputError, match="have no 'params': their keys are ..conv1'"):
+        jaxseg.predict(None, {"conv1": {}}, np.zeros((4, 4, 3), np.uint8))
     network = types.SimpleNamespace(
         model=types.SimpleNamespace(kind=RGB),
         bands=(),
