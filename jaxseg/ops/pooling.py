@@ -1,5 +1,6 @@
 """Max pooling as in Caffe and PyTorch: padding never wins, and ties go to the first value."""
 
+import functools
 import itertools
 import operator
 
@@ -14,6 +15,7 @@ from jaxseg.errors import InputError
 from jaxseg.ops.checks import as_array
 from jaxseg.ops.dispatch import dispatch, on_any_mesh
 from jaxseg.ops.gpu import pooling as gpu
+from jaxseg.ops.tpu import unpooling as tpu
 
 Pair = int | tuple[int, int]
 
@@ -89,7 +91,12 @@ def max_pool_with_argmax(
     (3.0, 1)
     """
     x = as_array(x)
-    return _pool(x, *_geometry(x, window, strides, padding, ceil_mode))
+    rows, columns = _geometry(x, window, strides, padding, ceil_mode)
+    pool = functools.partial(_pool, rows=rows, columns=columns)
+    if not all(axis.in_blocks for axis in (rows, columns)):
+        return pool(x)
+    in_blocks = functools.partial(pool, at=tpu.in_blocks)
+    return dispatch("max_pool", x, reference=pool, tpu=in_blocks, across_devices=("tpu",))
 
 
 def pair(value: Pair) -> tuple[int, int]:
@@ -130,6 +137,7 @@ class _Axis:
             out -= 1  # a window must start inside the image or its leading padding
         self.window, self.stride, self.out = window, stride, out
         self.before = padding
+        self.in_blocks = window == stride == 2 and not padding and _is_even(size)
         self.after = max(0, (out - 1) * stride + window - size - padding)
         self.size = size
 
@@ -205,15 +213,27 @@ class _Windows:
         return tuple(start + i for start, i in zip(starts, place, strict=True))
 
 
-def _pool(x, rows: _Axis, columns: _Axis):
-    """Maxima and their indices, by comparing one strided slice per place in the window."""
+def _is_even(size) -> bool:
+    """Whether a known size is even; False for a symbolic one."""
+    return isinstance(size, int) and size % 2 == 0
+
+
+def _pool(x, rows: _Axis, columns: _Axis, at=None):
+    """Maxima and their indices, by comparing the values at each place in the window.
+
+    Args:
+      x: [N, H, W, C].
+      rows, columns: the windows.
+      at: returns the values of `x` at a place, [N, H', W', C]; None: strided slices.
+    """
     windows = _Windows(x, rows, columns)
+    at = at or windows.of_padded
     padded, (first, *others) = windows.padded(x, -jnp.inf), windows.places
-    best, where, found = windows.of_padded(padded, first), windows.index(first), None
+    best, where, found = at(padded, first), windows.index(first), None
     if windows.can_miss:
         found = windows.inside(first)
     for place in others:
-        value = windows.of_padded(padded, place)
+        value = at(padded, place)
         better = (value > best) | (jnp.isnan(value) & ~jnp.isnan(best))
         if found is not None:  # the first place in the image wins over padding, even with -inf
             inside = windows.inside(place)

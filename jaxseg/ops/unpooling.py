@@ -12,6 +12,7 @@ from jaxseg.ops.checks import as_array
 from jaxseg.ops.cpu import unpooling as cpu
 from jaxseg.ops.dispatch import dispatch, on_any_mesh
 from jaxseg.ops.pooling import Pair, pair
+from jaxseg.ops.tpu import unpooling as tpu
 
 
 @on_any_mesh("batch")
@@ -157,7 +158,15 @@ def _select(values, indices, size):
     def for_cpu(values, inside):
         return cpu.with_own_gradient(values, inside, in_windows, places)
 
-    windows = dispatch("max_unpool", values, inside, reference=in_windows, cpu=for_cpu)
+    windows = dispatch(
+        "max_unpool",
+        values,
+        inside,
+        reference=in_windows,
+        cpu=for_cpu,
+        tpu=functools.partial(tpu.joined, places=places),
+        across_devices=("tpu",),
+    )
     n, h, _, w, _, c = windows.shape
     out = windows.reshape(n, 2 * h, 2 * w, c)[:, : size[0], : size[1]]
     missing = [(0, m - k) for m, k in zip(size, out.shape[1:3], strict=True)]

@@ -11,7 +11,7 @@ from jaxseg import losses, metrics, ops
 from jaxseg.ops import implementation
 from jaxseg.ops.batch_norm import batch_norm
 from jaxseg.ops.confusion import pair_counts
-from jaxseg.ops.convolution import conv2d
+from jaxseg.ops.convolution import conv1x1, conv2d
 from jaxseg.ops.deconvolution import deconv2d
 from jaxseg.ops.sums import square_sum
 from jaxseg.ops.upsampling import align_corners, bilinear_deconv, half_pixel, identity
@@ -100,6 +100,24 @@ def test_max_pooling_with_ties_and_infinities(how):
 def test_max_pooling_forwards():
     x = jnp.asarray(np.random.default_rng(0).permutation(168).reshape(2, 7, 6, 2), jnp.float32)
     equal(lambda x: ops.max_pool(x, 3, 2, 1), x)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (5, 7)])
+def test_pooling_and_unpooling(size):
+    """With ties, whose gradient goes to the first place."""
+    x = jnp.asarray(np.random.default_rng(0).integers(0, 9, (2, *size, 3)), jnp.float32)
+
+    def pooled_and_back(x, y):
+        values, indices = ops.max_pool_with_argmax(x, 2, 2, ceil_mode=True)
+        return values, ops.max_unpool(values * y, indices, size, in_place=True)
+
+    half = [-(-n // 2) for n in size]
+    equal(pooled_and_back, x, random(2, *half, 3, seed=1), form="tpu", tolerance=1e-6)
+
+
+@pytest.mark.parametrize("form", ["gpu", "tpu"])
+def test_a_convolution_to_few_channels(form):
+    equal(conv1x1, random(2, 5, 4, 6), random(1, 1, 6, 3, seed=1), form=form)
 
 
 @pytest.mark.parametrize("fast", [True, False])
