@@ -20,7 +20,6 @@ from jaxseg.cli.options import (
     open_network,
 )
 from jaxseg.cli.parser import Parser
-from jaxseg.data.listing import PHOTO_SUFFIXES
 from jaxseg.errors import InputError
 from jaxseg.utils.access import reason, remedy_for
 from jaxseg.utils.files import text_of
@@ -114,6 +113,8 @@ def main(argv: Sequence[str]) -> None:
     check_network(args)
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels is {args.max_pixels}.", "Give 1 or more.")
+    from jaxseg.data.listing import PHOTO_SUFFIXES
+
     if args.out.suffix.lower() in PHOTO_SUFFIXES and not args.out.is_dir():
         raise InputError(
             f"--out is {args.out}, which is the name of an image.",
