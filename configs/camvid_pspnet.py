@@ -40,9 +40,9 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
     elif variant == "package":
-        return [("first", _first(c)), ("longer", _longer(c))]
-    elif variant in ("first", "longer"):
-        return _first(c) if variant == "first" else _longer(c)
+        return [(name, stage(c)) for name, stage in _STAGES.items()]
+    elif variant in _STAGES:
+        return _STAGES[variant](c)
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (361, 481)
@@ -53,7 +53,7 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (361, 481)
         c.eval.every_steps = 1000
     else:
-        variants = ("small", "package", "first", "longer", "full")
+        variants = ("small", "package", *_STAGES, "full")
         raise InputError(f"There is no variant '{variant}'.", nearest(variant, variants))
     return c
 
@@ -89,3 +89,6 @@ def _longer(c):
     c.optim.ema = 0.998
     c.train.steps = 3000
     return c
+
+
+_STAGES = {"first": _first, "longer": _longer}

@@ -22,8 +22,8 @@ from jaxseg.utils.json_files import read_object
 
 LOCK_FILE = "run.lock"
 HEARTBEAT = 30.0  # seconds between two touches of the file
-_HELD: set[str] = set()  # tokens of the locks of this process
 STALE = 600.0  # seconds without a touch after which the lock of another host is stale
+_HELD: set[str] = set()  # tokens of the locks of this process
 
 
 class WorkdirLock:

@@ -89,7 +89,7 @@ def conv1x1(x: jax.Array, kernel: jax.Array) -> jax.Array:
         x,
         kernel,
         reference=reference,
-        gpu=functools.partial(gpu.product, precision=precision),
+        gpu=functools.partial(gpu.conv2d, padding=0, strides=1, dilation=1, precision=precision),
         tpu=functools.partial(tpu.product, precision=precision),
         across_devices=("gpu", "tpu"),
     )

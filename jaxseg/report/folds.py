@@ -82,9 +82,13 @@ def joined(runs: Sequence[Measured]) -> Measured:
     )
 
 
-def fold_table(runs: Sequence[Measured]) -> str:
-    """The mean and standard deviation of each metric over the folds, and that of all images."""
-    total = joined(runs)
+def fold_table(runs: Sequence[Measured], total: Measured) -> str:
+    """The mean and standard deviation of each metric over the folds, and that of all images.
+
+    Args:
+      runs: the folds.
+      total: the same, from `joined`.
+    """
     keys = [key for key in TITLES if all(key in run.scores for run in runs)]
     columns = {
         f"mean of {len(runs)} folds": lambda values, key: statistics.mean(values),

@@ -73,32 +73,35 @@ def page_text(runs: Sequence[Measured], images: int, layers: str = "") -> str:
       images: number of images to show.
       layers: HTML of the section on layers; "" leaves it out.
     """
-    return _page(runs, _sections(runs, images, layers))
+    folds = joined(runs) if are_folds([run.config for run in runs]) else None
+    return _page(runs, folds, _sections(runs, folds, images, layers))
 
 
-def _sections(runs: Sequence[Measured], images: int, layers: str = "") -> dict[str, str]:
-    """The sections of the page by title."""
-    folds = are_folds([run.config for run in runs])
+def _sections(
+    runs: Sequence[Measured], folds: Measured | None, images: int, layers: str = ""
+) -> dict[str, str]:
+    """The sections of the page by title; `folds`: all folds as one run, if the runs are folds."""
+    table = "" if folds is None else fold_table(runs, folds)
     sections = {
-        "Scores": (fold_table(runs) if folds else "") + score_table(runs, best=not folds),
+        "Scores": table + score_table(runs, best=folds is None),
         "Classes": _classes(runs),
         "Confusion": _confusion(runs),
         "Learning": _learning(runs),
-        "Images": _images([joined(runs)] if folds else runs, images),
+        "Images": _images(runs if folds is None else [folds], images),
         "Layers": layers,
         "Config": config_tables(runs),
     }
     return {title: part for title, part in sections.items() if part}
 
 
-def _page(runs: Sequence[Measured], sections: dict[str, str]) -> str:
+def _page(runs: Sequence[Measured], folds: Measured | None, sections: dict[str, str]) -> str:
     first = runs[0]
     info, config = first.source.info, first.config
     names = [run.name for run in runs]
     title = f"{_listed(names)} on {info.name}"
-    if are_folds([run.config for run in runs]):
+    if folds is not None:
         of = config.data.fold.partition("/")[2]
-        split = f"{len(runs)} of {of} folds: {sum(len(run.source) for run in runs)} images, "
+        split = f"{len(runs)} of {of} folds: {len(folds.source)} images, "
     else:
         split = f"the split {config.data.eval_split}: {len(first.source)} images, "
     split += f"{info.num_classes} classes"

@@ -37,7 +37,7 @@ def conv2d(
     """See `jaxseg.ops.convolution.conv2d`; for one group."""
     k = kernel.shape[0]
     if k == 1 and not padding:
-        return product(x[:, ::strides, ::strides], kernel, precision)
+        return jnp.dot(x[:, ::strides, ::strides], kernel[0, 0], precision=precision)
     if _as_matrix(x, kernel, padding, strides, dilation):
         return _matrix_product(x, kernel, precision)
     kernel = laid_out(kernel)
@@ -47,11 +47,6 @@ def conv2d(
     if dilation > 1 and k == 3 and strides == 1 and padding == dilation:
         return _dilated(x, kernel, dilation, precision)
     return _plain(x, kernel, padding, strides, dilation, precision)
-
-
-def product(x: jax.Array, kernel: jax.Array, precision: lax.PrecisionLike) -> jax.Array:
-    """See `jaxseg.ops.convolution.conv1x1`."""
-    return jnp.dot(x, kernel[0, 0], precision=precision)
 
 
 @jax.custom_jvp
