@@ -1,7 +1,12 @@
 """DeconvNet on CamVid, from random weights: 11 classes, 367 training and 101 validation images.
 
 python -m jaxseg.main --config configs/camvid_deconvnet.py --config.data.root=DIR
+python -m jaxseg.main --config configs/camvid_deconvnet.py:long --config.data.root=DIR \\
+  --config.init.pretrained=RUN
 python -m jaxseg.main --config configs/camvid_deconvnet.py:full --config.data.root=DIR
+
+RUN is the workdir of `camvid_fcn8s.py:long`, whose VGG16 the second command starts from. In the
+paper it is one trained on ImageNet (section 4.2).
 
 Sizes are multiples of 32, which the network requires.
 """
@@ -11,7 +16,10 @@ from jaxseg.errors import InputError, nearest
 
 
 def get_config(variant: str = "small"):
-    """The recipe: `small` for two CPU cores, `full` (published width) for a GPU."""
+    """The recipe: `small` for two CPU cores, `full` (published width) for a GPU.
+
+    `long`, also for two cores, is wider than `small` and starts from a trained VGG16.
+    """
     c = default_config()
     c.data.name = "camvid"  # in its published layout, or in VOC layout
     c.data.cache = True
@@ -28,7 +36,7 @@ def get_config(variant: str = "small"):
     # fourth roots of the training split's median-frequency weights: moderate weights for rare
     # classes
     c.loss.class_weights = (0.73, 0.67, 1.48, 0.63, 1.0, 0.81, 1.4, 1.19, 0.94, 1.59, 1.72)
-    if variant == "small":
+    if variant in ("small", "long"):
         c.model.width = 0.25
         c.model.fc_channels = 2048  # 512 with this width
         # With 1, the sums in fc6-deconv do not depend on the size of the map; a larger window
@@ -41,6 +49,8 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (352, 480)
         c.eval.every_steps = 400
+        if variant == "long":
+            _long(c)
     elif variant == "full":
         c.model.dtype = "bfloat16"
         c.augment.crop = (352, 480)
@@ -51,5 +61,30 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (352, 480)  # the size of the crops: see fc_kernel above
         c.eval.every_steps = 1000
     else:
-        raise InputError(f"There is no variant '{variant}'.", nearest(variant, ("small", "full")))
+        raise InputError(
+            f"There is no variant '{variant}'.", nearest(variant, ("small", "long", "full"))
+        )
     return c
+
+
+def _long(c):
+    c.model.width = 0.375  # that of camvid_fcn8s.py
+    c.augment.scale = (0.5, 1.5)
+    c.augment.rotation = 5.0
+    c.augment.max_class_share = 0.75
+    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
+    c.augment.hue = c.augment.grayscale = 0.05
+    c.augment.mix = 0.5
+    c.augment.mix_classes = ("pole", "sign_symbol", "fence", "pedestrian", "bicyclist")
+    c.optim.lr = 2e-3
+    c.optim.weight_decay = 2e-2
+    c.optim.warmup_steps = 100
+    c.optim.rules = (
+        ("/conv._.*(bias|/bn/)", 0.3, 0.0),  # the trained VGG16 learns more slowly
+        ("/conv._", 0.3, 1.0),
+        *c.optim.rules,
+    )
+    c.optim.ema = 0.998
+    c.train.steps = 1000
+    c.eval.every_steps = None
+    c.eval.batch_size = 1

@@ -1,5 +1,6 @@
 """Fills a network's variables from an opened file: detects its family, checks, and reports."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import flax.linen as nn
@@ -101,18 +102,23 @@ def find_source(file: TensorFile, name: str | None = None) -> Source:
     )
 
 
-def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) -> None:
-    """Raises InputError unless the file fits `model`; the message names a network that it fits."""
-    fits = family.fits(file)
+def closest_fit(fits: Sequence[Fit], model: nn.Module) -> tuple[Fit, list[str]] | None:
+    """The fit with the fewest differences from `model`, and these; None: all are other networks."""
     compared = [(fit, fit.differences(model)) for fit in fits]
     alike = [(fit, found) for fit, found in compared if found is not None]
-    if not alike:
-        calls = " or ".join(fit.call(model.num_classes) for fit in fits)
+    return min(alike, key=lambda pair: len(pair[1])) if alike else None
+
+
+def _check_model(model: nn.Module, file: TensorFile, family: Source, head: str) -> None:
+    """Raises InputError unless the file fits `model`; the message names a network that it fits."""
+    closest = closest_fit(family.fits(file), model)
+    if closest is None:
+        calls = " or ".join(fit.call(model.num_classes) for fit in family.fits(file))
         raise InputError(
             f"{file.path} is {family.title}, which does not fit {type(model).__name__}.",
             f"Load it into {calls}.",
         )
-    fit, found = min(alike, key=lambda pair: len(pair[1]))
+    fit, found = closest
     if found:
         raise InputError(
             f"{file.path} is {family.title}, which does not fit this {type(model).__name__}: "

@@ -20,8 +20,8 @@ from jaxseg.distributed.devices import device_count
 from jaxseg.errors import InputError
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.models import model_from_config
+from jaxseg.pretrained.fill import closest_fit, find_source
 from jaxseg.pretrained.folder import JaxsegFile
-from jaxseg.pretrained.load import suggest
 from jaxseg.training.automatic import resolved
 from jaxseg.training.comparable import evaluated
 from jaxseg.training.loop import train
@@ -160,23 +160,20 @@ def _check_start(
 ) -> None:
     """Raises InputError unless `network` can start from the network of `config`."""
     earlier = model_from_config(config.model, network.num_classes, config.data)
-    fit = suggest(
-        JaxsegFile(
-            path=pathlib.Path(before),
-            container="jaxseg",
-            tensors={},
-            name=config.model.name,
-            model=earlier,
-        )
+    file = JaxsegFile(
+        path=pathlib.Path(before),
+        container="jaxseg",
+        tensors={},
+        name=config.model.name,
+        model=earlier,
     )
-    differences = fit.differences(network)
-    if differences is None:
-        differences = [f"its network is a {type(network).__name__}"]
+    closest = closest_fit(find_source(file).fits(file), network)
+    differences = closest[1] if closest else [f"its network is a {type(network).__name__}"]
     if differences:
         raise InputError(
             f"Stage {name} cannot start from stage {before}: {', '.join(differences)}.",
             "Give both the same config.model, except for the stride and the fields that only "
-            "training uses.",
+            "training uses; or two networks on VGG16 with batch norm and the same width.",
         )
 
 

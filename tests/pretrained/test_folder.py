@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from base import randomized
+from flax.traverse_util import flatten_dict
 from safetensors.numpy import load_file, save_file
 
 import jaxseg
@@ -127,6 +128,36 @@ def test_a_finer_fcn_starts_from_a_coarser_one_and_reports_new_layers(exported, 
     assert set(report.kept.values()) == {"the other network has no such layer"}
     assert_same({k: v for k, v in got["params"].items() if k not in new}, variables["params"])
     assert not got["params"]["score_pool3"]["kernel"].any()  # zero, its initial value
+
+
+def test_networks_on_the_same_vgg16_start_from_each_other(tmp_path, exported, variables):
+    def is_shared(name):
+        return name.split("/")[1].startswith("conv")
+
+    fields = {"width": 0.02, "bn_epsilon": 1e-5, "normalization": "imagenet"}
+    model = jaxseg.create_model("deconvnet_vgg16", 5, **fields, fc_kernel=1)
+    got, report = pretrained.load(model, exported, image_size=(32, 32))
+    flat = {"/".join(path): a for path, a in flatten_dict(got).items()}
+    shared = {name for name in flat if is_shared(name)}
+    assert len(shared) == 13 * 6  # kernel, bias, and four arrays of batch norm
+    assert set(report.used) == shared and set(report.kept) == set(flat) - shared
+    reason = "the two networks share only the convolutions of VGG16"
+    assert {*report.kept.values(), *report.unused.values()} == {reason}
+    theirs = {"/".join(path): a for path, a in flatten_dict(variables).items()}
+    for name in shared:
+        np.testing.assert_array_equal(flat[name], theirs[name])
+
+    folder = tmp_path / "deconvnet"  # and in the other direction, with other values
+    save_exported(folder, "deconvnet_vgg16", model, jax.tree.map(lambda a: a + 1, got))
+    back, report = pretrained.load(make("fcn8s_vgg16"), folder, image_size=(32, 32))
+    assert set(report.used) == shared
+    for path, a in flatten_dict(back).items():
+        if is_shared("/".join(path)):
+            np.testing.assert_array_equal(a, flat["/".join(path)] + 1)
+
+    for wrong, message in [({"width": 0.04}, "width is 0.04"), ({"bn_epsilon": 1e-9}, "epsilon")]:
+        with pytest.raises(InputError, match=message):
+            pretrained.load(model.clone(**wrong), exported)
 
 
 @pytest.mark.parametrize(
