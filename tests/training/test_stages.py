@@ -154,6 +154,21 @@ def test_errors_of_a_later_stage_are_found_at_once(pair, tmp_path, fields, messa
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
+def test_deconvnet_starts_from_the_vgg16_of_an_fcn(pair, restored, tmp_path):
+    (_, fcn), (_, deconvnet) = stages = pair()
+    deconvnet.model.name = "deconvnet_vgg16"
+    deconvnet.model.norm = deconvnet.model.padding = deconvnet.model.dropout = None
+    deconvnet.model.bn_epsilon, deconvnet.model.fc_kernel = 1e-5, 1
+    train_stages(stages, tmp_path)
+    before, _ = restored(tmp_path / "1_coarse", fcn)
+    after, _ = restored(tmp_path / "2_fine", deconvnet)
+    shared = [layer for layer in after.params if layer.startswith("conv")]
+    assert len(shared) == 13
+    for layer in shared:
+        jax.tree.map(np.testing.assert_array_equal, after.params[layer], before.params[layer])
+
+
 @pytest.fixture
 def staged_file(tmp_path):
     """A config file of two stages; `staged_file(names)` gives them other names."""
