@@ -3,7 +3,8 @@
 Such a folder contains two files. `variables.safetensors` has every parameter and statistic by path
 ("params/conv1_1/kernel"). `model.json` has the network, the normalisation of its images, the names
 and colours of its classes, its evaluation protocol, and its origin. Values are float32 (format 1),
-or float16 or bfloat16 with half the size (format 2).
+or float16 or bfloat16 with half the size (format 2). Arrays outside the range of float16, such as a
+large variance, stay float32 (format 3).
 """
 
 import dataclasses
@@ -36,7 +37,13 @@ from jaxseg.pretrained.tensor_file import TensorFile
 from jaxseg.utils.access import check_readable, reason
 from jaxseg.utils.paths import given_path
 
-_FORMATS = {"float32": 1, "float16": 2, "bfloat16": 2}  # by dtype of the variables
+_FORMATS = {  # by dtypes of the variables
+    frozenset({"float32"}): 1,
+    frozenset({"float16"}): 2,
+    frozenset({"bfloat16"}): 2,
+    frozenset({"float16", "float32"}): 3,
+    frozenset({"bfloat16", "float32"}): 3,
+}
 VARIABLES_FILE, MODEL_FILE = "variables.safetensors", "model.json"
 # Fields of `config.eval` that depend on a machine or a data set, and are not saved.
 _LOCAL = ("batch_size", "boundary", "boxes", "ensemble", "ensemble_rule", "every_steps", "absent")
@@ -93,24 +100,24 @@ def save_exported(
       info: names and colours of the classes, instead of `class_names`.
       eval: its protocol, as fields of `config.eval`.
       source: origin of the variables as JSON, for people to read.
-      dtype: dtype of the values in the file: "float32", or "float16" or "bfloat16", rounded.
+      dtype: dtype of the values in the file: "float32", or "float16" or "bfloat16", rounded. An
+        array with values outside the range of float16 stays float32.
       bands: as `config.data.band_suffixes`.
 
     Raises:
-      InputError: an unknown dtype, or values outside its range; `folder` is not empty, or cannot be
-        written.
+      InputError: an unknown dtype; `folder` is not empty, or cannot be written.
     """
     check_free(folder)
     folder = pathlib.Path(os.path.abspath(given_path(folder)))
-    check_choice("dtype", dtype, tuple(_FORMATS))
+    check_choice("dtype", dtype, ("float32", "float16", "bfloat16"))
     arrays = {
-        path: _rounded(path, np.asarray(array, np.float32), dtype)
+        path: _rounded(np.asarray(array, np.float32), dtype)
         for path, array in flatten_dict(dict(variables), sep="/").items()
     }
     if info is not None:
         class_names = info.class_names
     about = {
-        "format": _FORMATS[dtype],
+        "format": _FORMATS[frozenset(str(array.dtype) for array in arrays.values())],
         "model": name,
         "num_classes": model.num_classes,
         "fields": changed_fields(name, model),
@@ -180,9 +187,8 @@ def read_folder(folder: str | os.PathLike) -> JaxsegFile:
     about = _read_about(folder / MODEL_FILE)
     names = about["class_names"]
     places = read_safetensors(folder / VARIABLES_FILE)
-    kinds = {str(place.dtype) for place in places.values()}
-    known = {dtype for dtype, version in _FORMATS.items() if version == about["format"]}
-    if len(places) != about["tensors"] or len(kinds) != 1 or not kinds <= known:
+    kinds = frozenset(str(place.dtype) for place in places.values())
+    if len(places) != about["tensors"] or _FORMATS.get(kinds) != about["format"]:
         raise InputError(
             f"{folder / VARIABLES_FILE} does not belong to {folder / MODEL_FILE}.",
             "Export the network again.",
@@ -226,13 +232,12 @@ def _info(about: Mapping[str, Any], names: Sequence[str]) -> DataInfo:
     return DataInfo(about.get("data") or "unnamed classes", tuple(names), colours)
 
 
-def _rounded(path: str, array: np.ndarray, dtype: str) -> np.ndarray:
-    """Casts an array to another dtype; raises InputError if the dtype's range is too small."""
+def _rounded(array: np.ndarray, dtype: str) -> np.ndarray:
+    """Casts an array to another dtype, unless the dtype's range is too small."""
     with np.errstate(over="ignore"):
         rounded = array.astype(jnp.dtype(dtype))
-    if not np.isfinite(rounded.astype(np.float32)[np.isfinite(array)]).all():
-        raise InputError(f"{path} has values that {dtype} cannot hold.", "Save it as bfloat16.")
-    return rounded
+    fits = np.isfinite(rounded.astype(np.float32)[np.isfinite(array)]).all()
+    return rounded if fits else array
 
 
 def _saved_eval(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -289,7 +294,7 @@ def _read_about(path: pathlib.Path) -> dict[str, Any]:
     if not isinstance(about, dict) or type(about.get("format")) is not int:
         raise damaged
     if about["format"] not in _FORMATS.values():
-        known = " and ".join(map(str, sorted(set(_FORMATS.values()))))
+        known = ", ".join(map(str, sorted(set(_FORMATS.values()))))
         raise InputError(
             f"{path} has format {about['format']}, but this version of jaxseg supports only "
             f"{known}.",

@@ -244,7 +244,7 @@ def change(folder, **values):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"format": 3}, "has format 3, but this version of jaxseg supports only 1 and 2"),
+        ({"format": 4}, "has format 4, but this version of jaxseg supports only 1, 2, 3"),
         ({"format": None}, "model.json is damaged"),
         ({"model": "vgg"}, "model.json: There is no model 'vgg'"),
         ({"model": 3}, "model.json is damaged"),
