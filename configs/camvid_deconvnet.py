@@ -12,6 +12,7 @@ Sizes are multiples of 32, which the network requires.
 """
 
 from jaxseg.config import default_config
+from jaxseg.config.recipes.camvid import paste_rare_classes, vary
 from jaxseg.errors import InputError, nearest
 
 
@@ -70,12 +71,8 @@ def get_config(variant: str = "small"):
 def _long(c):
     c.model.width = 0.375  # that of camvid_fcn8s.py
     c.augment.scale = (0.5, 1.5)
-    c.augment.rotation = 5.0
-    c.augment.max_class_share = 0.75
-    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
-    c.augment.hue = c.augment.grayscale = 0.05
-    c.augment.mix = 0.5
-    c.augment.mix_classes = ("pole", "sign_symbol", "fence", "pedestrian", "bicyclist")
+    vary(c.augment)
+    paste_rare_classes(c.augment)
     c.optim.lr = 2e-3
     c.optim.weight_decay = 2e-2
     c.optim.warmup_steps = 100

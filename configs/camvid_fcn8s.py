@@ -6,6 +6,7 @@ python -m jaxseg.main --config configs/camvid_fcn8s.py:full --config.data.root=D
 """
 
 from jaxseg.config import default_config
+from jaxseg.config.recipes.camvid import paste_rare_classes, vary
 from jaxseg.errors import InputError, nearest
 
 
@@ -43,12 +44,8 @@ def get_config(variant: str = "small"):
     elif variant == "long":
         c.augment.crop = (240, 320)
         c.augment.scale = (0.5, 2.0)
-        c.augment.rotation = 5.0
-        c.augment.max_class_share = 0.75
-        c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
-        c.augment.hue = c.augment.grayscale = 0.05
-        c.augment.mix = 0.5
-        c.augment.mix_classes = ("pole", "sign_symbol", "fence", "pedestrian", "bicyclist")
+        vary(c.augment)
+        paste_rare_classes(c.augment)
         c.optim.weight_decay = 2e-2
         c.optim.warmup_steps = 100
         c.optim.ema = 0.998

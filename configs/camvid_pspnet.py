@@ -8,6 +8,7 @@ python -m jaxseg.main --config configs/camvid_pspnet.py:full --config.data.root=
 import copy
 
 from jaxseg.config import default_config
+from jaxseg.config.recipes.camvid import paste_rare_classes, vary
 from jaxseg.errors import InputError, nearest
 
 
@@ -64,10 +65,7 @@ def _first(c):
     c.model.width = 0.5
     c.augment.crop = (241, 321)
     c.augment.scale = (0.5, 1.5)
-    c.augment.rotation = 5.0
-    c.augment.max_class_share = 0.75
-    c.augment.brightness = c.augment.contrast = c.augment.saturation = 0.4
-    c.augment.hue = c.augment.grayscale = 0.05
+    vary(c.augment)
     c.optim.lr = 3e-3
     c.optim.warmup_steps = 100
     c.optim.ema = 0.995
@@ -79,11 +77,10 @@ def _first(c):
 
 
 def _longer(c):
-    """From the weights of the first stage; half of the crops receive objects of rare classes."""
+    """From the weights of the first stage, with objects of rare classes."""
     c = _first(c)
     c.augment.scale = (0.5, 2.0)
-    c.augment.mix = 0.5
-    c.augment.mix_classes = ("pole", "sign_symbol", "fence", "pedestrian", "bicyclist")
+    paste_rare_classes(c.augment)
     c.optim.lr = 2e-3
     c.optim.weight_decay = 2e-2
     c.optim.ema = 0.998
