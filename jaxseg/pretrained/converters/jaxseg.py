@@ -10,6 +10,7 @@ from jaxseg.models.base import IMAGE_FIELDS, SegmentationModel
 from jaxseg.models.deconvnet import DeconvNet
 from jaxseg.models.fcn import FCNVGG16
 from jaxseg.models.preprocessing import NORMALIZATIONS
+from jaxseg.nn.convolution import ConvBlock
 from jaxseg.nn.fields import field_names
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
 from jaxseg.pretrained.folder import JaxsegFile, changed_fields
@@ -43,18 +44,19 @@ def _fits(file: TensorFile) -> list[Fit]:
 def _same_vgg16(model: SegmentationModel) -> list[tuple[str, dict[str, Any]]]:
     """The other kind of network on the same VGG16, with batch norm, and its required fields.
 
-    Noh et al. (section 4.2) start DeconvNet's convolutions from a trained VGG16; FCN is one.
+    FCN has the default epsilon of batch norm. Noh et al. (section 4.2) start DeconvNet's
+    convolutions from a trained VGG16; FCN is one.
     """
     match model:
         case FCNVGG16(norm="batch"):
-            return [("deconvnet_vgg16", {"width": model.width, "bn_epsilon": 1e-5})]
-        case DeconvNet(bn_epsilon=1e-5):
+            return [("deconvnet_vgg16", {"width": model.width, "bn_epsilon": ConvBlock.bn_epsilon})]
+        case DeconvNet(bn_epsilon=ConvBlock.bn_epsilon):
             return [("fcn8s_vgg16", {"width": model.width, "norm": "batch"})]
     return []
 
 
 def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
-    if type(model) is not type(cast(JaxsegFile, file).model) and not _VGG16_LAYER.match(name):
+    if _is_another(file, model) and not _VGG16_LAYER.match(name):
         return Keep(_OTHER_LAYERS)
     if name not in file.tensors:
         return Keep("the other network has no such layer")
@@ -62,7 +64,12 @@ def _take(file: TensorFile, model: nn.Module, name: str) -> Take | Keep:
 
 
 def _unused(file: TensorFile, model: nn.Module, name: str) -> str | None:
-    return _OTHER_LAYERS if type(model) is not type(cast(JaxsegFile, file).model) else None
+    return _OTHER_LAYERS if _is_another(file, model) else None
+
+
+def _is_another(file: TensorFile, model: nn.Module) -> bool:
+    """Whether the file's network is of another kind: DeconvNet's for an FCN, or the reverse."""
+    return type(model) is not type(cast(JaxsegFile, file).model)
 
 
 JAXSEG = Source(

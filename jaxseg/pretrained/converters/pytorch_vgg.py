@@ -12,6 +12,7 @@ import flax.linen as nn
 import numpy as np
 
 from jaxseg.models.vgg import VGG16_BLOCKS
+from jaxseg.nn.convolution import ConvBlock
 from jaxseg.pretrained import convert
 from jaxseg.pretrained.converters.pytorch_layers import is_torch, take_from, unused
 from jaxseg.pretrained.converters.source import Fit, Keep, Source, Take
@@ -19,7 +20,6 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 _FCNS = ("fcn8s_vgg16", "fcn8s_atonce_vgg16", "fcn16s_vgg16", "fcn32s_vgg16")
 _CLASSIFIER = {"fc6": "classifier.0", "fc7": "classifier.3", "score_fr": "classifier.6"}
-_BN_EPSILON = 1e-5  # that of FCNVGG16
 
 
 def _convolutions(batch_norm: bool) -> dict[str, int]:
@@ -98,7 +98,7 @@ def _classes(file: TensorFile) -> int:
 
 def _identity(leaf: str, linear: str) -> Take:
     """An identity batch norm, with as many channels as the classifier's layer `linear`."""
-    value = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1 - _BN_EPSILON}[leaf]
+    value = {"scale": 1.0, "bias": 0.0, "mean": 0.0, "var": 1 - ConvBlock.bn_epsilon}[leaf]
     return Take((f"{linear}.bias",), lambda bias: np.full(bias.size, value, np.float32))
 
 
