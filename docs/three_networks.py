@@ -1,4 +1,4 @@
-"""Draws docs/street.jpg: CamVid frames labelled by the three networks.
+"""Draws docs/three_networks.jpg: CamVid frames labelled by the three networks.
 
 python docs/three_networks.py CAMVID [FRAME ...]
 
@@ -28,18 +28,20 @@ def main(root: str, frames: tuple[str, ...]) -> None:
     data = default_config().data
     data.name, data.root = "camvid", root
     source = open_data(data, "eval", seed=0)
-    networks = {title: jaxseg.load(weights) for title, weights in NETWORKS.items()}
+    networks = [jaxseg.load(weights) for weights in NETWORKS.values()]
+    titles = ("photo", "truth", *NETWORKS)
+    numbers = {source.name(i): i for i in range(len(source))}
+    if missing := set(frames) - set(numbers):
+        sys.exit(f"{root} has no validation image {', '.join(sorted(missing))}.")
     rows = []
-    for example in source:
-        if example.name in frames:
-            row = [("", example.image), ("", colorize(example.label, source.info))]
-            for network in networks.values():
-                row.append(("", colorize(network.predict(example.image), source.info)))
-            rows.append(row)
-    titles = ("photo", "truth", *networks)
-    rows[0] = [(title, picture) for title, (_, picture) in zip(titles, rows[0], strict=True)]
+    for frame in frames:
+        example = source[numbers[frame]]
+        labels = [example.label, *(network.predict(example.image) for network in networks)]
+        pictures = [example.image, *(colorize(label, source.info) for label in labels)]
+        captions = titles if not rows else [""] * len(titles)
+        rows.append(list(zip(captions, pictures, strict=True)))
     page = sheet(rows, 180, lambda width: legend(source.info, width, errors=False))
-    page.save(DOCS / "street.jpg", quality=90)
+    page.save(DOCS / "three_networks.jpg", quality=90)
 
 
 if __name__ == "__main__":
