@@ -71,7 +71,8 @@ def default_config() -> ml_collections.ConfigDict:
     # your own masks: the end of the name before the extension, such as "_mask" for NAME_mask.png
     c.data.mask_suffix = ""
     # your own coloured masks (classes.txt with lines `name r g b`): an unknown colour counts as the
-    # nearest one if no channel, 0..255, differs by more than this; above 0, masks may be JPEGs
+    # nearest one if no channel, 0..255, differs by more than this; above 0, the masks of a "folder"
+    # may be JPEGs
     c.data.colour_tolerance = 0
     # an image with an EXIF orientation that rotates it and a mask without one (or the reverse), if
     # their sizes fit either way: "error"; "each" (the mask was drawn on the image as displayed);

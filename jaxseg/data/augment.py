@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data.blur import REACH
-from jaxseg.data.colour import ColourJitter
+from jaxseg.data.colour_jitter import ColourJitter
 from jaxseg.data.counts import value_counts
 from jaxseg.data.noise import erased, with_noise
 from jaxseg.data.plan import Plan, Planned

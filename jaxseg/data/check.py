@@ -15,10 +15,10 @@ from jaxseg.data.frequencies import Frequencies
 from jaxseg.data.image_file import large_alone
 from jaxseg.data.images import decode_image
 from jaxseg.data.listing import Pair, Pairs, Problem
+from jaxseg.data.mask_palettes import Palettes
 from jaxseg.data.masks import decode_mask, palette_of, to_classes
 from jaxseg.data.moments import Moments
 from jaxseg.data.pairs import size_mismatch
-from jaxseg.data.palettes import Palettes
 from jaxseg.data.prepared import located
 from jaxseg.data.registry import (
     IN_FOLDERS,

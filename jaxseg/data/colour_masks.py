@@ -1,8 +1,4 @@
-"""Coloured masks, with the colour of each class from `classes.txt` or `palette.txt`.
-
-`classes.txt` has lines `name r g b`; `palette.txt` (as in CamVid) has lines `r g b name`. Any
-number of lines named `ignore` may define colours that belong to no class.
-"""
+"""Coloured masks, with the colour of each class from `jaxseg.data.folder_classes`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,11 +6,9 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxseg.data import labelmap
-from jaxseg.data.class_lines import Named, is_ignored, named_colours
-from jaxseg.data.listing import read_lines
+from jaxseg.data.class_lines import Named, is_ignored
+from jaxseg.data.folder_classes import colour_lines
 from jaxseg.data.source import IGNORE
-from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 
 _Colour = tuple[int, int, int]
@@ -97,7 +91,7 @@ def colour_table(
     tolerance: int = 0,
     values: dict[int, int] | None = None,
 ) -> tuple[ColourTable | None, dict[int, int] | None]:
-    """The colours in `root`/classes.txt or palette.txt; None if they define none.
+    """The colours in the files of `root`; None if they define none, or only those of pictures.
 
     Args:
       root: folder of the data set.
@@ -111,13 +105,13 @@ def colour_table(
     Raises:
       InputError: two classes have the same colour.
     """
-    lines, has_names = colours_in(root)
-    if lines is None:
+    file, lines = colour_lines(root)
+    if file is None:
         return None, values
     seen: dict[_Colour, str] = {}
     for line in lines:
         if seen.setdefault(line.colour, line.name) != line.name:
-            if not has_names:  # a palette only for pictures
+            if file.name == "palette.txt":  # only for pictures
                 return None, values
             raise InputError(
                 f"The classes '{seen[line.colour]}' and '{line.name}' of {root} have the same "
@@ -136,27 +130,6 @@ def colour_table(
         classes = iter(range(len(class_names)))
         found = [IGNORE if is_ignored(line.name) else next(classes) for line in lines]
     return ColourTable(tuple(lines), tuple(stored[f] for f in found), tolerance), values
-
-
-def colours_in(root: Path) -> tuple[list[Named] | None, bool]:
-    """The lines of `root`/classes.txt if it has colours, else of palette.txt or, without both, of
-    labelmap.txt; and whether their names are those of the classes."""
-    path = root / "classes.txt"
-    if path.is_file() and (lines := named_colours(read_lines(path))) is not None:
-        return lines, True
-    path = root / "palette.txt"
-    if not path.is_file():
-        path = root / labelmap.FILE
-        is_labelmap = path.is_file() and not (root / "classes.txt").is_file()
-        return (labelmap.read_labelmap(path, voc_palette), True) if is_labelmap else (None, False)
-    rows = [line.split(maxsplit=3) for line in read_lines(path)]
-    try:
-        return [
-            Named(row[3].strip() if len(row) > 3 else "", (int(row[0]), int(row[1]), int(row[2])))
-            for row in rows
-        ], False
-    except (ValueError, IndexError):
-        return None, False  # `folder_info` reports the problem
 
 
 def _codes(pixels: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Colours for classes without their own."""
+"""Colours for classes without their own: VOC's, and others that are easier to tell apart."""
 
 import colorsys
 
@@ -31,3 +31,16 @@ def distinct_colours(count: int) -> tuple[tuple[int, int, int], ...]:
         colours += [colour] if colour not in colours else []
         number += 1
     return tuple(colours[:count])
+
+
+def voc_palette(count: int) -> tuple[tuple[int, int, int], ...]:
+    """The first `count` colours of VOC: the bits of an index, distributed over three channels.
+
+    >>> voc_palette(4)
+    ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0))
+    """
+
+    def channel(index: int, shift: int) -> int:
+        return sum((index >> (3 * bit + shift) & 1) << (7 - bit) for bit in range(8))
+
+    return tuple((channel(i, 0), channel(i, 1), channel(i, 2)) for i in range(count))

@@ -8,8 +8,8 @@ import numpy as np
 
 from jaxseg.data.counts import present_values
 from jaxseg.data.frequencies import Frequencies
+from jaxseg.data.mask_palettes import Palettes
 from jaxseg.data.masks import palette_of, read_stored
-from jaxseg.data.palettes import Palettes
 from jaxseg.data.source import Source, mask_file, photo_file
 from jaxseg.data.upright import Disagreement
 from jaxseg.errors import InputError

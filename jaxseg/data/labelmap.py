@@ -1,23 +1,19 @@
 """`labelmap.txt`, the classes and colours in VOC exports of CVAT and Datumaro."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 from jaxseg.data.class_lines import Named
+from jaxseg.data.colours import voc_palette
 from jaxseg.data.listing import checked_names, read_lines
 from jaxseg.errors import InputError
 
 FILE = "labelmap.txt"
 
-Colours = Callable[[int], tuple[tuple[int, int, int], ...]]
 
-
-def read_labelmap(path: Path, colours: Colours) -> list[Named]:
+def read_labelmap(path: Path) -> list[Named]:
     """Reads the lines `name:r,g,b:parts:actions`, in the order of the classes.
 
-    Args:
-      path: the file.
-      colours: colours of classes without one, given the number of classes.
+    A class without a colour has that of its place in VOC's palette.
 
     Raises:
       InputError: a line is malformed, or there are fewer than two names; the message names it.
@@ -26,7 +22,7 @@ def read_labelmap(path: Path, colours: Colours) -> list[Named]:
         (row, line) for row, line in enumerate(read_lines(path), 1) if line[:1] not in ("", "#")
     ]
     found = []
-    for (row, line), usual in zip(rows, colours(len(rows)), strict=True):
+    for (row, line), usual in zip(rows, voc_palette(len(rows)), strict=True):
         name, _, rest = line.partition(":")
         numbers = rest.partition(":")[0].split(",")
         if numbers == [""]:

@@ -9,7 +9,7 @@ import ml_collections
 
 from jaxseg.data import prepared, splits
 from jaxseg.data.colour_masks import colour_table
-from jaxseg.data.colours import distinct_colours
+from jaxseg.data.colours import distinct_colours, voc_palette
 from jaxseg.data.crops import Crops
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, own_folder, pascal_context, voc2012
 from jaxseg.data.datasets.hf import HfSource
@@ -23,7 +23,7 @@ from jaxseg.data.records import INDEX, Records
 from jaxseg.data.root import check_root
 from jaxseg.data.scenes import Scenes
 from jaxseg.data.source import IGNORE, Cached, DataInfo, Source
-from jaxseg.data.voc_folder import LAYOUT, voc_listing, voc_palette
+from jaxseg.data.voc_folder import LAYOUT, voc_listing
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.image_kind import RGB, ImageKind
 from jaxseg.utils.paths import given_path

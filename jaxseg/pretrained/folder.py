@@ -27,7 +27,7 @@ from jaxseg.checkpoint.checksums import checksum
 from jaxseg.checkpoint.workdir import Workdir, run_above
 from jaxseg.config import default_config, set_field, validate
 from jaxseg.data import DataInfo
-from jaxseg.data.voc_folder import voc_palette
+from jaxseg.data.colours import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.models import SegmentationModel, create_model
 from jaxseg.nn.fields import check_choice, field_names

@@ -12,7 +12,7 @@ from jax import lax
 from jax.sharding import Mesh
 
 from jaxseg.data.blur import REACH
-from jaxseg.data.colour import ColourJitter
+from jaxseg.data.colour_jitter import ColourJitter
 from jaxseg.data.plan import Plan
 from jaxseg.distributed.mesh import split_batch
 from jaxseg.ops.dispatch import for_devices

@@ -25,9 +25,9 @@ import numpy as np
 from PIL import Image
 
 from jaxseg.data import Augment, Scenes, VocFolder, train_batches
+from jaxseg.data.colours import voc_palette
 from jaxseg.data.images import read_image
 from jaxseg.data.masks import read_mask
-from jaxseg.data.voc_folder import voc_palette
 from jaxseg.data.warp_backends import BACKENDS
 from jaxseg.errors import InputError
 

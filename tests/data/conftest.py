@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxseg.data import VocFolder
-from jaxseg.data.voc_folder import voc_palette
+from jaxseg.data.colours import voc_palette
 
 
 class Devkit:

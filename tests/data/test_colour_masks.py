@@ -7,6 +7,7 @@ from PIL import Image
 from jaxseg.config import default_config
 from jaxseg.data import open_data
 from jaxseg.data.check import check_data
+from jaxseg.data.voc_folder import VocFolder
 from jaxseg.errors import InputError
 
 SKY, ROAD, VOID = (0, 0, 255), (128, 64, 128), (0, 0, 0)
@@ -82,3 +83,32 @@ def test_without_colours_the_message_says_what_to_write(tmp_path):
     folder(tmp_path, [[SKY]], classes="sky\nroad\n")
     with pytest.raises(InputError, match="contains colours .*`name r g b`"):
         label(tmp_path)
+
+
+def test_a_palette_in_another_order_than_the_classes(tmp_path):
+    lines = "128 64 128 wide road\n0 0 0 ignore\n0 0 255 sky\n"
+    folder(tmp_path, [[SKY, ROAD, VOID]], classes=lines, name="palette.txt")
+    (tmp_path / "classes.txt").write_text("sky\nwide road\n")
+    assert label(tmp_path).tolist() == [[0, 1, 255]]
+    assert open_data(config(tmp_path), "train").info.palette == (SKY, ROAD)
+    (tmp_path / "palette.txt").write_text("128 64 128\n0 0 255\n")  # without names: by order
+    assert open_data(config(tmp_path), "train").info.palette == (ROAD, SKY)
+
+
+@pytest.mark.parametrize("other", ["street", "sky"])
+def test_a_palette_that_names_only_some_of_the_classes(tmp_path, other):
+    folder(tmp_path, [[SKY, ROAD]], classes=f"0 0 255 sky\n128 64 128 {other}\n",
+           name="palette.txt")  # fmt: skip
+    (tmp_path / "classes.txt").write_text("sky\nroad\n")
+    with pytest.raises(InputError, match="palette.txt has no colour for the class 'road'"):
+        open_data(config(tmp_path), "train")
+
+
+def test_a_voc_folder_opened_directly_reads_colours_too(tmp_path):
+    for part in ("JPEGImages", "SegmentationClass", "ImageSets/Segmentation"):
+        (tmp_path / part).mkdir(parents=True)
+    Image.new("RGB", (3, 1)).save(tmp_path / "JPEGImages/a.jpg")
+    Image.fromarray(np.uint8([[ROAD, VOID, SKY]])).save(tmp_path / "SegmentationClass/a.png")
+    (tmp_path / "ImageSets/Segmentation/train.txt").write_text("a\n")
+    (tmp_path / "classes.txt").write_text(CLASSES)
+    assert VocFolder(tmp_path, "train")[0].label.tolist() == [[1, 255, 0]]

@@ -291,6 +291,11 @@ def test_camvid_in_voc_layout_without_class_names(tmp_path):
     source = open_data(data("camvid", tmp_path), "train")
     assert source.info == camvid.INFO
     assert (source[0].label == 10).all()
+    Image.new("L", (6, 4), 11).save(tmp_path / "SegmentationClass" / "a.png")  # unlabelled
+    assert (open_data(data("camvid", tmp_path), "train")[0].label == 255).all()
+    (tmp_path / "classes.txt").write_text("\n".join(f"class {i}" for i in range(12)))  # its own
+    source = open_data(data("camvid", tmp_path), "train")
+    assert source.info.num_classes == 12 and (source[0].label == 11).all()
 
 
 def test_camvid_in_voc_layout(shared_data):

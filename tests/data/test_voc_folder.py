@@ -7,7 +7,8 @@ from PIL import Image
 
 from jaxseg.config import default_config
 from jaxseg.data import VocFolder, open_data
-from jaxseg.data.voc_folder import VOC_CLASSES, voc_palette
+from jaxseg.data.colours import voc_palette
+from jaxseg.data.voc_folder import VOC_CLASSES
 from jaxseg.errors import InputError
 
 

@@ -47,9 +47,11 @@ def camvid(root: Path, split: str) -> Listing:
       InputError: there is no such folder or split.
     """
     if (root / PHOTOS).is_dir():
-        listing = voc_listing(root, split, VALUES, "camvid")
-        own_classes = (root / "classes.txt").is_file()
-        return listing if own_classes else dataclasses.replace(listing, info=INFO)
+        if not (root / "classes.txt").is_file():
+            return dataclasses.replace(voc_listing(root, split, VALUES, "camvid"), info=INFO)
+        listing = voc_listing(root, split, name="camvid")
+        same = listing.info.num_classes == INFO.num_classes
+        return dataclasses.replace(listing, values=VALUES if same else None)
     if not (root / "trainannot").is_dir():
         raise InputError(
             f"CamVid is not in {root}: the folder has no subfolder trainannot.", LAYOUT

@@ -5,9 +5,10 @@ from pathlib import Path
 
 from jaxseg.data.band_files import paired_in
 from jaxseg.data.colours import distinct_colours
+from jaxseg.data.folder_classes import folder_info
 from jaxseg.data.listing import PHOTO_SUFFIXES, Listing
 from jaxseg.data.lists import listed, read_ids
-from jaxseg.data.voc_folder import folder_info, no_folder
+from jaxseg.data.voc_folder import no_folder
 from jaxseg.errors import InputError, nearest
 
 _MASK_SUFFIXES = (".png", ".bmp", ".gif", ".tif", ".tiff")

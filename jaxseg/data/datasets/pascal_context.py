@@ -6,10 +6,11 @@ The 59 classes of the papers are the frequent ones of 459. FCN adds all others a
 
 from pathlib import Path
 
+from jaxseg.data.colours import voc_palette
 from jaxseg.data.listing import PHOTO_SUFFIXES, Listing, read_lines
 from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.source import IGNORE, DataInfo
-from jaxseg.data.voc_folder import PHOTOS, list_file, voc_palette
+from jaxseg.data.voc_folder import PHOTOS, list_file
 from jaxseg.errors import InputError
 
 CLASSES = (

@@ -13,12 +13,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from jaxseg.data.colours import voc_palette
 from jaxseg.data.datasets import ade20k, camvid, cityscapes, voc2012
 from jaxseg.data.datasets.columns import Columns
 from jaxseg.data.decode import read_size
 from jaxseg.data.masks import identity
 from jaxseg.data.source import IGNORE, DataInfo
-from jaxseg.data.voc_folder import voc_palette
 from jaxseg.errors import InputError
 from jaxseg.utils.files import walk_files
 from jaxseg.utils.image_kind import RGB, ImageKind

@@ -7,10 +7,11 @@ of both sets: FCN trains on `sbd_train`; DeepLab, PSPNet and most others on `tra
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from jaxseg.data.colours import voc_palette
 from jaxseg.data.listing import PHOTO_SUFFIXES, Listing
 from jaxseg.data.lists import listed, read_ids
 from jaxseg.data.source import DataInfo
-from jaxseg.data.voc_folder import LISTS, MASKS, PHOTOS, VOC_CLASSES, list_file, voc_palette
+from jaxseg.data.voc_folder import LISTS, MASKS, PHOTOS, VOC_CLASSES, list_file
 from jaxseg.errors import InputError
 
 INFO = DataInfo(

@@ -8,10 +8,10 @@ import ml_collections
 
 from jaxseg.data.class_lines import is_ignored
 from jaxseg.data.colours import distinct_colours
+from jaxseg.data.folder_classes import folder_info
 from jaxseg.data.formats.shapes import Annotations
 from jaxseg.data.listing import Problem, read_class_names
 from jaxseg.data.source import IGNORE, DataInfo
-from jaxseg.data.voc_folder import folder_info
 from jaxseg.errors import InputError, nearest
 from jaxseg.utils.paths import given_path
 

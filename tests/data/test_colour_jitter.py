@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxseg.data import Augment, Example
-from jaxseg.data.colour import ColourJitter
+from jaxseg.data.colour_jitter import ColourJitter
 from jaxseg.errors import InputError
 
 PIL_ENHANCE = {"brightness": "Brightness", "contrast": "Contrast", "saturation": "Color"}
