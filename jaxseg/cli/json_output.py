@@ -1,19 +1,15 @@
 """`--json`: the result of a command as JSON, in addition to the readable output."""
 
 import contextlib
-import json
-import math
-import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from typing import Any
-
-import numpy as np
 
 from jaxseg.cli.parser import Parser
 from jaxseg.errors import InputError
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.json_files import json_text
 from jaxseg.utils.paths import given_path
 
 Put = Callable[[Any], None]
@@ -50,7 +46,7 @@ def json_output(where: str | None) -> Iterator[Put]:
             yield results.append
     finally:
         if results and where is not None:
-            text = json.dumps(_plain(results[-1]), indent=1, allow_nan=False) + "\n"
+            text = json_text(results[-1])
             if path is None:
                 out.write(text)
             else:
@@ -70,16 +66,3 @@ def _checked(where: str) -> pathlib.Path:
             "Create the folder, or give another path.",
         )
     return path
-
-
-def _plain(value: Any) -> Any:
-    """The value for JSON; NaN and infinities, which JSON lacks, become null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(v) for key, v in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(v) for v in value]
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return os.fspath(value) if isinstance(value, os.PathLike) else value

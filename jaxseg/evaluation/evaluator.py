@@ -1,7 +1,6 @@
 """Evaluation: counts every image once, in one confusion matrix, on the devices."""
 
 import functools
-import json
 import os
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,6 +22,7 @@ from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol, seen_size
 from jaxseg.ops.dispatch import for_devices
 from jaxseg.utils.atomic import write_atomic
+from jaxseg.utils.json_files import json_text
 from jaxseg.utils.usage import reading_threads
 
 
@@ -280,14 +280,7 @@ def _of_this_process(variables: Any) -> Any:
 
 def write_scores(path: pathlib.Path, scores: dict) -> None:
     """Writes metrics as JSON; NaN, the value of a class without pixels, becomes null."""
-
-    def plain(value):
-        if isinstance(value, list):
-            return [plain(v) for v in value]
-        return None if isinstance(value, float) and np.isnan(value) else value
-
-    scores = {key: plain(value) for key, value in scores.items()}
-    write_atomic(path, json.dumps(scores, indent=1, allow_nan=False) + "\n")
+    write_atomic(path, json_text(scores))
 
 
 def evaluate_workdir(

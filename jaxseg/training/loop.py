@@ -8,6 +8,7 @@ import time
 import jax
 import ml_collections
 import numpy as np
+from PIL import Image
 
 from jaxseg.checkpoint.steps import COMPARED_FROM
 from jaxseg.checkpoint.workdir import Workdir
@@ -104,9 +105,11 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             images, labels = next(batches)
             progress.waited(time.perf_counter() - waiting)
             if step == start + 1:
+                compiling = time.perf_counter()
                 progress.compiling()
                 program.compile(images, labels)
                 progress.say(summary(program, images, labels))
+                progress.paused(time.perf_counter() - compiling)
             profile.before(step)
             with jax.transfer_guard("disallow"):  # only batches are transferred
                 state, metrics = program.take_step(state, images, labels)
@@ -137,9 +140,7 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 progress.evaluation(step, scores)
                 patience.add(step, scores["mean_iou"])
                 if is_main and not ends:
-                    picture = _picture(variables, evaluator, config.log.pictures)
-                    if picture is not None:
-                        progress.picture(step, np.asarray(picture))
+                    _show(variables, evaluator, config.log.pictures, progress, step)
             stopped = not ends and request.made(step)
             if scores or stopped or step % save_every == 0:
                 monitor.stop_if_not_finite(state)
@@ -152,37 +153,44 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             progress.paused(time.perf_counter() - waiting)
 
         # ---- results
+        reached = int(state.step)
         if patience.ended and patience.best is not None:
             progress.say(
                 f"stopping early: no better mean IoU in {config.train.patience} evaluations since "
                 f"step {patience.best[0]} ({patience.best[1]:.4f})"
             )
-        if over and int(state.step) < steps:
-            progress.say(f"stopping at step {int(state.step)}: train.max_minutes is reached")
+        if over and reached < steps:
+            progress.say(f"stopping at step {reached}: train.max_minutes is reached")
         variables = gather(program.mesh, state.variables)
-        scores = (scores or evaluator.scores(variables)) | {"step": int(state.step)}
+        scores = (scores or evaluator.scores(variables)) | {"step": reached}
         run.checkpoints.wait()
         if is_main:
             folder.check_present()
             write_scores(folder.scores, scores)
-            picture = _picture(variables, evaluator, config.log.pictures)
+            picture = _show(variables, evaluator, config.log.pictures, progress, reached)
             if picture is not None:
                 with atomic_file(folder.picture) as file:
                     picture.save(file, "PNG")
-                progress.picture(steps, np.asarray(picture))
         if request.received and jax.process_count() == 1:  # the next stage must not begin
             raise Stopped(
-                f"stopped at step {scores['step']}: the run is complete; run the same command for "
+                f"stopped at step {reached}: the run is complete; run the same command for "
                 "what follows"
             )
         return scores
 
 
-def _picture(variables, evaluator: Evaluator, pictures: int):
-    """Image, truth, prediction and error of evenly spread evaluation images; None if no images."""
+def _show(
+    variables, evaluator: Evaluator, pictures: int, progress: Progress, step: int
+) -> Image.Image | None:
+    """Logs image, truth, prediction and error of evenly spread evaluation images; returns the
+    picture, None if there are no images."""
     source = evaluator.source
     rows = []
     for index in evenly_spread(len(source), pictures):
         example = source[index]
         rows.append((example.image, example.label, evaluator.labels(variables, example)))
-    return comparison(rows, source.info) if rows else None
+    if not rows:
+        return None
+    picture = comparison(rows, source.info)
+    progress.picture(step, np.asarray(picture))
+    return picture

@@ -7,6 +7,7 @@ import math
 import re
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +135,21 @@ def test_the_commit_and_what_differs_from_it(tmp_path):
     assert git_state(tmp_path)["changed"] == [] and len(git_state(tmp_path)["commit"]) == 40
     (tmp_path / "a.py").write_text("2")
     assert git_state(tmp_path)["changed"] == ["a.py"]
+
+
+@pytest.mark.slow
+def test_compilation_does_not_count_as_training(tiny, tmp_path, monkeypatch):
+    compile_step = Program.compile
+
+    def slowly(program, images, labels):
+        time.sleep(10)
+        return compile_step(program, images, labels)
+
+    monkeypatch.setattr(Program, "compile", slowly)
+    config = tiny({"train.steps": 2, "log.every_steps": 1})
+    train(config, tmp_path)
+    first = next(e for e in lines(Workdir(tmp_path)) if e["kind"] == "train")
+    assert first["images_per_second"] > config.train.batch_size / 10
 
 
 def test_picture(finished):

@@ -9,6 +9,7 @@ from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import default_config, load_config, validate
 from jaxseg.errors import InputError
 from jaxseg.training.batch_size import largest_batch
+from jaxseg.training.progress import Progress
 from jaxseg.training.time_limit import TimeLimit
 
 MIB = 2**20
@@ -128,8 +129,11 @@ def test_a_run_whose_time_is_over_is_scored(tiny, tmp_path, monkeypatch, capsys)
 
     monkeypatch.setattr("jaxseg.training.begin.steps_in_time", lambda *_: 40)
     monkeypatch.setattr(TimeLimit, "passed", lambda self, step: step == 3)
+    shown = []
+    monkeypatch.setattr(Progress, "picture", lambda self, step, image: shown.append(step))
     fields = {"train.max_minutes": 30.0, "eval.every_steps": None}
     scores = train(tiny(fields), tmp_path)
+    assert shown == [3]
     assert (
         scores["step"] == 3
         and "stopping at step 3: train.max_minutes is reached" in capsys.readouterr().out
