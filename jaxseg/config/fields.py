@@ -224,8 +224,9 @@ def validate(config: ml_collections.ConfigDict) -> None:
 
 def _check_needs(flat: dict[str, Any]) -> None:
     """Raises InputError for a field that has no effect because of the choice in another field."""
+    defaults = flatten(default_config())
     for name, (other, value) in NEEDS.items():
-        if flat[other] != value and flat[name] != flatten(default_config())[name]:
+        if flat[other] != value and flat[name] != defaults[name]:
             raise InputError(
                 f"Config field {name} is {flat[name]!r}, which has no effect while {other} is "
                 f"{flat[other]!r}.",

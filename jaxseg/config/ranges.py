@@ -117,6 +117,7 @@ CHOICES = {
 # field: (the other field and its value that make it effective)
 NEEDS = {
     "data.boxes": ("data.crops", "boxes"),
+    "optim.power": ("optim.schedule", "poly"),
     "optim.boundaries": ("optim.schedule", "step"),
     "optim.factor": ("optim.schedule", "step"),
     "optim.momentum_form": ("optim.name", "sgd"),

@@ -67,7 +67,7 @@ class Evaluator:
         self.source = source
         self._model = model
         self._config = config
-        self._whole = on_devices(config)
+        self._on_devices = on_devices(config)
         self._inference = protocol(
             model, config, lambda: {source.name(i): source.size(i) for i in range(len(source))}
         )
@@ -87,17 +87,17 @@ class Evaluator:
             (images,) = split_rows(mesh, images)
             return metrics.predict_labels(*padded_logits(model, variables, images, size, layout))
 
-        whole, split = replicated(self.mesh), split_batch(self.mesh)
+        everywhere, split = replicated(self.mesh), split_batch(self.mesh)
         self._label = jax.jit(
             for_devices(label, self.mesh.devices.flatten()),
             static_argnums=2,
-            in_shardings=(whole, split, split),
+            in_shardings=(everywhere, split, split),
             out_shardings=split,
         )
         self.count = jax.jit(
             for_devices(count, self.mesh.devices.flatten()),
-            in_shardings=(whole, split, split, whole, split),
-            out_shardings=whole,
+            in_shardings=(everywhere, split, split, everywhere, split),
+            out_shardings=everywhere,
             donate_argnums=3,
         )
 
@@ -124,16 +124,16 @@ class Evaluator:
     def check(self, variables) -> None:
         """Raises InputError if the network does not support the first image of the data set."""
         config = self._config
-        whole = config.protocol == "whole"
-        size, field = seen_size(config, self.source.size(0)) or self.source.size(0), "input_size"
-        if not whole:
-            size, field = config.crop, "crop"
+        if config.protocol == "whole":
+            size = seen_size(config, self.source.size(0)) or self.source.size(0)
+            what, field = "resizes to", "fit" if config.fit else "input_size"
+        else:
+            size, what, field = config.crop, "cuts images into", "crop"
         channels = self._model.preprocessing.channels
         images = jax.ShapeDtypeStruct((1, *size, channels), jnp.float32)
         try:
             jax.eval_shape(functools.partial(self._model.apply, method="heads"), variables, images)
         except InputError as error:
-            what = "resizes to" if whole else "cuts images into"
             raise InputError(
                 f"Evaluation: {error.problem}",
                 f"{error.remedy} config.eval.{field} is the size that evaluation {what}.",
@@ -168,16 +168,16 @@ class Evaluator:
 
     def label_maps(self, variables) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
         """Yields index, truth and prediction (uint8 [H, W]) of every image of this process."""
-        if not self._whole:
+        if not self._on_devices:
             variables = _of_this_process(variables)
         for batch in self._batches():
-            if self._whole:
+            if self._on_devices:
                 predictions = self._labels_of(variables, batch)
             for slot, index in enumerate(batch.indices.tolist()):
                 if index >= 0:
                     height, width = self.source.size(index)
                     truth = batch.label[slot, :height, :width]
-                    if self._whole:
+                    if self._on_devices:
                         yield index, truth, predictions[slot, :height, :width]
                     else:
                         inference = self._inference.named(batch.names[slot])
@@ -185,7 +185,7 @@ class Evaluator:
 
     def _totals(self, variables) -> tuple[np.ndarray, np.ndarray | None]:
         """The confusion matrix, and the boundary counts if requested."""
-        if self._whole and not self._config.boundary:
+        if self._on_devices and not self._config.boundary:
             confusion, boundary = self._count_on_devices(variables), None
         else:
             confusion, boundary = self._count_label_maps(variables)
@@ -259,9 +259,9 @@ class Evaluator:
         processes = jax.process_count()
         return eval_batches(
             self.source,
-            batch_size=self._batch_size if self._whole else processes,
-            input_size=self._config.input_size if self._whole else None,
-            pad_to=self._config.pad_to if self._whole else None,
+            batch_size=self._batch_size if self._on_devices else processes,
+            input_size=self._config.input_size if self._on_devices else None,
+            pad_to=self._config.pad_to if self._on_devices else None,
             process_index=jax.process_index(),
             process_count=processes,
             threads=self._threads,

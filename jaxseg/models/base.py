@@ -22,7 +22,7 @@ PRECISIONS = ("default", "high", "highest")
 
 
 class SegmentationModel(nn.Module, kw_only=True):
-    """A network from images to logits. A subclass defines `network`, and its options as fields.
+    """A network from images to logits. A subclass defines `network`, and its own options as fields.
 
     `apply(variables, images)` takes images [N, H, W, 3] floating point, RGB, normalised by
     `preprocessing`, and returns logits [N, H, W, num_classes] float32 at the image's resolution.
@@ -36,6 +36,11 @@ class SegmentationModel(nn.Module, kw_only=True):
         published values. Floats need them. See `preprocessing.fitted`.
       matmul_precision: precision of float32 products on GPU and TPU: "default", "high" or
         "highest".
+      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
+        None: that of the released weights.
+      remat: whether the backward pass recomputes the activations of a block, or the name of one of
+        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
+      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     channels: int = 3
@@ -43,6 +48,9 @@ class SegmentationModel(nn.Module, kw_only=True):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     matmul_precision: str = "default"
+    normalization: str | None = None
+    remat: bool | str = False
+    dtype: Any = jnp.float32
 
     if TYPE_CHECKING:  # Flax's annotation is a union with a pair, which depends on `mutable`
 
@@ -59,7 +67,7 @@ class SegmentationModel(nn.Module, kw_only=True):
     @property
     def of_photographs(self) -> Preprocessing:
         """The normalisation of 8-bit RGB images: the field `normalization`, or `published`."""
-        return chosen(getattr(self, "normalization", None), self.published)
+        return chosen(self.normalization, self.published)
 
     @property
     def kind(self) -> ImageKind:
@@ -87,7 +95,7 @@ class SegmentationModel(nn.Module, kw_only=True):
 
     def network(self, images: jax.Array, train: bool) -> list[Head]:
         """The layers of the network; compact. Training and `init` include the auxiliary heads."""
-        raise TypeError(f"{type(self).__name__} has no method network.")
+        raise NotImplementedError(f"{type(self).__name__} has no method network.")
 
     def check_size(self, height: int, width: int) -> None:
         """Raises InputError if the network does not support images of this size."""

@@ -58,11 +58,6 @@ class DeconvNet(SegmentationModel):
         step.
       bn_momentum: momentum of the running statistics of batch norm. The authors keep none; they
         average over 501 batches after training.
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of a block, or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -72,9 +67,6 @@ class DeconvNet(SegmentationModel):
     bn_epsilon: float = 1e-9
     decoder_init: str = "gaussian"
     bn_momentum: float = 0.9
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     published = CAFFE_VGG
 
@@ -97,7 +89,8 @@ class DeconvNet(SegmentationModel):
         for block, deconvolutions, channels in reversed(VGG16_BLOCKS):
             x = max_unpool(x, pooled[block].indices, pooled[block].size, in_place=True)
             x = capture(self, f"unpool{block}", x)
-            after = VGG16_BLOCKS[max(block - 2, 0)][2]  # the last layer has the next block's width
+            # the last layer has the channels of the block before, to which unpooling goes next
+            after = VGG16_BLOCKS[max(block - 2, 0)][2]
             widths = [channels] * (deconvolutions - 1) + [after]
             layers = [self._deconv(f"deconv{block}_{i}", c, 3, 1) for i, c in enumerate(widths, 1)]
             x = run(layers, x)

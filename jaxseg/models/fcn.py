@@ -44,11 +44,6 @@ class FCNVGG16(SegmentationModel):
       at_once: whether pool4 and pool3 are scaled by 0.01 and 0.0001 before their logits, so that
         all strides can be trained at once (released "at-once") instead of one network after the
         other.
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of a block, or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -61,9 +56,6 @@ class FCNVGG16(SegmentationModel):
     upsampling: str = "fixed"
     upscore2_bias: bool = False
     at_once: bool = False
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     published = CAFFE_VGG
 

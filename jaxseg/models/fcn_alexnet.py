@@ -1,7 +1,6 @@
 """FCN on AlexNet (Long et al. 2015, section 4.1), in the layer order of CaffeNet."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -42,12 +41,8 @@ class FCNAlexNet(SegmentationModel):
         Below 99 that fc6 would leave the border of the image without logits, so fc6 then has
         padding 3; 0 is the classifier's padding, which is much cheaper on small images.
       dropout: rate after fc6 and fc7 in training.
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of a block, or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`). It saves no memory on small
-        images, because most blocks have one layer.
-      dtype: compute dtype; parameters, statistics and logits are float32.
+      remat: as in the base class; it saves no memory on small images, because most blocks have one
+        layer.
     """
 
     num_classes: int
@@ -56,9 +51,6 @@ class FCNAlexNet(SegmentationModel):
     norm: str | None = None
     padding: int = 100
     dropout: float = 0.5
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     published = CAFFE_VGG
 

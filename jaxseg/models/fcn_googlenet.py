@@ -49,21 +49,14 @@ class FCNGoogLeNet(SegmentationModel):
       width: multiplies the channels of every hidden layer.
       norm: None as published, or "batch" for batch norm after every convolution but the logits.
       dropout: rate before the logits in training.
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of each inception, and of the
-        layers before each of the first two poolings; or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: compute dtype; parameters, statistics and logits are float32.
+      remat: as in the base class; a block is an inception, or the layers before one of the first
+        two poolings.
     """
 
     num_classes: int
     width: float = 1.0
     norm: str | None = None
     dropout: float = 0.4
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     published = CAFFE_VGG
 

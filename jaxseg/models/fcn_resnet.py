@@ -5,17 +5,14 @@ mmsegmentation's FCN is the same network with another stem and a longer head.
 """
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxseg.models.base import SegmentationModel
 from jaxseg.models.preprocessing import IMAGENET
 from jaxseg.models.resnet import ResNet
 from jaxseg.nn.heads import Head, ScoreHead
-from jaxseg.ops.upsampling import align_corners, half_pixel
 
 
 class FCNResNet(SegmentationModel):
@@ -44,11 +41,6 @@ class FCNResNet(SegmentationModel):
       dropout: rate before each head's logits in training.
       dropout_mode: unit of dropout: "element" or "channel".
       bn_momentum: momentum of the running statistics of batch norm.
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of a block, or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -65,9 +57,6 @@ class FCNResNet(SegmentationModel):
     dropout: float = 0.1
     dropout_mode: str = "element"
     bn_momentum: float = 0.9
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     published = IMAGENET
 
@@ -106,5 +95,4 @@ class FCNResNet(SegmentationModel):
             name=name,
             **longer,
         )(x, train=train)
-        resize = align_corners if self.align_corners else half_pixel
-        return Head(logits, resize(logits.shape[1:3], image_size), weight)
+        return Head.resized(logits, image_size, self.align_corners, weight)

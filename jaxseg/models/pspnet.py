@@ -1,18 +1,15 @@
 """PSPNet (Zhao et al. 2017): a dilated ResNet whose features are pooled at several scales."""
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 
 from jaxseg.models.base import SegmentationModel
 from jaxseg.models.preprocessing import CAFFE_PSPNET, IMAGENET, Preprocessing, chosen
 from jaxseg.models.resnet import ResNet
 from jaxseg.nn.heads import Head, ScoreHead
 from jaxseg.nn.pyramid_pooling import PyramidPooling
-from jaxseg.ops.upsampling import align_corners, half_pixel
 
 
 class PSPNet(SegmentationModel):
@@ -48,11 +45,6 @@ class PSPNet(SegmentationModel):
       dropout: rate before each head's logits in training.
       dropout_mode: unit of dropout: "channel" (semseg) or "element" (Caffe).
       bn_momentum: momentum of the running statistics of batch norm (0.95 in Caffe).
-      normalization: the input normalisation of the weights, one of `preprocessing.NORMALIZATIONS`;
-        None: that of the released weights.
-      remat: whether the backward pass recomputes the activations of a block, or the name of one of
-        `jax.checkpoint_policies` (see `jaxseg.ops.remat.POLICIES`).
-      dtype: compute dtype; parameters, statistics and logits are float32.
     """
 
     num_classes: int
@@ -71,9 +63,6 @@ class PSPNet(SegmentationModel):
     dropout: float = 0.1
     dropout_mode: str = "channel"
     bn_momentum: float = 0.9
-    normalization: str | None = None
-    remat: bool | str = False
-    dtype: Any = jnp.float32
 
     @property
     def of_photographs(self) -> Preprocessing:
@@ -123,5 +112,4 @@ class PSPNet(SegmentationModel):
             self.dtype,
             name=name,
         )(x, train=train)
-        resize = align_corners if self.align_corners else half_pixel
-        return Head(logits, resize(logits.shape[1:3], image_size), weight)
+        return Head.resized(logits, image_size, self.align_corners, weight)

@@ -14,6 +14,7 @@ from jaxseg.nn.convolution import ConvNorm
 from jaxseg.nn.dropout import Dropout
 from jaxseg.nn.fields import check_choice
 from jaxseg.nn.pyramid_pooling import Pyramid, PyramidConv
+from jaxseg.ops import upsampling
 from jaxseg.ops.convolution import conv1x1
 from jaxseg.ops.upsampling import Upsampling
 
@@ -31,6 +32,22 @@ class Head:
     logits: jax.Array
     upsampling: Upsampling = flax.struct.field(pytree_node=False)
     weight: float = flax.struct.field(pytree_node=False, default=1.0)
+
+    @classmethod
+    def resized(
+        cls,
+        logits: jax.Array,
+        image_size: tuple[int, int],
+        align_corners: bool,
+        weight: float = 1.0,
+    ) -> "Head":
+        """A head whose logits are resized bilinearly to `image_size`, (height, width).
+
+        `align_corners`: whether corner pixels are mapped to corner pixels; otherwise the resize
+        uses half-pixel centres.
+        """
+        resize = upsampling.align_corners if align_corners else upsampling.half_pixel
+        return cls(logits, resize(logits.shape[1:3], image_size), weight)
 
     def upsampled(self) -> jax.Array:
         """Logits at the image's resolution: [N, H, W, num_classes] float32."""

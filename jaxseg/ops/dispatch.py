@@ -1,9 +1,10 @@
 """Selects the form of an op: the only place that depends on the platform.
 
-An op has a reference form in plain `jax.lax`, which is its definition. It may also have a form for
-a platform, in `jaxseg.ops.cpu`, `gpu` or `tpu`, or in its own file: the same sums in an order that
-XLA compiles to a better program for that platform. Each form states the compiler's figure that
-justifies it.
+An op has a reference form in plain `jax.lax`, which is its definition. Those in `OPS` also have a
+form for a platform, in `jaxseg.ops.cpu`, `gpu` or `tpu`, or in their own file: the same sums in an
+order that XLA compiles to a better program for that platform. Each form states the compiler's
+figure that justifies it. A form for every platform, such as that of `pyramid_conv`, is not selected
+here.
 """
 
 import contextlib
@@ -43,7 +44,7 @@ class _Choice(NamedTuple):
     form: str = "auto"  # one of IMPLEMENTATIONS
     ops: tuple[tuple[str, str], ...] = ()  # forms of single ops
     platform: str | None = None  # the platform that "auto" will be lowered for, if known
-    shared: bool = False  # whether several devices run the program together
+    several: bool = False  # whether several devices run the program together
 
 
 _chosen = jax.make_user_context(default_value=_Choice())  # part of the key of jit's cache
@@ -60,7 +61,8 @@ def implementation(name: str, **ops: str) -> Iterator[None]:
         that lowers it. "reference" selects the reference forms; they support `jvp`, `vjp`, `vmap`
         and derivatives of any order. "cpu", "gpu" and "tpu" select the forms for that platform, and
         the reference form of an op without one; the CPU forms have no forward-mode derivatives.
-        Every form runs on every platform, so it can be tested.
+        Every form runs on every platform, so it can be tested. A program for several devices uses
+        "auto" in place of "cpu" (see `for_devices`).
       **ops: the forms of single ops, such as `max_pool="cpu"`.
 
     Raises:
@@ -110,7 +112,7 @@ def dispatch(
     if form == "auto" and explicit_axes():  # devices share the arrays; see `for_devices`
         form = "reference"
     forms = {"cpu": cpu, "gpu": gpu, "tpu": tpu}
-    if form == "auto" and choice.shared:
+    if form == "auto" and choice.several:
         forms = {platform: forms[platform] for platform in across_devices}
     if form == "auto" and choice.platform:
         form = choice.platform
@@ -193,13 +195,13 @@ def for_devices(function: Callable, devices: Sequence[jax.Device]) -> Callable:
     whole batch.
     """
     known = (_LOWERED | {"gpu": "gpu"}).get(devices[0].platform)
-    shared = len(devices) > 1
+    several = len(devices) > 1
     named = function.func if isinstance(function, functools.partial) else function
 
     @functools.wraps(named)  # its name appears in programs and profiles
     def run(*arguments, **options):
-        choice = _chosen.value._replace(platform=known, shared=shared)
-        if shared and choice.form == "cpu":
+        choice = _chosen.value._replace(platform=known, several=several)
+        if several and choice.form == "cpu":
             choice = choice._replace(form="auto")
         with _chosen(choice):
             return function(*arguments, **options)

@@ -137,8 +137,8 @@ def make_train_step(
     checked_weights(fields["class_weights"], model.num_classes)  # fails now, not at the first step
     loss_of = named_loss(**fields, ignore_label=ignore_label)
 
-    def count(labels):
-        """The number of labelled pixels of each image, or their weight."""
+    def label_weight(labels):
+        """The number of labelled pixels of each image, or the sum of their class weights."""
         return labelled_weight(
             labels,
             model.num_classes,
@@ -171,8 +171,8 @@ def make_train_step(
     def accumulated_value_and_grad(params, batch_stats, images, labels, dropout_key):
         images, labels = _parts(images, accumulate), _parts(labels, accumulate)
         if fields["reduction"] == "mean":
-            counts = count(labels).sum(axis=1)
-            shares = counts / jnp.maximum(counts.sum(), jnp.finfo(jnp.float32).tiny)
+            weights = label_weight(labels).sum(axis=1)
+            shares = weights / jnp.maximum(weights.sum(), jnp.finfo(jnp.float32).tiny)
         else:
             shares = jnp.full(accumulate, 1 / accumulate)
 
@@ -189,12 +189,14 @@ def make_train_step(
         (value, gradient, batch_stats), weights = jax.lax.scan(add_part, start, parts)
         return (value, (batch_stats, weights[0])), gradient
 
-    def guessing(labels):
+    def loss_of_guessing(labels):
         """The loss of a head with equal probabilities for all classes."""
         if fields["name"] != "cross_entropy":
             return jnp.nan
-        per_image = count(labels).sum() / labels.shape[0] if fields["reduction"] == "sum" else 1.0
-        return math.log(model.num_classes) * per_image
+        of_a_pixel = math.log(model.num_classes)
+        if fields["reduction"] == "mean":
+            return of_a_pixel
+        return of_a_pixel * label_weight(labels).sum() / labels.shape[0]
 
     def train_step(state, images, labels):
         dropout_key = jax.random.fold_in(jax.random.key(seed), state.step)
@@ -209,10 +211,10 @@ def make_train_step(
         bad = ~jnp.isfinite(sizes).all() & (state.first_bad_step < 0)
         average = state.average
         if ema is not None:
-            kept = 1 - jnp.minimum(ema, step / (9 + step))
+            new_share = 1 - jnp.minimum(ema, step / (9 + step))
             now = {"params": params, "batch_stats": batch_stats}
             average = jax.tree.map(  # frozen parameters stay bitwise equal
-                lambda a, b: jnp.where(a == b, a, a + kept * (b - a)), average, now
+                lambda a, b: jnp.where(a == b, a, a + new_share * (b - a)), average, now
             )
         state = TrainState(
             step=step,
@@ -222,7 +224,11 @@ def make_train_step(
             first_bad_step=jnp.where(bad, step, state.first_bad_step),
             average=average,
         )
-        return state, {"loss": value, "gradient_norm": norm, "guessing": weight * guessing(labels)}
+        return state, {
+            "loss": value,
+            "gradient_norm": norm,
+            "guessing": weight * loss_of_guessing(labels),
+        }
 
     return train_step
 
@@ -231,6 +237,8 @@ def make_eval_step(
     model: nn.Module, ignore_label: int = 255
 ) -> Callable[[Any, jax.Array, jax.Array, jax.Array], jax.Array]:
     """Returns a pure function (variables, images, labels, confusion) -> confusion, ready for jit.
+
+    It adds the counts of a batch to the confusion matrix.
 
     Images are uint8 [N, H, W, 3] RGB and labels uint8 [N, H', W'], of another size if images were
     resized. The matrix is [C, C] integers, row = truth, as for `jaxseg.metrics.scores`; start with

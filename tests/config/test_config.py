@@ -192,6 +192,7 @@ def test_parts_of_a_batch_are_equal():
     ("fields", "words"),
     [
         ({"optim.schedule": "step"}, "optim.boundaries is empty"),
+        ({"optim.power": 0.5}, "optim.power is 0.5, which has no effect while optim.schedule"),
         ({"optim.boundaries": (5,)}, "optim.boundaries is (5,), which has no effect while"),
         ({"optim.factor": 0.5}, "Set optim.schedule to 'step'"),
         ({"loss.gamma": 1.0}, "Only 'focal' use it; set it to 2.0"),
