@@ -46,7 +46,7 @@ _T, _G, _GIB = 1e12, 1e9, 2.0**30
 _TPU = "https://cloud.google.com/tpu/docs/"
 _NVIDIA = "https://www.nvidia.com/en-us/data-center/"
 
-# If two match a device's kind, the first is used.
+# The first whose name is part of the device's kind is used.
 CHIPS = (
     # A TPU's page gives HBM in GB, and means 2^30 bytes.
     Chip("v4", "TPU v4", 275 * _T, 275 * _T, 1228 * _G, 32 * _GIB, 1.05e9, _TPU + "v4"),

@@ -9,7 +9,8 @@ from jaxseg.utils.access import check_readable
 from jaxseg.utils.bucket import is_bucket, reaching
 from jaxseg.utils.json_files import read_object
 
-COMPARED_FROM = "compared_from"  # of a saved position: mean IoUs up to this step do not compare
+COMPARED_FROM = "compared_from"
+"""Key of a saved position: the step up to which mean IoUs are of other images."""
 
 
 def whole_steps(folder: pathlib.Path) -> list[int]:
@@ -22,11 +23,11 @@ def whole_steps(folder: pathlib.Path) -> list[int]:
         check_readable(folder, depth=2)
     with reaching(folder):
         found = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name)]
-        return sorted(int(p.name) for p in found if not lacking_parts(p))
+        return sorted(int(p.name) for p in found if not missing_files(p))
 
 
-def lacking_parts(place: pathlib.Path) -> list[str]:
-    """The files that are missing for the checkpoint in the folder `place` to be complete."""
+def missing_files(place: pathlib.Path) -> list[str]:
+    """The files that the checkpoint in the folder `place` lacks; none if it is complete."""
     parts = ["_CHECKPOINT_METADATA", "state/_METADATA", "position/metadata"]
     if is_bucket(place):
         parts.append("commit_success.txt")

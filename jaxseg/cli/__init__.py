@@ -73,10 +73,10 @@ def _run(argv: Sequence[str]) -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception as error:
-        from jaxseg.cli.exhausted import in_two_lines
+        from jaxseg.cli.exhausted import command_error
         from jaxseg.cli.jax_settings import jax_setting_error
 
-        told = in_two_lines(error, argv[0]) or jax_setting_error(error)
+        told = command_error(error, argv[0]) or jax_setting_error(error)
         if told is None:
             raise
         print(f"error: {told.problem}\nfix: {told.remedy}", file=sys.stderr)

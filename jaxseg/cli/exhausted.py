@@ -18,7 +18,7 @@ _SMALLER = {
 }
 
 
-def in_two_lines(error: Exception, command: str) -> InputError | None:
+def command_error(error: Exception, command: str) -> InputError | None:
     """The InputError for a full disk or memory, or a refused path; None for any other error."""
     if disk_is_full(error):
         name = getattr(error, "filename", None)

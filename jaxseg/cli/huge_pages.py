@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxseg.utils.stopping import signals_held
 
 _TUNABLE = "glibc.malloc.hugetlb"
-_COMMANDS = ("train", "benchmark")  # commands long enough to regain the second that it takes
+_COMMANDS = ("train", "benchmark")  # the restart costs a second, which longer commands regain
 
 
 def restart_with_huge_pages(argv: Sequence[str]) -> None:

@@ -117,7 +117,7 @@ class SweepFolder:
         return runs
 
     def _check_same(self, earlier: dict[str, Any], about: dict[str, Any]) -> None:
-        """Raises InputError if the runs share something else than those of this command."""
+        """Raises InputError if the earlier runs have other options than those of this command."""
         for key, what in (
             ("config", "another --config"),
             ("config_fields", "other --config fields"),
@@ -131,7 +131,7 @@ class SweepFolder:
                 )
 
     def _of_older_version(self, earlier: dict[str, Any], about: dict[str, Any]) -> list[SweepRun]:
-        """The runs of a folder whose about.json has the values of each field instead."""
+        """The runs of an older version's folder, whose about.json lists values, not runs."""
         names = [name for name, _ in earlier["set"]]
         self._check_same(earlier | {"fields": sorted(names)}, about)
         runs = []

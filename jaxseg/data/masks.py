@@ -108,7 +108,7 @@ def decode_mask(
             pixels = upright(np.asarray(image.convert("RGB")), image, orientation)
             return Picture(colours.stored(pixels, path), orientation)
         if image.mode == "LA" and image.getchannel("A").getextrema() == (255, 255):
-            image = image.getchannel("L")  # grey whose alpha channel says nothing
+            image = image.getchannel("L")  # grey, and opaque everywhere
         if image.mode == "LA":
             raise InputError(
                 f"Mask {path} has transparent pixels.",

@@ -144,7 +144,7 @@ def _voc2012(config, root: Path, split: str) -> Listing:
 
 
 def _own(files: Callable[..., Listing], **options):
-    """A folder of the user, whose masks have values by `config.mask_values`, or colours."""
+    """A folder of the user: its masks have colours, or values as in `config.mask_values`."""
 
     def listing(config, root: Path, split: str) -> Listing:
         tolerance, is_split = config.colour_tolerance, not splits.is_set(config)

@@ -38,6 +38,19 @@ class Counts:
         return self._total + np.asarray(self._recent)
 
 
+def confusion_of_image(
+    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_label: int
+) -> np.ndarray:
+    """`metrics.confusion_matrix` on the host, for checked labels: uint8 [H, W] to int64 [C, C].
+
+    >>> confusion_of_image(np.uint8([[0, 1, 255]]), np.uint8([[1, 1, 0]]), 2, 255).tolist()
+    [[0, 1], [0, 1]]
+    """
+    known = truth != ignore_label
+    cells = truth[known].astype(np.int64) * classes + prediction[known]
+    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+
+
 def over_processes(counts: np.ndarray) -> np.ndarray:
     """The sum of int64 counts over all processes; transfers 31 bits at a time, as int32."""
     if jax.process_count() == 1:

@@ -16,7 +16,7 @@ from jaxseg import metrics
 from jaxseg.data import Batch, Example, Source, batch_shapes, eval_batches
 from jaxseg.distributed.mesh import make_mesh, replicated, split_batch, split_rows, to_devices
 from jaxseg.errors import InputError
-from jaxseg.evaluation.counts import Counts, over_processes
+from jaxseg.evaluation.counts import Counts, confusion_of_image, over_processes
 from jaxseg.evaluation.trained_run import open_run
 from jaxseg.inference.padding import Layouts, padded_logits
 from jaxseg.inference.protocols import describe, on_devices, protocol, seen_size
@@ -217,9 +217,7 @@ class Evaluator:
         confusion = np.zeros((classes, classes), np.int64)
         boundary = np.zeros((classes, 3), np.int64) if self._config.boundary else None
         for _, truth, prediction in self.label_maps(variables):
-            counted = truth != ignore
-            cells = truth[counted].astype(np.int64) * classes + prediction[counted]
-            confusion += np.bincount(cells, minlength=classes**2).reshape(classes, classes)
+            confusion += confusion_of_image(truth, prediction, classes, ignore)
             if boundary is not None:
                 boundary += metrics.boundary_counts(truth, prediction, classes, ignore_label=ignore)
         boundary = None if boundary is None else over_processes(boundary)

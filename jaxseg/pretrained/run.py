@@ -13,7 +13,7 @@ import ml_collections
 from flax.traverse_util import flatten_dict
 
 from jaxseg.checkpoint.damage import DamagedCheckpoint, RemovedCheckpoint
-from jaxseg.checkpoint.steps import find_step, lacking_parts, saved_mean_iou, whole_steps
+from jaxseg.checkpoint.steps import find_step, missing_files, saved_mean_iou, whole_steps
 from jaxseg.checkpoint.workdir import Workdir, run_folder
 from jaxseg.config import load_config
 from jaxseg.data import DataInfo, load_classes, open_data
@@ -96,12 +96,12 @@ def _check_newest(folder: pathlib.Path, step: int) -> None:
     if is_bucket(folder):
         return
     newer = [p for p in folder.glob("*") if re.fullmatch(r"\d+", p.name) and int(p.name) > step]
-    lacking = [p for p in newer if lacking_parts(p)]
+    lacking = [p for p in newer if missing_files(p)]
     if lacking:
         place = max(lacking, key=lambda p: int(p.name))
         raise InputError(
             f"The newest checkpoint, of step {place.name} in {folder}, is damaged. Missing: "
-            f"{', '.join(lacking_parts(place)) or 'a part'}.",
+            f"{', '.join(missing_files(place)) or 'a part'}.",
             _other_step(folder, int(place.name)),
         )
 

@@ -18,6 +18,7 @@ from jaxseg import metrics
 from jaxseg.checkpoint.metrics_log import left_out, log_lines
 from jaxseg.data import Source, resize_image
 from jaxseg.errors import InputError
+from jaxseg.evaluation.counts import confusion_of_image
 from jaxseg.evaluation.evaluator import Evaluator
 from jaxseg.evaluation.trained_run import TrainedRun
 from jaxseg.inference.protocols import describe, seen_size
@@ -92,7 +93,7 @@ def measure(name: str, run: TrainedRun) -> Measured:
     boundary = np.zeros((classes, 3), np.int64) if config.eval.boundary else None
     evaluator = Evaluator.of_run(run.model, run.source, config)
     for index, truth, prediction in evaluator.label_maps(run.variables):
-        confusion = _confusion(truth, prediction, classes, info.ignore_label)
+        confusion = confusion_of_image(truth, prediction, classes, info.ignore_label)
         total += confusion
         image_iou[index] = metrics.scores(confusion)["mean_iou"]
         image_pixels[index] = confusion.sum(axis=1)
@@ -145,15 +146,6 @@ def read_log(path: pathlib.Path) -> list[dict[str, Any]]:
     if len(found) > len(entries):
         print(left_out(path, len(found) - len(entries)), file=sys.stderr)
     return entries
-
-
-def _confusion(
-    truth: np.ndarray, prediction: np.ndarray, classes: int, ignore_label: int
-) -> np.ndarray:
-    """`metrics.confusion_matrix` for checked labels, fast for single images."""
-    known = truth != ignore_label
-    cells = truth[known].astype(np.int64) * classes + prediction[known]
-    return np.bincount(cells, minlength=classes**2).reshape(classes, classes)
 
 
 def _speed(

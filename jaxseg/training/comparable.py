@@ -15,7 +15,8 @@ from jaxseg.config import default_config, flatten
 from jaxseg.data import Source
 from jaxseg.data.position import checksum_of_names
 
-_NO_MATTER = ("every_steps", "batch_size", "pad_to", "boundary")  # fields that change no mean IoU
+# fields on which the mean IoU does not depend
+_WITHOUT_EFFECT = ("every_steps", "batch_size", "pad_to", "boundary")
 
 
 def evaluated(source: Source, config: ml_collections.ConfigDict) -> dict[str, int]:
@@ -33,7 +34,7 @@ def evaluated(source: Source, config: ml_collections.ConfigDict) -> dict[str, in
     fields = {
         name: value
         for name, value in sorted(flatten(config).items())
-        if name not in _NO_MATTER and value != usual[name]
+        if name not in _WITHOUT_EFFECT and value != usual[name]
     }
     return {
         "evaluated": checksum_of_names(source),

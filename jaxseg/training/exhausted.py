@@ -9,7 +9,7 @@ from jaxseg.errors import InputError
 from jaxseg.utils.exhausted import disk_is_full, full_disk, full_memory, memory_is_full
 
 
-def in_two_lines(
+def run_error(
     error: Exception, config: ml_collections.ConfigDict, folder: Workdir, began: bool = False
 ) -> InputError | None:
     """The InputError for an error caused by a full disk or memory, or by a workdir that was removed

@@ -18,7 +18,7 @@ from jaxseg.distributed.multihost import failing_together
 from jaxseg.errors import InputError, Stopped
 from jaxseg.evaluation.evaluator import Evaluator, write_scores
 from jaxseg.training.begin import Run, begin
-from jaxseg.training.exhausted import in_two_lines
+from jaxseg.training.exhausted import run_error
 from jaxseg.training.loggers import open_loggers
 from jaxseg.training.loss_monitor import LossMonitor
 from jaxseg.training.patience import Patience
@@ -59,7 +59,7 @@ def train(config: ml_collections.ConfigDict, workdir: str | pathlib.Path) -> dic
             return _train(run, stack)
     except Exception as error:
         folder = Workdir(workdir, config.checkpoint.folder)
-        told = in_two_lines(error, config, folder, began=run is not None)
+        told = run_error(error, config, folder, began=run is not None)
         if told is None:
             raise
         raise told from error

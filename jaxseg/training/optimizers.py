@@ -13,7 +13,7 @@ from jaxseg.errors import InputError
 
 
 def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedule:
-    """The learning rate as a function of the step, 0 for the first.
+    """The learning rate as a function of the step; the first step is 0.
 
     "step" multiplies the rate by `factor` at each of `boundaries`. With the boundary 9000, the
     9,000 steps 0..8999 have the rate before it, as in Caffe's `step` and `multistep` policies.
@@ -30,7 +30,7 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
     [0.005, 0.0091, 0.0082, 0.0013]
     """
     warmup = min(config.warmup_steps, steps)
-    after = {
+    base = {
         "constant": lambda: optax.constant_schedule(config.lr),
         "poly": lambda: optax.polynomial_schedule(config.lr, 0.0, config.power, steps),
         "cosine": lambda: optax.cosine_decay_schedule(config.lr, steps),
@@ -39,7 +39,7 @@ def make_schedule(config: ml_collections.ConfigDict, steps: int) -> optax.Schedu
 
     def schedule(step):
         ramp = jnp.minimum((step + 1) / warmup, 1.0) if warmup else 1.0
-        return after(step) * ramp
+        return base(step) * ramp
 
     return schedule
 

@@ -163,8 +163,8 @@ def peak_memory() -> int | None:
 
 
 def _forget_after(log: pathlib.Path, step: int) -> int:
-    """Removes the lines of later steps, which the run will write again, and lines without an entry,
-    such as a kill may leave; returns the number of the latter."""
+    """Removes damaged lines, such as a killed run may leave, and the lines of steps after `step`,
+    which the run will write again. Returns the number of damaged lines."""
     if not log.exists():
         return 0
     kept, strange = [], 0

@@ -8,7 +8,7 @@ import pytest
 from jaxseg.checkpoint.workdir import Workdir
 from jaxseg.config import load_config, save_config
 from jaxseg.errors import InputError
-from jaxseg.training.exhausted import in_two_lines
+from jaxseg.training.exhausted import run_error
 
 
 def add_checkpoint(workdir, step=5):
@@ -193,9 +193,9 @@ def test_removed_during_the_run(started, tiny):
     shutil.rmtree(started.path)
     with pytest.raises(InputError, match="was removed or emptied during the run"):
         started.check_present()
-    told = in_two_lines(ValueError("No ArrayMetadata found"), tiny(), started, began=True)
+    told = run_error(ValueError("No ArrayMetadata found"), tiny(), started, began=True)
     assert told is not None and str(started.path) in told.problem
-    assert in_two_lines(ValueError("no such file"), tiny(), started) is None
+    assert run_error(ValueError("no such file"), tiny(), started) is None
     add_checkpoint(started)
     with pytest.raises(InputError, match="config.json is missing. Remove .*checkpoints"):
         started.open(tiny())

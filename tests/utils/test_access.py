@@ -12,7 +12,7 @@ import pytest
 from jaxseg.checkpoint.damage import DamagedCheckpoint, reading_step
 from jaxseg.checkpoint.lock import WorkdirLock
 from jaxseg.checkpoint.steps import whole_steps
-from jaxseg.cli.exhausted import in_two_lines
+from jaxseg.cli.exhausted import command_error
 from jaxseg.data.formats.shapes import read_json
 from jaxseg.data.listing import files_by_stem, read_lines
 from jaxseg.errors import InputError
@@ -138,7 +138,7 @@ def test_a_run_needs_a_workdir_that_it_may_write(folder):
     ],
 )
 def test_a_refused_path_takes_two_lines(number, told):
-    error = in_two_lines(OSError(number, os.strerror(number), "/disk/a.png"), "train")
+    error = command_error(OSError(number, os.strerror(number), "/disk/a.png"), "train")
     if told is None:
         assert error is None
     else:

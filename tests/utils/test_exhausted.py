@@ -6,7 +6,7 @@ import pathlib
 import numpy as np
 import pytest
 
-from jaxseg.cli.exhausted import in_two_lines
+from jaxseg.cli.exhausted import command_error
 from jaxseg.errors import InputError, plain
 from jaxseg.utils.exhausted import asked_for, disk_is_full, full_disk, memory_is_full
 
@@ -57,13 +57,13 @@ def test_the_size_that_was_asked_for():
 
 
 def test_a_command_says_it_in_two_lines():
-    told = in_two_lines(RuntimeError(CPU), "evaluate")
+    told = command_error(RuntimeError(CPU), "evaluate")
     assert "`evaluate` needs more memory" in told.problem and "7.7 MiB" in told.problem
     assert "eval.batch_size=1" in told.remedy
-    told = in_two_lines(OSError(errno.ENOSPC, "No space left", "/d/page.html"), "report")
+    told = command_error(OSError(errno.ENOSPC, "No space left", "/d/page.html"), "report")
     assert "The disk of /d/page.html is full" in told.problem
-    assert in_two_lines(ValueError("a shape"), "report") is None
-    assert in_two_lines(full_disk(pathlib.Path("a"), "b"), "train") is None
+    assert command_error(ValueError("a shape"), "report") is None
+    assert command_error(full_disk(pathlib.Path("a"), "b"), "train") is None
 
 
 @pytest.mark.parametrize(

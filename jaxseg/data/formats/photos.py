@@ -32,7 +32,7 @@ class Photos:
         return next(filter(None, (self._alike(f / name) for f in self._folders)), None)
 
     def _alike(self, path: Path) -> Path | None:
-        """The only file whose name differs from that of `path` in capitals alone."""
+        """The only file whose name equals that of `path` apart from upper and lower case."""
         if path.parent not in self._names:
             files = os.listdir(path.parent) if path.parent.is_dir() else []
             self._names[path.parent] = Counter(name.lower() for name in files), files

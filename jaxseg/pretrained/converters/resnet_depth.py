@@ -8,11 +8,12 @@ from jaxseg.pretrained.tensor_file import TensorFile
 
 
 def resnet_depth(file: TensorFile, pattern: str, basic: bool = False) -> int:
-    """The depth of the ResNet whose every block has one tensor with a name like `pattern`.
+    """The depth of a ResNet, found by counting its blocks.
 
     Args:
       file: the file.
-      pattern: a regular expression for the full name; its first group is the number of the stage.
+      pattern: a regular expression for the full name of a tensor that each block has once; its
+        first group is the number of the stage.
       basic: whether the blocks are basic blocks, with two convolutions.
 
     Raises:
