@@ -5,7 +5,7 @@ python -m jaxseg.main --config configs/camvid_deconvnet.py:long --config.data.ro
   --config.init.pretrained=RUN
 python -m jaxseg.main --config configs/camvid_deconvnet.py:full --config.data.root=DIR
 
-RUN is the workdir of `camvid_fcn8s.py:long`, whose VGG16 the second command starts from. In the
+RUN is the workdir of `camvid_fcn8s.py:first`, whose VGG16 the second command starts from. In the
 paper it is one trained on ImageNet (section 4.2).
 
 Sizes are multiples of 32, which the network requires.

@@ -1,7 +1,7 @@
 """PSPNet on CamVid, from random weights: 11 classes, 367 training and 101 validation images.
 
 python -m jaxseg.main --config configs/camvid_pspnet.py --config.data.root=DIR
-python -m jaxseg.main --config configs/camvid_pspnet.py:package --config.data.root=DIR
+python -m jaxseg.main --config configs/camvid_pspnet.py:long --config.data.root=DIR
 python -m jaxseg.main --config configs/camvid_pspnet.py:full --config.data.root=DIR
 """
 
@@ -15,7 +15,7 @@ from jaxseg.errors import InputError, nearest
 def get_config(variant: str = "small"):
     """The recipe: `small` for two CPU cores, `full` (published width and input size) for a GPU.
 
-    `package` trains the built-in network, pspnet_camvid_small, in the stages `first` and `longer`.
+    `long` trains the built-in network, pspnet_camvid_small, in the stages `first` and `longer`.
     """
     c = default_config()
     c.data.name = "camvid"  # in its published layout, or in VOC layout
@@ -40,7 +40,7 @@ def get_config(variant: str = "small"):
         c.train.batch_size = 8
         c.eval.input_size = (273, 361)
         c.eval.every_steps = 350
-    elif variant == "package":
+    elif variant == "long":
         return [(name, stage(c)) for name, stage in _STAGES.items()]
     elif variant in _STAGES:
         return _STAGES[variant](c)
@@ -54,7 +54,7 @@ def get_config(variant: str = "small"):
         c.eval.input_size = (361, 481)
         c.eval.every_steps = 1000
     else:
-        variants = ("small", "package", *_STAGES, "full")
+        variants = ("small", "long", *_STAGES, "full")
         raise InputError(f"There is no variant '{variant}'.", nearest(variant, variants))
     return c
 
