@@ -1,5 +1,6 @@
 """The documents are correct: links resolve, and the files and Python names in them exist."""
 
+import ast
 import pathlib
 import pkgutil
 import re
@@ -85,3 +86,18 @@ def test_what_is_missing_is_seen(tmp_path):
     assert list(broken_links(page)) == ["#three", "no.md"]
     assert list(missing_files(page)) == ["configs/fcn9s.py"]
     assert list(missing_names(page)) == ["jaxseg.ops.max_unpoll"]
+
+
+def nested_sections(source):
+    """The docstrings in which "Returns:" or "Raises:" stands below "Args:", as another argument."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            if re.search(r"^ +(?:Returns|Raises|Yields):$", ast.get_docstring(node) or "", re.M):
+                yield node.name
+
+
+def test_sections_of_docstrings_are_not_nested():
+    files = sorted(ROOT.glob("jaxseg/**/*.py"))
+    assert {f.name: names for f in files if (names := list(nested_sections(text_of(f))))} == {}
+    nested = 'def f(x):\n    """F.\n\n    Args:\n      x: X.\n\n      Returns:\n        Y.\n    """'
+    assert list(nested_sections(nested)) == ["f"]

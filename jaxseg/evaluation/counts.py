@@ -12,7 +12,7 @@ class Counts:
     """A confusion matrix that is summed in int32 on the devices, and in int64 on the host.
 
     Args:
-      classes: C.
+      classes: the number of classes, C.
       most: number of pixels to count on the devices before the counts are added on the host.
     """
 

@@ -75,7 +75,7 @@ def labelled_weight(
 
     Args:
       labels: [..., H, W] integers, 0..C-1 or `ignore_label`.
-      num_classes: C.
+      num_classes: the number of classes, C.
       ignore_label, class_weights: as in `cross_entropy`.
 
     Returns:

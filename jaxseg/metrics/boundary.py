@@ -24,7 +24,7 @@ def boundary_counts(
     Args:
       labels: [H, W] integers, 0..num_classes-1 or `ignore_label`.
       predictions: [H, W] integers, 0..num_classes-1 at the pixels whose label is counted.
-      num_classes: C.
+      num_classes: the number of classes, C.
       ignore_label: the label of pixels that are not counted.
       dilation: width of the boundary as a fraction of the image diagonal.
 

@@ -28,7 +28,7 @@ def confusion_matrix(
     Args:
       labels: integers of any shape, 0..num_classes-1 or `ignore_label`.
       predictions: integers of the same shape, 0..num_classes-1.
-      num_classes: C.
+      num_classes: the number of classes, C.
       ignore_label: the label of pixels that are not counted.
 
     Returns:

@@ -60,10 +60,10 @@ def create_model(name: str, /, num_classes: int, **fields: typing.Any) -> Segmen
       **fields: fields of the network, such as `width`, `dtype` (a dtype or its name) or `norm`; the
         defaults are the published values. `name=` names the module, as in Flax.
 
-      Returns:
-        A `flax.linen.Module`. `model.apply(variables, images)` accepts images [N, H, W, 3] float32,
-        RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and returns logits [N, H,
-        W, C] float32.
+    Returns:
+      A `flax.linen.Module`. `model.apply(variables, images)` accepts images [N, H, W, 3] float32,
+      RGB, normalised by `jaxseg.normalize(rgb, model.preprocessing)`, and returns logits [N, H, W,
+      C] float32.
 
     Raises:
       InputError: an unknown name or field, fewer than two classes, or a dtype that is not floating

@@ -58,7 +58,7 @@ class Score(nn.Module):
     """A 1×1 convolution from features to logits. Captures `out` in `features`.
 
     Attributes:
-      num_classes: C.
+      num_classes: the number of classes, C.
       kernel_init: initializer of the kernel.
       dtype: compute dtype.
     """
@@ -80,7 +80,7 @@ class ScoreHead(nn.Module):
     """From features to logits: 3×3 conv, batch norm, ReLU, dropout, 1×1 convolution with bias.
 
     Attributes:
-      num_classes: C.
+      num_classes: the number of classes, C.
       features: output channels of the 3×3 convolutions.
       dropout: rate in training.
       dropout_mode: "element", or "channel" to drop whole channels.

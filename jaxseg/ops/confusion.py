@@ -12,7 +12,7 @@ def pair_counts(true: jax.Array, predicted: jax.Array, classes: int) -> jax.Arra
     Args:
       true: [N, ...] int32; values outside 0..classes-1 are not counted.
       predicted: [N, ...] int32, 0..classes-1.
-      classes: C.
+      classes: the number of classes, C.
 
     Returns:
       [N, C, C] int32.

@@ -37,9 +37,9 @@ def load_pretrained(
       image_size: (height, width) of an image that the network supports, if it does not support
         224×224.
 
-      Returns:
-        Variables as from `model.init(rng, images)`, float32. Missing and unused tensors are logged
-        as a warning; `jaxseg.pretrained.load` returns them as a report.
+    Returns:
+      Variables as from `model.init(rng, images)`, float32. Missing and unused tensors are logged as
+      a warning; `jaxseg.pretrained.load` returns them as a report.
 
     Raises:
       InputError: a file that cannot be read or has an unknown kind; a network that does not match

@@ -16,7 +16,7 @@ from jaxseg.data import Skipped
 from jaxseg.distributed.mesh import gather
 from jaxseg.distributed.multihost import failing_together
 from jaxseg.errors import InputError, Stopped
-from jaxseg.evaluation.evaluator import Evaluator, write_scores
+from jaxseg.evaluation.evaluator import write_scores
 from jaxseg.training.begin import Run, begin
 from jaxseg.training.exhausted import run_error
 from jaxseg.training.loggers import open_loggers
@@ -25,6 +25,7 @@ from jaxseg.training.patience import Patience
 from jaxseg.training.preemption import StopRequest
 from jaxseg.training.profile import Profile
 from jaxseg.training.progress import Progress
+from jaxseg.training.step import TrainState
 from jaxseg.training.summary import summary
 from jaxseg.training.time_limit import TimeLimit
 from jaxseg.utils.atomic import atomic_file
@@ -90,10 +91,23 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
     limit = TimeLimit(config.train.max_minutes, run.time_begun, config.log.every_steps)
     patience = Patience(config.train.patience, folder.log, start, run.position[COMPARED_FROM])
 
-    def save(step: int, state, scores: dict | None = None) -> None:
+    def save(step: int, state: TrainState, scores: dict | None = None) -> None:
         folder.check_present()  # nobody could open a run without its config
         progress.flush()  # otherwise a kill would lose curves of steps that are not repeated
         run.checkpoints.save(step, state, run.position | {"step": step}, scores, steps)
+
+    def evaluate(step: int, state: TrainState, variables: dict) -> dict:
+        begun = time.perf_counter()
+        try:
+            scores = evaluator.scores(variables)
+        except InputError:  # for example a bad file; the training so far is worth keeping
+            if jax.process_count() == 1:  # other processes may not have had the error
+                save(step, state)
+            raise
+        limit.evaluated(time.perf_counter() - begun)
+        progress.evaluation(step, scores)
+        patience.add(step, scores["mean_iou"])
+        return scores
 
     save_every = config.checkpoint.every_steps or max(1, -(-steps // 10))
     scores, over = None, False
@@ -129,18 +143,10 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
             ends = over or step == steps
             if ends or (config.eval.every_steps and step % config.eval.every_steps == 0):
                 monitor.stop_if_not_finite(state)
-                variables = gather(program.mesh, state.variables)
-                try:
-                    scores = evaluator.scores(variables)
-                except InputError:  # for example a bad file; the training so far is worth keeping
-                    if jax.process_count() == 1:  # other processes may not have had the error
-                        save(step, state)
-                    raise
-                limit.evaluated(time.perf_counter() - waiting)
-                progress.evaluation(step, scores)
-                patience.add(step, scores["mean_iou"])
+                variables = gather(program.mesh, state.variables)  # on all processes
+                scores = evaluate(step, state, variables)
                 if is_main and not ends:
-                    _show(variables, evaluator, config.log.pictures, progress, step)
+                    _show(variables, run, progress, step)
             stopped = not ends and request.made(step)
             if scores or stopped or step % save_every == 0:
                 monitor.stop_if_not_finite(state)
@@ -152,7 +158,6 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
                 )
             progress.paused(time.perf_counter() - waiting)
 
-        # ---- results
         reached = int(state.step)
         if patience.ended and patience.best is not None:
             progress.say(
@@ -162,15 +167,11 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
         if over and reached < steps:
             progress.say(f"stopping at step {reached}: train.max_minutes is reached")
         variables = gather(program.mesh, state.variables)
-        scores = (scores or evaluator.scores(variables)) | {"step": reached}
+        scores = scores or evaluator.scores(variables)
+        scores["step"] = reached
         run.checkpoints.wait()
         if is_main:
-            folder.check_present()
-            write_scores(folder.scores, scores)
-            picture = _show(variables, evaluator, config.log.pictures, progress, reached)
-            if picture is not None:
-                with atomic_file(folder.picture) as file:
-                    picture.save(file, "PNG")
+            _write_results(variables, run, progress, scores)
         if request.received and jax.process_count() == 1:  # the next stage must not begin
             raise Stopped(
                 f"stopped at step {reached}: the run is complete; run the same command for "
@@ -179,14 +180,22 @@ def _train(run: Run, stack: contextlib.ExitStack) -> dict:
         return scores
 
 
-def _show(
-    variables, evaluator: Evaluator, pictures: int, progress: Progress, step: int
-) -> Image.Image | None:
+def _write_results(variables: dict, run: Run, progress: Progress, scores: dict) -> None:
+    """Writes `scores.json` and `predictions.png`."""
+    run.folder.check_present()
+    write_scores(run.folder.scores, scores)
+    picture = _show(variables, run, progress, scores["step"])
+    if picture is not None:
+        with atomic_file(run.folder.picture) as file:
+            picture.save(file, "PNG")
+
+
+def _show(variables: dict, run: Run, progress: Progress, step: int) -> Image.Image | None:
     """Logs image, truth, prediction and error of evenly spread evaluation images; returns the
     picture, None if there are no images."""
-    source = evaluator.source
+    evaluator, source = run.evaluator, run.evaluator.source
     rows = []
-    for index in evenly_spread(len(source), pictures):
+    for index in evenly_spread(len(source), run.config.log.pictures):
         example = source[index]
         rows.append((example.image, example.label, evaluator.labels(variables, example)))
     if not rows:
