@@ -30,6 +30,7 @@ class TestFCN32sAlexNet(ModelTests):
     size, other_size = (33, 47), (1, 9)
 
 
+@pytest.mark.nightly  # test_every_network.py has a smaller one
 class TestFCN32sGoogLeNet(ModelTests):
     make = functools.partial(create_model, "fcn32s_googlenet", num_classes=5, width=0.25)
     size, other_size, too_small = (33, 47), (64, 31), (30, 47)
