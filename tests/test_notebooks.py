@@ -28,7 +28,7 @@ def _quick(cell: str) -> str:
     return cell
 
 
-LONG = ("three_networks",)  # minutes to compile
+LONG = ("three_networks", "inside_linen", "own_loop")  # minutes to compile
 
 
 @pytest.mark.parametrize(

@@ -206,7 +206,10 @@ def test_transplant_says_what_is_new():
 @pytest.mark.parametrize(
     "make",
     [
-        functools.partial(create_model, "fcn8s_vgg16", 5, width=0.05, padding=1, norm="batch"),
+        pytest.param(  # test_deconvnet.py has VGG16 as well
+            functools.partial(create_model, "fcn8s_vgg16", 5, width=0.05, padding=1, norm="batch"),
+            marks=pytest.mark.nightly,
+        ),
         functools.partial(create_model, "fcn32s_alexnet", 5, width=0.05),
         pytest.param(
             functools.partial(create_model, "fcn32s_googlenet", 5, width=0.1, norm="batch"),
