@@ -144,7 +144,7 @@ class Odd:
 @pytest.mark.parametrize(
     ("name", "fields", "eval_fields"),
     [
-        pytest.param(*FCN, {"eval.pad_to": 48}, marks=pytest.mark.nightly),
+        (*FCN, {"eval.pad_to": 48}),
         pytest.param(*PSPNET, {"eval.pad_to": 48}, marks=pytest.mark.nightly),
         (*PSPNET, {"eval.protocol": "sliding", "eval.crop": (41, 41), "eval.flip": True}),
     ],
